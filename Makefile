@@ -1,0 +1,71 @@
+# make         bake: the environment, then the whole workflow
+# make test    the tests
+# make lint    ruff, snakefmt, snakemake --lint
+# make world   rebuild the embedded world (hours; its products are committed)
+
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+
+# With an NVIDIA driver, PyTorch's CUDA build and onnxruntime-gpu; else CPU builds, no CUDA gigabytes.
+GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,)
+
+.PHONY: bake test lint format schema same-results world clean
+
+bake: $(VENV)/.installed
+	$(BIN)/snakemake --cores $(CORES)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+schema: $(VENV)/.installed
+	PYTHONPATH=scripts $(BIN)/python -c 'import json; from bakery import config; print(json.dumps(config.schema(), indent=1))' > workflow/schemas/config.schema.json
+
+same-results: $(VENV)/.installed
+	PYTHONPATH=scripts $(BIN)/python scripts/code_versions.py
+
+world: $(VENV)/.installed-dev
+	$(BIN)/snakemake --snakefile world/Snakefile --cores $(CORES)
+
+# A CPU build that pip can find (a local wheel, a configured index) is taken first; uv knows where
+# PyTorch keeps its builds and picks the one for this machine.
+$(VENV)/.torch:
+	$(PYTHON) -c 'import sys; sys.exit("LoRA Bakery needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+ifeq ($(GPU),1)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=auto $(TORCH)
+else
+	$(BIN)/pip install --quiet "$(TORCH)+cpu" 2>/dev/null || { \
+		$(BIN)/pip install --quiet uv && \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=cpu $(TORCH); }
+endif
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch requirements.txt requirements-gpu.txt
+	$(BIN)/pip install --quiet -r requirements.txt
+ifeq ($(GPU),1)
+	$(BIN)/pip uninstall --quiet --yes onnxruntime
+	$(BIN)/pip install --quiet -r requirements-gpu.txt
+endif
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf results logs .snakemake

@@ -1,0 +1,44 @@
+"""LoRA Bakery: from a booru search to the best LoRA, with the evidence.
+
+scrape > filter > tag > prune > layout > train > sample > score > compare
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+localrules:
+    all,
+    scrape,
+    filter,
+    prune,
+    layout,
+    compare,
+
+
+rule all:
+    input:
+        [node.manifest for stage in PLAN.nodes for node in PLAN.of(stage)],
+    default_target: True
+
+
+include: "workflow/rules/scrape.smk"
+include: "workflow/rules/filter.smk"
+include: "workflow/rules/tag.smk"
+include: "workflow/rules/prune.smk"
+include: "workflow/rules/layout.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/compare.smk"
+
+
+onerror:
+    repeat_failures()

@@ -1,0 +1,385 @@
+"""The user's choices: every key, its type, range, default and meaning, said once.
+
+Steps from a YAML file to something that can be keyed:
+
+1. `Config.model_validate` coerces (`"1e-4"` becomes a float) and refuses unknown keys;
+2. `load` turns pydantic's report into one sentence a problem, with the nearest known name;
+3. `chosen` gives the options that differ from their default, which is what goes into a key, so
+   that a new option keeps old results.
+
+`workflow/schemas/config.schema.json` is written from these models (a test holds them equal).
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bakery.errors import BakeryError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
+Rating = Literal["general", "sensitive", "questionable", "explicit"]
+LrScheduler = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+]
+
+
+class Section(BaseModel):
+    """A stage's settings: typos are errors, values are frozen once validated."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Scrape(Section):
+    """Where the pictures come from."""
+
+    name: Name = "mirael"
+    """Name of the dataset and of the LoRA files: letters, digits and `_ . + -`."""
+    urls: tuple[str, ...] = ("embedded://posts?tags=mirael",)
+    """Addresses gallery-dl understands; `embedded://` is the booru that comes with the project."""
+    folders: tuple[str, ...] = ()
+    """Local folders of pictures, with or without sidecars (`.txt` tags, gallery-dl's `.json`)."""
+    limit: Annotated[int, Field(ge=1, le=100_000)] = 130
+    """Posts to ask of each URL, newest first."""
+    minimum_share: Share = 0.9
+    """Stop when less than this share of the posts that were found could be fetched."""
+
+    @model_validator(mode="after")
+    def _some_source(self) -> Scrape:
+        if not self.urls and not self.folders:
+            raise ValueError("names no source: give at least one entry in urls or folders")
+        return self
+
+
+class Filter(Section):
+    """Which pictures a bake must not eat. A limit of 0 (or false) switches its check off."""
+
+    min_side: Annotated[int, Field(ge=0)] = 64
+    """Shorter side in pixels below which a picture is too small."""
+    ratings: tuple[Rating, ...] = ("general",)
+    """Ratings to keep; a picture without a rating (a local folder) counts as general."""
+    min_score: int | None = 0
+    """Lowest booru score to keep; null keeps every score."""
+    extra_characters: bool = True
+    """Drop pictures with more than one character: several character tags, 2girls, comic ..."""
+    monochrome: bool = True
+    """Drop greyscale pictures and sketches, by tag or by measured colour."""
+    animation: bool = True
+    """Drop pictures with more than one frame."""
+    duplicate_distance: Annotated[int, Field(ge=-1, le=32)] = 6
+    """Largest Hamming distance between 64-bit perceptual hashes of near-duplicates; -1 keeps all."""
+
+
+class Tag(Section):
+    """The WD tagger that describes each picture."""
+
+    model: str = "resources/world/tagger"
+    """Folder with model.onnx and selected_tags.csv, or a hub id (SmilingWolf/wd-swinv2-tagger-v3)."""
+    general_threshold: Share = 0.35
+    """Probability from which a general tag is believed."""
+    character_threshold: Share = 0.85
+    """Probability from which a character tag is believed."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Pictures per inference; does not change the tags."""
+
+
+class Prune(Section):
+    """Which tags the trigger word absorbs."""
+
+    trigger: str = "mirael"
+    """The word that will call the character; first in every caption."""
+    class_tokens: str = ""
+    """What stands right behind the trigger, for example `1girl`."""
+    min_frequency: Share = 0.5
+    """Share of the pictures from which a trait of the vocabulary counts as the character's."""
+    always: tuple[str, ...] = ()
+    """Tags to prune however rare they are."""
+    never: tuple[str, ...] = ()
+    """Tags to keep however frequent they are."""
+    enabled: bool = True
+    """false leaves every tag in the captions, to see what pruning is worth."""
+
+    @field_validator("trigger")
+    @classmethod
+    def _one_caption_word(cls, value: str) -> str:
+        value = value.strip()
+        if not value:
+            raise ValueError("is empty: give the word that will call the character")
+        if "," in value or "\n" in value:
+            raise ValueError(
+                f"is {value!r}, but commas and line breaks separate tags: use one word or phrase"
+            )
+        return value
+
+
+class Layout(Section):
+    """kohya's repeat folder."""
+
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 5
+    """How often an epoch shows each picture: the 5 of `5_name`."""
+    caption_extension: Literal[".txt", ".caption"] = ".txt"
+    """Extension of the caption beside each picture."""
+
+
+class Train(Section):
+    """The bake, in kohya's words."""
+
+    base: str = "resources/world/base"
+    """Stable Diffusion model: a diffusers folder, a `.safetensors` checkpoint or a hub id."""
+    network_dim: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank of the LoRA."""
+    network_alpha: Annotated[float, Field(ge=0)] = 16
+    """The LoRA is scaled by alpha/dim; 0 means alpha = dim."""
+    unet_lr: Annotated[float, Field(ge=0)] = 2e-3
+    """Learning rate of the UNet's LoRA; 0 leaves the UNet out."""
+    text_encoder_lr: Annotated[float, Field(ge=0)] = 4e-4
+    """Learning rate of the text encoder's LoRA; 0 leaves it out."""
+    lr_scheduler: LrScheduler = "cosine_with_restarts"
+    """Shape of the learning rate over the optimizer's steps."""
+    lr_scheduler_num_cycles: Annotated[int, Field(ge=1)] = 3
+    """cosine_with_restarts only: the number of cycles."""
+    lr_scheduler_power: Annotated[float, Field(gt=0)] = 1.0
+    """polynomial only: the exponent."""
+    lr_warmup_ratio: Share = 0.1
+    """Share of all steps over which the rate rises from 0."""
+    train_batch_size: Annotated[int, Field(ge=1)] = 4
+    """Pictures per step."""
+    num_epochs: Annotated[int, Field(ge=1)] = 6
+    """How often the repeated dataset is shown."""
+    max_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps at which to stop whatever num_epochs says; 0 leaves it to num_epochs."""
+    save_every_n_epochs: Annotated[int, Field(ge=1)] = 1
+    """Every n-th epoch is saved, and always the last."""
+    shuffle_caption: bool = True
+    """Shuffle the tags of a caption each time it is shown."""
+    keep_tokens: Annotated[int, Field(ge=0)] = 1
+    """How many tags at the front stay in place while the others are shuffled."""
+    resolution: Annotated[int, Field(ge=32, multiple_of=8)] = 96
+    """Area budget of a picture: the side of the square with that area, in pixels."""
+    enable_bucket: bool = True
+    """Keep the aspect ratio by training in several sizes; false crops all to one square."""
+    min_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 64
+    """Shortest side of a bucket in pixels."""
+    max_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 160
+    """Longest side of a bucket in pixels."""
+    bucket_reso_steps: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    """Sides of buckets are multiples of this many pixels (64 for full-size models)."""
+    clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
+    """Use the text encoder's n-th last layer; anime models of the SD1 family want 2."""
+    max_token_length: Literal[75, 150, 225] = 225
+    """Longest caption in tokens: one, two or three passes of the text encoder, 75 each in SD1."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Clip the gradient's norm to this; 0 does not clip."""
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    """Arithmetic of the frozen model and of the activations."""
+    save_precision: Literal["float", "fp16", "bf16"] = "fp16"
+    """Number format of the saved LoRA."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 23
+    """Start of every random generator of the bake."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Train:
+        if self.unet_lr == 0 and self.text_encoder_lr == 0:
+            raise ValueError("trains nothing: unet_lr and text_encoder_lr are both 0")
+        if self.lr_scheduler == "constant" and self.lr_warmup_ratio > 0:
+            raise ValueError(
+                "lr_scheduler constant has no warm-up: set lr_warmup_ratio to 0 "
+                "or take constant_with_warmup"
+            )
+        if self.min_bucket_reso > self.max_bucket_reso:
+            raise ValueError("min_bucket_reso is larger than max_bucket_reso: swap them")
+        inside = self.min_bucket_reso <= self.resolution <= self.max_bucket_reso
+        if self.enable_bucket and not inside:
+            raise ValueError(
+                f"resolution {self.resolution} lies outside min_bucket_reso {self.min_bucket_reso} "
+                f"to max_bucket_reso {self.max_bucket_reso}: change these too, for example 320 to "
+                "960 for a resolution of 512"
+            )
+        return self
+
+
+class Prompt(Section):
+    """One column of the grid."""
+
+    id: Name
+    """Short name of the column."""
+    prompt: str
+    """What is asked; `{trigger}` stands for the trigger word and its class tokens."""
+    purpose: Literal["identity", "flexibility"]
+    """identity asks the trigger alone; flexibility asks for things beyond the character."""
+
+
+class Sample(Section):
+    """Pictures of every epoch, on the same noise."""
+
+    prompts: tuple[Prompt, ...] = (
+        Prompt(id="portrait", prompt="{trigger}, simple background, white background",
+               purpose="identity"),
+        Prompt(id="trigger", prompt="{trigger}", purpose="identity"),
+        Prompt(id="beach", prompt="{trigger}, blue shirt, shirt, beach, smile",
+               purpose="flexibility"),
+        Prompt(id="snow", prompt="{trigger}, black sweater, sweater, snow, open mouth",
+               purpose="flexibility"),
+        Prompt(id="city", prompt="{trigger}, yellow dress, dress, city, glasses",
+               purpose="flexibility"),
+        Prompt(id="night", prompt="{trigger}, red jacket, jacket, starry sky, closed eyes",
+               purpose="flexibility"),
+    )  # fmt: skip
+    """The grid's columns."""
+    negative_prompt: str = ""
+    """What the pictures should not show."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = (1, 2, 3, 4)
+    """Each prompt is drawn once for each seed; the first one is shown in the grid."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Denoising steps."""
+    cfg_scale: Annotated[float, Field(ge=1)] = 4.0
+    """Strength of the prompt (classifier-free guidance)."""
+    width: Annotated[int, Field(ge=32, multiple_of=8)] = 96
+    """Pixels."""
+    height: Annotated[int, Field(ge=32, multiple_of=8)] = 96
+    """Pixels."""
+    lora_weight: float = 1.0
+    """Weight at which the LoRA is applied."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Pictures drawn at once."""
+
+    @field_validator("prompts")
+    @classmethod
+    def _ids_differ(cls, value: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+        if not value:
+            raise ValueError("is empty: the grid needs at least one prompt")
+        ids = [prompt.id for prompt in value]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"uses the id {twice[0]!r} twice: give each prompt its own")
+        return value
+
+
+class Score(Section):
+    """What the tagger sees in the samples."""
+
+    min_trait_share: Share = 0.5
+    """A pruned trait counts if the tagger sees it on this share of the training pictures."""
+
+
+class Compare(Section):
+    """The page."""
+
+    title: str = "LoRA Bakery"
+    """Heading of the page."""
+    thumbnail: Annotated[int, Field(ge=32, le=512)] = 96
+    """Side of a picture in the page's grid, in pixels."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 4
+    """Seeds to put on the page; each adds as many pictures as the first."""
+
+
+class Sweep(Section):
+    """Several bakes on one page: a product of values, and single variants besides."""
+
+    grid: dict[str, tuple[Any, ...]] = {}
+    """Setting (`train.unet_lr`) -> its values; every combination is baked."""
+    variants: tuple[dict[str, Any], ...] = ()
+    """Further bakes, each a set of settings laid over the config."""
+
+
+class Config(Section):
+    """The whole of a bake's config."""
+
+    scrape: Scrape = Scrape()
+    filter: Filter = Filter()
+    tag: Tag = Tag()
+    prune: Prune = Prune()
+    layout: Layout = Layout()
+    train: Train = Train()
+    sample: Sample = Sample()
+    score: Score = Score()
+    compare: Compare = Compare()
+    sweeps: dict[Name, Sweep] = {}
+    """Sweeps by name; each ends in one page. None bakes the config as it stands."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section_is_default(cls, raw: Any) -> Any:
+        """`train:` with nothing below it is None in YAML, and means the defaults."""
+        if not isinstance(raw, dict):
+            return raw
+        return {name: section for name, section in raw.items() if section is not None}
+
+
+STAGES: tuple[str, ...] = tuple(name for name in Config.model_fields if name != "sweeps")
+
+
+def load(raw: dict[str, Any]) -> Config:
+    """The validated, coerced config, or a `BakeryError` with a line for each problem."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as report:
+        raise BakeryError("\n".join(_sentence(e) for e in report.errors())) from None
+
+
+def overlay(config: Config, changes: dict[str, Any]) -> Config:
+    """`config` with dotted settings (`{"train.unet_lr": 1e-3}`) laid over it, validated again."""
+    raw = config.model_dump()
+    raw["sweeps"] = {}
+    for dotted, value in changes.items():
+        *path, last = dotted.split(".")
+        place = raw
+        for step in path:
+            place = place.get(step) if isinstance(place, dict) else None
+        if not path or path[0] not in STAGES or not isinstance(place, dict):
+            close = difflib.get_close_matches(dotted, _dotted_names(), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise BakeryError(f"config: sweeps: there is no setting {dotted}{hint}")
+        place[last] = value
+    return load(raw)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the config, for editors: `workflow/schemas/config.schema.json`."""
+    return Config.model_json_schema()
+
+
+def chosen(section: Section) -> dict[str, Any]:
+    """The options of `section` that differ from their default, as plain JSON values."""
+    return section.model_dump(mode="json", exclude_defaults=True)
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "the whole"
+    if error["type"] == "extra_forbidden":
+        *parents, name = (str(part) for part in error["loc"])
+        close = difflib.get_close_matches(name, _names_at(parents), n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(_names_at(parents))}"
+        return f"config: {where} is not a setting; {hint}"
+    if error["type"] == "value_error":
+        return f"config: {where} {error['ctx']['error']}"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return f"config: {where} is {error['input']!r}: {message}"
+
+
+def _names_at(path: list[str]) -> list[str]:
+    """Setting names of the section that `path` leads to."""
+    model: Any = Config
+    for step in path:
+        if isinstance(model, type) and issubclass(model, BaseModel) and step in model.model_fields:
+            model = model.model_fields[step].annotation
+        else:  # an entry of a tuple or dict: its element type
+            elements = [a for a in get_args(model) if isinstance(a, type)]
+            model = elements[-1] if elements else None
+    return list(getattr(model, "model_fields", {}))
+
+
+def _dotted_names() -> list[str]:
+    return [
+        f"{stage}.{name}"
+        for stage in STAGES
+        for name in Config.model_fields[stage].annotation.model_fields
+    ]

@@ -1,0 +1,94 @@
+"""What every door does: unpack Snakemake's job, keep the log, turn bad input into one sentence."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from bakery import manifest
+from bakery.config import Config, Section
+from bakery.errors import BakeryError
+
+log = logging.getLogger("bakery")
+
+
+class Job:
+    """A running job of one stage.
+
+    `with Job(snakemake) as job: job.finish(stage.run(job.settings, ..., out=job.out))`
+
+    Inside the `with`, a `BakeryError` ends the job with its sentence and no traceback; any other
+    exception is a bug, whose traceback goes to the log. The folder is locked meanwhile: after a
+    killed run, an orphan and its successor never write one place at once.
+    """
+
+    def __init__(self, snakemake: Any) -> None:
+        self.about: dict[str, Any] = dict(snakemake.params.node)
+        self.stage: str = self.about["stage"]
+        self.settings: Section = Config.model_fields[self.stage].annotation.model_validate(
+            self.about["settings"]
+        )
+        self.out = Path(snakemake.output[0]).parent
+        self.threads: int = snakemake.threads
+        self._input = snakemake.input
+        self._log_file = Path(snakemake.log[0])
+
+    def folder(self, stage: str) -> Path:
+        """The finished folder of a stage above, from the rule's input of that name."""
+        return Path(self._input[stage]).parent
+
+    def folders(self, stage: str) -> list[Path]:
+        """The same where the rule gathers several."""
+        return [Path(path).parent for path in self._input[stage]]
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write the manifest: the stage is done."""
+        manifest.write(self.out, self.about, summary)
+        log.info("%s done: %s", self.stage, summary)
+
+    def __enter__(self) -> Job:
+        self.out.mkdir(parents=True, exist_ok=True)
+        logging.basicConfig(
+            filename=self._log_file,
+            filemode="w",
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s %(message)s",
+            force=True,
+        )
+        logging.captureWarnings(True)
+        # lockf, not flock: a flock stays held by forked children of a killed process
+        self._lock = (self.out / ".lock").open("w")
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.close()
+        if isinstance(error, BakeryError):
+            log.error("%s", error)
+            print(f"\n{self.stage}: {error}\n", file=sys.stderr, flush=True)
+            sys.exit(1)
+        if isinstance(error, Exception):
+            log.critical("unexpected error", exc_info=error)
+            print(
+                f"\n{self.stage}: unexpected {type(error).__name__}: {error} "
+                f"(a bug of ours: please report it with {self._log_file})\n",
+                file=sys.stderr,
+                flush=True,
+            )
+            sys.exit(1)
+
+
+def device() -> str:
+    """Where torch runs: the GPU if there is one."""
+    import torch  # doors of the light stages never pay for it
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

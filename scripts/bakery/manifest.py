@@ -1,0 +1,57 @@
+"""A stage's result, on record: `manifest.json`, written last, with the hash of every file it stands for.
+
+A folder without a manifest is unfinished. The manifest holds nothing volatile (no clock, no absolute
+path), so that equal work has equal manifests wherever it was done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from bakery.errors import BakeryError
+
+NAME = "manifest.json"
+VOLATILE = (".log", ".part", ".lock")
+"""Endings of files that a manifest does not stand for: they differ between equal runs."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `path` so that it is there whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(folder: Path, about: dict[str, Any], summary: dict[str, Any]) -> Path:
+    """Write `folder/manifest.json`: `about` (stage, key, settings ...), the summary, the files."""
+    files = {
+        path.relative_to(folder).as_posix(): digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != NAME and not path.name.endswith(VOLATILE)
+        and path.name != "progress.jsonl"
+    }  # fmt: skip
+    text = json.dumps({**about, "summary": summary, "files": files}, indent=1, ensure_ascii=False)
+    write_text(folder / NAME, text + "\n")
+    return folder / NAME
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished stage."""
+    try:
+        return json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BakeryError(f"{folder / NAME} is missing: that stage has not finished") from None
+    except json.JSONDecodeError as error:
+        raise BakeryError(
+            f"{folder / NAME} is not JSON ({error}): delete the folder to make it again"
+        ) from None

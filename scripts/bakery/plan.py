@@ -1,0 +1,229 @@
+"""What has to be baked: the config and its sweeps as a graph of keyed nodes.
+
+A node is one run of one stage. Its key is a hash of all that decides its result: the stage's name and
+code version, the settings that differ from their defaults, the content of local models and folders
+it names, and the keys above it. Equal keys are one node, so bakes share every stage above the first
+difference. Its folder is `results/<stage>/<readable>-<key>/`; the readable part is a function of the
+same settings, so that no folder is renamed when a sweep gets one more value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bakery import config as cfg
+from bakery.errors import BakeryError
+from bakery.manifest import digest
+
+CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1)
+"""Raised by hand when a stage's code gives other results: that stage and all below are remade.
+
+`tests/test_code_versions.py` notices when a stage's code changed and its version did not.
+"""
+
+CHAIN = cfg.STAGES[:-1]
+"""The stages of one bake; the last stage, compare, gathers several."""
+
+EMBEDDED_BOORU = "resources/world/booru"
+WHOLE_HASH_LIMIT = 64 * 2**20
+"""Larger files (full-size checkpoints) are known by name and size: hashing them takes minutes."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One run of one stage."""
+
+    stage: str
+    key: str
+    readable: str
+    settings: cfg.Section
+    parents: tuple[Node, ...] = field(repr=False)
+    changes: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    """What the variant lays over the config; for the page's labels, not part of the key."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.readable}-{self.key}"
+
+    @property
+    def folder(self) -> str:
+        return f"results/{self.stage}/{self.name}"
+
+    @property
+    def manifest(self) -> str:
+        return f"{self.folder}/manifest.json"
+
+    def above(self, stage: str) -> Node:
+        """This node or the one of `stage` that it stands on (a bake's chain is a line)."""
+        node = self
+        while node.stage != stage:
+            (node,) = node.parents
+        return node
+
+    def about(self) -> dict[str, Any]:
+        """What the door and the manifest need to know, as plain JSON values."""
+        return {
+            "stage": self.stage,
+            "key": self.key,
+            "code_version": CODE_VERSIONS[self.stage],
+            "settings": self.settings.model_dump(mode="json"),
+            "above": {parent.name: parent.stage for parent in self.parents},
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All nodes of a config, by stage and folder name."""
+
+    nodes: dict[str, dict[str, Node]]
+
+    def node(self, stage: str, name: str) -> Node:
+        try:
+            return self.nodes[stage][name]
+        except KeyError:
+            raise BakeryError(
+                f"results/{stage}/{name} is not in this config's plan: "
+                f"known are {', '.join(self.nodes.get(stage, {})) or 'none'}"
+            ) from None
+
+    def of(self, stage: str) -> list[Node]:
+        return list(self.nodes[stage].values())
+
+
+def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:
+    """The plan of `config`; local models and folders are looked for below each of `roots`."""
+    plan = Plan({stage: {} for stage in cfg.STAGES})
+    for sweep_name, sweep in (config.sweeps or {"bake": cfg.Sweep()}).items():
+        leaves: dict[str, Node] = {}
+        for changes in _variants(sweep_name, sweep):
+            leaf = _chain(plan, cfg.overlay(config, changes), changes, roots)
+            leaves.setdefault(leaf.key, leaf)
+        page = _node("compare", config.compare, tuple(leaves.values()), sweep_name, {})
+        plan.nodes["compare"][page.name] = page
+    return plan
+
+
+def model_of(node: Node, setting: str, roots: Sequence[Path]) -> str:
+    """Path or hub id of the model that `setting` of the node's chain names (`train.base` ...)."""
+    stage, name = setting.split(".")
+    value = getattr(node.above(stage).settings, name)
+    found = locate(value, roots, setting)
+    return value if found is None else str(found)
+
+
+def bakes_of(page: Node) -> list[dict[str, Any]]:
+    """Label and flat settings of each bake that `page` gathers, in the order of its parents."""
+    bakes = []
+    for leaf in page.parents:
+        label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in leaf.changes.items())
+        settings = {
+            f"{stage}.{name}": value
+            for stage in CHAIN
+            for name, value in leaf.above(stage).settings.model_dump(mode="json").items()
+        }
+        bakes.append({"label": label or leaf.readable, "settings": settings})
+    return bakes
+
+
+def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
+    """The local file or folder `name`, or None for a hub id; a missing file is an error."""
+    for root in roots:
+        if (root / name).exists():
+            return root / name
+    first, slash, rest = name.partition("/")
+    looks_like_hub = slash and re.fullmatch(r"[\w.-]+", first) and re.fullmatch(r"[\w.-]+", rest)
+    local = any((root / first).is_dir() for root in roots) or first in {".", ".."}
+    if looks_like_hub and not local and not rest.endswith((".safetensors", ".ckpt", ".pt")):
+        return None
+    raise BakeryError(
+        f"config: {where} names {name}, which does not exist: give a file or folder, "
+        "or a hub id such as SmilingWolf/wd-swinv2-tagger-v3"
+    )
+
+
+def _variants(name: str, sweep: cfg.Sweep) -> list[dict[str, Any]]:
+    for setting in {*sweep.grid, *(s for variant in sweep.variants for s in variant)}:
+        if setting.split(".")[0] == "compare":
+            raise BakeryError(f"config: sweeps.{name}: {setting} belongs to the page, not to a bake")
+    for setting, values in sweep.grid.items():
+        if not values:
+            raise BakeryError(f"config: sweeps.{name}.grid.{setting} is empty: list its values")
+    if not sweep.grid:
+        return list(sweep.variants) or [{}]
+    product = itertools.product(*sweep.grid.values())
+    return [dict(zip(sweep.grid, values, strict=True)) for values in product] + list(sweep.variants)
+
+
+def _chain(
+    plan: Plan, config: cfg.Config, changes: dict[str, Any], roots: Sequence[Path]
+) -> Node:
+    """The nodes of one bake, top to bottom; those already planned are shared. Gives the last."""
+    parents: tuple[Node, ...] = ()
+    node = None
+    for stage in CHAIN:
+        section = getattr(config, stage)
+        content = _content(stage, section, roots)
+        node = _node(stage, section, parents, _readable(stage, config), content, changes)
+        node = plan.nodes[stage].setdefault(node.name, node)
+        parents = (node,)
+    assert node is not None
+    return node
+
+
+def _node(
+    stage: str,
+    section: cfg.Section,
+    parents: tuple[Node, ...],
+    readable: str,
+    content: dict[str, str],
+    changes: dict[str, Any] | None = None,
+) -> Node:
+    identity = {
+        "stage": stage,
+        "code_version": CODE_VERSIONS[stage],
+        "settings": cfg.chosen(section),
+        "content": content,
+        "above": sorted(parent.key for parent in parents),
+    }
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
+    key = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return Node(stage, key, readable, section, parents, changes or {})
+
+
+def _readable(stage: str, config: cfg.Config) -> str:
+    if CHAIN.index(stage) < CHAIN.index("train"):
+        return config.scrape.name
+    return f"{config.scrape.name}-lr{config.train.unet_lr:g}"
+
+
+def _content(stage: str, section: cfg.Section, roots: Sequence[Path]) -> dict[str, str]:
+    """Fingerprints of the local files that `section` names: setting or path -> hash."""
+    if isinstance(section, cfg.Scrape):
+        found = {f: locate(f, roots, "scrape.folders") for f in section.folders}
+        if any(url.startswith("embedded:") for url in section.urls):
+            found["embedded"] = locate(EMBEDDED_BOORU, roots, "scrape.urls")
+    elif isinstance(section, cfg.Tag):
+        found = {"model": locate(section.model, roots, "tag.model")}
+    elif isinstance(section, cfg.Train):
+        found = {"base": locate(section.base, roots, "train.base")}
+    else:
+        found = {}
+    return {name: _fingerprint(path) for name, path in found.items() if path is not None}
+
+
+def _fingerprint(path: Path) -> str:
+    """sha256 over the names and contents of `path` (a file, or a folder's files)."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    listing = []
+    for file in files:
+        size = file.stat().st_size
+        content = digest(file) if size <= WHOLE_HASH_LIMIT else size
+        listing.append((file.relative_to(path).as_posix(), content))
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()

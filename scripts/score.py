@@ -1,0 +1,17 @@
+"""Door of the score stage."""
+
+from bakery import score as stage
+from bakery import tagger
+from bakery.doors import Job
+
+with Job(snakemake) as job:  # noqa: F821
+    job.finish(
+        stage.run(
+            job.settings,
+            sample=job.folder("sample"),
+            prune=job.folder("prune"),
+            tag=job.folder("tag"),
+            out=job.out,
+            model=tagger.fetch(snakemake.params.model),  # noqa: F821
+        )
+    )

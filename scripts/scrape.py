@@ -1,0 +1,12 @@
+"""Door of the scrape stage."""
+
+from pathlib import Path
+
+from bakery import scrape as stage
+from bakery.doors import Job
+
+with Job(snakemake) as job:  # noqa: F821
+    params = snakemake.params  # noqa: F821
+    job.finish(
+        stage.run(job.settings, booru=Path(params.booru), out=job.out, store=Path(params.store))
+    )

@@ -1,0 +1,74 @@
+"""The config: coerced, bounded, and refused in words that help."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from bakery import config as cfg
+from bakery.errors import BakeryError
+
+ROOT = Path(__file__).parents[1]
+
+
+def problems(raw: dict) -> str:
+    with pytest.raises(BakeryError) as caught:
+        cfg.load(raw)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "0.0001"])
+def test_yaml_learning_rates_are_numbers_however_written(text: str) -> None:
+    raw = yaml.safe_load(f"train: {{unet_lr: {text}}}")
+    assert cfg.load(raw).train.unet_lr == 1e-4
+
+
+def test_an_empty_section_is_the_defaults() -> None:
+    assert cfg.load({"train": None}) == cfg.Config()
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"trian": {}}, "trian is not a setting; did you mean train?"),
+        ({"train": {"unet_l": 1}}, "train.unet_l is not a setting; did you mean unet_lr?"),
+        ({"sample": {"prompts": [{"id": "a", "prompt": "b", "purpose": "identity", "propose": 1}]}},
+            "did you mean purpose?"),
+        ({"train": {"num_epochs": "many"}}, "train.num_epochs is 'many'"),
+        ({"train": {"num_epochs": 0}}, "train.num_epochs is 0"),
+        ({"train": {"lr_scheduler": "cosin"}}, "'cosine'"),
+        ({"prune": {"trigger": "one, two"}}, "commas"),
+        ({"prune": {"trigger": "  "}}, "prune.trigger is empty"),
+        ({"train": {"lr_scheduler": "constant"}}, "lr_warmup_ratio"),
+        ({"train": {"unet_lr": 0, "text_encoder_lr": 0}}, "trains nothing"),
+        ({"scrape": {"urls": []}}, "names no source"),
+        ({"filter": {"ratings": ["safe"]}}, "'general'"),
+        ({"layout": {"repeats": "five"}}, "layout.repeats is 'five'"),
+        ({"train": "fast"}, "train is 'fast'"),
+    ],
+)  # fmt: skip
+def test_bad_settings_are_named(raw: dict, expected: str) -> None:
+    assert expected in problems(raw)
+    assert len(problems(raw).splitlines()) == 1
+
+
+def test_every_problem_is_told_at_once() -> None:
+    assert len(problems({"train": {"num_epochs": 0, "seed": -1}, "tga": {}}).splitlines()) == 3
+
+
+def test_every_setting_is_described() -> None:
+    for stage in cfg.STAGES:
+        for name, field in cfg.Config.model_fields[stage].annotation.model_fields.items():
+            assert field.description, f"{stage}.{name} has no description"
+
+
+def test_the_committed_schema_is_the_model() -> None:
+    committed = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text("utf-8"))
+    assert committed == cfg.schema(), "run `make schema`"
+
+
+def test_the_shipped_config_is_valid() -> None:
+    shipped = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
+    assert cfg.load(shipped).sweeps

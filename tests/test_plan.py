@@ -1,0 +1,148 @@
+"""Keys decide: what a change of the config remakes, and what it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bakery import config as cfg
+from bakery import plan
+from bakery.errors import BakeryError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SWEEP = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3, 1e-2]}}}}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("base", "tagger", "booru"):
+        folder = tmp_path / "resources/world" / name
+        folder.mkdir(parents=True)
+        (folder / "content").write_text(name)
+    return tmp_path
+
+
+def nodes(root: Path, raw: dict) -> dict[str, set[str]]:
+    """Stage -> folders of its nodes."""
+    made = plan.build(cfg.load(raw), [root])
+    return {stage: {node.folder for node in made.of(stage)} for stage in cfg.STAGES}
+
+
+def changed(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, int]:
+    """Stage -> number of nodes that are new."""
+    return {s: len(after[s] - before[s]) for s in cfg.STAGES if after[s] - before[s]}
+
+
+def test_a_sweep_shares_every_stage_above_the_first_difference(root: Path) -> None:
+    counts = {stage: len(folders) for stage, folders in nodes(root, SWEEP).items()}
+    assert counts == dict.fromkeys(("scrape", "filter", "tag", "prune", "layout"), 1) | (
+        dict.fromkeys(("train", "sample", "score"), 3) | {"compare": 1}
+    )
+
+
+@pytest.mark.parametrize("stage", plan.CHAIN)
+def test_a_changed_section_remakes_its_stage_and_all_below(root: Path, stage: str) -> None:
+    values = {
+        "scrape": {"limit": 7},
+        "filter": {"min_side": 7},
+        "tag": {"general_threshold": 0.5},
+        "prune": {"min_frequency": 0.7},
+        "layout": {"repeats": 7},
+        "train": {"network_dim": 7},
+        "sample": {"steps": 7},
+        "score": {"min_trait_share": 0.7},
+    }
+    new = changed(nodes(root, SWEEP), nodes(root, {**SWEEP, stage: values[stage]}))
+    assert list(new) == list(cfg.STAGES[cfg.STAGES.index(stage) :])
+
+
+def test_one_more_value_adds_only_its_own_bake(root: Path) -> None:
+    more = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3, 1e-2, 5e-2]}}}}
+    assert changed(nodes(root, SWEEP), nodes(root, more)) == dict.fromkeys(
+        ("train", "sample", "score", "compare"), 1
+    )
+
+
+def test_one_more_variant_with_a_new_setting_renames_nothing(root: Path) -> None:
+    more = {"sweeps": {"lr": {**SWEEP["sweeps"]["lr"], "variants": [{"train.network_dim": 4}]}}}
+    assert changed(nodes(root, SWEEP), nodes(root, more)) == dict.fromkeys(
+        ("train", "sample", "score", "compare"), 1
+    )
+
+
+def test_one_value_less_remakes_only_the_page(root: Path) -> None:
+    less = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3]}}}}
+    assert changed(nodes(root, SWEEP), nodes(root, less)) == {"compare": 1}
+
+
+def test_any_stage_can_be_swept(root: Path) -> None:
+    raw = {"sweeps": {"prune": {"grid": {"prune.enabled": [True, False]}}}}
+    counts = {stage: len(folders) for stage, folders in nodes(root, raw).items()}
+    assert counts["tag"] == 1
+    assert counts["prune"] == counts["score"] == 2
+
+
+def test_writing_a_default_out_changes_no_key(root: Path) -> None:
+    defaults = cfg.Config().model_dump(mode="json", exclude={"sweeps"})
+    assert nodes(root, {}) == nodes(root, defaults)
+
+
+def test_numbers_written_in_other_ways_are_the_same_bake(root: Path) -> None:
+    one = {"train": {"unet_lr": 1e-4, "num_epochs": 3}}
+    other = {"train": {"unet_lr": "1e-4", "num_epochs": "3"}}
+    assert nodes(root, one) == nodes(root, other)
+
+
+def test_another_model_under_the_same_name_is_another_bake(root: Path) -> None:
+    before = nodes(root, {})
+    (root / "resources/world/base/content").write_text("retrained")
+    assert list(changed(before, nodes(root, {}))) == ["train", "sample", "score", "compare"]
+
+
+def test_a_raised_code_version_remakes_exactly_its_subtree(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = nodes(root, SWEEP)
+    monkeypatch.setitem(plan.CODE_VERSIONS, "sample", plan.CODE_VERSIONS["sample"] + 1)
+    assert changed(before, nodes(root, SWEEP)) == {"sample": 3, "score": 3, "compare": 1}
+
+
+@settings(max_examples=24, deadline=None)  # each builds two plans over the real resources
+@given(st.permutations([1e-4, 1e-3, 1e-2, 5e-4]))
+def test_the_order_of_values_changes_no_folder(values: list[float]) -> None:
+    raw = {"sweeps": {"lr": {"grid": {"train.unet_lr": sorted(values)}}}}
+    other = {"sweeps": {"lr": {"grid": {"train.unet_lr": values}}}}
+    repository = [Path(__file__).parents[1]]
+    one, two = (plan.build(cfg.load(r), repository).nodes for r in (raw, other))
+    assert {s: set(n) for s, n in one.items()} == {s: set(n) for s, n in two.items()}
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"train": {"base": "models/mine.safetensors"}}, ["train.base", "models/mine"]),
+        ({"tag": {"model": "resources/nothing"}}, ["tag.model", "does not exist"]),
+        ({"scrape": {"folders": ["nowhere/at/all"]}}, ["scrape.folders", "nowhere"]),
+        ({"sweeps": {"a": {"grid": {"train.unet_l": [1]}}}}, ["unet_l", "unet_lr"]),
+        ({"sweeps": {"a": {"grid": {"unet_lr": [1]}}}}, ["unet_lr", "train.unet_lr"]),
+        ({"sweeps": {"a": {"grid": {"train.unet_lr": []}}}}, ["empty"]),
+        ({"sweeps": {"a": {"grid": {"compare.title": ["x"]}}}}, ["compare.title", "page"]),
+        ({"sweeps": {"a": {"grid": {"train.unet_lr": ["fast"]}}}}, ["train.unet_lr", "fast"]),
+    ],
+)
+def test_bad_plans_are_refused_in_words(root: Path, raw: dict, words: list[str]) -> None:
+    with pytest.raises(BakeryError) as caught:
+        plan.build(cfg.load(raw), [root])
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_id_is_not_a_missing_file(root: Path) -> None:
+    assert plan.locate("SmilingWolf/wd-swinv2-tagger-v3", [root], "tag.model") is None
+
+
+def test_asking_for_a_folder_outside_the_plan_says_what_there_is(root: Path) -> None:
+    made = plan.build(cfg.load({}), [root])
+    with pytest.raises(BakeryError, match=r"results/train/nothing .* known are mirael"):
+        made.node("train", "nothing")

@@ -1,0 +1,61 @@
+# The plan: which nodes (runs of a stage) this config asks for, and how rules look them up.
+# In:  config
+# Out: PLAN, and the functions that rules use for their inputs and params
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from bakery import config as settings
+from bakery import plan
+from bakery.errors import BakeryError
+
+
+wildcard_constraints:
+    bake=r"[^/]+",
+
+
+ROOTS = (Path.cwd(), Path(workflow.basedir))
+
+try:
+    PLAN = plan.build(settings.load(config), ROOTS)
+except BakeryError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def above(stage, upstream):
+    """Input function: the manifest of `upstream` that `stage`'s node {bake} stands on."""
+    return lambda wildcards: PLAN.node(stage, wildcards.bake).above(upstream).manifest
+
+
+def gathered(upstream):
+    """Input function: the manifests of `upstream` of every bake on the page {bake}."""
+    return lambda wildcards: [
+        leaf.above(upstream).manifest for leaf in PLAN.node("compare", wildcards.bake).parents
+    ]
+
+
+def about(stage):
+    """Params function: the node's key and settings, for the door and the manifest."""
+    return lambda wildcards: PLAN.node(stage, wildcards.bake).about()
+
+
+def model(stage, setting):
+    """Params function: the local path, or the hub id, of the model that `stage`'s node names."""
+    return lambda wildcards: plan.model_of(PLAN.node(stage, wildcards.bake), setting, ROOTS)
+
+
+def bakes_of_page(wildcards):
+    """Params function: label and settings of every bake on the page {bake}, in input order."""
+    return plan.bakes_of(PLAN.node("compare", wildcards.bake))
+
+
+def repeat_failures():
+    """Say again at the end, where people look, what stopped the bake."""
+    for log in sorted(Path("logs").glob("*/*.log"), key=lambda path: path.stat().st_mtime):
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            if " ERROR " in line:
+                print(f"{log.parent.name}: {line.split(' ERROR ', 1)[1]}", file=sys.stderr)

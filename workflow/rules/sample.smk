@@ -1,0 +1,29 @@
+# Every epoch draws every prompt, on the same noise; the base without LoRA is the first row.
+# In:  results/train/<key>/, results/prune/<key>/, the base model
+# Out: results/sample/<key>/ images/, samples.csv, grid.png
+
+
+rule sample:
+    input:
+        prune=ancient(above("sample", "prune")),
+        train=ancient(above("sample", "train")),
+    output:
+        "results/sample/{bake}/manifest.json",
+        report(
+            "results/sample/{bake}/grid.png",
+            category="Grids",
+            labels={"bake": "{bake}"},
+            caption="../report/grid.rst",
+        ),
+    log:
+        "logs/sample/{bake}.log",
+    params:
+        node=about("sample"),
+        base=model("sample", "train.base"),
+    threads: 8
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/sample.yaml"
+    script:
+        "../../scripts/sample.py"

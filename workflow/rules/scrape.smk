@@ -1,0 +1,18 @@
+# Pictures and their metadata from boorus (gallery-dl) and local folders.
+# In:  the network, the embedded booru, local folders
+# Out: results/scrape/<key>/ posts.csv (a line a post, failures included), images/
+
+
+rule scrape:
+    output:
+        "results/scrape/{bake}/manifest.json",
+    log:
+        "logs/scrape/{bake}.log",
+    params:
+        node=about("scrape"),
+        booru=Path(workflow.basedir) / plan.EMBEDDED_BOORU,
+        store="results/downloads",
+    conda:
+        "../../envs/scrape.yaml"
+    script:
+        "../../scripts/scrape.py"

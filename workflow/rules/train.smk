@@ -1,0 +1,24 @@
+# The bake.
+# In:  results/layout/<key>/, the base model
+# Out: results/train/<key>/ a kohya LoRA per epoch, epochs.csv, progress.jsonl
+
+
+rule train:
+    input:
+        scrape=ancient(above("train", "scrape")),
+        prune=ancient(above("train", "prune")),
+        layout=ancient(above("train", "layout")),
+    output:
+        "results/train/{bake}/manifest.json",
+    log:
+        "logs/train/{bake}.log",
+    params:
+        node=about("train"),
+        base=model("train", "train.base"),
+    threads: 8
+    resources:
+        gpu=1,
+    conda:
+        "../../envs/train.yaml"
+    script:
+        "../../scripts/train.py"
