@@ -1,0 +1,98 @@
+"""Local folders of pictures as a source, with what their sidecars say.
+
+For a picture `a.jpg` these are looked for: `a.jpg.json` or `a.json` (gallery-dl's metadata), then
+`a.jpg.txt`, `a.txt` or `a.caption` (tags: comma-separated, one a line, or space-separated). Every
+other file is put on record, used or not; hidden folders are not entered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+from bakery import images, posts
+from bakery.errors import BakeryError
+from bakery.posts import Post
+
+SIDECARS = {".txt", ".caption", ".json"}
+_UNSAFE = re.compile(r"[^0-9A-Za-z_.-]+")
+_LONGEST = 60
+
+
+def collect(folder: Path) -> list[tuple[Post, Path]]:
+    """Every file below `folder` as a post and its path, sorted by path, sidecars left out.
+
+    Raises `BakeryError` when there is no such folder, no picture in it, or a broken sidecar.
+    """
+    if not folder.is_dir():
+        raise BakeryError(f"scrape.folders: {folder} is not a folder: check the spelling")
+    found = []
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if any(part.startswith(".") for part in inside.parts[:-1]):
+            continue  # a hidden folder is another program's
+        if path.is_file() and path.suffix.lower() not in SIDECARS:
+            found.append((_post(path, f"{folder.name}/{inside.as_posix()}"), path))
+    if not any(post.status == posts.FETCHED for post, _ in found):
+        raise BakeryError(f"scrape.folders: {folder} holds no picture that can be opened")
+    return found
+
+
+def safe_stem(path: Path) -> str:
+    """The file's name without extension, in at most 60 characters that every system takes."""
+    plain = unicodedata.normalize("NFKD", path.stem).encode("ascii", "ignore").decode()
+    return _UNSAFE.sub("_", plain).strip("._-")[:_LONGEST] or "picture"
+
+
+def _post(path: Path, address: str) -> Post:
+    post = _sidecar(path) or Post()
+    # The file's own, whatever a sidecar says: the picture may have been edited since.
+    post.md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    # Undecodable bytes of a file name must not stop the table from being written.
+    post.url = address.encode("utf-8", "replace").decode()
+    post.file_ext = path.suffix[1:].lower()
+    if path.name.startswith("."):
+        post.status, post.reason = posts.SKIPPED, "hidden file"
+        return post
+    try:
+        width, height = images.size_of(path)
+    except images.UnreadableImage as problem:
+        post.status, post.reason = posts.SKIPPED, f"not a picture: {problem.reason}"
+        # What calls itself a picture goes on to the filter, whose word it is to say.
+        if path.suffix.lower() in {*images.REAL_EXTENSIONS.values(), ".jpeg", ".tif"}:
+            post.status, post.reason = posts.FETCHED, ""
+        return post
+    post.width, post.height = str(width), str(height)
+    post.status = posts.FETCHED
+    return post
+
+
+def _sidecar(path: Path) -> Post | None:
+    for note in (path.with_name(path.name + ".json"), path.with_suffix(".json")):
+        if note.is_file():
+            try:
+                data = json.loads(note.read_text(encoding="utf-8-sig"))
+            except ValueError as problem:
+                raise BakeryError(f"{note} is not JSON ({problem}): repair or remove it") from None
+            if isinstance(data, dict):
+                danbooru = "tag_string_general" in data
+                return posts.from_metadata(data, danbooru=danbooru)
+    for ending in (path.name + ".txt", path.stem + ".txt", path.stem + ".caption"):
+        note = path.with_name(ending)
+        if note.is_file():
+            try:
+                text = note.read_text(encoding="utf-8-sig")
+            except ValueError:
+                raise BakeryError(f"{note} is not UTF-8 text: save it as UTF-8") from None
+            return Post(tags_general=_tags(text))
+    return None
+
+
+def _tags(text: str) -> str:
+    """Tags of a caption file, underscored and space-separated."""
+    text = text.strip()
+    pieces = re.split(r"[,\n]", text) if re.search(r"[,\n]", text) else text.split()
+    return " ".join("_".join(piece.split()) for piece in pieces if piece.strip())
