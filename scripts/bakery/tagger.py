@@ -1,0 +1,266 @@
+"""The WD tagger: pictures in, a probability for each tag out.
+
+A tagger is a folder with `model.onnx` and `selected_tags.csv` (name, category), as the WD v1.4 and
+v3 models are published. Steps from a picture to its row of probabilities:
+
+1. `prepare`: pad to a centred white square, resize (bicubic) to the side the model asks for, BGR;
+2. stack into batches: as many as wanted, or as many as the model's input is fixed to (v1.4: 1);
+3. run; a row holds one sigmoid for each line of selected_tags.csv.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+from PIL import Image
+
+from bakery import captions
+from bakery.errors import BakeryError
+
+CATEGORIES = {
+    0: "general",
+    1: "artist",
+    3: "copyright",
+    4: "character",
+    5: "meta",
+    9: "rating",
+}
+"""Danbooru's numbers for kinds of tags; the WD models use 0, 4 and 9."""
+
+MODEL, TAGS = "model.onnx", "selected_tags.csv"
+
+_LARGEST = 8192  # side of the padded square in pixels: 200 MB; a comic strip can be far longer
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_log = logging.getLogger(__name__)
+
+
+def fetch(model: str) -> Path:
+    """The tagger's folder: `model` itself, or a download when `model` is a hub id.
+
+    A hub id is `owner/name`, or `owner/name@revision`; it is downloaded once, into the hub's own
+    cache. Raises `BakeryError` when there is neither such a folder nor such a repository, or when
+    a file is missing in it.
+    """
+    folder = Path(model)
+    if not folder.exists():
+        if not _HUB_ID.fullmatch(model):
+            raise BakeryError(
+                f"tagger: there is no folder {model}; give a folder with {MODEL} and {TAGS}, or a "
+                "hub id such as SmilingWolf/wd-swinv2-tagger-v3"
+            )
+        folder = _download(model)
+    _check_files(folder)
+    return folder
+
+
+def _download(model: str) -> Path:
+    from huggingface_hub import snapshot_download  # imported late: only hub ids need it
+    from huggingface_hub.errors import HFValidationError, RevisionNotFoundError
+
+    repository, _, revision = model.partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                repository, revision=revision or None, allow_patterns=[f"{MODEL}*", TAGS]
+            )
+        )
+    except RevisionNotFoundError:
+        raise BakeryError(
+            f"tagger: {repository} has no revision {revision}; see its list of commits on the hub"
+        ) from None
+    except (OSError, HFValidationError) as problem:
+        first_line = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+        raise BakeryError(
+            f"tagger: {model} is no folder here, and could not be fetched from the hub "
+            f"({first_line}); check the name and the connection, or give a folder"
+        ) from None
+
+
+def _check_files(folder: Path) -> None:
+    for name in (MODEL, TAGS):
+        if not (folder / name).is_file():
+            raise BakeryError(
+                f"tagger: {folder} has no {name}; a tagger is a folder with {MODEL} and {TAGS}"
+            )
+
+
+def prepare(image: Image.Image, side: int) -> np.ndarray:
+    """An RGB picture as the model sees it: float32 (side, side, 3), BGR, 0..255.
+
+    Padding comes before resizing, so that the aspect ratio is kept. Pictures longer than 8192
+    pixels are shrunk first, or their square would not fit into memory.
+    """
+    if max(image.size) > _LARGEST:
+        shrink = _LARGEST / max(image.size)
+        size = [max(1, round(length * shrink)) for length in image.size]
+        image = image.resize(tuple(size), Image.Resampling.BICUBIC)
+    longest = max(image.size)
+    square = Image.new("RGB", (longest, longest), (255, 255, 255))
+    square.paste(image, ((longest - image.width) // 2, (longest - image.height) // 2))
+    if longest != side:
+        square = square.resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(square, dtype=np.float32)[:, :, ::-1]
+
+
+class Tagger:
+    """A loaded model. `names` and `categories` belong to the columns of what `tag` returns."""
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        names: tuple[str, ...],
+        categories: tuple[str, ...],
+        folder: Path,
+    ) -> None:
+        self.names = names
+        self.categories = categories
+        self.provider = session.get_providers()[0]
+        self._folder = folder
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._output = session.get_outputs()[0].name
+        self._fixed_batch, self.side = _input_shape(session, folder)
+        width = session.get_outputs()[0].shape[-1]
+        if isinstance(width, int):
+            self._check_width(width)
+
+    @classmethod
+    def load(cls, folder: Path) -> Tagger:
+        """Reads `folder`. Raises `BakeryError` when a file is missing, broken or does not fit."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise BakeryError(
+                f"tagger: there is no folder {folder}; give a folder with {MODEL} and {TAGS}"
+            )
+        _check_files(folder)
+        names, categories = _read_tags(folder / TAGS)
+        return cls(_session(folder / MODEL), names, categories, folder)
+
+    def tag(self, images: Iterable[Image.Image], batch_size: int = 16) -> np.ndarray:
+        """Probabilities, float32 (N, tags), of RGB pictures."""
+        rows = list(self.rows(images, batch_size))
+        return np.stack(rows) if rows else np.zeros((0, len(self.names)), np.float32)
+
+    def rows(self, images: Iterable[Image.Image], batch_size: int = 16) -> Iterator[np.ndarray]:
+        """Like `tag`, one row (tags,) at a time; `images` is read ahead, in another thread.
+
+        While the model runs on a batch, that thread draws the next pictures from `images` (and so
+        decodes them, if `images` opens files) and prepares them.
+        """
+        batches = self._batches(images, self._fixed_batch or batch_size)
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            coming = reader.submit(next, batches, None)
+            while (batch := coming.result()) is not None:
+                coming = reader.submit(next, batches, None)
+                yield from self._infer(batch)
+
+    def _batches(self, images: Iterable[Image.Image], size: int) -> Iterator[np.ndarray]:
+        pictures = (prepare(image, self.side) for image in images)
+        while batch := list(islice(pictures, size)):
+            yield np.stack(batch)
+
+    def _infer(self, batch: np.ndarray) -> np.ndarray:
+        count = len(batch)
+        if self._fixed_batch and count < self._fixed_batch:
+            batch = np.pad(batch, ((0, self._fixed_batch - count), (0, 0), (0, 0), (0, 0)))
+        try:
+            rows = self._session.run([self._output], {self._input: batch})[0][:count]
+        except Exception as problem:  # onnxruntime's errors have no common class of their own
+            raise BakeryError(
+                f"tagger: {self._folder / MODEL} failed on {count} pictures ({_brief(problem)}); "
+                "if memory ran out, lower tag.batch_size"
+            ) from None
+        self._check_width(rows.shape[-1])
+        if not ((rows >= 0) & (rows <= 1)).all():  # also false for nan
+            raise BakeryError(
+                f"tagger: {self._folder / MODEL} gives values outside 0..1, so they are no "
+                "probabilities; take a model that ends in a sigmoid, as the WD taggers do"
+            )
+        return rows.astype(np.float32, copy=False)
+
+    def _check_width(self, width: int) -> None:
+        if width != len(self.names):
+            raise BakeryError(
+                f"tagger: {self._folder / TAGS} lists {len(self.names)} tags, but {MODEL} gives "
+                f"{width} values; take both files from the same model"
+            )
+
+
+def _read_tags(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names as caption words, and categories, of each line."""
+    try:
+        # keep_default_na: "null" and "nan" are tags like any other
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError) as problem:  # pandas' parser errors are ValueErrors
+        raise BakeryError(f"tagger: {path} cannot be read as a table: {problem}") from None
+    missing = [column for column in ("name", "category") if column not in table]
+    if missing:
+        raise BakeryError(
+            f"tagger: {path} has no column {missing[0]}; expected tag_id,name,category,count"
+        )
+    known = {str(number): word for number, word in CATEGORIES.items()}
+    strange = sorted(set(table["category"]) - set(known))
+    if strange:
+        raise BakeryError(
+            f"tagger: {path} has the category {strange[0]!r}; known are "
+            + ", ".join(f"{number} ({word})" for number, word in known.items())
+        )
+    names = tuple(captions.normalise(name) for name in table["name"])
+    return names, tuple(known[number] for number in table["category"])
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings speak to model authors
+    wanted = ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        wanted.insert(0, "CUDAExecutionProvider")
+        onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+    with path.open("rb") as file:
+        pointer = file.read(8) == b"version "
+    if pointer:
+        raise BakeryError(
+            f"tagger: {path} is a Git LFS pointer, not the model; run git lfs pull in its "
+            "repository, or download the file itself"
+        )
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=wanted)
+    except Exception as problem:  # onnxruntime's errors have no common class of their own
+        raise BakeryError(
+            f"tagger: {path} cannot be loaded as an ONNX model ({_brief(problem)}); "
+            "download it again"
+        ) from None
+    if session.get_providers()[0] != wanted[0]:
+        _log.warning("tagger: CUDA could not be started, so tags are computed on the CPU")
+    return session
+
+
+def _input_shape(session: onnxruntime.InferenceSession, folder: Path) -> tuple[int | None, int]:
+    """(batch size or None when it is free, side in pixels) of the model's input."""
+    shape = session.get_inputs()[0].shape
+    square = (
+        len(session.get_inputs()) == 1
+        and len(shape) == 4
+        and isinstance(shape[1], int)
+        and shape[1] == shape[2]
+        and shape[3] == 3
+    )
+    if not square:
+        raise BakeryError(
+            f"tagger: the input of {folder / MODEL} has the shape {shape}, expected "
+            "[batch, side, side, 3] as the WD taggers have"
+        )
+    return (shape[0] if isinstance(shape[0], int) else None), shape[1]
+
+
+def _brief(problem: Exception) -> str:
+    """onnxruntime's message without its error code and source file."""
+    return str(problem).split(" : ")[-1].strip().splitlines()[0][:200]
