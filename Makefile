@@ -32,7 +32,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/snakefmt Snakefile workflow
 
 schema: $(VENV)/.installed
-	PYTHONPATH=scripts $(BIN)/python -c 'import json; from bakery import config; print(json.dumps(config.schema(), indent=1))' > workflow/schemas/config.schema.json
+	PYTHONPATH=scripts $(BIN)/python scripts/describe_config.py
 
 same-results: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/code_versions.py

@@ -24,9 +24,9 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         [node.manifest for stage in PLAN.nodes for node in PLAN.of(stage)],
-    default_target: True
 
 
 include: "workflow/rules/scrape.smk"

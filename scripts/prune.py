@@ -5,7 +5,5 @@ from bakery.doors import Job
 
 with Job(snakemake) as job:  # noqa: F821
     job.finish(
-        stage.run(
-            job.settings, filter=job.folder("filter"), tag=job.folder("tag"), out=job.out
-        )
+        stage.run(job.settings, filter=job.folder("filter"), tag=job.folder("tag"), out=job.out)
     )

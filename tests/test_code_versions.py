@@ -6,6 +6,7 @@ import json
 
 import code_versions
 import pytest
+
 from bakery.config import STAGES
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import describe_config
 import pytest
 import yaml
+
 from bakery import config as cfg
 from bakery.errors import BakeryError
 
@@ -64,9 +65,9 @@ def test_every_setting_is_described() -> None:
             assert field.description, f"{stage}.{name} has no description"
 
 
-def test_the_committed_schema_is_the_model() -> None:
-    committed = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text("utf-8"))
-    assert committed == cfg.schema(), "run `make schema`"
+def test_what_is_written_about_the_config_is_the_model() -> None:
+    assert describe_config.SCHEMA.read_text("utf-8") == describe_config.schema(), "make schema"
+    assert describe_config.README.read_text("utf-8") == describe_config.readme(), "make schema"
 
 
 def test_the_shipped_config_is_valid() -> None:

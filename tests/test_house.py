@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bakery.config import STAGES
 from code_versions import LIBRARY, imported
+
+from bakery.config import STAGES
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(path.stem for path in LIBRARY.glob("*.py") if path.stem != "__init__")

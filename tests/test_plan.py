@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bakery import config as cfg
 from bakery import plan
 from bakery.errors import BakeryError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SWEEP = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3, 1e-2]}}}}
 

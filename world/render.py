@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="written as OUT.npy and OUT.jsonl")
     parser.add_argument("--count", type=int, default=30_000, help="number of pictures")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--novel", action="store_true", help="draw what the base must not know, too")
+    parser.add_argument(
+        "--novel", action="store_true", help="draw what the base must not know, too"
+    )
     args = parser.parse_args()
 
     args.out.parent.mkdir(parents=True, exist_ok=True)

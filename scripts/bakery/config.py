@@ -162,15 +162,15 @@ class Train(Section):
     """Shuffle the tags of a caption each time it is shown."""
     keep_tokens: Annotated[int, Field(ge=0)] = 1
     """How many tags at the front stay in place while the others are shuffled."""
-    resolution: Annotated[int, Field(ge=32, multiple_of=8)] = 96
+    resolution: Annotated[int, Field(ge=32, multiple_of=8)] = 64
     """Area budget of a picture: the side of the square with that area, in pixels."""
     enable_bucket: bool = True
     """Keep the aspect ratio by training in several sizes; false crops all to one square."""
-    min_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 64
+    min_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 48
     """Shortest side of a bucket in pixels."""
-    max_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 160
+    max_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 96
     """Longest side of a bucket in pixels."""
-    bucket_reso_steps: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    bucket_reso_steps: Annotated[int, Field(ge=8, multiple_of=8)] = 16
     """Sides of buckets are multiples of this many pixels (64 for full-size models)."""
     clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
     """Use the text encoder's n-th last layer; anime models of the SD1 family want 2."""
@@ -242,9 +242,9 @@ class Sample(Section):
     """Denoising steps."""
     cfg_scale: Annotated[float, Field(ge=1)] = 4.0
     """Strength of the prompt (classifier-free guidance)."""
-    width: Annotated[int, Field(ge=32, multiple_of=8)] = 96
+    width: Annotated[int, Field(ge=32, multiple_of=8)] = 64
     """Pixels."""
-    height: Annotated[int, Field(ge=32, multiple_of=8)] = 96
+    height: Annotated[int, Field(ge=32, multiple_of=8)] = 64
     """Pixels."""
     lora_weight: float = 1.0
     """Weight at which the LoRA is applied."""
@@ -340,11 +340,6 @@ def overlay(config: Config, changes: dict[str, Any]) -> Config:
             raise BakeryError(f"config: sweeps: there is no setting {dotted}{hint}")
         place[last] = value
     return load(raw)
-
-
-def schema() -> dict[str, Any]:
-    """The JSON schema of the config, for editors: `workflow/schemas/config.schema.json`."""
-    return Config.model_json_schema()
 
 
 def chosen(section: Section) -> dict[str, Any]:

@@ -151,7 +151,9 @@ def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
 def _variants(name: str, sweep: cfg.Sweep) -> list[dict[str, Any]]:
     for setting in {*sweep.grid, *(s for variant in sweep.variants for s in variant)}:
         if setting.split(".")[0] == "compare":
-            raise BakeryError(f"config: sweeps.{name}: {setting} belongs to the page, not to a bake")
+            raise BakeryError(
+                f"config: sweeps.{name}: {setting} belongs to the page, not to a bake"
+            )
     for setting, values in sweep.grid.items():
         if not values:
             raise BakeryError(f"config: sweeps.{name}.grid.{setting} is empty: list its values")
@@ -161,9 +163,7 @@ def _variants(name: str, sweep: cfg.Sweep) -> list[dict[str, Any]]:
     return [dict(zip(sweep.grid, values, strict=True)) for values in product] + list(sweep.variants)
 
 
-def _chain(
-    plan: Plan, config: cfg.Config, changes: dict[str, Any], roots: Sequence[Path]
-) -> Node:
+def _chain(plan: Plan, config: cfg.Config, changes: dict[str, Any], roots: Sequence[Path]) -> Node:
     """The nodes of one bake, top to bottom; those already planned are shared. Gives the last."""
     parents: tuple[Node, ...] = ()
     node = None

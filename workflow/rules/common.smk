@@ -34,7 +34,8 @@ def above(stage, upstream):
 def gathered(upstream):
     """Input function: the manifests of `upstream` of every bake on the page {bake}."""
     return lambda wildcards: [
-        leaf.above(upstream).manifest for leaf in PLAN.node("compare", wildcards.bake).parents
+        leaf.above(upstream).manifest
+        for leaf in PLAN.node("compare", wildcards.bake).parents
     ]
 
 
@@ -45,7 +46,9 @@ def about(stage):
 
 def model(stage, setting):
     """Params function: the local path, or the hub id, of the model that `stage`'s node names."""
-    return lambda wildcards: plan.model_of(PLAN.node(stage, wildcards.bake), setting, ROOTS)
+    return lambda wildcards: plan.model_of(
+        PLAN.node(stage, wildcards.bake), setting, ROOTS
+    )
 
 
 def bakes_of_page(wildcards):
@@ -55,7 +58,11 @@ def bakes_of_page(wildcards):
 
 def repeat_failures():
     """Say again at the end, where people look, what stopped the bake."""
-    for log in sorted(Path("logs").glob("*/*.log"), key=lambda path: path.stat().st_mtime):
+    for log in sorted(
+        Path("logs").glob("*/*.log"), key=lambda path: path.stat().st_mtime
+    ):
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
             if " ERROR " in line:
-                print(f"{log.parent.name}: {line.split(' ERROR ', 1)[1]}", file=sys.stderr)
+                print(
+                    f"{log.parent.name}: {line.split(' ERROR ', 1)[1]}", file=sys.stderr
+                )

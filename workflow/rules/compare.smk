@@ -18,11 +18,11 @@ rule compare:
         ),
     log:
         "logs/compare/{bake}.log",
+    conda:
+        "../../envs/compare.yaml"
     params:
         node=about("compare"),
         bakes=bakes_of_page,
         sweep=lambda wildcards: PLAN.node("compare", wildcards.bake).readable,
-    conda:
-        "../../envs/compare.yaml"
     script:
         "../../scripts/compare.py"

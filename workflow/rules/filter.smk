@@ -10,9 +10,9 @@ rule filter:
         "results/filter/{bake}/manifest.json",
     log:
         "logs/filter/{bake}.log",
-    params:
-        node=about("filter"),
     conda:
         "../../envs/filter.yaml"
+    params:
+        node=about("filter"),
     script:
         "../../scripts/filter.py"

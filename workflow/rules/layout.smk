@@ -11,9 +11,9 @@ rule layout:
         "results/layout/{bake}/manifest.json",
     log:
         "logs/layout/{bake}.log",
-    params:
-        node=about("layout"),
     conda:
         "../../envs/layout.yaml"
+    params:
+        node=about("layout"),
     script:
         "../../scripts/layout.py"

@@ -11,9 +11,9 @@ rule prune:
         "results/prune/{bake}/manifest.json",
     log:
         "logs/prune/{bake}.log",
-    params:
-        node=about("prune"),
     conda:
         "../../envs/prune.yaml"
+    params:
+        node=about("prune"),
     script:
         "../../scripts/prune.py"

@@ -17,13 +17,13 @@ rule sample:
         ),
     log:
         "logs/sample/{bake}.log",
-    params:
-        node=about("sample"),
-        base=model("sample", "train.base"),
+    conda:
+        "../../envs/sample.yaml"
     threads: 8
     resources:
         gpu=1,
-    conda:
-        "../../envs/sample.yaml"
+    params:
+        node=about("sample"),
+        base=model("sample", "train.base"),
     script:
         "../../scripts/sample.py"

@@ -12,13 +12,13 @@ rule score:
         "results/score/{bake}/manifest.json",
     log:
         "logs/score/{bake}.log",
-    params:
-        node=about("score"),
-        model=model("score", "tag.model"),
+    conda:
+        "../../envs/score.yaml"
     threads: 8
     resources:
         gpu=1,
-    conda:
-        "../../envs/score.yaml"
+    params:
+        node=about("score"),
+        model=model("score", "tag.model"),
     script:
         "../../scripts/score.py"

@@ -8,11 +8,11 @@ rule scrape:
         "results/scrape/{bake}/manifest.json",
     log:
         "logs/scrape/{bake}.log",
+    conda:
+        "../../envs/scrape.yaml"
     params:
         node=about("scrape"),
         booru=Path(workflow.basedir) / plan.EMBEDDED_BOORU,
         store="results/downloads",
-    conda:
-        "../../envs/scrape.yaml"
     script:
         "../../scripts/scrape.py"

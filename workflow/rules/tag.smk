@@ -11,13 +11,13 @@ rule tag:
         "results/tag/{bake}/manifest.json",
     log:
         "logs/tag/{bake}.log",
-    params:
-        node=about("tag"),
-        model=model("tag", "tag.model"),
+    conda:
+        "../../envs/tag.yaml"
     threads: 8
     resources:
         gpu=1,
-    conda:
-        "../../envs/tag.yaml"
+    params:
+        node=about("tag"),
+        model=model("tag", "tag.model"),
     script:
         "../../scripts/tag.py"

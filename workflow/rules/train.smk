@@ -12,13 +12,13 @@ rule train:
         "results/train/{bake}/manifest.json",
     log:
         "logs/train/{bake}.log",
-    params:
-        node=about("train"),
-        base=model("train", "train.base"),
+    conda:
+        "../../envs/train.yaml"
     threads: 8
     resources:
         gpu=1,
-    conda:
-        "../../envs/train.yaml"
+    params:
+        node=about("train"),
+        base=model("train", "train.base"),
     script:
         "../../scripts/train.py"

@@ -1,0 +1,240 @@
+import copy
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from tiny_base import tiny_sd1
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from bakery import base as bases
+from bakery.errors import BakeryError
+from bakery.lora import TEXT_ENCODER_PREFIX, UNET_PREFIX, LoRAModule, LoRANetwork, targets
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_sd1(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def base(folder):
+    return bases.load(str(folder))
+
+
+def baked(base, dim=4, alpha=2.0, seed=1):
+    """A network whose B is not zero, as after training."""
+    network = LoRANetwork(base.unet, base.text_encoder, dim, alpha)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(std=0.3, generator=generator)
+    return network
+
+
+@torch.no_grad()
+def predict(base, prompt="mirael, pink hair"):
+    """The UNet's answer to fixed noise."""
+    noise = torch.randn(2, 4, 4, 6, generator=torch.Generator().manual_seed(5)).to(base.dtype)
+    text = bases.encode(base, [prompt, "cat"], 1)
+    return base.unet(noise, torch.tensor([900, 30]), text).sample
+
+
+@pytest.fixture(scope="module")
+def sd15():
+    """The real architecture of Stable Diffusion 1.5, without weights."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                hidden_size=768,
+                intermediate_size=3072,
+                num_hidden_layers=12,
+                num_attention_heads=12,
+            )
+        )
+    return unet, text
+
+
+def kohya_names_of_sd15():
+    """The list of kohya's files, from the shape of the model alone."""
+    blocks = [f"down_blocks_{i}_attentions_{j}" for i in range(3) for j in range(2)]
+    blocks += ["mid_block_attentions_0"]
+    blocks += [f"up_blocks_{i}_attentions_{j}" for i in range(1, 4) for j in range(3)]
+    inner = [f"attn{n}_to_{x}" for n in (1, 2) for x in ("q", "k", "v", "out_0")]
+    inner += ["ff_net_0_proj", "ff_net_2"]
+    unet = {f"lora_unet_{b}_{p}" for b in blocks for p in ("proj_in", "proj_out")}
+    unet |= {f"lora_unet_{b}_transformer_blocks_0_{i}" for b in blocks for i in inner}
+    parts = [f"self_attn_{x}_proj" for x in ("q", "k", "v", "out")] + ["mlp_fc1", "mlp_fc2"]
+    text = {f"lora_te_text_model_encoder_layers_{n}_{p}" for n in range(12) for p in parts}
+    return unet, text
+
+
+def test_sd15_has_the_layers_of_kohya(sd15):
+    unet, text = kohya_names_of_sd15()
+    assert (len(unet), len(text)) == (192, 72)
+    assert {name for name, _ in targets(sd15[0], None)} == unet
+    assert {name for name, _ in targets(None, sd15[1])} == text
+
+
+def test_sd15_file_size(sd15):
+    """144 MiB at dim 128 in fp16."""
+    numbers = sum(
+        128 * (layer.weight.shape[0] + layer.weight.shape[1]) for _, layer in targets(*sd15)
+    )
+    assert round(numbers * 2 / 2**20) == 144
+
+
+def test_sd15_projections_are_convolutions(sd15):
+    layers = dict(targets(*sd15))
+    for name, layer in layers.items():
+        assert layer.weight.ndim == (4 if name.endswith(("proj_in", "proj_out")) else 2)
+
+
+def test_prefixes_split_the_parameters(base):
+    network = LoRANetwork(base.unet, base.text_encoder, 4, 4)
+    unet, text = (network.parameters_of(p) for p in (UNET_PREFIX, TEXT_ENCODER_PREFIX))
+    assert (len(unet), len(text)) == (2 * 48, 2 * 18)
+    assert len(list(network.parameters())) == len(unet) + len(text)
+    assert not LoRANetwork(base.unet, None, 4, 4).parameters_of(TEXT_ENCODER_PREFIX)
+
+
+@pytest.mark.parametrize("multiplier", [1.0, -0.5])
+def test_the_equation(multiplier):
+    linear, conv = torch.nn.Linear(5, 7), torch.nn.Conv2d(5, 7, 1)
+    x = torch.randn(2, 3, 5)
+    for layer, shown in ((linear, x), (conv, x.movedim(-1, 1)[..., None])):
+        module = LoRAModule(layer, dim=3, alpha=1.5)
+        torch.nn.init.normal_(module.lora_up)
+        module.multiplier = multiplier
+        a, b = module.lora_down.flatten(1), module.lora_up.flatten(1)
+        w = layer.weight.flatten(1) + multiplier * (1.5 / 3) * b @ a
+        merged = x @ w.T + layer.bias
+        if layer is conv:
+            merged = merged.movedim(-1, 1)[..., None]
+        assert torch.allclose(module(shown), merged, atol=1e-6)
+
+
+def test_initial_weights(base):
+    network, again, other = (
+        LoRANetwork(base.unet, base.text_encoder, 4, 0, torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    )
+    state = network.state_dict_kohya()
+    for key, value in state.items():
+        assert torch.equal(value, again.state_dict_kohya()[key])
+        if key.endswith("alpha"):
+            assert value == 4  # alpha 0 means alpha = dim
+        elif key.endswith("lora_up.weight"):
+            assert not value.any()
+        else:
+            # kaiming_uniform with a = sqrt 5: uniform within 1 / sqrt(in)
+            bound = value.shape[1] ** -0.5
+            assert 0.7 * bound < value.abs().max() <= bound
+    down = "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"
+    assert not torch.equal(state[down], other.state_dict_kohya()[down])
+
+
+def test_new_zero_and_removed_networks_are_the_base(base):
+    bare = predict(base)
+    LoRANetwork(base.unet, base.text_encoder, 4, 4).apply()
+    assert torch.equal(predict(base), bare)
+    network = baked(base).apply()
+    assert not torch.allclose(predict(base), bare, atol=1e-2)
+    network.multiplier = 0.0
+    assert torch.equal(predict(base), bare)
+    network.multiplier = 1.0
+    network.remove()
+    assert torch.equal(predict(base), bare)
+    assert all("forward" not in module.__dict__ for module in base.unet.modules())
+
+
+def test_only_adapters_learn(base):
+    network = baked(base).apply()
+    text = bases.encode(base, ["cat"], 1)
+    base.unet(torch.randn(1, 4, 4, 4), 500, text).sample.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    assert sum(bool(p.grad.any()) for p in network.parameters()) > 0.9 * 2 * 66
+    assert all(p.grad is None for part in (base.unet, base.text_encoder) for p in part.parameters())
+    assert not set(map(id, network.parameters())) & set(map(id, base.unet.parameters()))
+
+
+def test_bfloat16_model(folder):
+    base = bases.load(str(folder), dtype=torch.bfloat16)
+    network = baked(base).apply()
+    in_bfloat = predict(base).float()
+    assert next(network.parameters()).dtype == torch.float32
+    full = bases.load(str(folder))
+    baked(full).apply()
+    exact = predict(full)
+    assert (in_bfloat - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
+def test_autocast(base):
+    baked(base).apply()
+    exact = predict(base)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = predict(base).float()
+    assert (rough - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
+@pytest.mark.parametrize("dim", [2, 4, 8])
+def test_a_file_of_any_rank_can_be_loaded(base, dim):
+    source = copy.deepcopy(base)
+    trained = baked(source, dim=dim, alpha=3.0).apply()
+    network = LoRANetwork(base.unet, base.text_encoder, 4, 4).apply()
+    network.load_kohya(trained.state_dict_kohya())
+    assert torch.equal(predict(base), predict(source))
+
+
+def test_partial_file(base):
+    source = copy.deepcopy(base)
+    unet_only = LoRANetwork(source.unet, None, 4, 4).apply()
+    torch.nn.init.normal_(next(iter(unet_only.adapters.values())).lora_up)
+    network = baked(base).apply()  # what it held before must go
+    network.load_kohya(unet_only.state_dict_kohya())
+    assert torch.equal(predict(base), predict(source))
+
+
+def test_missing_alpha_is_the_rank(base):
+    state = baked(base, dim=4, alpha=4.0).state_dict_kohya()
+    network = LoRANetwork(base.unet, base.text_encoder, 2, 2)
+    network.load_kohya({k: v for k, v in state.items() if not k.endswith("alpha")})
+    assert {float(v) for k, v in network.state_dict_kohya().items() if k.endswith("alpha")} == {4.0}
+
+
+def test_files_that_do_not_fit(base):
+    network = LoRANetwork(base.unet, base.text_encoder, 4, 4)
+    before = network.state_dict_kohya()
+    state = baked(base).state_dict_kohya()
+    name = "lora_te_text_model_encoder_layers_0_mlp_fc1"
+    strange = state | {"lora_te1_text_model_x.alpha": torch.tensor(1.0)}
+    half = {k: v for k, v in state.items() if k != f"{name}.lora_up.weight"}
+    wide = state | {f"{name}.lora_up.weight": torch.zeros(99, 4)}
+    for bad, words in (
+        (strange, "lora_te1_text_model_x.alpha"),
+        (half, f"{name} has no lora_up.weight"),
+        (wide, f"{name} has shapes"),
+    ):
+        with pytest.raises(BakeryError, match=words):
+            network.load_kohya(bad)
+    after = network.state_dict_kohya()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+def test_a_stock_pipeline_draws_the_same(folder, base, tmp_path):
+    """diffusers' own reader and peft's layers agree with ours on the file."""
+    network = baked(base, dim=4, alpha=2.0).apply()
+    save_file(network.state_dict_kohya(), tmp_path / "x.safetensors")
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    bare = pipeline.encode_prompt(["mirael"], "cpu", 1, False)[0]
+    pipeline.load_lora_weights(tmp_path, weight_name="x.safetensors")
+    stock_text = pipeline.encode_prompt(["mirael"], "cpu", 1, False)[0]
+    ours_text = bases.encode(base, ["mirael"], 1)
+    assert (stock_text - bare).abs().max() > 0.1
+    assert (stock_text - ours_text).abs().max() < 1e-5
+    noise = torch.randn(1, 4, 4, 4)
+    with torch.no_grad():
+        stock = pipeline.unet(noise, 500, stock_text).sample
+        ours = base.unet(noise, 500, ours_text).sample
+    assert (stock - ours).abs().max() < 1e-5

@@ -1,0 +1,245 @@
+"""Trains the embedded base: a small but genuine Stable Diffusion, UNet and text encoder from scratch.
+
+`python -m world.fit_base world/build/base world/build/vae world/build/fit --steps 5000`
+
+Resumable: the state is saved every few minutes and the same command goes on from it. `--steps` may be
+raised or lowered in between: the learning rate is constant until the last third, then falls to zero.
+`--export FOLDER` writes the averaged weights as a `save_pretrained` folder, fp16.
+
+What makes so small a model obey its tags, found by experiment: high noise levels are sampled more often
+(colour and layout are decided there), zero terminal SNR with v-prediction (no mean colour leaks into the
+first step), token embeddings that start large, and captions that leave tags out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from world import words
+from world.fit_vae import LATENT_CHANNELS, as_input
+
+WIDTH = 128  # of the text encoder
+NOISE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+}
+
+
+def new_unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=(48, 112, 128),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=words.MAX_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    encoder = CLIPTextModel(config)
+    nn.init.normal_(encoder.get_input_embeddings().weight, std=0.5)  # 25x CLIP's: tags must be loud
+    return encoder
+
+
+@torch.no_grad()
+def encode_pictures(vae: AutoencoderKL, pictures: np.ndarray) -> Tensor:
+    """uint8 (N, 64, 64, 3) -> latents fp16 (N, 8, 16, 16)."""
+    return torch.cat(
+        [
+            vae.encode(as_input(pictures[i : i + 64])).latent_dist.mean.half()
+            for i in range(0, len(pictures), 64)
+        ]
+    )
+
+
+class Model(nn.Module):
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.unet = new_unet()
+        self.text_encoder = new_text_encoder(tokenizer)
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        text = self.text_encoder(tokens).last_hidden_state  # (B, T, WIDTH)
+        return self.unet(noisy, timesteps, text).sample  # (B, 8, 16, 16)
+
+
+class Fit:
+    """The training state: everything that a resumed run needs to go on alike."""
+
+    def __init__(self, tokenizer: CLIPTokenizer, lr: float, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.seed, self.lr, self.step = seed, lr, 0
+        self.tokenizer = tokenizer
+        self.model = Model(tokenizer)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr, betas=(0.9, 0.99), weight_decay=0.01
+        )
+        self.noise = DDPMScheduler(**NOISE)
+
+    def rate(self, steps: int, warmup: int = 200, decay: float = 0.35) -> float:
+        """Warm-up, constant, and a straight line to zero over the last `decay` of `steps`."""
+        return self.lr * min(
+            1.0, (self.step + 1) / warmup, max(0.0, (steps - self.step) / (decay * steps))
+        )
+
+    def batch(self, latents: Tensor, tags: list[list[str]], size: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, self.step])
+        rows = np.sort(rng.integers(0, len(tags), size))
+        captions = [words.caption(tags[row], rng) for row in rows]
+        # stock pipelines pad to the full length; shorter padding is cheaper: learn both
+        padding = "max_length" if rng.random() < 0.5 else "longest"
+        tokens = self.tokenizer(
+            captions, padding=padding, truncation=True, max_length=words.MAX_LENGTH,
+            return_tensors="pt",
+        ).input_ids  # fmt: skip
+        return latents[torch.from_numpy(rows)].float(), tokens
+
+    def train_step(self, clean: Tensor, tokens: Tensor, steps: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        noise = torch.randn(clean.shape, generator=generator)
+        level = torch.sigmoid(0.6 + torch.randn(len(clean), generator=generator))
+        timesteps = (level * 1000).long().clamp(0, 999)
+        noisy = self.noise.add_noise(clean, noise, timesteps)
+        loss = F.mse_loss(
+            self.model(noisy, timesteps, tokens), self.noise.get_velocity(clean, noise, timesteps)
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        keep = min(0.999, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.model.parameters()), 1 - keep
+        )
+        return loss.detach()
+
+    def save(self, path: Path) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+        torch.save(state, path.with_suffix(".part"))
+        os.replace(path.with_suffix(".part"), path)
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+    def export(self, vae: Path, out: Path) -> None:
+        """Write the averaged model as a stock pipeline, fp16."""
+        pipeline = StableDiffusionPipeline(
+            vae=AutoencoderKL.from_pretrained(vae).half(),
+            text_encoder=copy.deepcopy(self.average.text_encoder).half(),
+            tokenizer=self.tokenizer,
+            unet=copy.deepcopy(self.average.unet).half(),
+            scheduler=DDIMScheduler(**NOISE, set_alpha_to_one=True),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.save_pretrained(out)
+
+
+def load_latents(renders: Path, vae: Path, cache: Path) -> Tensor:
+    if not cache.exists():
+        model = AutoencoderKL.from_pretrained(vae).eval()
+        latents = encode_pictures(model, np.load(renders.with_suffix(".npy"), mmap_mode="r"))
+        torch.save(latents, cache.with_suffix(".part"))
+        os.replace(cache.with_suffix(".part"), cache)
+    return torch.load(cache, weights_only=True)
+
+
+def run(fit: Fit, latents: Tensor, tags: list[list[str]], args: argparse.Namespace) -> None:
+    start, first, losses, saved = time.monotonic(), fit.step, [], time.monotonic()
+    while fit.step < args.steps:
+        losses.append(fit.train_step(*fit.batch(latents, tags, args.batch), args.steps))
+        if fit.step % 50 == 0:
+            speed = (fit.step - first) * args.batch / (time.monotonic() - start)
+            loss = torch.stack(losses[-50:]).mean().item()
+            print(
+                f"step {fit.step}/{args.steps} loss {loss:.4f} lr {fit.rate(args.steps):.2e} "
+                f"{speed:.0f} samples/s",
+                flush=True,
+            )
+        if time.monotonic() - saved > 180 or fit.step == args.steps:
+            fit.save(args.out / "state.pt")
+            saved = time.monotonic()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("renders", type=Path, help="OUT of render.py")
+    parser.add_argument("vae", type=Path, help="folder of fit_vae.py")
+    parser.add_argument("out", type=Path, help="folder of the training state")
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--export", type=Path, help="write the model so far here, and stop")
+    args = parser.parse_args()
+
+    fit = Fit(words.new_tokenizer(), args.lr, args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if (args.out / "state.pt").exists():
+        fit.load(args.out / "state.pt")
+    if args.export:
+        fit.export(args.vae, args.export)
+        print(f"step {fit.step} written to {args.export}")
+        return
+    latents = load_latents(args.renders, args.vae, args.out / "latents.pt")
+    tags = [json.loads(line) for line in args.renders.with_suffix(".jsonl").open(encoding="utf-8")]
+    run(fit, latents, tags, args)
+
+
+if __name__ == "__main__":
+    main()
