@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakery import config
@@ -50,6 +50,7 @@ def test_steps_too_large():
         resolutions(96, 64, 160, 128)
 
 
+@settings(deadline=None)
 @given(
     resolution=st.integers(min_value=64, max_value=1024),
     below=st.integers(min_value=0, max_value=512),
@@ -74,6 +75,7 @@ def test_buckets_keep_their_promises(resolution, below, above, step):
         assert min(width, height) >= low or width == height == resolution // step * step
 
 
+@settings(deadline=None)
 @given(width=sides, height=sides)
 def test_every_picture_covers_its_bucket(width, height):
     place = fit((width, height), SD15)
@@ -94,6 +96,7 @@ def test_golden_steps():
     assert steps_per_epoch([101 * 5, 17 * 5, 12 * 5], 2) == 326
 
 
+@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(min_value=1, max_value=500), min_size=1, max_size=9),
     batch=st.integers(min_value=1, max_value=64),
@@ -105,7 +108,9 @@ def test_steps_lie_between_one_bucket_and_all_short(counts, batch):
 
 
 def test_the_config_refuses_what_no_bucket_fits():
-    with pytest.raises(BakeryError, match=r"config: train resolution 512 lies outside .* 64 to"):
+    with pytest.raises(
+        BakeryError, match=r"config: train resolution 512 lies outside min_bucket_reso"
+    ):
         config.load({"train": {"resolution": 512}})
     limits = {"min_bucket_reso": 320, "max_bucket_reso": 960, "bucket_reso_steps": 64}
     train = config.load({"train": {"resolution": 512, **limits}}).train

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tiny_base import tiny_sd1
@@ -149,6 +149,7 @@ def pictures(repeats, buckets):
     return dataset.Dataset(items, fits, ())
 
 
+@settings(deadline=None)
 @given(
     shown=st.lists(
         st.tuples(st.integers(min_value=1, max_value=6), st.integers(min_value=1, max_value=3)),

@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.optimization import get_scheduler
 
@@ -64,6 +64,7 @@ def test_every_schedule_is_that_of_transformers(name, total, warmup):
     assert ours == pytest.approx(reference(name, 2e-3, total, warmup, 3, 2.0), rel=1e-9, abs=1e-15)
 
 
+@settings(deadline=None)
 @given(
     name=st.sampled_from(NAMES),
     total=st.integers(min_value=1, max_value=3000),

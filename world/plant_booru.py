@@ -1,6 +1,6 @@
 """Plants the embedded booru: posts of three characters, and all that a bake must not eat.
 
-`python world/plant_booru.py resources/world/booru` writes, the same bytes for the same seed,
+`python -m world.plant_booru resources/world/booru` writes, the same bytes for the same seed,
 
 - `posts.json`: Danbooru post objects, one a line
 - `files/<md5>.<ext>`
@@ -18,16 +18,12 @@ import csv
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-
-# Run as a script, Python looks for modules beside this file only.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from world import planting, spoil
 from world.planting import Draft, Gardener
