@@ -26,7 +26,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        [node.manifest for stage in PLAN.nodes for node in PLAN.of(stage)],
+        [file for stage in PLAN.nodes for node in PLAN.of(stage) for file in node.wanted],
 
 
 include: "workflow/rules/scrape.smk"

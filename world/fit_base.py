@@ -158,6 +158,14 @@ class Fit:
         )
         return loss.detach()
 
+    def start_from(self, folder: Path) -> None:
+        """Take over the weights of an exported base; the optimizer starts anew."""
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder")
+        self.model.unet.load_state_dict(unet.float().state_dict())
+        self.model.text_encoder.load_state_dict(text_encoder.float().state_dict())
+        self.average.load_state_dict(self.model.state_dict())
+
     def save(self, path: Path) -> None:
         state = {
             "model": self.model.state_dict(),
@@ -225,6 +233,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--init", type=Path, help="an exported base to start from, without a state")
     parser.add_argument("--export", type=Path, help="write the model so far here, and stop")
     args = parser.parse_args()
 
@@ -232,6 +241,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     if (args.out / "state.pt").exists():
         fit.load(args.out / "state.pt")
+    elif args.init:
+        fit.start_from(args.init)
     if args.export:
         fit.export(args.vae, args.export)
         print(f"step {fit.step} written to {args.export}")

@@ -31,6 +31,9 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1)
 CHAIN = cfg.STAGES[:-1]
 """The stages of one bake; the last stage, compare, gathers several."""
 
+LOOKED_AT = {"sample": ("grid.png",), "compare": ("index.html",)}
+"""What people open, besides the manifest: asked for by name, so that a deleted one is remade."""
+
 EMBEDDED_BOORU = "resources/world/booru"
 WHOLE_HASH_LIMIT = 64 * 2**20
 """Larger files (full-size checkpoints) are known by name and size: hashing them takes minutes."""
@@ -59,6 +62,12 @@ class Node:
     @property
     def manifest(self) -> str:
         return f"{self.folder}/manifest.json"
+
+    @property
+    def wanted(self) -> list[str]:
+        """The files that the workflow has to leave."""
+        looked_at = [f"{self.folder}/{name}" for name in LOOKED_AT.get(self.stage, ())]
+        return [self.manifest, *looked_at]
 
     def above(self, stage: str) -> Node:
         """This node or the one of `stage` that it stands on (a bake's chain is a line)."""
