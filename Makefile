@@ -38,7 +38,7 @@ same-results: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/code_versions.py
 
 world: $(VENV)/.installed-dev
-	$(BIN)/snakemake --snakefile world/Snakefile --cores $(CORES)
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --snakefile world/Snakefile --cores $(CORES)
 
 # A CPU build that pip can find (a local wheel, a configured index) is taken first; uv knows where
 # PyTorch keeps its builds and picks the one for this machine.
@@ -56,10 +56,11 @@ endif
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.torch requirements.txt requirements-gpu.txt
-	$(BIN)/pip install --quiet -r requirements.txt
 ifeq ($(GPU),1)
-	$(BIN)/pip uninstall --quiet --yes onnxruntime
-	$(BIN)/pip install --quiet -r requirements-gpu.txt
+	grep -v '^onnxruntime==' requirements.txt > $(VENV)/requirements.txt
+	$(BIN)/pip install --quiet -r $(VENV)/requirements.txt -r requirements-gpu.txt
+else
+	$(BIN)/pip install --quiet -r requirements.txt
 endif
 	touch $@
 

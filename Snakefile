@@ -8,7 +8,10 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config/config.yaml"
+# --configfile stands alone: the shipped example must not shine through what it leaves out
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -26,7 +29,12 @@ localrules:
 rule all:
     default_target: True
     input:
-        [file for stage in PLAN.nodes for node in PLAN.of(stage) for file in node.wanted],
+        [
+            file
+            for stage in PLAN.nodes
+            for node in PLAN.of(stage)
+            for file in node.wanted
+        ],
 
 
 include: "workflow/rules/scrape.smk"

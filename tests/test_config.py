@@ -47,6 +47,8 @@ def test_an_empty_section_is_the_defaults() -> None:
         ({"scrape": {"urls": []}}, "names no source"),
         ({"filter": {"ratings": ["safe"]}}, "'general'"),
         ({"layout": {"repeats": "five"}}, "layout.repeats is 'five'"),
+        ({"sample": {"seeds": []}}, "sample.seeds is []"),
+        ({"sample": {"seeds": [1, 1]}}, "name it once"),
         ({"train": "fast"}, "train is 'fast'"),
     ],
 )  # fmt: skip

@@ -144,3 +144,30 @@ def test_asking_for_a_folder_outside_the_plan_says_what_there_is(root: Path) -> 
     made = plan.build(cfg.load({}), [root])
     with pytest.raises(BakeryError, match=r"results/train/nothing .* known are mirael"):
         made.node("train", "nothing")
+
+
+def test_a_bake_on_two_pages_is_called_by_each_page_s_own_words(root: Path) -> None:
+    raw = {
+        "train": {"unet_lr": 1e-3, "network_dim": 8},
+        "sweeps": {
+            "rates": {"grid": {"train.unet_lr": [1e-3, 1e-2]}},
+            "ranks": {"grid": {"train.network_dim": [4, 8]}},
+        },
+    }
+    made = plan.build(cfg.load(raw), [root])
+    labels = {
+        page.readable: [b["label"] for b in plan.bakes_of(page)] for page in made.of("compare")
+    }
+    assert labels == {
+        "rates": ["unet_lr 0.001", "unet_lr 0.01"],
+        "ranks": ["network_dim 4", "network_dim 8"],
+    }
+    assert len(made.of("train")) == 3, "the config's own bake is on both pages and trained once"
+
+
+def test_how_fast_is_not_what(root: Path) -> None:
+    assert nodes(root, {"tag": {"batch_size": 1}}) == nodes(root, {})
+
+
+def test_a_pinned_hub_revision_is_a_hub_id(root: Path) -> None:
+    assert plan.locate("owner/model@v1.0", [root], "tag.model") is None

@@ -137,6 +137,19 @@ def test_a_setting_far_up_remakes_what_stands_on_it(kitchen: Path) -> None:
     assert jobs(kitchen) == {}, "going back to an old value costs nothing"
 
 
+def test_a_config_file_stands_alone(kitchen: Path) -> None:
+    """Nothing of the shipped config shines through one that was named on the command line."""
+    shutil.copytree(ROOT / "config", kitchen / "config")
+    pretend_done(kitchen, little())
+    assert jobs(kitchen) == {}
+
+
+def test_the_catalog_s_snakefile_is_the_same_workflow(kitchen: Path) -> None:
+    run = snakemake(kitchen, "--dry-run", "--snakefile", ROOT / "workflow/Snakefile")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "little-lr0.01-" in run.stdout + run.stderr
+
+
 def test_a_deleted_leaf_is_remade(kitchen: Path) -> None:
     pretend_done(kitchen, little())
     (grid,) = (kitchen / "results/sample").glob("little-lr0.01-*/grid.png")

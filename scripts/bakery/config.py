@@ -13,7 +13,7 @@ Steps from a YAML file to something that can be keyed:
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -36,6 +36,9 @@ class Section(BaseModel):
     """A stage's settings: typos are errors, values are frozen once validated."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say how fast, never what."""
 
 
 class Scrape(Section):
@@ -60,7 +63,7 @@ class Scrape(Section):
 
 
 class Filter(Section):
-    """Which pictures a bake must not eat. A limit of 0 (or false) switches its check off."""
+    """Which pictures a bake must not eat."""
 
     min_side: Annotated[int, Field(ge=0)] = 64
     """Shorter side in pixels below which a picture is too small."""
@@ -88,7 +91,9 @@ class Tag(Section):
     character_threshold: Share = 0.85
     """Probability from which a character tag is believed."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Pictures per inference; does not change the tags."""
+    """Pictures per inference; does not change the tags, and is not part of the key."""
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
 
 class Prune(Section):
@@ -161,7 +166,8 @@ class Train(Section):
     shuffle_caption: bool = True
     """Shuffle the tags of a caption each time it is shown."""
     keep_tokens: Annotated[int, Field(ge=0)] = 1
-    """How many tags at the front stay in place while the others are shuffled."""
+    """How many tags at the front stay in place while the others are shuffled: 1 keeps the trigger;
+    count the class tokens, too, if there are any."""
     resolution: Annotated[int, Field(ge=32, multiple_of=8)] = 64
     """Area budget of a picture: the side of the square with that area, in pixels."""
     enable_bucket: bool = True
@@ -236,7 +242,7 @@ class Sample(Section):
     """The grid's columns."""
     negative_prompt: str = ""
     """What the pictures should not show."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = (1, 2, 3, 4)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (1, 2, 3, 4)
     """Each prompt is drawn once for each seed; the first one is shown in the grid."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     """Denoising steps."""
@@ -250,6 +256,13 @@ class Sample(Section):
     """Weight at which the LoRA is applied."""
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Pictures drawn at once."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"is {list(value)}: each seed draws one picture, so name it once")
+        return value
 
     @field_validator("prompts")
     @classmethod
@@ -344,7 +357,7 @@ def overlay(config: Config, changes: dict[str, Any]) -> Config:
 
 def chosen(section: Section) -> dict[str, Any]:
     """The options of `section` that differ from their default, as plain JSON values."""
-    return section.model_dump(mode="json", exclude_defaults=True)
+    return section.model_dump(mode="json", exclude_defaults=True, exclude=set(section.not_in_key))
 
 
 def _sentence(error: dict[str, Any]) -> str:

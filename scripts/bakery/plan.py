@@ -9,11 +9,12 @@ same settings, so that no folder is renamed when a sweep gets one more value.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,8 @@ class Node:
     readable: str
     settings: cfg.Section
     parents: tuple[Node, ...] = field(repr=False)
-    changes: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
-    """What the variant lays over the config; for the page's labels, not part of the key."""
+    labels: tuple[str, ...] = ()
+    """Of a page: what its sweep calls each of its parents (one bake may stand on several pages)."""
 
     @property
     def name(self) -> str:
@@ -109,12 +110,16 @@ class Plan:
 def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:
     """The plan of `config`; local models and folders are looked for below each of `roots`."""
     plan = Plan({stage: {} for stage in cfg.STAGES})
+    fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
     for sweep_name, sweep in (config.sweeps or {"bake": cfg.Sweep()}).items():
-        leaves: dict[str, Node] = {}
+        leaves: dict[str, tuple[Node, str]] = {}
         for changes in _variants(sweep_name, sweep):
-            leaf = _chain(plan, cfg.overlay(config, changes), changes, roots)
-            leaves.setdefault(leaf.key, leaf)
-        page = _node("compare", config.compare, tuple(leaves.values()), sweep_name, {})
+            leaf = _chain(plan, cfg.overlay(config, changes), roots, fingerprint)
+            label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in changes.items())
+            leaves.setdefault(leaf.key, (leaf, label or leaf.readable))
+        parents, labels = zip(*leaves.values(), strict=True)
+        content = dict(zip(leaves, labels, strict=True))
+        page = _node("compare", config.compare, parents, sweep_name, content, labels)
         plan.nodes["compare"][page.name] = page
     return plan
 
@@ -130,14 +135,13 @@ def model_of(node: Node, setting: str, roots: Sequence[Path]) -> str:
 def bakes_of(page: Node) -> list[dict[str, Any]]:
     """Label and flat settings of each bake that `page` gathers, in the order of its parents."""
     bakes = []
-    for leaf in page.parents:
-        label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in leaf.changes.items())
+    for leaf, label in zip(page.parents, page.labels, strict=True):
         settings = {
             f"{stage}.{name}": value
             for stage in CHAIN
             for name, value in leaf.above(stage).settings.model_dump(mode="json").items()
         }
-        bakes.append({"label": label or leaf.readable, "settings": settings})
+        bakes.append({"label": label, "settings": settings})
     return bakes
 
 
@@ -147,7 +151,7 @@ def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
         if (root / name).exists():
             return root / name
     first, slash, rest = name.partition("/")
-    looks_like_hub = slash and re.fullmatch(r"[\w.-]+", first) and re.fullmatch(r"[\w.-]+", rest)
+    looks_like_hub = slash and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name)
     local = any((root / first).is_dir() for root in roots) or first in {".", ".."}
     if looks_like_hub and not local and not rest.endswith((".safetensors", ".ckpt", ".pt")):
         return None
@@ -172,14 +176,16 @@ def _variants(name: str, sweep: cfg.Sweep) -> list[dict[str, Any]]:
     return [dict(zip(sweep.grid, values, strict=True)) for values in product] + list(sweep.variants)
 
 
-def _chain(plan: Plan, config: cfg.Config, changes: dict[str, Any], roots: Sequence[Path]) -> Node:
+def _chain(
+    plan: Plan, config: cfg.Config, roots: Sequence[Path], fingerprint: Callable[[Path], str]
+) -> Node:
     """The nodes of one bake, top to bottom; those already planned are shared. Gives the last."""
     parents: tuple[Node, ...] = ()
     node = None
     for stage in CHAIN:
         section = getattr(config, stage)
-        content = _content(stage, section, roots)
-        node = _node(stage, section, parents, _readable(stage, config), content, changes)
+        content = {name: fingerprint(p) for name, p in _models(section, roots).items()}
+        node = _node(stage, section, parents, _readable(stage, config), content)
         node = plan.nodes[stage].setdefault(node.name, node)
         parents = (node,)
     assert node is not None
@@ -192,7 +198,7 @@ def _node(
     parents: tuple[Node, ...],
     readable: str,
     content: dict[str, str],
-    changes: dict[str, Any] | None = None,
+    labels: tuple[str, ...] = (),
 ) -> Node:
     identity = {
         "stage": stage,
@@ -203,7 +209,7 @@ def _node(
     }
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return Node(stage, key, readable, section, parents, changes or {})
+    return Node(stage, key, readable, section, parents, labels)
 
 
 def _readable(stage: str, config: cfg.Config) -> str:
@@ -212,19 +218,19 @@ def _readable(stage: str, config: cfg.Config) -> str:
     return f"{config.scrape.name}-lr{config.train.unet_lr:g}"
 
 
-def _content(stage: str, section: cfg.Section, roots: Sequence[Path]) -> dict[str, str]:
-    """Fingerprints of the local files that `section` names: setting or path -> hash."""
+def _models(section: cfg.Section, roots: Sequence[Path]) -> dict[str, Path]:
+    """The local files and folders that `section` names, by setting or path."""
+    found: dict[str, Path | None] = {}
     if isinstance(section, cfg.Scrape):
-        found = {f: locate(f, roots, "scrape.folders") for f in section.folders}
+        # the user's own pictures: looked for where the user stands, nowhere else
+        found = {f: locate(f, roots[:1], "scrape.folders") for f in section.folders}
         if any(url.startswith("embedded:") for url in section.urls):
             found["embedded"] = locate(EMBEDDED_BOORU, roots, "scrape.urls")
     elif isinstance(section, cfg.Tag):
         found = {"model": locate(section.model, roots, "tag.model")}
     elif isinstance(section, cfg.Train):
         found = {"base": locate(section.base, roots, "train.base")}
-    else:
-        found = {}
-    return {name: _fingerprint(path) for name, path in found.items() if path is not None}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def _fingerprint(path: Path) -> str:

@@ -3,11 +3,16 @@
 # Out: PLAN, and the functions that rules use for their inputs and params
 
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# found from this file, so that workflow/Snakefile and module use work as well
+HOME = Path(str(workflow.current_basedir)).parents[1]
+STARTED = time.time()
+
+sys.path.insert(0, str(HOME / "scripts"))
 
 from bakery import config as settings
 from bakery import plan
@@ -18,7 +23,7 @@ wildcard_constraints:
     bake=r"[^/]+",
 
 
-ROOTS = (Path.cwd(), Path(workflow.basedir))
+ROOTS = (Path.cwd(), HOME)
 
 try:
     PLAN = plan.build(settings.load(config), ROOTS)
@@ -57,12 +62,14 @@ def bakes_of_page(wildcards):
 
 
 def repeat_failures():
-    """Say again at the end, where people look, what stopped the bake."""
-    for log in sorted(
-        Path("logs").glob("*/*.log"), key=lambda path: path.stat().st_mtime
-    ):
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-            if " ERROR " in line:
+    """Say again at the end, where people look, what stopped this run."""
+    for log in sorted(Path("logs").glob("*/*.log")):
+        if log.stat().st_mtime < STARTED:
+            continue
+        text = log.read_text(encoding="utf-8", errors="replace")
+        for level in (" ERROR ", " CRITICAL "):
+            if level in text:
                 print(
-                    f"{log.parent.name}: {line.split(' ERROR ', 1)[1]}", file=sys.stderr
+                    f"{log.parent.name}: {text.split(level, 1)[1].strip()}",
+                    file=sys.stderr,
                 )

@@ -12,7 +12,7 @@ rule scrape:
         "../../envs/scrape.yaml"
     params:
         node=about("scrape"),
-        booru=Path(workflow.basedir) / plan.EMBEDDED_BOORU,
+        booru=HOME / plan.EMBEDDED_BOORU,
         store="results/downloads",
     script:
         "../../scripts/scrape.py"
