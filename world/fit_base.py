@@ -1,6 +1,6 @@
 """Trains the embedded base: a small but genuine Stable Diffusion, UNet and text encoder from scratch.
 
-`python -m world.fit_base world/build/base world/build/vae world/build/fit --steps 5000`
+`python -m world.fit_base world/build/base world/build/vae world/build/fit --steps 10000`
 
 Resumable: the state is saved every few minutes and the same command goes on from it. `--steps` may be
 raised or lowered in between: the learning rate is constant until the last third, then falls to zero.
@@ -229,8 +229,8 @@ def main() -> None:
     parser.add_argument("renders", type=Path, help="OUT of render.py")
     parser.add_argument("vae", type=Path, help="folder of fit_vae.py")
     parser.add_argument("out", type=Path, help="folder of the training state")
-    parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--init", type=Path, help="an exported base to start from, without a state")
