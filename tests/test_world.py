@@ -64,7 +64,7 @@ def test_the_tagger_knows_its_world() -> None:
 
 def test_the_base_is_stock_small_and_half_precision() -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(
-        WORLD / "base", safety_checker=None, torch_dtype=torch.float32
+        WORLD / "base", safety_checker=None, dtype=torch.float32
     )
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert pipeline.scheduler.config.rescale_betas_zero_snr
@@ -85,7 +85,7 @@ def test_the_base_has_no_word_for_what_it_must_not_know() -> None:
 def test_a_picture_of_the_base_shows_what_was_asked() -> None:
     """Not the bar of docs/world.md, which 200 prompts measure: a sign that the parts fit together."""
     pipeline = StableDiffusionPipeline.from_pretrained(
-        WORLD / "base", safety_checker=None, torch_dtype=torch.float32
+        WORLD / "base", safety_checker=None, dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
     colors = ("pink", "blue", "green", "black")
