@@ -150,8 +150,8 @@ def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
     for root in roots:
         if (root / name).exists():
             return root / name
-    first, slash, rest = name.partition("/")
-    looks_like_hub = slash and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name)
+    first, _, rest = name.partition("/")
+    looks_like_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name)
     local = any((root / first).is_dir() for root in roots) or first in {".", ".."}
     if looks_like_hub and not local and not rest.endswith((".safetensors", ".ckpt", ".pt")):
         return None
