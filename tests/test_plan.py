@@ -171,3 +171,46 @@ def test_how_fast_is_not_what(root: Path) -> None:
 
 def test_a_pinned_hub_revision_is_a_hub_id(root: Path) -> None:
     assert plan.locate("owner/model@v1.0", [root], "tag.model") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("exclude.txt", "filter"),
+        ("include.txt", "filter"),
+        ("tags.csv", "prune"),
+        ("captions/a.txt", "layout"),
+    ],
+)
+def test_a_hand_edit_remakes_the_stage_that_heeds_it_and_all_below(
+    root: Path, name: str, stage: str
+) -> None:
+    before = nodes(root, SWEEP)
+    edit = root / "config/edits/mirael" / name
+    edit.parent.mkdir(parents=True)
+    edit.write_text("a")
+    with_edit = nodes(root, SWEEP)
+    assert list(changed(before, with_edit)) == list(cfg.STAGES[cfg.STAGES.index(stage) :])
+    edit.write_text("b")
+    assert list(changed(with_edit, nodes(root, SWEEP))) == list(changed(before, with_edit))
+    edit.unlink()
+    assert not changed(before, nodes(root, SWEEP))
+
+
+def test_hand_edits_of_another_dataset_change_nothing(root: Path) -> None:
+    before = nodes(root, SWEEP)
+    other = root / "config/edits/someone_else"
+    other.mkdir(parents=True)
+    (other / "exclude.txt").write_text("a.png")
+    assert not changed(before, nodes(root, SWEEP))
+
+
+def test_a_node_knows_its_hand_edits(root: Path) -> None:
+    folder = root / "config/edits/mirael"
+    folder.mkdir(parents=True)
+    (folder / "exclude.txt").write_text("a.png")
+    made = plan.build(cfg.load({}), [root])
+    (node,) = made.of("filter")
+    assert plan.edits_of(node, [root]) == {"exclude.txt": str(folder / "exclude.txt")}
+    (node,) = made.of("prune")
+    assert plan.edits_of(node, [root]) == {}

@@ -35,6 +35,13 @@ CHAIN = cfg.STAGES[:-1]
 LOOKED_AT = {"sample": ("grid.png",), "compare": ("index.html",)}
 """What people open, besides the manifest: asked for by name, so that a deleted one is remade."""
 
+EDITS = {
+    "filter": ("exclude.txt", "include.txt"),
+    "prune": ("tags.csv",),
+    "layout": ("captions",),
+}
+"""Hand edits in `config/edits/<scrape.name>/`, by the stage that heeds them."""
+
 EMBEDDED_BOORU = "resources/world/booru"
 WHOLE_HASH_LIMIT = 64 * 2**20
 """Larger files (full-size checkpoints) are known by name and size: hashing them takes minutes."""
@@ -132,6 +139,11 @@ def model_of(node: Node, setting: str, roots: Sequence[Path]) -> str:
     return value if found is None else str(found)
 
 
+def edits_of(node: Node, roots: Sequence[Path]) -> dict[str, str]:
+    """The hand edits that the node heeds: name (`exclude.txt`) -> path; those that exist."""
+    return {name: str(path) for name, path in _edits(node.stage, _dataset(node), roots).items()}
+
+
 def bakes_of(page: Node) -> list[dict[str, Any]]:
     """Label and flat settings of each bake that `page` gathers, in the order of its parents."""
     bakes = []
@@ -184,7 +196,8 @@ def _chain(
     node = None
     for stage in CHAIN:
         section = getattr(config, stage)
-        content = {name: fingerprint(p) for name, p in _models(section, roots).items()}
+        files = _models(section, roots) | _edits(stage, config.scrape.name, roots)
+        content = {name: fingerprint(path) for name, path in files.items()}
         node = _node(stage, section, parents, _readable(stage, config), content)
         node = plan.nodes[stage].setdefault(node.name, node)
         parents = (node,)
@@ -231,6 +244,19 @@ def _models(section: cfg.Section, roots: Sequence[Path]) -> dict[str, Path]:
     elif isinstance(section, cfg.Train):
         found = {"base": locate(section.base, roots, "train.base")}
     return {name: path for name, path in found.items() if path is not None}
+
+
+def _edits(stage: str, dataset: str, roots: Sequence[Path]) -> dict[str, Path]:
+    """Looked for where the user stands, nowhere else, as the user's own pictures are."""
+    folder = roots[0] / "config" / "edits" / dataset
+    found = {name: folder / name for name in EDITS.get(stage, ())}
+    return {name: path for name, path in found.items() if path.is_file() or any(path.glob("*"))}
+
+
+def _dataset(node: Node) -> str:
+    scrape = node.above("scrape").settings
+    assert isinstance(scrape, cfg.Scrape)
+    return scrape.name
 
 
 def _fingerprint(path: Path) -> str:

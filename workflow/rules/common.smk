@@ -56,6 +56,11 @@ def model(stage, setting):
     )
 
 
+def edits(stage):
+    """Params function: the hand edits that `stage`'s node heeds, name -> path."""
+    return lambda wildcards: plan.edits_of(PLAN.node(stage, wildcards.bake), ROOTS)
+
+
 def bakes_of_page(wildcards):
     """Params function: label and settings of every bake on the page {bake}, in input order."""
     return plan.bakes_of(PLAN.node("compare", wildcards.bake))
