@@ -19,7 +19,7 @@ from bakery import config, plan
 
 LIBRARY = Path(__file__).parent / "bakery"
 RECORD = Path(__file__).parents[1] / "tests" / "code_versions.json"
-NEUTRAL = {"config", "doors", "errors", "manifest", "plan"}
+NEUTRAL = {"config", "doors", "errors", "manifest", "plan", "sections", "train_settings"}
 """Modules that decide what is made and where, never what is in it."""
 
 

@@ -44,6 +44,14 @@ def test_an_empty_section_is_the_defaults() -> None:
         ({"prune": {"trigger": "  "}}, "prune.trigger is empty"),
         ({"train": {"lr_scheduler": "constant"}}, "lr_warmup_ratio"),
         ({"train": {"unet_lr": 0, "text_encoder_lr": 0}}, "trains nothing"),
+        ({"train": {"unet_lr": 0, "network_train_unet_only": True}}, "trains nothing"),
+        ({"train": {"learning_rate": 0}}, "trains nothing"),
+        ({"train": {"optimizer_type": "Prodigy", "unet_lr": 1}}, "Prodigy takes one rate"),
+        ({"train": {"optimizer_type": "Adam"}}, "'AdamW8bit'"),
+        ({"train": {"conv_alpha": 1}}, "conv_alpha does nothing without conv_dim"),
+        ({"train": {"persistent_data_loader_workers": True}}, "max_data_loader_n_workers above 0"),
+        ({"train": {"min_snr_gamma": 0}}, "train.min_snr_gamma is 0"),
+        ({"train": {"max_train_steps": 9}}, "did you mean max_steps?"),
         ({"scrape": {"urls": []}}, "names no source"),
         ({"filter": {"ratings": ["safe"]}}, "'general'"),
         ({"layout": {"repeats": "five"}}, "layout.repeats is 'five'"),
@@ -55,6 +63,25 @@ def test_an_empty_section_is_the_defaults() -> None:
 def test_bad_settings_are_named(raw: dict, expected: str) -> None:
     assert expected in problems(raw)
     assert len(problems(raw).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "rates"),
+    [
+        ({"learning_rate": 1e-4}, (1e-4, 1e-4)),
+        ({"learning_rate": 1e-4, "unet_lr": 3e-4}, (3e-4, 1e-4)),
+        ({"learning_rate": 1e-4, "text_encoder_lr": 0}, (1e-4, 0)),
+        ({"learning_rate": 5, "unet_lr": 16e-5, "text_encoder_lr": 3e-5}, (16e-5, 3e-5)),
+        ({"learning_rate": 1e-4, "network_train_unet_only": True}, (1e-4, 0)),
+    ],
+)
+def test_the_rate_of_each_part(given: dict, rates: tuple) -> None:
+    """With both specific ones set, learning_rate does nothing."""
+    assert tuple(cfg.Train(**given).rates.values()) == rates
+
+
+def test_an_optimizer_in_any_case() -> None:
+    assert cfg.Train(optimizer_type="adamw8bit").optimizer_type == "AdamW8bit"
 
 
 def test_every_problem_is_told_at_once() -> None:

@@ -26,6 +26,7 @@ SMALL = {
     "network_alpha": 2,
     "train_batch_size": 2,
     "num_epochs": 2,
+    "text_encoder_lr": 4e-4,
 }
 
 

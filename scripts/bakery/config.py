@@ -15,30 +15,13 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from bakery.errors import BakeryError
+from bakery.sections import Name, Section, Share
+from bakery.train_settings import Train
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
 Rating = Literal["general", "sensitive", "questionable", "explicit"]
-LrScheduler = Literal[
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "constant",
-    "constant_with_warmup",
-]
-
-
-class Section(BaseModel):
-    """A stage's settings: typos are errors, values are frozen once validated."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    not_in_key: ClassVar[frozenset[str]] = frozenset()
-    """Settings that say how fast, never what."""
 
 
 class Scrape(Section):
@@ -132,84 +115,6 @@ class Layout(Section):
     """How often an epoch shows each picture: the 5 of `5_name`."""
     caption_extension: Literal[".txt", ".caption"] = ".txt"
     """Extension of the caption beside each picture."""
-
-
-class Train(Section):
-    """The bake, in kohya's words."""
-
-    base: str = "resources/world/base"
-    """Stable Diffusion model: a diffusers folder, a `.safetensors` checkpoint or a hub id."""
-    network_dim: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Rank of the LoRA."""
-    network_alpha: Annotated[float, Field(ge=0)] = 16
-    """The LoRA is scaled by alpha/dim; 0 means alpha = dim."""
-    unet_lr: Annotated[float, Field(ge=0)] = 2e-3
-    """Learning rate of the UNet's LoRA; 0 leaves the UNet out."""
-    text_encoder_lr: Annotated[float, Field(ge=0)] = 4e-4
-    """Learning rate of the text encoder's LoRA; 0 leaves it out."""
-    lr_scheduler: LrScheduler = "cosine_with_restarts"
-    """Shape of the learning rate over the optimizer's steps."""
-    lr_scheduler_num_cycles: Annotated[int, Field(ge=1)] = 3
-    """cosine_with_restarts only: the number of cycles."""
-    lr_scheduler_power: Annotated[float, Field(gt=0)] = 1.0
-    """polynomial only: the exponent."""
-    lr_warmup_ratio: Share = 0.1
-    """Share of all steps over which the rate rises from 0."""
-    train_batch_size: Annotated[int, Field(ge=1)] = 4
-    """Pictures per step."""
-    num_epochs: Annotated[int, Field(ge=1)] = 6
-    """How often the repeated dataset is shown."""
-    max_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps at which to stop whatever num_epochs says; 0 leaves it to num_epochs."""
-    save_every_n_epochs: Annotated[int, Field(ge=1)] = 1
-    """Every n-th epoch is saved, and always the last."""
-    shuffle_caption: bool = True
-    """Shuffle the tags of a caption each time it is shown."""
-    keep_tokens: Annotated[int, Field(ge=0)] = 1
-    """How many tags at the front stay in place while the others are shuffled: 1 keeps the trigger;
-    count the class tokens, too, if there are any."""
-    resolution: Annotated[int, Field(ge=32, multiple_of=8)] = 64
-    """Area budget of a picture: the side of the square with that area, in pixels."""
-    enable_bucket: bool = True
-    """Keep the aspect ratio by training in several sizes; false crops all to one square."""
-    min_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 48
-    """Shortest side of a bucket in pixels."""
-    max_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 96
-    """Longest side of a bucket in pixels."""
-    bucket_reso_steps: Annotated[int, Field(ge=8, multiple_of=8)] = 16
-    """Sides of buckets are multiples of this many pixels (64 for full-size models)."""
-    clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
-    """Use the text encoder's n-th last layer; anime models of the SD1 family want 2."""
-    max_token_length: Literal[75, 150, 225] = 225
-    """Longest caption in tokens: one, two or three passes of the text encoder, 75 each in SD1."""
-    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
-    """Clip the gradient's norm to this; 0 does not clip."""
-    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
-    """Arithmetic of the frozen model and of the activations."""
-    save_precision: Literal["float", "fp16", "bf16"] = "fp16"
-    """Number format of the saved LoRA."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 23
-    """Start of every random generator of the bake."""
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Train:
-        if self.unet_lr == 0 and self.text_encoder_lr == 0:
-            raise ValueError("trains nothing: unet_lr and text_encoder_lr are both 0")
-        if self.lr_scheduler == "constant" and self.lr_warmup_ratio > 0:
-            raise ValueError(
-                "lr_scheduler constant has no warm-up: set lr_warmup_ratio to 0 "
-                "or take constant_with_warmup"
-            )
-        if self.min_bucket_reso > self.max_bucket_reso:
-            raise ValueError("min_bucket_reso is larger than max_bucket_reso: swap them")
-        inside = self.min_bucket_reso <= self.resolution <= self.max_bucket_reso
-        if self.enable_bucket and not inside:
-            raise ValueError(
-                f"resolution {self.resolution} lies outside min_bucket_reso {self.min_bucket_reso} "
-                f"to max_bucket_reso {self.max_bucket_reso}: change these too, for example 320 to "
-                "960 for a resolution of 512"
-            )
-        return self
 
 
 class Prompt(Section):

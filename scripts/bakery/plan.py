@@ -228,7 +228,7 @@ def _node(
 def _readable(stage: str, config: cfg.Config) -> str:
     if CHAIN.index(stage) < CHAIN.index("train"):
         return config.scrape.name
-    return f"{config.scrape.name}-lr{config.train.unet_lr:g}"
+    return f"{config.scrape.name}-lr{config.train.rates['unet_lr']:g}"
 
 
 def _models(section: cfg.Section, roots: Sequence[Path]) -> dict[str, Path]:
@@ -243,6 +243,8 @@ def _models(section: cfg.Section, roots: Sequence[Path]) -> dict[str, Path]:
         found = {"model": locate(section.model, roots, "tag.model")}
     elif isinstance(section, cfg.Train):
         found = {"base": locate(section.base, roots, "train.base")}
+        if section.reg_data_dir is not None:  # the user's own pictures, as above
+            found["reg"] = locate(section.reg_data_dir, roots[:1], "train.reg_data_dir")
     return {name: path for name, path in found.items() if path is not None}
 
 

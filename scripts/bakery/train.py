@@ -100,15 +100,15 @@ def run(
 def prepare(settings: Train, base: bases.Base, data: dataset.Dataset) -> Bake:
     """New adapters on `base`, switched on, with an optimizer group for each part that learns."""
     network = LoRANetwork(
-        base.unet if settings.unet_lr else None,
-        base.text_encoder if settings.text_encoder_lr else None,
+        base.unet if settings.rates["unet_lr"] else None,
+        base.text_encoder if settings.rates["text_encoder_lr"] else None,
         settings.network_dim,
         settings.network_alpha,
         seeds.generator(settings.seed, "lora"),
     ).apply()
     parts = (
-        ("unet_lr", UNET_PREFIX, settings.unet_lr),
-        ("text_encoder_lr", TEXT_ENCODER_PREFIX, settings.text_encoder_lr),
+        ("unet_lr", UNET_PREFIX, settings.rates["unet_lr"]),
+        ("text_encoder_lr", TEXT_ENCODER_PREFIX, settings.rates["text_encoder_lr"]),
     )
     groups = [
         {"params": network.parameters_of(prefix), "name": name, "full_lr": rate}

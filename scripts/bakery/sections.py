@@ -1,0 +1,19 @@
+"""What all sections of the config are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """A stage's settings: typos are errors, values are frozen once validated."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say how fast, never what."""
