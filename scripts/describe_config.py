@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import types
 import typing
 from pathlib import Path
 
@@ -60,18 +61,55 @@ def row(name: str, field: FieldInfo) -> str:
 
 
 def _type(field: FieldInfo) -> str:
-    if typing.get_origin(field.annotation) is typing.Literal:
-        return ", ".join(f"`{value}`" for value in typing.get_args(field.annotation))
-    kind = getattr(field.annotation, "__name__", str(field.annotation))
-    names = {"int": "whole number", "float": "number", "bool": "true/false", "str": "text"}
-    bounds = [
+    """The type in words, with its bounds."""
+    kinds = typing.get_args(field.annotation) if _is_union(field.annotation) else [field.annotation]
+    words = " or ".join(_word(kind) for kind in kinds)
+    return ", ".join([words, *_bounds(field.metadata)])
+
+
+def _word(kind: typing.Any) -> str:
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in typing.get_args(kind))
+    if origin is typing.Annotated:
+        first, *metadata = typing.get_args(kind)
+        limits = [limit for m in metadata for limit in getattr(m, "metadata", [m])]
+        return " ".join([_word(first), *_bounds(limits)])
+    if isinstance(kind, type) and issubclass(kind, config.Section):
+        return "section"
+    names = {int: "whole number", float: "number", bool: "true/false", str: "text",
+             tuple: "list", dict: "mapping", type(None): "null"}  # fmt: skip
+    return names.get(origin or kind, str(kind))
+
+
+def _is_union(annotation: typing.Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _bounds(metadata: typing.Iterable[typing.Any]) -> list[str]:
+    return [
         f"{sign} {getattr(limit, attribute)}"
-        for limit in field.metadata
+        for limit in metadata
         for attribute, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"),
                                 ("multiple_of", "multiple of"))
         if getattr(limit, attribute, None) is not None
     ]  # fmt: skip
-    return ", ".join([names.get(kind, "list" if kind == "tuple" else "number or null"), *bounds])
+
+
+def _nested(stage: str) -> str:
+    """A table for each kind of entry that a section holds."""
+    parts = []
+    for name, field in config.Config.model_fields[stage].annotation.model_fields.items():
+        section = config.section_in(field.annotation)
+        if section is not None:
+            what = f"`{stage}.{name}`" if field.default is None else f"Each of `{stage}.{name}`"
+            parts.append(f"\n{what}: {section.__doc__}\n\n{_table(section)}")
+    return "".join(parts)
+
+
+def _table(section: type[config.Section]) -> str:
+    head = "| setting | type | default | meaning |\n| --- | --- | --- | --- |\n"
+    return head + "".join(row(name, f) + "\n" for name, f in section.model_fields.items())
 
 
 def _plain(value: object) -> object:
@@ -84,9 +122,7 @@ def readme() -> str:
     parts = [HEAD.format()]
     for stage in config.STAGES:
         section = config.Config.model_fields[stage].annotation
-        parts.append(f"\n## {stage}\n\n{section.__doc__}\n\n")
-        parts.append("| setting | type | default | meaning |\n| --- | --- | --- | --- |\n")
-        parts += [row(name, field) + "\n" for name, field in section.model_fields.items()]
+        parts.append(f"\n## {stage}\n\n{section.__doc__}\n\n{_table(section)}{_nested(stage)}")
     return "".join(parts) + SWEEPS
 
 

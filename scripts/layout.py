@@ -6,7 +6,14 @@ from bakery.doors import Job
 
 with Job(snakemake) as job:  # noqa: F821
     scrape = job.folder("scrape")
-    name = manifest.read(scrape)["settings"]["name"]
     job.finish(
-        stage.run(job.settings, scrape=scrape, prune=job.folder("prune"), out=job.out, name=name)
+        stage.run(
+            job.settings,
+            scrape=scrape,
+            tag=job.folder("tag"),
+            prune=job.folder("prune"),
+            out=job.out,
+            name=manifest.read(scrape)["settings"]["name"],
+            edits=snakemake.params.edits,  # noqa: F821
+        )
     )

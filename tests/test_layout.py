@@ -30,18 +30,33 @@ def _picture(world, name, image=RED, **options):
     return name
 
 
-def _run(world, names, name="mirael", **options):
+def _run(world, names, name="mirael", *, of=None, edits=None, **options):
+    """The summary and layout.csv of a run on `names`; `of` leads from names to concepts."""
     rows = [{"image": image, "caption": f"mirael, {i}"} for i, image in enumerate(names)]
     tables.write(world / "prune" / "captions.csv", rows, ("image", "caption"))
+    posts = [{"image": image, "concept": (of or {}).get(image, "")} for image in names]
+    tables.write(world / "scrape" / "posts.csv", posts, ("image", "concept"))
     summary = layout.run(
         Layout(**options),
         scrape=world / "scrape",
+        tag=world / "tag",
         prune=world / "prune",
         out=world / "out",
         name=name,
+        edits=edits,
     )
     table = tables.read(world / "out" / "layout.csv", layout.COLUMNS)
     return summary, table.set_index("image")
+
+
+def _edits(world, **captions):
+    """The edits of a dataset with a rewritten caption for each stem."""
+    folder = world / "edits" / "captions"
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, text in captions.items():
+        content = text if isinstance(text, bytes) else text.encode()
+        (folder / f"{stem}.txt").write_bytes(content)
+    return {"captions": str(folder)}
 
 
 def _as_trainers_read(world, folder):
@@ -56,7 +71,7 @@ def _as_trainers_read(world, folder):
 
 def test_the_folder_says_repeats_and_name(world):
     summary, table = _run(world, [_picture(world, "a.png"), _picture(world, "b.jpg")], repeats=7)
-    assert summary["folder"] == "7_mirael"
+    assert summary["folders"] == {"7_mirael": {"images": 2, "shown": 14, "share": 1.0}}
     assert table["file"].to_dict() == {"a.png": "7_mirael/a.png", "b.jpg": "7_mirael/b.jpg"}
     assert set(table["repeats"]) == {"7"}
     assert table["caption"].to_dict() == {"a.png": "mirael, 0", "b.jpg": "mirael, 1"}
@@ -213,15 +228,9 @@ def test_runs_give_the_same_bytes(world):
 
 
 def test_captions_are_utf_8_with_the_extension_asked_for(world):
-    rows = [{"image": _picture(world, "a.png"), "caption": "mirael, ☆, 顔"}]
-    tables.write(world / "prune" / "captions.csv", rows, ("image", "caption"))
-    layout.run(
-        Layout(caption_extension=".caption"),
-        scrape=world / "scrape",
-        prune=world / "prune",
-        out=world / "out",
-        name="x",
-    )
+    edits = _edits(world, a="mirael, ☆, 顔")
+    names = [_picture(world, "a.png")]
+    _run(world, names, "x", edits=edits, caption_extension=".caption")
     text = (world / "out" / "5_x" / "a.caption").read_bytes()
     assert text.decode("utf-8") == "mirael, ☆, 顔\n"
 
@@ -232,3 +241,213 @@ def test_missing_pictures_and_empty_tables_are_named(world):
     assert not (world / "out" / "layout.csv").exists()
     with pytest.raises(BakeryError, match=r"captions\.csv lists no picture"):
         _run(world, [])
+
+
+def test_concepts_have_folders_repeats_and_prefixes_of_their_own(world):
+    names = [_picture(world, name) for name in ("a.png", "b.png", "h1.png", "h2.png")]
+    summary, table = _run(
+        world,
+        names,
+        of={"h1.png": "halo", "h2.png": "halo"},
+        repeats=6,
+        concepts={"halo": {"repeats": 2, "caption_prefix": "mirael, halo"}},
+    )
+    assert summary["folders"] == {
+        "6_mirael": {"images": 2, "shown": 12, "share": 0.75},
+        "2_halo": {"images": 2, "shown": 4, "share": 0.25},
+    }
+    assert _as_trainers_read(world, "6_mirael") == {"a.png": "mirael, 0", "b.png": "mirael, 1"}
+    assert _as_trainers_read(world, "2_halo") == {
+        "h1.png": "mirael, halo, 2",  # the trigger is not said twice
+        "h2.png": "mirael, halo, 3",
+    }
+    assert table["concept"].to_dict() == {
+        "a.png": "", "b.png": "", "h1.png": "halo", "h2.png": "halo",
+    }  # fmt: skip
+    assert table["repeats"].to_dict()["h1.png"] == "2"
+
+
+def test_posts_without_concepts_are_the_main_dataset(world):
+    _picture(world, "a.png")
+    _run(world, ["a.png"])
+    tables.write(world / "scrape" / "posts.csv", [{"image": "a.png"}], ("image",))
+    summary = layout.run(
+        Layout(), scrape=world / "scrape", tag=world, prune=world / "prune", out=world / "out",
+        name="mirael",
+    )  # fmt: skip
+    assert list(summary["folders"]) == ["5_mirael"]
+
+
+def test_one_name_in_two_concepts_keeps_both(world):
+    names = [_picture(world, name) for name in ("a.png", "a.jpg")]
+    _, table = _run(world, names, of={"a.jpg": "halo"})
+    assert table["file"].to_dict() == {"a.png": "5_mirael/a.png", "a.jpg": "5_halo/a.jpg"}
+    assert _as_trainers_read(world, "5_mirael") == {"a.png": "mirael, 0"}
+    assert _as_trainers_read(world, "5_halo") == {"a.jpg": "mirael, 1"}
+
+
+def test_a_wished_share_decides_the_repeats(world):
+    names = [_picture(world, f"{i}.png") for i in range(10)]
+    of = {"8.png": "halo", "9.png": "halo"}
+    summary, _ = _run(world, names, of=of, concepts={"halo": {"share": 0.2}})
+    assert summary["folders"] == {
+        "5_mirael": {"images": 8, "shown": 40, "share": 0.8},
+        "5_halo": {"images": 2, "shown": 10, "share": 0.2, "wished": 0.2},
+    }
+
+
+def test_a_share_that_whole_repeats_cannot_reach_is_said(world, caplog):
+    names = [_picture(world, f"{i}.png") for i in range(4)]
+    of = dict.fromkeys(["2.png", "3.png"], "halo")
+    _run(world, names, of=of, repeats=1, concepts={"halo": {"share": 0.1}})
+    assert "1_halo gets 50% of the showings where 10% were wished" in caplog.text
+
+
+def test_a_rewritten_caption_replaces_the_picture_s_own(world):
+    names = [_picture(world, name) for name in ("a.png", "b.png", "h.png")]
+    edits = _edits(world, a="mirael,  with a cat ,\nsleeping\n", h="\ufeffas it stands")
+    summary, table = _run(
+        world, names, edits=edits, of={"h.png": "halo"},
+        concepts={"halo": {"caption_prefix": "halo"}},
+    )  # fmt: skip
+    assert _as_trainers_read(world, "5_mirael") == {
+        "a.png": "mirael, with a cat, sleeping",
+        "b.png": "mirael, 1",
+    }
+    assert _as_trainers_read(world, "5_halo") == {"h.png": "as it stands"}
+    assert table["by_hand"].to_dict() == {"a.png": "true", "b.png": "false", "h.png": "true"}
+    assert (summary["rewritten"], summary["unused_edits"]) == (2, 0)
+
+
+def test_an_edit_of_no_picture_is_counted_and_said(world, caplog):
+    _picture(world, "mirael_12.png")
+    edits = _edits(world, mirael_13="x")
+    Path(edits["captions"], "notes.md").write_text("mine")
+    summary, _ = _run(world, ["mirael_12.png"], edits=edits)
+    assert summary["unused_edits"] == 2
+    assert "belongs to no picture that is laid out; did you mean mirael_12.txt?" in caplog.text
+    assert "notes.md is not used" in caplog.text
+    assert _as_trainers_read(world, "5_mirael") == {"mirael_12.png": "mirael, 0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"mirael, \xff\xfe", "a.txt is not UTF-8"),
+        (b" ,\n , ", "a.txt is empty"),
+        (b"tag, " * 900, "a.txt is 4498 characters long"),
+    ],
+)
+def test_a_bad_rewritten_caption_is_one_sentence_and_loses_nothing(world, text, words):
+    names = [_picture(world, "a.png")]
+    _run(world, names)
+    before = {p: p.read_bytes() for p in (world / "out").rglob("*") if p.is_file()}
+    with pytest.raises(BakeryError, match=words) as caught:
+        _run(world, names, edits=_edits(world, a=text))
+    assert "\n" not in str(caught.value)
+    assert {p: p.read_bytes() for p in (world / "out").rglob("*") if p.is_file()} == before
+
+
+def _reg(world, **files):
+    folder = world / "class"
+    (folder / "more").mkdir(parents=True)
+    for name in ("one.png", "two.png", "more/one.png"):
+        RED.save(folder / name)
+    (folder / "one.txt").write_text("1girl, smile")
+    return folder
+
+
+def test_regularization_pictures_lie_beside_where_trainers_look_for_them(world):
+    names = [_picture(world, "a.png")]
+    folder = _reg(world)
+    reg = {"folder": str(folder), "class_tokens": "1girl, solo", "repeats": 2}
+    summary, table = _run(world, names, reg=reg)
+    assert summary["reg"] == {"2_1girl-solo": 3}
+    assert summary["folders"]["5_mirael"]["share"] == 1, "they are no part of the dataset"
+    assert _as_trainers_read(world, "reg/2_1girl-solo") == {
+        "one.png": "1girl, solo",  # of more/
+        "one-2.png": "1girl, smile",
+        "two.png": "1girl, solo",
+    }
+    assert set(table.loc[table["kind"] == "reg", "repeats"]) == {"2"}
+    laid_out = world / "out" / "reg" / "2_1girl-solo" / "two.png"
+    assert laid_out.read_bytes() == (folder / "two.png").read_bytes()
+    assert not laid_out.samefile(folder / "two.png"), "the user's own files stay apart"
+    _run(world, names)
+    assert not (world / "out" / "reg").exists(), "what an earlier run left would be trained on"
+
+
+def test_regularization_pictures_pass_the_same_bars(world):
+    names = [_picture(world, "a.png")]
+    folder = _reg(world)
+    (folder / "one.txt").unlink()
+    (folder / "one.json").write_text('{"tags": ["loli"], "rating": "g"}')
+    (folder / "two.json").write_text('{"tags": ["1girl"], "rating": "explicit"}')
+    (folder / "broken.png").write_bytes(b"no picture")
+    reg = {"folder": str(folder), "class_tokens": "1girl"}
+    summary, _ = _run(world, names, reg=reg)
+    assert list(_as_trainers_read(world, "reg/1_1girl")) == ["one.png"]
+    reasons = summary["reg_dropped"]
+    assert reasons.pop("forbidden_tag") == reasons.pop("rating") == 1
+    assert list(reasons.values()) == [1]
+    assert "unreadable" in next(iter(reasons))
+
+
+def _tagged(world, rows):
+    """The tag and prune stages' files: rows are (image, tag, probability)."""
+    (world / "tag").mkdir()
+    cells = [
+        {"image": image, "tag": tag, "category": "general", "probability": probability}
+        for image, tag, probability in rows
+    ]
+    tables.write(world / "tag" / "tags.csv", cells, ("image", "tag", "category", "probability"))
+    (world / "tag" / "tagger.json").write_text(
+        '{"general_threshold": 0.35, "character_threshold": 0.85}'
+    )
+    (world / "prune" / "trigger.json").write_text('{"trigger": "mirael", "class_tokens": "1girl"}')
+
+
+def test_an_accepted_detail_gets_a_folder_of_the_surest_pictures(world):
+    names = [_picture(world, name) for name in ("a.png", "b.png", "c.png")]
+    _tagged(world, [("a.png", "halo", 0.9), ("b.png", "halo", 0.2), ("c.png", "halo", 0.5)])
+    summary, table = _run(world, names, details=["halo"])
+    assert summary["folders"] == {
+        "5_mirael": {"images": 3, "shown": 15, "share": 0.7895},
+        "2_halo": {"images": 2, "shown": 4, "share": 0.2105},
+    }
+    assert _as_trainers_read(world, "2_halo") == {
+        "a.png": "mirael, 1girl, halo, 0",
+        "c.png": "mirael, 1girl, halo, 2",
+    }
+    assert list(table["kind"]) == ["picture"] * 3 + ["detail"] * 2
+    summary, _ = _run(world, names, details=["halo"], concepts={"halo": {"repeats": 1}})
+    assert "1_halo" in summary["folders"]
+
+
+def test_a_known_box_is_cropped(world):
+    picture = Image.new("RGB", (90, 120), "white")
+    picture.paste((200, 30, 40), (40, 20, 50, 26))
+    names = [_picture(world, "a.png", picture), _picture(world, "b.png")]
+    _tagged(world, [("a.png", "halo", 0.9), ("b.png", "halo", 0.9)])
+    boxes = world / "boxes.csv"
+    boxes.write_text("image,tag,left,upper,right,lower\na.png,Halo,40,20,50,26\n")
+    summary, _ = _run(world, names, details=["halo"], edits={"boxes.csv": str(boxes)})
+    assert summary["reencoded"] == {"a crop": 1}
+    assert _as_trainers_read(world, "2_halo") == {"a.png": "mirael, 1girl, halo"}
+    with Image.open(world / "out" / "2_halo" / "a.png") as crop:
+        assert crop.size == (30, 30)  # a third of the picture's shorter side
+        colours = {colour: count for count, colour in crop.getcolors()}
+    assert colours == {(200, 30, 40): 60, (255, 255, 255): 840}
+
+    boxes.write_text("image,tag,left,upper,right,lower\na.png,halo,40,20,50,999\n")
+    with pytest.raises(BakeryError, match="ends at 50, 999, but the picture at 90, 120"):
+        _run(world, names, details=["halo"], edits={"boxes.csv": str(boxes)})
+
+
+def test_a_detail_that_is_seen_nowhere_is_one_sentence(world):
+    names = [_picture(world, "a.png")]
+    _tagged(world, [("a.png", "halo", 0.9)])
+    with pytest.raises(BakeryError, match="names hallo, which is seen on no picture; did you mean"):
+        _run(world, names, details=["hallo"])
+    with pytest.raises(BakeryError, match="there is a concept halo with pictures of its own"):
+        _run(world, names, details=["halo"], of={"a.png": "halo"})

@@ -100,6 +100,15 @@ def test_another_model_under_the_same_name_is_another_bake(root: Path) -> None:
     assert list(changed(before, nodes(root, {}))) == ["train", "sample", "score", "compare"]
 
 
+def test_regularization_pictures_count_by_content(root: Path) -> None:
+    (root / "class").mkdir()
+    (root / "class/a.png").write_text("a")
+    raw = {"layout": {"reg": {"folder": "class", "class_tokens": "1girl"}}}
+    before = nodes(root, raw)
+    (root / "class/a.txt").write_text("1girl, smile")
+    assert list(changed(before, nodes(root, raw))) == list(cfg.STAGES[4:])
+
+
 def test_a_raised_code_version_remakes_exactly_its_subtree(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +131,10 @@ def test_the_order_of_values_changes_no_folder(root: Path) -> None:
         ({"train": {"base": "models/mine.safetensors"}}, ["train.base", "models/mine"]),
         ({"tag": {"model": "resources/nothing"}}, ["tag.model", "does not exist"]),
         ({"scrape": {"folders": ["nowhere/at/all"]}}, ["scrape.folders", "nowhere"]),
+        (
+            {"layout": {"reg": {"folder": "my/class", "class_tokens": "1girl"}}},
+            ["layout.reg.folder", "my/class", "not a folder"],
+        ),
         ({"sweeps": {"a": {"grid": {"train.unet_l": [1]}}}}, ["unet_l", "unet_lr"]),
         ({"sweeps": {"a": {"grid": {"unet_lr": [1]}}}}, ["unet_lr", "train.unet_lr"]),
         ({"sweeps": {"a": {"grid": {"train.unet_lr": []}}}}, ["empty"]),
@@ -180,6 +193,7 @@ def test_a_pinned_hub_revision_is_a_hub_id(root: Path) -> None:
         ("include.txt", "filter"),
         ("tags.csv", "prune"),
         ("captions/a.txt", "layout"),
+        ("boxes.csv", "layout"),
     ],
 )
 def test_a_hand_edit_remakes_the_stage_that_heeds_it_and_all_below(

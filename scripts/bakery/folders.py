@@ -22,13 +22,14 @@ _UNSAFE = re.compile(r"[^0-9A-Za-z_.-]+")
 _LONGEST = 60
 
 
-def collect(folder: Path) -> list[tuple[Post, Path]]:
+def collect(folder: Path, where: str = "scrape.folders") -> list[tuple[Post, Path]]:
     """Every file below `folder` as a post and its path, sorted by path, sidecars left out.
 
-    Raises `BakeryError` when there is no such folder, no picture in it, or a broken sidecar.
+    Raises `BakeryError` when there is no such folder, no picture in it, or a broken sidecar; it
+    calls the setting that names the folder `where`.
     """
     if not folder.is_dir():
-        raise BakeryError(f"scrape.folders: {folder} is not a folder: check the spelling")
+        raise BakeryError(f"{where}: {folder} is not a folder: check the spelling")
     found = []
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
@@ -37,7 +38,7 @@ def collect(folder: Path) -> list[tuple[Post, Path]]:
         if path.is_file() and path.suffix.lower() not in SIDECARS:
             found.append((_post(path, f"{folder.name}/{inside.as_posix()}"), path))
     if not any(post.status == posts.FETCHED for post, _ in found):
-        raise BakeryError(f"scrape.folders: {folder} holds no picture that can be opened")
+        raise BakeryError(f"{where}: {folder} holds no picture that can be opened")
     return found
 
 

@@ -23,7 +23,7 @@ from bakery import config as cfg
 from bakery.errors import BakeryError
 from bakery.manifest import digest
 
-CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1)
+CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {"layout": 2}
 """Raised by hand when a stage's code gives other results: that stage and all below are remade.
 
 `tests/test_code_versions.py` notices when a stage's code changed and its version did not.
@@ -38,7 +38,7 @@ LOOKED_AT = {"sample": ("grid.png",), "compare": ("index.html",)}
 EDITS = {
     "filter": ("exclude.txt", "include.txt"),
     "prune": ("tags.csv",),
-    "layout": ("captions",),
+    "layout": ("captions", "boxes.csv"),
 }
 """Hand edits in `config/edits/<scrape.name>/`, by the stage that heeds them."""
 
@@ -241,11 +241,21 @@ def _models(section: cfg.Section, roots: Sequence[Path]) -> dict[str, Path]:
             found["embedded"] = locate(EMBEDDED_BOORU, roots, "scrape.urls")
     elif isinstance(section, cfg.Tag):
         found = {"model": locate(section.model, roots, "tag.model")}
+    elif isinstance(section, cfg.Layout) and section.reg is not None:
+        found = {"reg": _own_folder(section.reg.folder, roots[:1], "layout.reg.folder")}
     elif isinstance(section, cfg.Train):
         found = {"base": locate(section.base, roots, "train.base")}
         if section.reg_data_dir is not None:  # the user's own pictures, as above
             found["reg"] = locate(section.reg_data_dir, roots[:1], "train.reg_data_dir")
     return {name: path for name, path in found.items() if path is not None}
+
+
+def _own_folder(name: str, roots: Sequence[Path], where: str) -> Path:
+    """A folder of the user's own pictures: unlike a model's name, never a hub id."""
+    for root in roots:
+        if (root / name).is_dir():
+            return root / name
+    raise BakeryError(f"config: {where} names {name}, which is not a folder: check the spelling")
 
 
 def _edits(stage: str, dataset: str, roots: Sequence[Path]) -> dict[str, Path]:

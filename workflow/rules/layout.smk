@@ -1,11 +1,13 @@
-# kohya's repeat folder, as sd-scripts would load it.
-# In:  results/scrape/<key>/, results/prune/<key>/
-# Out: results/layout/<key>/ <repeats>_<name>/ (pictures and captions), layout.csv
+# kohya's repeat folders, as sd-scripts would load them.
+# In:  results/scrape/<key>/, results/tag/<key>/, results/prune/<key>/, captions and boxes.csv of the
+#      dataset's edits, local regularization pictures
+# Out: results/layout/<key>/ <repeats>_<name>/ (pictures and captions), reg/, layout.csv
 
 
 rule layout:
     input:
         scrape=ancient(above("layout", "scrape")),
+        tag=ancient(above("layout", "tag")),
         prune=ancient(above("layout", "prune")),
     output:
         "results/layout/{bake}/manifest.json",
@@ -15,5 +17,6 @@ rule layout:
         "../../envs/layout.yaml"
     params:
         node=about("layout"),
+        edits=edits("layout"),
     script:
         "../../scripts/layout.py"
