@@ -120,6 +120,26 @@ def test_each_sample_says_what_was_found(model: Path, tmp_path: Path) -> None:
     assert seen["probability"].min() >= 0.05
 
 
+def test_a_trait_that_the_samples_miss_is_proposed_as_a_detail(model: Path, tmp_path: Path) -> None:
+    summary, out, _ = scored(tmp_path, model)
+    shown = pd.read_csv(out / "details.csv").set_index("trait")
+    assert shown["in_data"].to_dict() == {"pink hair": 1.0, "halo": 0.75}
+    assert shown["in_samples"].tolist() == [1.0, 1.0]
+    assert shown["proposal"].isna().all()
+    assert summary["warnings"] == []
+    # the same without the last epoch's halos
+    missing = [s for s in SHOTS if s[0] < 10] + [
+        (10, "trigger", "identity", "", seed, {"pink hair": 0.9}) for seed in (1, 2)
+    ]
+    missing = [(*s[:5], {k: v for k, v in s[5].items() if k != "halo"}) for s in missing]
+    summary, out, _ = scored(tmp_path / "missed", model, missing)
+    (warning,) = summary["warnings"]
+    assert "layout.details: [halo]" in warning
+    table = pd.read_csv(out / "details.csv")
+    assert table["trait"].tolist() == ["halo", "pink hair"], "the most missed first"
+    assert table["proposal"].tolist()[0] == warning
+
+
 def test_the_intervals_hold_the_score_and_come_again(model: Path, tmp_path: Path) -> None:
     _, _, epochs = scored(tmp_path, model)
     for name in ("fidelity", "flexibility"):

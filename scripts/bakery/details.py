@@ -51,10 +51,11 @@ def propose(shares: Mapping[str, float], rows: Iterable[Mapping[str, Any]]) -> l
     samples = [row for row in rows if row["purpose"] == "identity" and int(row["epoch"]) > 0]
     table = []
     for trait, share in shares.items():
-        by_epoch: dict[int, list[bool]] = {}
+        name, by_epoch = captions.same(trait), {}
         for row in samples:
-            if trait in row["asked"]:
-                by_epoch.setdefault(int(row["epoch"]), []).append(trait in row["found"])
+            if name in map(captions.same, row["asked"]):
+                seen = name in map(captions.same, row["found"])
+                by_epoch.setdefault(int(row["epoch"]), []).append(seen)
         recalls = {epoch: sum(seen) / len(seen) for epoch, seen in sorted(by_epoch.items())}
         best = max(recalls, key=lambda epoch: recalls[epoch], default=None)
         recall = math.nan if best is None else recalls[best]

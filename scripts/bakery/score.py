@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bakery import captions, tables, tagging
+from bakery import captions, details, tables, tagging
 from bakery.config import Score
 from bakery.errors import BakeryError
 from bakery.images import open_rgb
@@ -44,9 +44,10 @@ def run(
 ) -> dict[str, Any]:
     """Tags every sample and scores every epoch.
 
-    Writes `tags.csv` (what the tagger sees), `scores.csv` (a row for each sample) and `epochs.csv`
-    (a row for each epoch, epoch 0 = base). The summary holds the traits with their share of the
-    training pictures, the ceiling, and the asked tags that the tagger does not know.
+    Writes `tags.csv` (what the tagger sees), `scores.csv` (a row for each sample), `epochs.csv` (a
+    row for each epoch, epoch 0 = base) and `details.csv` (a row for each trait, with a proposal
+    where the samples miss it: see `details.propose`). The summary holds the traits with their share
+    of the training pictures, the ceiling, and the asked tags that the tagger does not know.
     """
     out.mkdir(parents=True, exist_ok=True)
     samples_file = sample / "samples.csv"
@@ -75,9 +76,12 @@ def run(
     )  # fmt: skip
     epochs = epoch_scores(rows, ceiling(shares))
     tables.write(out / "epochs.csv", epochs, EPOCHS)
+    missed = details.propose(shares, rows)
+    tables.write(out / "details.csv", missed, details.COLUMNS)
     asked = {name for cell in samples["asked"] for name in tables.split(cell)}
     unknown = sorted(name for name in asked if captions.same(name) not in known)
     warnings = _warnings(shares, rows, unknown)
+    warnings += [row["proposal"] for row in missed if row["proposal"]]
     for warning in warnings:
         _log.warning("score: %s", warning)
     return {

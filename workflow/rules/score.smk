@@ -1,6 +1,7 @@
 # What the tagger sees in the samples: fidelity and flexibility of each epoch.
 # In:  results/sample/<key>/, results/prune/<key>/, results/tag/<key>/, the tagger's ONNX model
-# Out: results/score/<key>/ scores.csv (a line a picture), epochs.csv (a line an epoch), tags.csv
+# Out: results/score/<key>/ scores.csv (a line a picture), epochs.csv (a line an epoch), tags.csv,
+#      details.csv (what the samples miss)
 
 
 rule score:
