@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bakery import booru, folders, gallery, posts, scrape, tables
+from bakery import booru, config, credentials, folders, posts, scrape, tables
 from bakery.config import Scrape
 from bakery.errors import BakeryError
 
@@ -117,6 +117,77 @@ def test_a_raised_limit_fetches_only_new_posts(tmp_path):
     assert store.samefile(tmp_path / "second" / "images" / "embedded-12.jpg")
 
 
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """Every path that the loopback booru is asked for."""
+    paths, real = [], booru._Handler.do_GET
+
+    def listen(self):
+        paths.append(self.path)
+        real(self)
+
+    monkeypatch.setattr(booru._Handler, "do_GET", listen)
+    return paths
+
+
+def files(paths: list[str]) -> list[str]:
+    return sorted(path for path in paths if path.startswith("/data/"))
+
+
+def test_a_raised_limit_asks_for_no_file_twice(tmp_path, asked):
+    folder = small_booru(tmp_path)
+    bake(tmp_path, folder=folder, urls=ADA, limit=5, out="first")
+    assert files(asked) == [f"/data/{n:032x}.jpg" for n in range(8, 13)]
+    asked.clear()
+    bake(tmp_path, folder=folder, urls=ADA, limit=9, out="second")
+    assert files(asked) == [f"/data/{n:032x}.jpg" for n in range(4, 8)]
+    asked.clear()
+    bake(tmp_path, folder=folder, urls=("embedded://posts?tags=1girl",), limit=9, out="other")
+    assert files(asked) == []
+
+
+def test_what_failed_is_tried_again_and_nothing_else(tmp_path, asked, caplog):
+    folder = small_booru(tmp_path)
+    gone = folder / "files" / f"{3:032x}.jpg"
+    gone.rename(tmp_path / "kept.jpg")
+    summary, rows = bake(tmp_path, folder=folder, urls=ADA)
+    assert (summary["images"], summary["failed"]) == (11, 1)
+    assert [(r.id, r.reason) for r in rows if r.status == posts.FAILED] == [("3", "404 Not Found")]
+    assert "embedded://posts/3: 404 Not Found" in caplog.text
+    assert "scrape.attempt" in caplog.text
+    (tmp_path / "kept.jpg").rename(gone)
+    asked.clear()
+    summary, rows = bake(tmp_path, folder=folder, urls=ADA, attempt=2)
+    assert files(asked) == [f"/data/{3:032x}.jpg"]
+    assert summary["images"] == 12
+
+
+def test_each_source_has_its_limit_and_its_concept(tmp_path):
+    folder = small_booru(tmp_path, p2={"tag_string": "ada halo"}, p9={"tag_string": "ada halo"})
+    picture(tmp_path / "own/a.png")
+    picture(tmp_path / "own/b.png", "blue")
+    halo = {"url": "embedded://posts?tags=halo", "concept": "halo"}
+    own = {"path": str(tmp_path / "own"), "concept": "own", "limit": 1}
+    urls = (halo, {"url": ADA[0], "limit": 6}, "embedded://posts/1")
+    summary, rows = bake(tmp_path, folder=folder, urls=urls, folders=(own,), limit=7)
+    assert [(row.id or row.image, row.concept) for row in rows] == [
+        ("9", "halo"), ("2", "halo"), ("12", ""), ("11", ""), ("10", ""), ("8", ""), ("7", ""),
+        ("1", ""), ("a.png", "own"),
+    ]  # fmt: skip
+    counts = {"images": 2, "failed": 0, "skipped": 0}
+    assert summary["sources"][0] == {
+        "source": "embedded://posts?tags=halo", "concept": "halo", "limit": 7, "posts": 2, **counts,
+    }  # fmt: skip
+    assert [source["images"] for source in summary["sources"]] == [2, 5, 1, 1]
+
+
+def test_a_concept_does_not_vanish_behind_a_large_one(tmp_path):
+    folder = small_booru(tmp_path, p2={"tag_string": "halo", "file_url": None})
+    urls = ({"url": "embedded://posts?tags=halo", "concept": "halo"}, *ADA)
+    with pytest.raises(BakeryError, match="none of 1 posts of the concept halo gave a picture; "):
+        bake(tmp_path, folder=folder, urls=urls)
+
+
 def test_a_killed_run_is_taken_up_again(tmp_path):
     folder = small_booru(tmp_path)
     bake(tmp_path, folder=folder, urls=ADA, out="first")
@@ -191,7 +262,7 @@ def test_nothing_written_names_a_port_or_a_place(tmp_path):
     ("url", "says"),
     [
         ("https://example.invalid/gallery", "gallery-dl knows no site for https://example.inval"),
-        ("https://me:secret@example.invalid/?api_key=abc", r"\*\*\*@example.invalid/\?api_key=\*"),
+        ("https://example.invalid/?user_id=secret", r"example.invalid/\?user_id=\*"),
         ("embedded://pictures?tags=mirael", "embedded://posts\\?tags="),
         ("embedded://posts?tags=nobody_at_all", "has no posts"),
         ("embedded://posts/999999", "404"),
@@ -237,6 +308,90 @@ def test_what_came_before_a_failure_stays_in_the_store(tmp_path, monkeypatch):
     assert bake(tmp_path, limit=ALL)[0]["posts"] > 200
 
 
+def test_names_that_a_site_makes_up_stay_in_the_store(tmp_path):
+    folder = small_booru(
+        tmp_path,
+        p2={"id": "../../../evil"}, p3={"file_ext": "../../evil"}, p4={"file_ext": "x" * 300},
+        p5={"id": "e" * 300}, p6={"id": "a b'c\"d"}, p7={"file_ext": "jp g"},
+        p8={"id": "\N{CROISSANT}"}, p9={"md5": "../../evil"},
+    )  # fmt: skip
+    listed = json.loads((folder / "posts.json").read_text())
+    with pytest.MonkeyPatch.context() as lenient:  # our booru sorts by ids and cannot take these
+        lenient.setattr(booru, "read_posts", lambda folder: listed)
+        lenient.setattr(booru, "search", lambda posts, tags: posts)
+        _, rows = bake(tmp_path, folder=folder, urls=ADA)
+    assert len(rows) == 12
+    assert all(row.status == posts.FETCHED for row in rows)
+    for row in rows:
+        assert row.image.removesuffix(".jpg").replace("embedded-", "").isalnum()
+    assert not list(tmp_path.rglob("*evil*"))
+    stored = {path.parent for path in (tmp_path / "store").rglob("*.jpg")}
+    assert stored == {tmp_path / "store" / "embedded"}
+
+
+def test_options_reach_gallery_dl_and_ours_win(tmp_path, monkeypatch):
+    folder = small_booru(tmp_path)
+    agents, real = set(), booru._Handler.do_GET
+
+    def listen(self):
+        agents.add(self.headers["User-Agent"])
+        real(self)
+
+    monkeypatch.setattr(booru._Handler, "do_GET", listen)
+    options = {"extractor": {"Danbooru": {"user-agent": "a baker", "filename": "x"}},
+               "skip": False, "archive": str(tmp_path / "mine.sqlite")}  # fmt: skip
+    bake(tmp_path, folder=folder, urls=ADA, gallery_dl=options)
+    assert agents == {"a baker"}
+    assert len(list((tmp_path / "store/embedded").glob("embedded-*.jpg"))) == 12
+    assert not (tmp_path / "mine.sqlite").exists()
+
+
+def test_how_a_site_is_asked_is_not_part_of_the_key():
+    def key(**options):
+        return config.chosen(Scrape(gallery_dl=options))
+
+    assert key(extractor={"sleep-request": 3, "danbooru": {"retries": 9}}, rate="1M") == {}
+    told = key(extractor={"sleep": 1, "danbooru": {"ugoira": True}})
+    assert told == {"gallery_dl": {"extractor": {"danbooru": {"ugoira": True}}}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"urls": ["https://me:hunter2@a.example/"]}, r"urls.0.url is https://\*\*\*@a.example/, an"),
+        ({"urls": ["https://a.example/?tags=b&api_key=hunter2"]}, r"&api_key=\*\*\*, an address with"),
+        ({"urls": "https://me:hunter2@a.example/"}, r"urls is 'https://\*\*\*@a.example/': input"),
+        ({"urls": [{"url": "a", "limt": 3}]}, r"urls.0.limt is not a setting; did you mean limit\?"),
+        ({"urls": [{"url": "a", "concept": "../b"}]}, r"urls.0.concept is '../b': string should"),
+        ({"folders": [{"path": "a", "limit": 0}]}, r"folders.0.limit is 0: input should be gr"),
+        ({"gallery_dl": {"extractor": {"danbooru": {"password": "hunter2"}}}},
+         r"gallery_dl holds what looks like an account in extractor.danbooru.password:"),
+        ({"gallery_dl": {"extractor": {"gelbooru": {"api-key": "hunter2"}}}}, "gelbooru.api-key:"),
+        ({"gallery_dl": {"cookies": {"session": "hunter2"}}}, "account in cookies:"),
+        ({"gallery_dl": {"extractor": {"headers": {"Authorization": "hunter2"}}}}, "Authorization:"),
+        ({"gallery_dl": {"extractor": {"proxy": "http://me:hunter2@b"}}}, "extractor.proxy:"),
+    ],
+)  # fmt: skip
+def test_what_may_not_stand_in_the_config(settings, says):
+    with pytest.raises(BakeryError, match=says) as refusal:
+        config.load({"scrape": settings})
+    assert "\n" not in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_an_empty_account_is_none():
+    assert credentials.in_options({"extractor": {"username": None, "password": "", "id": 3}}) == ""
+
+
+def test_text_and_mapping_are_one_key():
+    plain = Scrape(urls=("https://a.example/", "https://b.example/"))
+    spelled = Scrape(urls=({"url": "https://a.example/", "concept": ""}, "https://b.example/"))
+    assert plain == spelled
+    assert config.chosen(spelled) == {"urls": ["https://a.example/", "https://b.example/"]}
+    again = Scrape.model_validate(spelled.model_dump(mode="json"))
+    assert again == plain
+
+
 def test_too_few_files(tmp_path):
     folder = small_booru(tmp_path)
     for n in range(1, 5):
@@ -253,10 +408,14 @@ def test_no_booru_folder(tmp_path):
         bake(tmp_path, folder=tmp_path / "nowhere")
 
 
-def test_the_user_s_account_is_used_and_written_nowhere(tmp_path, own_home, monkeypatch):
-    folder = small_booru(tmp_path)
+def test_the_user_s_account_is_used_and_written_nowhere(tmp_path, own_home, monkeypatch, caplog):
+    caplog.set_level("DEBUG", logger="bakery")
+    # a site that repeats what it is told, in its metadata and in its complaints
+    folder = small_booru(tmp_path, p2={"source": "by crumbs-of-gold", "password": "crumbs-of-gold"},
+                         p3={"file_url": "http://127.0.0.1:9/crumbs-of-gold"})  # fmt: skip
     account = {"username": "baker", "password": "crumbs-of-gold", "sleep-request": 0,
-               "filename": "{id}_{username}.{extension}", "archive": str(tmp_path / "mine.sqlite"),
+               "retries": 0, "filename": "{id}_{username}.{extension}",
+               "archive": str(tmp_path / "mine.sqlite"),
                "postprocessors": [{"name": "metadata"}]}  # fmt: skip
     (own_home / ".gallery-dl.conf").write_text(json.dumps({"extractor": {"Danbooru": account}}))
     asked, real = [], booru._Handler.do_GET
@@ -267,15 +426,20 @@ def test_the_user_s_account_is_used_and_written_nowhere(tmp_path, own_home, monk
 
     monkeypatch.setattr(booru._Handler, "do_GET", listen)
     with booru.serve(folder) as base:
-        _, rows = bake(tmp_path, urls=(f"Danbooru:{base}/posts?tags=ada&api_key=k123",))
+        summary, rows = bake(tmp_path, urls=(f"Danbooru:{base}/posts?tags=ada&login=k123",))
     assert len(rows) == 12
-    assert all(row.status == posts.FETCHED for row in rows)
+    assert [row.id for row in rows if row.status != posts.FETCHED] == ["3"]
+    assert rows[-2].source == "by ***"
     expected = "Basic " + base64.b64encode(b"baker:crumbs-of-gold").decode()
     assert set(asked) == {expected}
     for path in tmp_path.rglob("*"):
         if path.is_file() and folder not in path.parents:
             assert b"crumbs-of-gold" not in path.read_bytes()
             assert b"k123" not in path.read_bytes()
+    said = json.dumps(summary) + caplog.text
+    assert "12 posts, 11 files" in said
+    assert "crumbs-of-gold" not in said
+    assert "k123" not in said
     assert not (tmp_path / "mine.sqlite").exists()
 
 
@@ -294,7 +458,7 @@ def test_a_site_that_is_no_booru(tmp_path):
 def test_credentials_are_blotted_out():
     text = "'403' for 'https://u:p@x.org/a?tags=key_visual&api_key=K&user_id=7&login=me#top'"
     shown = "'403' for 'https://***@x.org/a?tags=key_visual&api_key=***&user_id=***&login=***#top'"
-    assert gallery.hide_credentials(text) == shown
+    assert credentials.hide(text) == shown
 
 
 @pytest.mark.parametrize(("site_is_danbooru", "rating"), [(True, "sensitive"), (False, "general")])
@@ -362,7 +526,7 @@ def test_one_name_from_two_folders_does_not_collide(tmp_path):
         ("🥐🥖", "picture"),
         ("crème brûlée", "creme_brulee"),
         ("-rf", "rf"),
-        ("n" * 200, "n" * 60),
+        ("n" * 251, "n" * 60),
         ("a\nb", "a_b"),
     ],
 )
@@ -371,6 +535,7 @@ def test_weird_names_are_made_safe(tmp_path, name, expected):
     _, rows = local(tmp_path, "a")
     assert [row.image for row in rows] == [f"{expected}.png"]
     assert folders.safe_stem(Path("../../etc/passwd.png")) == "passwd"
+    assert len(f"{name}.png".encode()) <= 255
 
 
 def test_what_is_no_picture_is_on_record(tmp_path):
@@ -384,6 +549,31 @@ def test_what_is_no_picture_is_on_record(tmp_path):
         "a/.hidden.png": "skipped",
     }  # fmt: skip
     assert summary["skipped"] == 2
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "content", "says"),
+    [("p3.json", b"{", "p3.json is not JSON"), ("p3.txt", b"\xff\xfe\xfa", "p3.txt is not UTF-8")],
+)
+def test_a_broken_sidecar_costs_its_picture_and_no_other(tmp_path, sidecar, content, says):
+    for n in range(10):
+        picture(tmp_path / f"a/p{n}.png", (n, 90, 90))
+    (tmp_path / "a" / sidecar).write_bytes(content)
+    summary, rows = local(tmp_path, "a")
+    assert (summary["images"], summary["failed"]) == (9, 1)
+    (lost,) = [row for row in rows if row.status == posts.FAILED]
+    assert lost.url == "a/p3.png"
+    assert lost.reason.startswith(says)
+
+
+def test_links_and_empty_files_are_on_record(tmp_path):
+    picture(tmp_path / "a/x.png")
+    (tmp_path / "a/empty.jpg").write_bytes(b"")
+    (tmp_path / "a/lost.png").symlink_to(tmp_path / "nowhere.png")
+    _, rows = local(tmp_path, "a", minimum_share=0.5)
+    assert {row.url: row.reason for row in rows} == {
+        "a/empty.jpg": "", "a/lost.png": "cannot be read: No such file or directory", "a/x.png": "",
+    }  # fmt: skip
 
 
 def test_a_picture_without_its_right_extension_gets_it(tmp_path):
@@ -432,6 +622,11 @@ def test_booru_and_folder_together(tmp_path):
         (lambda a: None, "is not a folder"),
         (lambda a: a.mkdir(), "holds no picture"),
         (lambda a: (picture(a / "x.png"), (a / "x.json").write_text("{")), "x.json is not JSON"),
+        (
+            lambda a: (picture(a / "x.png"), (a / "x.json").write_text("[]")),
+            "gallery-dl's metadata",
+        ),
+        (lambda a: (picture(a / "x.png"), (a / "x.json").write_text("[" * 99999)), "is not JSON"),
         (lambda a: (picture(a / "x.png"), (a / "x.txt").write_bytes(b"\xff\xfe\xfa")), "UTF-8"),
     ],
 )

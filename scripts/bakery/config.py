@@ -17,8 +17,10 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from bakery import credentials, sources
 from bakery.errors import BakeryError
 from bakery.sections import Name, Section, Share
+from bakery.sources import Folder, GalleryDlOptions, Url
 from bakery.train_settings import Train
 
 Repeats = Annotated[int, Field(ge=1, le=1000)]
@@ -30,20 +32,33 @@ class Scrape(Section):
 
     name: Name = "mirael"
     """Name of the dataset and of the LoRA files: letters, digits and `_ . + -`."""
-    urls: tuple[str, ...] = ("embedded://posts?tags=mirael",)
-    """Addresses gallery-dl understands; `embedded://` is the booru that comes with the project."""
-    folders: tuple[str, ...] = ()
-    """Local folders of pictures, with or without sidecars (`.txt` tags, gallery-dl's `.json`)."""
+    urls: tuple[Url, ...] = (Url(url="embedded://posts?tags=mirael"),)
+    """Addresses gallery-dl understands, as text or as `{url, limit, concept}`. A post that several
+    entries find belongs to the first of them, so put a concept's search before the general one."""
+    folders: tuple[Folder, ...] = ()
+    """Local folders of pictures, as text or as `{path, limit, concept}`, with or without sidecars
+    (`.txt` tags, gallery-dl's `.json`)."""
     limit: Annotated[int, Field(ge=1, le=100_000)] = 130
-    """Posts to ask of each URL, newest first."""
+    """Posts to ask of each URL, newest first. Raising it fetches only what is new."""
     minimum_share: Share = 0.9
-    """Stop when less than this share of the posts that were found could be fetched."""
+    """Stop when less than this share of the posts that were found for a concept could be fetched."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Raise it to ask the sites once more: posts that failed are tried again, newer ones are found,
+    and what came is not fetched twice."""
+    gallery_dl: GalleryDlOptions = {}
+    """Options of gallery-dl, nested as in its own configuration file and laid over it. Waits,
+    retries and proxies are not part of the key; accounts are refused here."""
 
     @model_validator(mode="after")
     def _some_source(self) -> Scrape:
         if not self.urls and not self.folders:
             raise ValueError("names no source: give at least one entry in urls or folders")
         return self
+
+    def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        options = sources.what_is_fetched(chosen.get("gallery_dl", {}))
+        rest = {name: value for name, value in chosen.items() if name != "gallery_dl"}
+        return rest | ({"gallery_dl": options} if options else {})
 
 
 class Filter(Section):
@@ -317,7 +332,8 @@ def overlay(config: Config, changes: dict[str, Any]) -> Config:
 
 def chosen(section: Section) -> dict[str, Any]:
     """The options of `section` that differ from their default, as plain JSON values."""
-    return section.model_dump(mode="json", exclude_defaults=True, exclude=set(section.not_in_key))
+    exclude = set(section.not_in_key)
+    return section.keyed(section.model_dump(mode="json", exclude_defaults=True, exclude=exclude))
 
 
 def _sentence(error: dict[str, Any]) -> str:
@@ -332,7 +348,7 @@ def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return f"config: {where} is missing: it has no default"
     message = error["msg"][0].lower() + error["msg"][1:]
-    return f"config: {where} is {error['input']!r}: {message}"
+    return f"config: {where} is {credentials.hide(repr(error['input']))}: {message}"
 
 
 def _names_at(path: list[str]) -> list[str]:

@@ -2,11 +2,13 @@
 
 For a picture `a.jpg` these are looked for: `a.jpg.json` or `a.json` (gallery-dl's metadata), then
 `a.jpg.txt`, `a.txt` or `a.caption` (tags: comma-separated, one a line, or space-separated). Every
-other file is put on record, used or not; hidden folders are not entered.
+other file is put on record, used or not; hidden folders are not entered. A picture whose sidecar
+cannot be read is not used, because nobody knows what it says; the others go on.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -22,6 +24,10 @@ _UNSAFE = re.compile(r"[^0-9A-Za-z_.-]+")
 _LONGEST = 60
 
 
+class BrokenSidecar(Exception):
+    """A sidecar that cannot be read; the message names it and says why."""
+
+
 def collect(folder: Path, where: str = "scrape.folders") -> list[tuple[Post, Path]]:
     """Every file below `folder` as a post and its path, sorted by path, sidecars left out.
 
@@ -35,9 +41,10 @@ def collect(folder: Path, where: str = "scrape.folders") -> list[tuple[Post, Pat
         inside = path.relative_to(folder)
         if any(part.startswith(".") for part in inside.parts[:-1]):
             continue  # a hidden folder is another program's
-        if path.is_file() and path.suffix.lower() not in SIDECARS:
-            found.append((_post(path, f"{folder.name}/{inside.as_posix()}"), path))
-    if not any(post.status == posts.FETCHED for post, _ in found):
+        if path.is_dir() or path.suffix.lower() in SIDECARS:
+            continue
+        found.append((_post(path, f"{folder.name}/{inside.as_posix()}"), path))
+    if not any(post.status != posts.SKIPPED for post, _ in found):
         raise BakeryError(f"{where}: {folder} holds no picture that can be opened")
     return found
 
@@ -49,15 +56,25 @@ def safe_stem(path: Path) -> str:
 
 
 def _post(path: Path, address: str) -> Post:
-    post = _sidecar(path) or Post()
-    # The file's own, whatever a sidecar says: the picture may have been edited since.
-    post.md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     # Undecodable bytes of a file name must not stop the table from being written.
-    post.url = address.encode("utf-8", "replace").decode()
-    post.file_ext = path.suffix[1:].lower()
+    post = Post(url=address.encode("utf-8", "replace").decode())
     if path.name.startswith("."):
         post.status, post.reason = posts.SKIPPED, "hidden file"
         return post
+    try:
+        content = path.read_bytes()
+        noted = _sidecar(path)
+    except OSError as problem:
+        post.status, post.reason = posts.FAILED, f"cannot be read: {problem.strerror}"
+        return post
+    except BrokenSidecar as problem:
+        post.status, post.reason = posts.FAILED, str(problem)
+        return post
+    if noted:
+        noted.url, post = post.url, noted
+    # The file's own, whatever a sidecar says: the picture may have been edited since.
+    post.md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    post.file_ext = path.suffix[1:].lower()
     try:
         width, height = images.size_of(path)
     except images.UnreadableImage as problem:
@@ -72,24 +89,35 @@ def _post(path: Path, address: str) -> Post:
 
 
 def _sidecar(path: Path) -> Post | None:
-    for note in (path.with_name(path.name + ".json"), path.with_suffix(".json")):
-        if note.is_file():
-            try:
-                data = json.loads(note.read_text(encoding="utf-8-sig"))
-            except ValueError as problem:
-                raise BakeryError(f"{note} is not JSON ({problem}): repair or remove it") from None
-            if isinstance(data, dict):
-                danbooru = "tag_string_general" in data
-                return posts.from_metadata(data, danbooru=danbooru)
+    """What the picture's sidecar says; raises `BrokenSidecar`, or OSError."""
+    for ending in (path.name + ".json", path.stem + ".json"):
+        if (text := _text(path.with_name(ending))) is None:
+            continue
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as problem:
+            raise BrokenSidecar(f"{ending} is not JSON ({problem}): repair or remove it") from None
+        if not isinstance(data, dict):
+            raise BrokenSidecar(f"{ending} is not gallery-dl's metadata: repair or remove it")
+        return posts.from_metadata(data, danbooru="tag_string_general" in data)
     for ending in (path.name + ".txt", path.stem + ".txt", path.stem + ".caption"):
-        note = path.with_name(ending)
-        if note.is_file():
-            try:
-                text = note.read_text(encoding="utf-8-sig")
-            except ValueError:
-                raise BakeryError(f"{note} is not UTF-8 text: save it as UTF-8") from None
+        if (text := _text(path.with_name(ending))) is not None:
             return Post(tags_general=_tags(text))
     return None
+
+
+def _text(note: Path) -> str | None:
+    """The text of a sidecar, None when there is no such file."""
+    try:
+        return note.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    except ValueError:
+        raise BrokenSidecar(f"{note.name} is not UTF-8 text: save it as UTF-8") from None
+    except OSError as problem:
+        if problem.errno == errno.ENAMETOOLONG:
+            return None  # there cannot be such a file
+        raise
 
 
 def _tags(text: str) -> str:

@@ -9,16 +9,18 @@ leaves out:
 - a store whose files are found again by post, whatever search led to them: `<store>/<site>/`
   holds `<site>-<post>.<ext>` with its metadata in `<site>-<post>.<ext>.json`.
 
-The user's own gallery-dl configuration (accounts, cookies, proxies, waits) applies to real sites;
-nothing of it is written down here, and what looks like a credential in an address is blotted out.
+The user's own gallery-dl configuration (accounts, cookies, proxies, waits) applies to real sites, and
+`options` are laid over it. None of its secrets is written down: they are blotted out wherever a site
+or a message repeats them, as is what looks like a credential in an address.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -26,18 +28,13 @@ from typing import Any
 
 from gallery_dl import config, exception, extractor, job, util
 
-from bakery import posts
+from bakery import credentials, posts
 from bakery.errors import BakeryError
 from bakery.posts import Post
 
 EMBEDDED = "embedded://"
 _SITE = re.compile(r"[^0-9A-Za-z.-]+")
-_SECRET = re.compile(
-    r"((?<![A-Za-z])(?:api_?key|access_?token|auth|key|login|password|passwd|pass|sig|signature|token|user_?id)=)"
-    r"[^&#'\"\s]+",
-    re.IGNORECASE,
-)
-_USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
+_EXTENSION = re.compile(r"[0-9A-Za-z]{1,8}")
 _NO_PICTURE = {"mp4", "webm", "mkv", "mov", "swf", "zip", "rar", "7z", "pdf", "mp3", "wav", "ogg"}
 _SUPPORTED = "https://github.com/mikf/gallery-dl/blob/master/docs/supportedsites.md"
 
@@ -83,6 +80,8 @@ class Catch:
     problem: str = ""
     """Why the listing stopped early, empty when it did not."""
     messages: list[str] = field(default_factory=list)
+    secrets: frozenset[str] = frozenset()
+    """What the user's gallery-dl configuration says of accounts."""
     _notes: dict[str, dict[str, Path]] = field(default_factory=dict)
     """Site -> stem -> metadata file, as the store was at the start."""
 
@@ -90,7 +89,7 @@ class Catch:
         """`text` without credentials and without the embedded booru's port."""
         if self.base:
             text = text.replace(self.base + "/", EMBEDDED)
-        return hide_credentials(text)
+        return credentials.hide(text, self.secrets)
 
     def known(self, stem: str, site: str, md5: str) -> Path | None:
         """The file of a post in the store, if it is there and the site still has the same."""
@@ -112,27 +111,30 @@ class Catch:
         return None
 
 
-def hide_credentials(text: str) -> str:
-    """`text` with user names, passwords and keys in addresses blotted out."""
-    return _USERINFO.sub("***@", _SECRET.sub(r"\1***", text))
-
-
-def check(url: str) -> None:
+def check(url: str, options: Mapping[str, Any] = {}) -> None:
     """Raises `BakeryError` for an address that gallery-dl cannot handle; asks no site."""
-    _configure(Path("."), embedded=url.startswith(EMBEDDED))
+    _configure(Path("."), options, embedded=url.startswith(EMBEDDED))
     _extractor(url, "http://127.0.0.1:1" if url.startswith(EMBEDDED) else "")
 
 
-def fetch(url: str, *, limit: int, store: Path, base: str = "") -> list[Found]:
+def fetch(
+    url: str,
+    *,
+    limit: int,
+    store: Path,
+    base: str = "",
+    options: Mapping[str, Any] = {},
+) -> list[Found]:
     """Up to `limit` posts of `url`, newest first, downloaded to `store` unless they are there.
 
-    `embedded://posts?tags=...` is asked of the booru served at `base`. Raises `BakeryError` when
-    the site cannot be listed to the end, or has nothing; what was fetched by then stays in the
-    store, and the next call takes it from there.
+    `embedded://posts?tags=...` is asked of the booru served at `base`. `options` are gallery-dl's,
+    nested as in its configuration file. Raises `BakeryError` when the site cannot be listed to the
+    end, or has nothing; what was fetched by then stays in the store, and the next call takes it
+    from there.
     """
-    shown = hide_credentials(url)
-    _configure(store, embedded=bool(base))
-    catch = Catch(url, limit, store, base)
+    shown = credentials.hide(url)
+    secrets = _configure(store, options, embedded=bool(base))
+    catch = Catch(url, limit, store, base, secrets=secrets)
     work = _Job(_extractor(url, base), catch=catch)
     status = work.run()
     if catch.problem:
@@ -149,15 +151,21 @@ def fetch(url: str, *, limit: int, store: Path, base: str = "") -> list[Found]:
     return list(catch.found.values())
 
 
-def _configure(store: Path, *, embedded: bool) -> None:
-    """gallery-dl's settings for one call; it keeps them in a table of the whole process."""
-    config.clear()
+def _configure(store: Path, options: Mapping[str, Any], *, embedded: bool) -> frozenset[str]:
+    """gallery-dl's settings for one call, which it keeps in a table of the whole process.
+
+    Gives the secrets among them.
+    """
+    own: dict[str, Any] = {}
     if not embedded:
-        config.load()
-    options = _OURS | {"base-directory": str(store)} | (_EMBEDDED_OPTIONS if embedded else {})
-    for name, value in options.items():
+        config.load(conf=own)
+    config.clear()
+    util.combine_dict(own, copy.deepcopy(dict(options)))
+    ours = _OURS | {"base-directory": str(store)} | (_EMBEDDED_OPTIONS if embedded else {})
+    for name, value in (own | ours).items():
         config.set((), name, value)
     config.set(("output",), "mode", "null")
+    return frozenset(credentials.values(own))
 
 
 def _extractor(url: str, base: str) -> extractor.common.Extractor:
@@ -174,7 +182,7 @@ def _extractor(url: str, base: str) -> extractor.common.Extractor:
     if reader := extractor.find(url):
         return reader
     raise BakeryError(
-        f"scrape.urls: gallery-dl knows no site for {hide_credentials(url)}: check the spelling, "
+        f"scrape.urls: gallery-dl knows no site for {credentials.hide(url)}: check the spelling, "
         f"or look it up in {_SUPPORTED}"
     )
 
@@ -260,6 +268,8 @@ class _Job(job.DownloadJob):
             refused.reason = posts.FORBIDDEN
             self.catch.found[stem] = Found(refused)
             return
+        if (given := kwdict.get("extension")) and not _EXTENSION.fullmatch(str(given)):
+            kwdict["extension"] = "jpg"  # gallery-dl puts it right by the file's first bytes
         if kwdict.get("extension") in _NO_PICTURE:
             self._note(kwdict, posts.SKIPPED, f"{kwdict['extension']} is not a picture", url)
             return

@@ -23,7 +23,12 @@ from bakery import config as cfg
 from bakery.errors import BakeryError
 from bakery.manifest import digest
 
-CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {"layout": 2, "score": 2}
+CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
+    "scrape": 2,
+    "filter": 2,
+    "layout": 2,
+    "score": 2,
+}
 """Raised by hand when a stage's code gives other results: that stage and all below are remade.
 
 `tests/test_code_versions.py` notices when a stage's code changed and its version did not.
@@ -236,8 +241,8 @@ def _models(section: cfg.Section, roots: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path | None] = {}
     if isinstance(section, cfg.Scrape):
         # the user's own pictures: looked for where the user stands, nowhere else
-        found = {f: locate(f, roots[:1], "scrape.folders") for f in section.folders}
-        if any(url.startswith("embedded:") for url in section.urls):
+        found = {f.path: locate(f.path, roots[:1], "scrape.folders") for f in section.folders}
+        if any(entry.url.startswith("embedded:") for entry in section.urls):
             found["embedded"] = locate(EMBEDDED_BOORU, roots, "scrape.urls")
     elif isinstance(section, cfg.Tag):
         found = {"model": locate(section.model, roots, "tag.model")}

@@ -52,6 +52,10 @@ class Post:
     tags_meta: str = ""
     parent_id: str = ""
     created_at: str = ""
+    licence: str = ""
+    """As the site or a sidecar says it; boorus rarely do."""
+    concept: str = ""
+    """Name of the concept that the config gives the post's source; empty is the main dataset."""
     status: str = ""
     reason: str = ""
 
@@ -103,6 +107,7 @@ def from_metadata(data: Mapping[str, Any], *, danbooru: bool) -> Post:
         file_ext=first("file_ext", "extension"),
         parent_id=first("parent_id"),
         created_at=first("created_at", "date"),
+        licence=first("licence", "license"),
         **{f"tags_{name}": value for name, value in tags.items()},
     )
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from bakery import booru as loopback
-from bakery import folders, gallery, images, posts
+from bakery import credentials, folders, gallery, images, posts
 from bakery.config import Scrape
 from bakery.errors import BakeryError
 from bakery.gallery import EMBEDDED, Found
@@ -25,51 +25,67 @@ log = logging.getLogger("bakery.scrape")
 
 
 def run(settings: Scrape, *, booru: Path, out: Path, store: Path) -> dict:
-    """Writes `images/` and `posts.csv` to `out`; returns counts.
+    """Writes `images/` and `posts.csv` to `out`; returns counts, in all and by source.
 
     `booru` is the folder behind `embedded://` addresses. `store` is shared between runs: a raised
-    limit, another search or a killed run fetches only what is not there yet. Raises `BakeryError`
-    when a source gives nothing, or when less than `settings.minimum_share` of its posts came.
+    limit, another search or a killed run fetches only what is not there yet, and tries again what
+    failed. Raises `BakeryError` when a source gives nothing, or when less than
+    `settings.minimum_share` of a concept's posts came.
     """
-    for url in settings.urls:
-        gallery.check(url)
+    for entry in settings.urls:
+        gallery.check(entry.url, settings.gallery_dl)
     store.mkdir(parents=True, exist_ok=True)
     with _alone(store):
-        found = [*_from_urls(settings, booru, store), *_from_folders(settings, store)]
+        catches = [*_from_urls(settings, booru, store), *_from_folders(settings, store)]
+        found = [each for _, listed in catches for each in listed]
         _name(found)
+        _complain(found)
         _enough(found, settings.minimum_share)
         out.mkdir(parents=True, exist_ok=True)
         _link(found, out / "images")
-    rows = [each.post for each in found]
-    posts.write(out / "posts.csv", rows)
-    return _summary(rows)
+    posts.write(out / "posts.csv", [each.post for each in found])
+    return _counts(found) | {
+        "reasons": _reasons(found),
+        "sources": [about | _counts(listed) for about, listed in catches],
+    }
 
 
-def _from_urls(settings: Scrape, booru: Path, store: Path) -> list[Found]:
-    """What the addresses give; a post that two of them find counts once."""
+def _from_urls(settings: Scrape, booru: Path, store: Path) -> Iterator[tuple[dict, list[Found]]]:
+    """What each address gives; a post that two of them find belongs to the first."""
     if not settings.urls:
-        return []
-    found: dict[str, Found] = {}
-    embedded = any(url.startswith(EMBEDDED) for url in settings.urls)
+        return
+    seen: set[str] = set()
+    embedded = any(entry.url.startswith(EMBEDDED) for entry in settings.urls)
     with loopback.serve(booru) if embedded else nullcontext("") as base:
-        for url in settings.urls:
-            here = base if url.startswith(EMBEDDED) else ""
-            listed = gallery.fetch(url, limit=settings.limit, store=store, base=here)
-            came = sum(each.file is not None for each in listed)
-            log.info("%s: %d posts, %d files", gallery.hide_credentials(url), len(listed), came)
+        for entry in settings.urls:
+            here = base if entry.url.startswith(EMBEDDED) else ""
+            limit = entry.limit or settings.limit
+            listed = gallery.fetch(
+                entry.url, limit=limit, store=store, base=here, options=settings.gallery_dl
+            )
+            new = []
             for each in listed:
-                found.setdefault(str(each.file or each.post.url or each.post.id), each)
-    return list(found.values())
+                name = str(each.file or each.post.url or each.post.id)
+                if name not in seen:
+                    seen.add(name)
+                    each.post.concept = entry.concept
+                    new.append(each)
+            shown = credentials.hide(entry.url)
+            came = sum(each.file is not None for each in listed)
+            log.info("%s: %d posts, %d files, %d of an earlier entry", shown, len(listed), came,
+                     len(listed) - len(new))  # fmt: skip
+            yield {"source": shown, "concept": entry.concept, "limit": limit}, new
 
 
-def _from_folders(settings: Scrape, store: Path) -> list[Found]:
+def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[Found]]]:
     """What the local folders give, copied into the store: the originals stay the user's own."""
-    kept: list[Found] = []
     shelf = store / "folders"
-    for name in settings.folders:
-        for post, path in folders.collect(Path(name)):
+    for entry in settings.folders:
+        kept: list[Found] = []
+        for post, path in folders.collect(Path(entry.path))[: entry.limit]:
             if posts.forbidden(post):
                 post = posts.Post(status=posts.SKIPPED, reason=posts.FORBIDDEN)
+            post.concept = entry.concept
             if post.status != posts.FETCHED:
                 kept.append(Found(post))
                 continue
@@ -80,7 +96,9 @@ def _from_folders(settings: Scrape, store: Path) -> list[Found]:
                 shutil.copyfile(path, part)
                 os.replace(part, copy)
             kept.append(Found(post, copy))
-    return kept
+        log.info("%s: %d files", entry.path, len(kept))
+        name = Path(entry.path).name
+        yield {"source": name, "concept": entry.concept, "limit": entry.limit}, kept
 
 
 def _extension(path: Path) -> str:
@@ -108,17 +126,33 @@ def _name(found: list[Found]) -> None:
         each.post.image = unique + each.file.suffix
 
 
+def _complain(found: list[Found]) -> None:
+    """Says on the log which posts should have come and did not."""
+    failed = [each.post for each in found if each.post.status == posts.FAILED]
+    for post in failed:
+        log.warning("%s: %s", post.url or post.id, post.reason)
+    if failed:
+        log.warning("%d posts failed: they are tried again whenever the store is used, so raise "
+                    "scrape.limit or scrape.attempt to ask again", len(failed))  # fmt: skip
+
+
 def _enough(found: list[Found], minimum_share: float) -> None:
-    wanted = [each.post for each in found if each.post.status != posts.SKIPPED]
-    came = sum(post.status == posts.FETCHED for post in wanted)
-    if not came:
-        raise BakeryError(f"scrape: none of {len(found)} posts gave a picture; {_most(wanted)}")
-    if came < minimum_share * len(wanted):
-        raise BakeryError(
-            f"scrape: only {came} of {len(wanted)} posts could be fetched, less than "
-            f"minimum_share {minimum_share:g}; {_most(wanted)}; what came is in the store: "
-            "run again later, or lower scrape.minimum_share"
-        )
+    """Each concept for itself: a small one must not vanish behind a large one."""
+    for concept in dict.fromkeys(each.post.concept for each in found):
+        rows = [each.post for each in found if each.post.concept == concept]
+        wanted = [post for post in rows if post.status != posts.SKIPPED]
+        came = sum(post.status == posts.FETCHED for post in wanted)
+        of = f" of the concept {concept}" if concept else ""
+        if not came:
+            raise BakeryError(
+                f"scrape: none of {len(rows)} posts{of} gave a picture; {_most(rows)}"
+            )
+        if came < minimum_share * len(wanted):
+            raise BakeryError(
+                f"scrape: only {came} of {len(wanted)} posts{of} could be fetched, less than "
+                f"minimum_share {minimum_share:g}; {_most(wanted)}; what came is in the store: "
+                "run again later, or lower scrape.minimum_share"
+            )
 
 
 def _most(rows: list[posts.Post]) -> str:
@@ -143,16 +177,19 @@ def _link(found: list[Found], target: Path) -> None:
             shutil.copyfile(each.file, target / each.post.image)
 
 
-def _summary(rows: list[posts.Post]) -> dict:
-    status = Counter(post.status for post in rows)
-    reasons = Counter(post.reason for post in rows if post.reason)
+def _counts(found: list[Found]) -> dict:
+    status = Counter(each.post.status for each in found)
     return {
-        "posts": len(rows),
+        "posts": len(found),
         "images": status[posts.FETCHED],
         "failed": status[posts.FAILED],
         "skipped": status[posts.SKIPPED],
-        "reasons": dict(sorted(reasons.items())),
     }
+
+
+def _reasons(found: list[Found]) -> dict:
+    reasons = Counter(each.post.reason for each in found if each.post.reason)
+    return dict(sorted(reasons.items()))
 
 
 @contextmanager
