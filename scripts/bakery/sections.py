@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,3 +17,7 @@ class Section(BaseModel):
 
     not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Settings that say how fast, never what."""
+
+    def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        """`chosen` without what inside of a setting says how fast."""
+        return chosen
