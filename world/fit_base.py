@@ -1,6 +1,6 @@
 """Trains the embedded base: a small but genuine Stable Diffusion, UNet and text encoder from scratch.
 
-`python -m world.fit_base world/build/base world/build/vae world/build/fit --steps 10000`
+`python -m world.fit_base world/build/base world/build/vae world/build/fit`
 
 Resumable: the state is saved every few minutes and the same command goes on from it. `--steps` may be
 raised or lowered in between: the learning rate is constant until the last third, then falls to zero.
@@ -222,6 +222,17 @@ def load_latents(renders: Path, vae: Path, cache: Path) -> Tensor:
     return torch.load(cache, weights_only=True)
 
 
+def tokenizer_of(out: Path, init: Path | None) -> CLIPTokenizer:
+    """The tokenizer of this training: made once, then read again.
+
+    A new one is never quite the same: BPE's trainer breaks ties at random, and two words swap places.
+    """
+    if not (out / "tokenizer").exists():
+        known = CLIPTokenizer.from_pretrained(init / "tokenizer") if init else words.new_tokenizer()
+        known.save_pretrained(out / "tokenizer")
+    return CLIPTokenizer.from_pretrained(out / "tokenizer")
+
+
 def run(fit: Fit, latents: Tensor, tags: list[list[str]], args: argparse.Namespace) -> None:
     start, first, losses, saved = time.monotonic(), fit.step, [], time.monotonic()
     while fit.step < args.steps:
@@ -244,7 +255,7 @@ def main() -> None:
     parser.add_argument("renders", type=Path, help="OUT of render.py")
     parser.add_argument("vae", type=Path, help="folder of fit_vae.py")
     parser.add_argument("out", type=Path, help="folder of the training state")
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=5_000)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
@@ -252,8 +263,8 @@ def main() -> None:
     parser.add_argument("--export", type=Path, help="write the model so far here, and stop")
     args = parser.parse_args()
 
-    fit = Fit(words.new_tokenizer(), args.lr, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
+    fit = Fit(tokenizer_of(args.out, args.init), args.lr, args.seed)
     if (args.out / "state.pt").exists():
         fit.load(args.out / "state.pt")
     elif args.init:
