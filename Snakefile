@@ -24,6 +24,7 @@ localrules:
     prune,
     layout,
     compare,
+    plan,
 
 
 rule all:
@@ -46,6 +47,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/plan.smk"
 
 
 onerror:

@@ -55,6 +55,15 @@ def test_many_epochs_get_few_labels() -> None:
     assert len(charts.lines([series]).x_ticks) <= 12
 
 
+def test_parts_of_an_epoch_stay_inside() -> None:
+    chart = charts.lines([Series("rate", [(0, 0.0, ""), (0.5, 1.0, ""), (1.9, 0.0, "")])])
+    assert [text for _, text in chart.x_ticks] == ["0", "1", "2"]
+    (x0, _), (x1, _), (x2, _) = points(chart.series[0].path)
+    assert x0 == chart.x_ticks[0][0]
+    assert x1 == pytest.approx((chart.x_ticks[0][0] + chart.x_ticks[1][0]) / 2, abs=0.02)
+    assert x2 < chart.x_ticks[2][0] <= charts.WIDTH - charts.RIGHT
+
+
 def test_curves_of_equal_balance_have_that_harmonic_mean() -> None:
     chart = charts.trade_off([Series("a", [(0.0, 0.0, ""), (1.0, 1.0, "")])])
     (left, bottom), (right, top) = points(chart.series[0].path)

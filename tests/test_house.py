@@ -12,6 +12,8 @@ from code_versions import LIBRARY, imported
 from bakery.config import STAGES
 
 ROOT = Path(__file__).parents[1]
+ERRANDS = ("plan",)
+"""Rules that are no stages: nothing stands on what they leave, and they have no settings."""
 MODULES = sorted(path.stem for path in LIBRARY.glob("*.py") if path.stem != "__init__")
 
 
@@ -25,6 +27,19 @@ def test_a_stage_has_one_name_everywhere(stage: str) -> None:
         f"tests/test_{stage}.py",
     ):
         assert (ROOT / place).exists(), place
+
+
+@pytest.mark.parametrize("errand", ERRANDS)
+def test_an_errand_has_one_name_in_workflow_scripts_and_environments(errand: str) -> None:
+    for place in (f"workflow/rules/{errand}.smk", f"scripts/{errand}.py", f"envs/{errand}.yaml"):
+        assert (ROOT / place).exists(), place
+    text = (ROOT / f"workflow/rules/{errand}.smk").read_text("utf-8")
+    assert "output:" not in text, "a rule that leaves what others may want is a stage"
+
+
+def test_there_are_no_rules_but_stages_and_errands() -> None:
+    rules = {path.stem for path in (ROOT / "workflow/rules").glob("*.smk")} - {"common"}
+    assert rules == {*STAGES, *ERRANDS}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -43,7 +58,7 @@ def test_nothing_below_a_door_reads_its_surroundings(module: str) -> None:
     assert not attributes & {"os.environ", "os.getcwd", "Path.cwd", "os.getenv", "sys.argv"}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", (*STAGES, *ERRANDS))
 def test_doors_are_thin(stage: str) -> None:
     tree = ast.parse((ROOT / f"scripts/{stage}.py").read_text(encoding="utf-8"))
     defined = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
@@ -55,7 +70,7 @@ def test_the_root_snakefile_is_a_page_of_contents() -> None:
     assert len((ROOT / "Snakefile").read_text("utf-8").splitlines()) < 60
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", (*STAGES, *ERRANDS))
 def test_environments_pin_what_the_requirements_pin(stage: str) -> None:
     pinned = set((ROOT / "requirements.txt").read_text("utf-8").split()) | {"torch==2.13.0"}
     environment = yaml.safe_load((ROOT / f"envs/{stage}.yaml").read_text("utf-8"))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -169,6 +170,22 @@ def test_the_whole_chain_for_real(kitchen: Path) -> None:
     (captions,) = (kitchen / "results/prune").glob("*/captions.csv")
     assert "pink hair" not in captions.read_text("utf-8"), "the trigger absorbs the hair"
 
+    planned = snakemake(kitchen, "plan")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    table = pd.read_csv(kitchen / "results/plan/plan.csv")
+    for train in (kitchen / "results/train").glob("*/manifest.json"):
+        facts = json.loads(train.read_text("utf-8"))
+        (row,) = table[table["bake"] == f"unet_lr {facts['settings']['unet_lr']:g}"].to_dict(
+            "records"
+        )
+        assert row["known_from"] == "layout"
+        assert (row["steps_per_epoch"], row["steps"]) == (
+            facts["summary"]["steps_per_epoch"], facts["summary"]["steps"],
+        )  # fmt: skip
+        assert row["files"] == len(facts["summary"]["epochs"])
+    assert "to do\n" in planned.stdout
+    assert re.search(r"unet_lr 0.01 .* 0 s .* nothing$", planned.stdout, re.MULTILINE)
+
     again = snakemake(kitchen)
     assert "Nothing to be done" in again.stdout + again.stderr
 
@@ -177,6 +194,15 @@ def test_the_whole_chain_for_real(kitchen: Path) -> None:
         manifest.unlink()
     assert snakemake(kitchen, "--until", "train").returncode == 0
     assert {p: p.read_bytes() for p in before} == before, "the same config gives the same LoRAs"
+
+
+def test_the_dry_bake_makes_nothing_and_runs_anew_each_time(kitchen: Path) -> None:
+    for _ in range(2):
+        run = snakemake(kitchen, "plan")
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "not known: nothing has run yet" in run.stdout
+        assert [path.name for path in (kitchen / "results").iterdir()] == ["plan"]
+    assert jobs(kitchen)["scrape"] == 1, "and `all` does not know of it"
 
 
 def with_setting(dotted: str, value: object) -> dict:

@@ -79,12 +79,13 @@ def lines(
     reference: float | None = None,
     percent: bool = False,
 ) -> Chart:
-    """A chart of values by epoch. Points that are NaN are left out.
+    """A chart of values by epoch, which may be parts of one. Points that are NaN are left out.
 
     Without `y_range` the axis spans the values. `reference` is a level to compare with.
     """
     series = [_finite(one) for one in series]
-    epochs = sorted({int(x) for one in series for x, _, _ in one.points})
+    xs = [x for one in series for x, _, _ in one.points]
+    epochs = sorted({math.floor(x) for x in xs} | {math.ceil(x) for x in xs})
     values = [y for one in series for _, y, _ in one.points]
     first, last = (epochs[0], epochs[-1]) if epochs else (0, 1)
     x = Scale(first, max(last, first + 1), LEFT + 8, WIDTH - RIGHT - 8)

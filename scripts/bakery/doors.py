@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from bakery import manifest
 from bakery.config import Config, Section
@@ -16,26 +16,68 @@ from bakery.errors import BakeryError
 log = logging.getLogger("bakery")
 
 
-class Job:
+class Errand:
+    """A running job: keeps its log, and turns bad input into one sentence.
+
+    Inside the `with`, a `BakeryError` ends the job with its sentence and no traceback; any other
+    exception is a bug, whose traceback goes to the log.
+    """
+
+    def __init__(self, snakemake: Any, name: str) -> None:
+        self.name = name
+        self._log_file = Path(snakemake.log[0])
+
+    def __enter__(self) -> Self:
+        logging.basicConfig(
+            filename=self._log_file,
+            filemode="w",
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s %(message)s",
+            force=True,
+        )
+        logging.captureWarnings(True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, BakeryError):
+            log.error("%s", error)
+            print(f"\n{self.name}: {error}\n", file=sys.stderr, flush=True)
+            sys.exit(1)
+        if isinstance(error, Exception):
+            log.critical("unexpected error", exc_info=error)
+            print(
+                f"\n{self.name}: unexpected {type(error).__name__}: {error} "
+                f"(a bug of ours: please report it with {self._log_file})\n",
+                file=sys.stderr,
+                flush=True,
+            )
+            sys.exit(1)
+
+
+class Job(Errand):
     """A running job of one stage.
 
     `with Job(snakemake) as job: job.finish(stage.run(job.settings, ..., out=job.out))`
 
-    Inside the `with`, a `BakeryError` ends the job with its sentence and no traceback; any other
-    exception is a bug, whose traceback goes to the log. The folder is locked meanwhile: after a
-    killed run, an orphan and its successor never write one place at once.
+    The folder is locked meanwhile: after a killed run, an orphan and its successor never write one
+    place at once.
     """
 
     def __init__(self, snakemake: Any) -> None:
         self.about: dict[str, Any] = dict(snakemake.params.node)
         self.stage: str = self.about["stage"]
+        super().__init__(snakemake, self.stage)
         self.settings: Section = Config.model_fields[self.stage].annotation.model_validate(
             self.about["settings"]
         )
         self.out = Path(snakemake.output[0]).parent
         self.threads: int = snakemake.threads
         self._input = snakemake.input
-        self._log_file = Path(snakemake.log[0])
 
     def folder(self, stage: str) -> Path:
         """The finished folder of a stage above, from the rule's input of that name."""
@@ -50,16 +92,9 @@ class Job:
         manifest.write(self.out, self.about, summary)
         log.info("%s done: %s", self.stage, summary)
 
-    def __enter__(self) -> Job:
+    def __enter__(self) -> Self:
         self.out.mkdir(parents=True, exist_ok=True)
-        logging.basicConfig(
-            filename=self._log_file,
-            filemode="w",
-            level=logging.INFO,
-            format="%(asctime)s %(levelname)s %(message)s",
-            force=True,
-        )
-        logging.captureWarnings(True)
+        super().__enter__()
         # lockf, not flock: a flock stays held by forked children of a killed process
         self._lock = (self.out / ".lock").open("w")
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
@@ -72,19 +107,7 @@ class Job:
         trace: TracebackType | None,
     ) -> None:
         self._lock.close()
-        if isinstance(error, BakeryError):
-            log.error("%s", error)
-            print(f"\n{self.stage}: {error}\n", file=sys.stderr, flush=True)
-            sys.exit(1)
-        if isinstance(error, Exception):
-            log.critical("unexpected error", exc_info=error)
-            print(
-                f"\n{self.stage}: unexpected {type(error).__name__}: {error} "
-                f"(a bug of ours: please report it with {self._log_file})\n",
-                file=sys.stderr,
-                flush=True,
-            )
-            sys.exit(1)
+        super().__exit__(kind, error, trace)
 
 
 def device() -> str:

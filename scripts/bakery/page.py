@@ -52,7 +52,10 @@ def inline(path: Path, side: int) -> Inline:
 
 
 def render(name: str, *, tile: int, **context: Any) -> str:
-    """`name`.html.j2 with `name`.css and `name`.js inside; `tile` is the CSS length `--tile`."""
+    """`name`.html.j2 with `name`.css and, if there is one, `name`.js inside.
+
+    `tile` is the CSS length `--tile`.
+    """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -62,7 +65,7 @@ def render(name: str, *, tile: int, **context: Any) -> str:
     )
     environment.filters |= {"percent": percent, "fixed": fixed}
     style = f":root {{ --tile: {tile}px; }}\n" + _text(f"{name}.css")
-    script = _text(f"{name}.js")
+    script = _text(f"{name}.js") if (TEMPLATES / f"{name}.js").is_file() else ""
     policy = (
         "default-src 'none'; img-src data:; "
         f"style-src {_source(style)}; script-src {_source(script)}"

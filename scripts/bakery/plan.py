@@ -162,6 +162,23 @@ def bakes_of(page: Node) -> list[dict[str, Any]]:
     return bakes
 
 
+def outline(plan: Plan, roots: Sequence[Path]) -> list[dict[str, Any]]:
+    """Every bake of every page, for the dry bake: its words, settings, folders and base model."""
+    return [
+        {
+            "page": page.readable,
+            "label": label,
+            "settings": {
+                stage: leaf.above(stage).settings.model_dump(mode="json") for stage in CHAIN
+            },
+            "folders": {stage: leaf.above(stage).folder for stage in CHAIN},
+            "base": model_of(leaf, "train.base", roots),
+        }
+        for page in plan.of("compare")
+        for leaf, label in zip(page.parents, page.labels, strict=True)
+    ]
+
+
 def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
     """The local file or folder `name`, or None for a hub id; a missing file is an error."""
     for root in roots:

@@ -66,6 +66,11 @@ def bakes_of_page(wildcards):
     return plan.bakes_of(PLAN.node("compare", wildcards.bake))
 
 
+def outline(wildcards):
+    """What the dry bake needs to know of every bake."""
+    return plan.outline(PLAN, ROOTS)
+
+
 def repeat_failures():
     """Say again at the end, where people look, what stopped this run."""
     for log in sorted(Path("logs").glob("*/*.log")):

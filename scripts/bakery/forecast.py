@@ -1,0 +1,324 @@
+"""The dry bake's numbers: what a bake will show, how many steps it takes, and what is there already.
+
+Everything is read from what earlier runs left and from the settings; nothing is made, and torch is
+never loaded. What is known of the pictures depends on the last stage that has run: the layout's own
+pictures, else those the filter keeps, else those that were scraped, else only how many were asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bakery import buckets, concepts, footguns, images, past, schedules, tables
+from bakery.buckets import Fit, Size
+from bakery.concepts import Folder
+from bakery.config import Layout, Prune, Train
+from bakery.errors import BakeryError
+from bakery.manifest import NAME
+
+CURVE = 600
+"""Points of a drawn learning rate at most."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One bake of the plan."""
+
+    page: str
+    label: str
+    settings: Mapping[str, Mapping[str, Any]]
+    """Stage -> its settings as plain values."""
+    folders: Mapping[str, str]
+    """Stage -> the folder of its node, relative to the working directory."""
+    base: str
+    """Path or hub id of the base model."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture of an epoch."""
+
+    folder: str
+    """`5_mirael`; `reg/1_1girl` for a regularization picture."""
+    size: Size
+    repeats: int
+    is_reg: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a bake's pictures, and which stage said it."""
+
+    stage: str
+    """layout (exact), filter, scrape, or "" when nothing has run."""
+    folders: tuple[Folder, ...] = ()
+    shown: tuple[Shown, ...] = ()
+    at_most: int = 0
+    """Pictures, where no folder is known yet."""
+    trouble: str = ""
+    """A sentence why no more is known."""
+    by_hand: int = 0
+    """Captions that were rewritten by hand and do not name the trigger."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Pictures of one size."""
+
+    size: Size
+    pictures: int
+    shown: int
+    """With repeats."""
+    lost: float
+    """Mean share of a picture that cropping costs here."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one bake will be."""
+
+    asked: Asked
+    known: Known
+    sizes: tuple[Size, ...]
+    """All buckets there are."""
+    buckets: tuple[Bucket, ...]
+    lost: float | None
+    """Mean share of the pixels that cropping costs, over all showings; None: no picture is known."""
+    plan: schedules.Plan | None
+    curves: Mapping[str, Sequence[tuple[float, float]]]
+    """unet_lr, text_encoder_lr -> (epoch, rate) of the steps, those at 0 left out."""
+    files: tuple[str, ...]
+    """LoRA files that will be written."""
+    samples: int
+    """Pictures that will be drawn, the base's included."""
+    cached: Mapping[str, bool]
+    """Stage -> whether it is done."""
+    past: past.Past | None
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def shown(self) -> int:
+        return sum(folder.shown for folder in self.known.folders)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the training still to be done, as past bakes were; None: unknown."""
+        if self.cached["train"]:
+            return 0.0
+        if self.past is None or self.plan is None:
+            return None
+        return self.plan.total / self.past.steps_per_second
+
+
+def make(asked: Asked, trained: Path) -> Forecast:
+    """The forecast of one bake; `trained` is the folder of finished bakes (`results/train`)."""
+    train = Train.model_validate(asked.settings["train"])
+    prune = Prune.model_validate(asked.settings["prune"])
+    known = known_pictures(asked)
+    sizes = bucket_sizes(train)
+    placed = [(one, buckets.fit(one.size, sizes)) for one in known.shown]
+    filled = fill(placed)
+    lost = _mean_lost(placed)
+    plan = None
+    if filled:
+        counts = [bucket.shown for bucket in filled]
+        plan = schedules.plan(train, buckets.steps_per_epoch(counts, train.train_batch_size))
+    sample = asked.settings["sample"]
+    files = _files(asked.settings["scrape"]["name"], train, plan)
+    warnings = [
+        *([known.trouble] if known.trouble else []),
+        *footguns.of_buckets(train, sizes, lost),
+        *footguns.of_training(train, prune, plan),
+        *footguns.of_concepts(known.folders),
+        *footguns.of_trigger(prune, Path(asked.base)),
+        *_by_hand(known),
+    ]
+    return Forecast(
+        asked=asked,
+        known=known,
+        sizes=sizes,
+        buckets=filled,
+        lost=lost,
+        plan=plan,
+        curves=_curves(train, plan),
+        files=files,
+        samples=(1 + len(files)) * len(sample["prompts"]) * len(sample["seeds"]) if files else 0,
+        cached={stage: (Path(f) / NAME).is_file() for stage, f in asked.folders.items()},
+        past=past.recall(trained, asked.settings["train"]),
+        warnings=tuple(warnings),
+    )
+
+
+def bucket_sizes(train: Train) -> tuple[Size, ...]:
+    """The buckets of a bake: one square without enable_bucket."""
+    if not train.enable_bucket:
+        return ((train.resolution, train.resolution),)
+    return buckets.resolutions(
+        train.resolution, train.min_bucket_reso, train.max_bucket_reso, train.bucket_reso_steps
+    )
+
+
+def fill(placed: Sequence[tuple[Shown, Fit]]) -> tuple[Bucket, ...]:
+    """The buckets that hold a picture, by size."""
+    found = []
+    for size in sorted({place.bucket for _, place in placed}):
+        mine = [(one, place) for one, place in placed if place.bucket == size]
+        losses = [lost(place) for _, place in mine]
+        shown = sum(one.repeats for one, _ in mine)
+        found.append(Bucket(size, len(mine), shown, sum(losses) / len(losses)))
+    return tuple(found)
+
+
+def lost(place: Fit) -> float:
+    """Share of a resized picture that lies outside its bucket."""
+    return 1 - place.bucket[0] * place.bucket[1] / (place.resized[0] * place.resized[1])
+
+
+def balanced(reg: Sequence[Shown], wanted: int) -> list[Shown]:
+    """`reg` with as many repeats as make `wanted` showings, as kohya's scripts count them.
+
+    Each picture comes with its folder's repeats until there are enough; what then is missing is
+    made up by one more repeat of each in turn. Pictures that are not reached are left out.
+    """
+    taken: list[Shown] = []
+    while len(taken) < len(reg) and sum(one.repeats for one in taken) < wanted:
+        taken.append(reg[len(taken)])
+    missing = max(0, wanted - sum(one.repeats for one in taken))
+    rounds, rest = divmod(missing, len(taken)) if taken else (0, 0)
+    return [
+        replace(one, repeats=one.repeats + rounds + (place < rest))
+        for place, one in enumerate(taken)
+    ]
+
+
+def known_pictures(asked: Asked) -> Known:
+    """What the last stage that has run says of the pictures."""
+    folders = {stage: Path(folder) for stage, folder in asked.folders.items()}
+    for stage, look in (("layout", _laid_out), ("filter", _filtered), ("scrape", _scraped)):
+        if (folders[stage] / NAME).is_file():
+            try:
+                return look(asked, folders)
+            except BakeryError as problem:
+                return Known(stage, trouble=str(problem))
+    return Known("", at_most=_asked_for(asked.settings["scrape"]))
+
+
+def _laid_out(asked: Asked, folders: Mapping[str, Path]) -> Known:
+    path = folders["layout"] / "layout.csv"
+    rows = tables.read(path, ("file", "repeats", "concept", "kind", "caption", "by_hand"))
+    rows = rows.to_dict("records")
+    shown = [
+        Shown(
+            folder=str(Path(row["file"]).parent),
+            size=images.size_of(folders["layout"] / row["file"]),
+            repeats=int(row["repeats"]),
+            is_reg=row["kind"] == "reg",
+        )
+        for row in rows
+    ]
+    main = [one for one in shown if not one.is_reg]
+    total = sum(one.repeats for one in main)
+    wished = asked.settings["layout"].get("concepts", {})
+    concept = {str(Path(row["file"]).parent): row["concept"] for row in rows}
+    by_folder = Counter(one.folder for one in main)
+    planned = []
+    for folder, count in by_folder.items():
+        repeats, name = folder.split("_", 1)
+        share = count * int(repeats) / total
+        wish = wished.get(concept[folder], {}).get("share")
+        planned.append(Folder(concept[folder], name, int(repeats), count, share, wish))
+    trigger = str(asked.settings["prune"]["trigger"])
+    strangers = [r for r in rows if r["by_hand"] == "true" and trigger not in r["caption"]]
+    reg = balanced([one for one in shown if one.is_reg], total)
+    return Known("layout", tuple(planned), (*main, *reg), by_hand=len(strangers))
+
+
+def _filtered(asked: Asked, folders: Mapping[str, Path]) -> Known:
+    """As the filter leaves them: detail folders and regularization pictures come later."""
+    path = folders["filter"] / "decisions.csv"
+    rows = tables.read(path, ("image", "kept", "width", "height"))
+    rows = rows[rows["kept"] == "true"]
+    if rows.empty:
+        raise BakeryError(
+            f"{path} keeps no picture: see its reasons, and loosen the filter section"
+        )
+    width, height = (tables.numbers(rows[side], path) for side in ("width", "height"))
+    concept = _concepts(folders["scrape"])
+    of = [concept.get(image, concepts.MAIN) for image in rows["image"]]
+    settings = Layout.model_validate(asked.settings["layout"])
+    accepted = {concepts.safe(trait) for trait in settings.details}
+    known = {c: own for c, own in settings.concepts.items() if c not in accepted}
+    planned = concepts.folders(
+        settings.model_copy(update={"concepts": known}), Counter(of), _name(asked)
+    )
+    by_concept = {folder.concept: folder for folder in planned}
+    shown = [
+        Shown(by_concept[c].folder, (int(w), int(h)), by_concept[c].repeats)
+        for c, w, h in zip(of, width, height, strict=True)
+    ]
+    later = []
+    if accepted:
+        later.append("the detail folders")
+    if settings.reg is not None:
+        later.append("the regularization pictures")
+    trouble = f"Not counted yet: {' and '.join(later)}." if later else ""
+    return Known("filter", tuple(planned), tuple(shown), trouble=trouble)
+
+
+def _scraped(asked: Asked, folders: Mapping[str, Path]) -> Known:
+    rows = tables.read(folders["scrape"] / "posts.csv", ("image",))
+    return Known("scrape", at_most=int((rows["image"] != "").sum()))
+
+
+def _concepts(scrape: Path) -> dict[str, str]:
+    rows = tables.read(scrape / "posts.csv", ("image",))
+    return dict(zip(rows["image"], rows["concept"], strict=True)) if "concept" in rows else {}
+
+
+def _asked_for(scrape: Mapping[str, Any]) -> int:
+    """Posts that the addresses give at most; local folders are not counted."""
+    limits = [url.get("limit") if isinstance(url, dict) else None for url in scrape["urls"]]
+    return sum(limit or scrape["limit"] for limit in limits)
+
+
+def _name(asked: Asked) -> str:
+    return str(asked.settings["scrape"]["name"])
+
+
+def _mean_lost(placed: Sequence[tuple[Shown, Fit]]) -> float | None:
+    shown = sum(one.repeats for one, _ in placed)
+    return sum(one.repeats * lost(place) for one, place in placed) / shown if shown else None
+
+
+def _by_hand(known: Known) -> list[str]:
+    if not known.by_hand:
+        return []
+    return [f"{known.by_hand} captions rewritten by hand do not name the trigger."]
+
+
+def _files(name: str, train: Train, plan: schedules.Plan | None) -> tuple[str, ...]:
+    if plan is None:
+        return ()
+    saved = [epoch for epoch in range(1, plan.epochs + 1) if plan.saves(train, epoch)]
+    last = f"{name}.safetensors"
+    return tuple(last if e == plan.epochs else f"{name}-{e:06d}.safetensors" for e in saved)
+
+
+def _curves(train: Train, plan: schedules.Plan | None) -> dict[str, Sequence[tuple[float, float]]]:
+    """The rate of each part over the epochs, at `CURVE` steps and the last."""
+    if plan is None:
+        return {}
+    step = max(1, plan.total // CURVE)
+    steps = [*range(0, plan.total - 1, step), plan.total - 1]
+    rates = getattr(train, "rates", None) or {
+        name: getattr(train, name) for name in ("unet_lr", "text_encoder_lr")
+    }
+    return {
+        name: [(s / plan.steps_per_epoch, plan.rate(train, rate, s)) for s in steps]
+        for name, rate in rates.items()
+        if rate
+    }
