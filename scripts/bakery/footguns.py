@@ -42,8 +42,7 @@ def of_training(train: Train, prune: Prune, plan: Plan | None) -> list[str]:
     """Settings that do nothing, or less than they seem to."""
     found = []
     front = 1 + len(captions.split(prune.class_tokens))
-    dropout = getattr(train, "caption_tag_dropout_rate", 0)
-    if train.keep_tokens and not (train.shuffle_caption or dropout):
+    if train.keep_tokens and not (train.shuffle_caption or train.caption_tag_dropout_rate):
         found.append(
             f"keep_tokens {train.keep_tokens} does nothing, because shuffle_caption is off."
         )
@@ -72,11 +71,11 @@ def _without_effect(train: Train) -> list[str]:
             f"lr_scheduler_power {train.lr_scheduler_power:g} does nothing: the schedule is "
             f"{train.lr_scheduler}, and only polynomial has a power."
         )
-    both = train.unet_lr is not None and train.text_encoder_lr is not None
-    if "learning_rate" in Train.model_fields and both and _set(train, "learning_rate"):
+    text = train.text_encoder_lr is not None or train.network_train_unet_only
+    if train.unet_lr is not None and text and _set(train, "learning_rate"):
         found.append(
-            f"learning_rate {train.learning_rate:g} does nothing: unet_lr and text_encoder_lr are "
-            "both set."
+            f"learning_rate {train.learning_rate:g} does nothing: each part that is trained has a "
+            "rate of its own."
         )
     return found
 

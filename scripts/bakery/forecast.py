@@ -314,11 +314,8 @@ def _curves(train: Train, plan: schedules.Plan | None) -> dict[str, Sequence[tup
         return {}
     step = max(1, plan.total // CURVE)
     steps = [*range(0, plan.total - 1, step), plan.total - 1]
-    rates = getattr(train, "rates", None) or {
-        name: getattr(train, name) for name in ("unet_lr", "text_encoder_lr")
-    }
     return {
         name: [(s / plan.steps_per_epoch, plan.rate(train, rate, s)) for s in steps]
-        for name, rate in rates.items()
+        for name, rate in train.rates.items()
         if rate
     }

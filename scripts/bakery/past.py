@@ -20,7 +20,7 @@ FREE = frozenset(
 )  # fmt: skip
 """Settings of train that change neither a step's duration nor its memory."""
 RATES = ("unet_lr", "text_encoder_lr")
-"""Of these only matters whether they are 0: that part is not trained."""
+"""Of these only matters whether they are 0: that part is not trained; null takes learning_rate."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,10 @@ def recall(train: Path, settings: Mapping[str, Any]) -> Past | None:
 def _costly(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that decide what a step costs; of the rates, whether their part is trained."""
     costly = {name: value for name, value in settings.items() if name not in FREE}
-    return costly | {name: settings.get(name) != 0 for name in RATES}
+    for name in RATES:
+        own = settings.get(name)
+        costly[name] = (settings.get("learning_rate") if own is None else own) != 0
+    return costly
 
 
 def _settings(manifest: Path) -> dict[str, Any] | None:
