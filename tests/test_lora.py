@@ -2,14 +2,14 @@ import copy
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 from tiny_base import tiny_sd1
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from bakery import base as bases
+from bakery.adapters import Routing, adapters_on
 from bakery.errors import BakeryError
-from bakery.lora import TEXT_ENCODER_PREFIX, UNET_PREFIX, LoRAModule, LoRANetwork, targets
+from bakery.lora import TEXT_ENCODER_PREFIX, UNET_PREFIX, LoRANetwork
 
 
 @pytest.fixture(scope="module")
@@ -40,57 +40,6 @@ def predict(base, prompt="mirael, pink hair"):
     return base.unet(noise, torch.tensor([900, 30]), text).sample
 
 
-@pytest.fixture(scope="module")
-def sd15():
-    """The real architecture of Stable Diffusion 1.5, without weights."""
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-        text = CLIPTextModel(
-            CLIPTextConfig(
-                hidden_size=768,
-                intermediate_size=3072,
-                num_hidden_layers=12,
-                num_attention_heads=12,
-            )
-        )
-    return unet, text
-
-
-def kohya_names_of_sd15():
-    """The list of kohya's files, from the shape of the model alone."""
-    blocks = [f"down_blocks_{i}_attentions_{j}" for i in range(3) for j in range(2)]
-    blocks += ["mid_block_attentions_0"]
-    blocks += [f"up_blocks_{i}_attentions_{j}" for i in range(1, 4) for j in range(3)]
-    inner = [f"attn{n}_to_{x}" for n in (1, 2) for x in ("q", "k", "v", "out_0")]
-    inner += ["ff_net_0_proj", "ff_net_2"]
-    unet = {f"lora_unet_{b}_{p}" for b in blocks for p in ("proj_in", "proj_out")}
-    unet |= {f"lora_unet_{b}_transformer_blocks_0_{i}" for b in blocks for i in inner}
-    parts = [f"self_attn_{x}_proj" for x in ("q", "k", "v", "out")] + ["mlp_fc1", "mlp_fc2"]
-    text = {f"lora_te_text_model_encoder_layers_{n}_{p}" for n in range(12) for p in parts}
-    return unet, text
-
-
-def test_sd15_has_the_layers_of_kohya(sd15):
-    unet, text = kohya_names_of_sd15()
-    assert (len(unet), len(text)) == (192, 72)
-    assert {name for name, _ in targets(sd15[0], None)} == unet
-    assert {name for name, _ in targets(None, sd15[1])} == text
-
-
-def test_sd15_file_size(sd15):
-    """144 MiB at dim 128 in fp16."""
-    numbers = sum(
-        128 * (layer.weight.shape[0] + layer.weight.shape[1]) for _, layer in targets(*sd15)
-    )
-    assert round(numbers * 2 / 2**20) == 144
-
-
-def test_sd15_projections_are_convolutions(sd15):
-    layers = dict(targets(*sd15))
-    for name, layer in layers.items():
-        assert layer.weight.ndim == (4 if name.endswith(("proj_in", "proj_out")) else 2)
-
-
 def test_prefixes_split_the_parameters(base):
     network = LoRANetwork(base.unet, base.text_encoder, 4, 4)
     unet, text = (network.parameters_of(p) for p in (UNET_PREFIX, TEXT_ENCODER_PREFIX))
@@ -104,15 +53,29 @@ def test_the_equation(multiplier):
     linear, conv = torch.nn.Linear(5, 7), torch.nn.Conv2d(5, 7, 1)
     x = torch.randn(2, 3, 5)
     for layer, shown in ((linear, x), (conv, x.movedim(-1, 1)[..., None])):
-        module = LoRAModule(layer, dim=3, alpha=1.5)
-        torch.nn.init.normal_(module.lora_up)
-        module.multiplier = multiplier
-        a, b = module.lora_down.flatten(1), module.lora_up.flatten(1)
+        module = adapters_on(layer, 3, [1.5], Routing((0,), [multiplier], [0.0]))
+        module.reset(0, None)
+        torch.nn.init.normal_(module.ups[0])
+        a, b = (w.flatten(1) for w in module.weights(0))
         w = layer.weight.flatten(1) + multiplier * (1.5 / 3) * b @ a
         merged = x @ w.T + layer.bias
         if layer is conv:
             merged = merged.movedim(-1, 1)[..., None]
         assert torch.allclose(module(shown), merged, atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_equation_of_a_3x3_convolution(stride):
+    """The merged weight as kohya's `merge_to` makes it: A's kernels mixed by B."""
+    layer = torch.nn.Conv2d(4, 6, 3, stride, 1)
+    module = adapters_on(layer, 2, [1.0], Routing((0,), [1.0], [0.0]))
+    module.reset(0, None)
+    torch.nn.init.normal_(module.ups[0])
+    down, up = module.weights(0)
+    w = layer.weight + 0.5 * torch.einsum("or,rihw->oihw", up[:, :, 0, 0], down)
+    x = torch.randn(2, 4, 6, 8)
+    merged = torch.nn.functional.conv2d(x, w, layer.bias, stride, 1)
+    assert torch.allclose(module(x), merged, atol=1e-5)
 
 
 def test_initial_weights(base):
@@ -190,7 +153,7 @@ def test_a_file_of_any_rank_can_be_loaded(base, dim):
 def test_partial_file(base):
     source = copy.deepcopy(base)
     unet_only = LoRANetwork(source.unet, None, 4, 4).apply()
-    torch.nn.init.normal_(next(iter(unet_only.adapters.values())).lora_up)
+    torch.nn.init.normal_(next(iter(unet_only.layers.values())).ups[0])
     network = baked(base).apply()  # what it held before must go
     network.load_kohya(unet_only.state_dict_kohya())
     assert torch.equal(predict(base), predict(source))

@@ -38,8 +38,8 @@ def bake(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for epoch, file in ((1, "mirael-000001.safetensors"), (2, "mirael.safetensors")):
         generator = torch.Generator().manual_seed(epoch)
         network = LoRANetwork(loaded.unet, loaded.text_encoder, 2, 2, generator)
-        for adapter in network.adapters.values():
-            adapter.lora_up.data.normal_(generator=generator).mul_(0.5)
+        for layer in network.layers.values():
+            layer.ups[0].data.normal_(generator=generator).mul_(0.5)
         save_file(network.state_dict_kohya(), folder / file)
         rows.append((epoch, epoch * 10, file, f"{epoch}" * 64, 0.2 / epoch))
     columns = ["epoch", "step", "file", "sshs_model_hash", "loss"]

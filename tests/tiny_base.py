@@ -1,19 +1,26 @@
-"""A random Stable Diffusion 1 pipeline of stock classes, small enough for a test (about 1 MB)."""
+"""Random Stable Diffusion pipelines of stock classes, small enough for a test (about 1 MB)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 WIDTH = 16  # of the text encoder
+WIDTH_2 = 24  # of SDXL's second
 
 
-def tiny_tokenizer(max_length: int = 77) -> CLIPTokenizer:
-    """Every letter is a token, so any word can be written."""
+def tiny_tokenizer(max_length: int = 77, **more: str) -> CLIPTokenizer:
+    """Every letter is a token, so any word can be written. As in CLIP, "!" is token 0."""
     letters = sorted(ByteLevel.alphabet())
     pieces = [*letters, *(f"{letter}</w>" for letter in letters)]
     pieces += ["<|startoftext|>", "<|endoftext|>"]
@@ -21,6 +28,56 @@ def tiny_tokenizer(max_length: int = 77) -> CLIPTokenizer:
         vocab={piece: i for i, piece in enumerate(pieces)},
         merges=[],
         model_max_length=max_length,
+        **more,
+    )
+
+
+def tiny_vae(scaling_factor: float = 0.5) -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(4, 4, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+        sample_size=32,
+        scaling_factor=scaling_factor,
+    )
+
+
+def tiny_text_encoder(
+    tokenizer: CLIPTokenizer, kind: type = CLIPTextModel, width: int = WIDTH
+) -> CLIPTextModel | CLIPTextModelWithProjection:
+    encoder = kind(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            max_position_embeddings=tokenizer.model_max_length,
+            projection_dim=width,  # as in OpenCLIP bigG
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    # CLIP starts its tokens at 0.02: too quiet for different prompts to differ untrained
+    encoder.get_input_embeddings().weight.data.normal_()
+    return encoder
+
+
+def tiny_scheduler(prediction_type: str) -> DDIMScheduler:
+    zero_snr = prediction_type == "v_prediction"
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type=prediction_type,
+        rescale_betas_zero_snr=zero_snr,
+        timestep_spacing="trailing" if zero_snr else "leading",
+        clip_sample=False,
+        steps_offset=1,
     )
 
 
@@ -45,49 +102,58 @@ def tiny_sd1(
             cross_attention_dim=WIDTH,
             attention_head_dim=4,
         )
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(4, 4, 8, 8),
-            layers_per_block=1,
-            norm_num_groups=4,
-            latent_channels=4,
-            sample_size=32,
-            scaling_factor=0.5,
-        )
-        text_encoder = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=WIDTH,
-                intermediate_size=2 * WIDTH,
-                num_hidden_layers=3,
-                num_attention_heads=2,
-                max_position_embeddings=max_length,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        )
-        # CLIP starts its tokens at 0.02: too quiet for different prompts to differ untrained
-        text_encoder.get_input_embeddings().weight.data.normal_()
-    zero_snr = prediction_type == "v_prediction"
+        vae = tiny_vae()
+        text_encoder = tiny_text_encoder(tokenizer)
     StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            prediction_type=prediction_type,
-            rescale_betas_zero_snr=zero_snr,
-            timestep_spacing="trailing" if zero_snr else "leading",
-            clip_sample=False,
-            steps_offset=1,
-        ),
+        scheduler=tiny_scheduler(prediction_type),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return Path(folder)
+
+
+def tiny_sdxl(
+    folder: Path,
+    seed: int = 0,
+    *,
+    max_length: int = 77,
+    prediction_type: str = "epsilon",
+) -> Path:
+    """SDXL's blocks and text encoders in the same layout and for pictures of the same size."""
+    tokenizer, second = tiny_tokenizer(max_length), tiny_tokenizer(max_length, pad_token="!")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel(
+            sample_size=4,
+            block_out_channels=(8, 16, 16),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 1, 2),
+            norm_num_groups=4,
+            cross_attention_dim=WIDTH + WIDTH_2,
+            attention_head_dim=(2, 2, 4),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=WIDTH_2 + 6 * 8,
+        )
+        vae = tiny_vae()
+        text_encoder = tiny_text_encoder(tokenizer)
+        text_encoder_2 = tiny_text_encoder(second, CLIPTextModelWithProjection, WIDTH_2)
+    StableDiffusionXLPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        text_encoder_2=text_encoder_2,
+        tokenizer=tokenizer,
+        tokenizer_2=second,
+        unet=unet,
+        scheduler=tiny_scheduler(prediction_type),
+        add_watermarker=False,
     ).save_pretrained(folder)
     return Path(folder)

@@ -1,220 +1,254 @@
-"""Low-rank adapters on a frozen model: y = W x + multiplier * (alpha / r) * B (A x).
+"""A stack of LoRAs on a frozen model: K networks of kohya's, side by side.
 
-Which layers get one, and what they are called, follows kohya's scripts: every Linear and 1x1
-convolution inside the UNet's Transformer2DModels, and the attention and MLP of the CLIP text
-encoder. A is `lora_down`, B is `lora_up`; B starts at zero, so a new adapter changes nothing.
+Training uses it for the variants of a sweep, sampling for many LoRAs in one batch; `route` says
+which adapters the rows of the next forwards belong to. What happens in a layer is in `adapters.py`.
 
-A layer keeps its own class and weights; only its `forward` is routed through the adapter, so a
-stock pipeline built from the same parts draws with the LoRA, and `remove` leaves no trace.
-`LoRAModule.forward` is the one place that mixes x, W, A and B: adapters of several bakes, each
-for its rows of the batch, need a leading dimension on A and B there and nowhere else.
+What the adapters of a stack share, exactly:
+- A NaN in one adapter leaves outputs and gradients of the others as they are, bit for bit.
+- `route([k])` runs adapter k alone, by the very operations of a network of one: equal bits.
+- All K at once equal K networks of one up to the rounding of the matrix products, whose order of
+  summing may depend on how many rows there are (the frozen layers have the same freedom). Where
+  the sums are exact, bits are equal.
+
+A stock pipeline built from the same parts draws with the LoRA, and `remove` leaves no trace.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from bakery.adapters import LoRAModule, Routing, adapters_on
 from bakery.errors import BakeryError
+from bakery.targets import (
+    TEXT_ENCODER_PREFIX,
+    UNET_PREFIX,
+    TextEncoders,
+    family,
+    is_3x3,
+    targets,
+)
 
-UNET_PREFIX = "lora_unet"
-TEXT_ENCODER_PREFIX = "lora_te"
-
-
-class LoRAModule(nn.Module):
-    """The adapter of one layer."""
-
-    def __init__(
-        self,
-        target: nn.Linear | nn.Conv2d,
-        dim: int,
-        alpha: float,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        out_features, in_features, *kernel = target.weight.shape  # kernel: [] or [1, 1]
-        down = torch.empty(dim, in_features, *kernel)
-        nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
-        self.lora_down = nn.Parameter(down)  # A: (r, in) or (r, in, 1, 1)
-        self.lora_up = nn.Parameter(torch.zeros(out_features, dim, *kernel))  # B: (out, r, ...)
-        self.alpha = alpha
-        self.multiplier = 1.0
-        self.stride = target.stride if kernel else None
-        self._target = (target,)  # in a tuple: the frozen layer is no part of the adapter
-        self._frozen = target.forward  # x -> W x + bias
-        self.to(target.weight.device)
-
-    @property
-    def dim(self) -> int:
-        """The rank r."""
-        return self.lora_down.shape[0]
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., in) -> (..., out), or (B, in, H, W) -> (B, out, H, W)."""
-        y = self._frozen(x)  # W x
-        if self.multiplier == 0.0:
-            return y
-        scale = self.multiplier * self.alpha / self.dim
-        a, b = self.lora_down.to(x.dtype), self.lora_up.to(x.dtype)
-        if self.stride is not None:
-            return y + scale * F.conv2d(F.conv2d(x, a, stride=self.stride), b)
-        ax = F.linear(x, a)  # (..., r)
-        # y + scale * B (A x) in one pass over y
-        return torch.addmm(y.flatten(0, -2), ax.flatten(0, -2), b.t(), alpha=scale).view_as(y)
-
-    def apply_to_target(self) -> None:
-        """Route the layer through this adapter."""
-        self._target[0].forward = self.forward
-
-    def remove_from_target(self) -> None:
-        """Give the layer its own forward back."""
-        self._target[0].__dict__.pop("forward", None)
-
-    def load(self, down: torch.Tensor, up: torch.Tensor, alpha: float) -> None:
-        """Take over weights of any rank; the shapes were checked by the network."""
-        device = self.lora_down.device
-        dtype = self.lora_down.dtype
-        self.lora_down = nn.Parameter(down.to(device, dtype, copy=True))
-        self.lora_up = nn.Parameter(up.to(device, dtype, copy=True))
-        self.alpha = alpha
-
-
-class LoRANetwork(nn.Module):
-    """All adapters of a model by their kohya name, for example `lora_te_..._0_mlp_fc1`."""
-
-    def __init__(
-        self,
-        unet: nn.Module | None,
-        text_encoder: nn.Module | None,
-        dim: int,
-        alpha: float,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        """New adapters for the parts given (None leaves a part out); alpha 0 means alpha = dim.
-
-        `generator` (on the CPU) draws A; parameters are float32 on the device of their layer. A
-        model carries one network at a time: `remove` the old one before making another.
-        """
-        super().__init__()
-        self.default_alpha = float(alpha or dim)
-        self.adapters = nn.ModuleDict()
-        for name, target in targets(unet, text_encoder):
-            self.adapters[name] = LoRAModule(target, dim, self.default_alpha, generator)
-
-    @property
-    def multiplier(self) -> float:
-        """Strength of the LoRA; 0.0 is exactly the base."""
-        return next(iter(self.adapters.values())).multiplier
-
-    @multiplier.setter
-    def multiplier(self, value: float) -> None:
-        for adapter in self.adapters.values():
-            adapter.multiplier = float(value)
-
-    def apply(self) -> LoRANetwork:  # type: ignore[override]
-        """Switch the adapters on in the model."""
-        for adapter in self.adapters.values():
-            adapter.apply_to_target()
-        return self
-
-    def remove(self) -> None:
-        """Give the model back as it was."""
-        for adapter in self.adapters.values():
-            adapter.remove_from_target()
-
-    def parameters_of(self, prefix: str) -> list[nn.Parameter]:
-        """The parameters of one part: `UNET_PREFIX` or `TEXT_ENCODER_PREFIX`."""
-        return [
-            parameter
-            for name, adapter in self.adapters.items()
-            if name.startswith(f"{prefix}_")
-            for parameter in adapter.parameters()
-        ]
-
-    def state_dict_kohya(self, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-        """Contiguous CPU tensors by kohya's keys; alpha has the dtype of the weights."""
-        state = {}
-        for name, adapter in self.adapters.items():
-            down, up = adapter.lora_down.detach(), adapter.lora_up.detach()
-            state[f"{name}.lora_down.weight"] = down.to("cpu", dtype, copy=True).contiguous()
-            state[f"{name}.lora_up.weight"] = up.to("cpu", dtype, copy=True).contiguous()
-            state[f"{name}.alpha"] = torch.tensor(adapter.alpha, dtype=dtype)
-        return state
-
-    @torch.no_grad()
-    def load_kohya(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take over a LoRA of any rank from kohya's keys.
-
-        A layer that the file does not mention gets no change; an alpha that it does not mention
-        is the rank. Raises `BakeryError` for keys that belong to no layer of this model, for
-        half an adapter and for shapes that do not fit, before anything is changed.
-        """
-        found = {name: _adapter_in(state, name, module) for name, module in self.adapters.items()}
-        known = {f"{name}.{part}" for name in self.adapters for part in _KEYS}
-        strangers = sorted(set(state) - known)
-        if strangers:
-            raise BakeryError(
-                f"LoRA: the key {strangers[0]} ({len(strangers)} such) fits no layer of this "
-                "model: use the base it was trained on"
-            )
-        for name, weights in found.items():
-            module = self.adapters[name]
-            if weights is None:
-                module.lora_up.zero_()
-            else:
-                module.load(*weights)
-
+__all__ = ["TEXT_ENCODER_PREFIX", "UNET_PREFIX", "Adapter", "LoRAModule", "LoRANetwork", "targets"]
 
 _KEYS = ("lora_down.weight", "lora_up.weight", "alpha")
 
 
-def targets(
-    unet: nn.Module | None, text_encoder: nn.Module | None
-) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    """(kohya's name, layer) of every layer that gets an adapter, in the model's order."""
-    if unet is not None:
-        yield from _inside(unet, UNET_PREFIX, ("Transformer2DModel",))
-    if text_encoder is not None:
-        # Files say text_model; transformers >= 5.6 has flattened that level away.
-        flat = not hasattr(text_encoder, "text_model")
-        prefix = f"{TEXT_ENCODER_PREFIX}_text_model" if flat else TEXT_ENCODER_PREFIX
-        yield from _inside(text_encoder, prefix, ("CLIPAttention", "CLIPSdpaAttention", "CLIPMLP"))
+@dataclass(frozen=True)
+class Adapter:
+    """What may differ between the new adapters of a stack."""
+
+    alpha: float = 0.0
+    """0 means the rank."""
+    conv_alpha: float = 1.0
+    """The same for 3x3 convolutions."""
+    dropout: float = 0.0
+    """kohya's network_dropout: this share of A x is zeroed in training, the rest scaled up."""
+    generator: torch.Generator | None = None
+    """Draws A; on the CPU. The draw is that of a network of its own."""
 
 
-def _inside(
-    model: nn.Module, prefix: str, containers: tuple[str, ...]
-) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    for path, container in model.named_modules():
-        if type(container).__name__ in containers:
-            for inner, layer in container.named_modules():
-                if isinstance(layer, nn.Linear) or _is_1x1(layer):
-                    yield f"{prefix}.{path}.{inner}".replace(".", "_"), layer
+class LoRANetwork(nn.Module):
+    """All adapters of a model; `layers` has them by kohya's name, `lora_te_..._0_mlp_fc1`."""
+
+    def __init__(
+        self,
+        unet: nn.Module | None,
+        text_encoders: TextEncoders,
+        dim: int,
+        alpha: float = 0.0,
+        generator: torch.Generator | None = None,
+        *,
+        conv_dim: int = 0,
+        conv_alpha: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
+        """One new adapter for the parts given (None leaves a part out); alpha 0 means the rank.
+
+        `text_encoders` are one for SD1, two for SDXL. `conv_dim` above 0 adds the UNet's 3x3
+        convolutions at that rank. `generator` (on the CPU) draws A. Parameters are float32 on the
+        device of their layer. A model carries one network at a time: `remove` the old one before
+        making another. For several adapters see `stack`.
+        """
+        super().__init__()
+        adapter = Adapter(alpha, conv_alpha, dropout, generator)
+        self._build(unet, text_encoders, dim, [adapter], conv_dim)
+
+    @classmethod
+    def stack(
+        cls,
+        unet: nn.Module | None,
+        text_encoders: TextEncoders,
+        dim: int,
+        adapters: Sequence[Adapter],
+        *,
+        conv_dim: int = 0,
+    ) -> LoRANetwork:
+        """Several new adapters of one rank; each is drawn as if it were alone."""
+        network = cls.__new__(cls)
+        nn.Module.__init__(network)
+        network._build(unet, text_encoders, dim, adapters, conv_dim)
+        return network
+
+    def _build(
+        self, unet: nn.Module | None, text_encoders: TextEncoders, dim: int,
+        adapters: Sequence[Adapter], conv_dim: int,
+    ) -> None:  # fmt: skip
+        self.routing = Routing(
+            adapters=tuple(range(len(adapters))),
+            multiplier=[1.0] * len(adapters),
+            dropout=[adapter.dropout for adapter in adapters],
+        )
+        self.layers = nn.ModuleDict()
+        for name, target in targets(unet, text_encoders, convolutions=conv_dim > 0):
+            rank = conv_dim if is_3x3(target) else dim
+            alphas = [
+                (adapter.conv_alpha if is_3x3(target) else adapter.alpha) or rank
+                for adapter in adapters
+            ]
+            self.layers[name] = adapters_on(target, rank, alphas, self.routing, name)
+        for k, adapter in enumerate(adapters):
+            for layer in self.layers.values():
+                layer.reset(k, adapter.generator)
+
+    def __len__(self) -> int:
+        """K."""
+        return len(self.routing.multiplier)
+
+    def route(self, adapters: Sequence[int] | None = None) -> LoRANetwork:
+        """Say whose rows the next forwards get: equal consecutive shares, one for each entry.
+
+        `[0, 2]` gives the first half of the rows to adapter 0, the second to 2; entries may repeat;
+        None is every adapter once. A backward that computes blocks again (gradient checkpointing)
+        needs the route of its forward.
+        """
+        wanted = tuple(range(len(self)) if adapters is None else adapters)
+        runs = [len(list(run)) for _, run in groupby(wanted)]
+        self.routing.adapters = wanted[:: math.gcd(*runs)]  # [0, 0, 1, 1] are the shares [0, 1]
+        return self
+
+    def seed_dropout(self, seeds: Sequence[int]) -> None:
+        """Where the dropout masks of the next step come from, a number for each adapter."""
+        self.routing.seeds = list(seeds)
+
+    @property
+    def multiplier(self) -> float:
+        """Strength of the LoRAs; 0.0 is exactly the base. For one alone: `routing.multiplier`."""
+        return self.routing.multiplier[0]
+
+    @multiplier.setter
+    def multiplier(self, value: float) -> None:
+        self.routing.multiplier[:] = [float(value)] * len(self)
+
+    def apply(self) -> LoRANetwork:  # type: ignore[override]
+        """Switch the adapters on in the model."""
+        for layer in self.layers.values():
+            layer.apply_to_target()
+        return self
+
+    def remove(self) -> None:
+        """Give the model back as it was."""
+        for layer in self.layers.values():
+            layer.remove_from_target()
+
+    def parameters_of(self, prefix: str, adapter: int = 0) -> list[nn.Parameter]:
+        """The parameters of one part of an adapter: `UNET_PREFIX` or `TEXT_ENCODER_PREFIX`."""
+        return [
+            parameter
+            for name, layer in self.layers.items()
+            if name.startswith(prefix)
+            for parameter in (layer.downs[adapter], layer.ups[adapter])
+        ]
+
+    @torch.no_grad()
+    def apply_max_norm(self, limit: float, adapter: int = 0) -> tuple[int, float, float]:
+        """kohya's scale_weight_norms: shrink each layer whose |s B A| is above `limit` to it.
+
+        Returns (layers that were shrunk, mean norm, largest norm), norms taken afterwards. The
+        norm is Frobenius', from the Gram matrices: |B A|^2 = sum((B^T B) * (A A^T)).
+        """
+        squares, scales = [], []
+        for layer in self.layers.values():
+            a, b = layer.downs[adapter].flatten(1), layer.ups[adapter].flatten(1)
+            squares.append(((b.T @ b) * (a @ a.T)).sum())
+            scales.append(layer.alphas[adapter] / layer.ranks[adapter])
+        found = torch.stack(squares).clamp(min=0).sqrt()
+        found = found * torch.tensor(scales, device=found.device)
+        ratios = limit / found.clamp(min=limit)
+        for layer, root in zip(self.layers.values(), ratios.sqrt(), strict=True):
+            layer.downs[adapter].mul_(root)
+            layer.ups[adapter].mul_(root)
+        norms = found * ratios
+        return int((ratios != 1).sum()), float(norms.mean()), float(norms.max())
+
+    def state_dict_kohya(
+        self, dtype: torch.dtype = torch.float32, adapter: int = 0
+    ) -> dict[str, torch.Tensor]:
+        """Contiguous CPU tensors by kohya's keys; alpha has the dtype of the weights."""
+        state = {}
+        for name, layer in self.layers.items():
+            down, up = (w.to("cpu", dtype, copy=True) for w in layer.weights(adapter))
+            alpha = torch.tensor(layer.alphas[adapter], dtype=dtype)
+            values = (down.contiguous(), up.contiguous(), alpha)
+            state |= {f"{name}.{key}": value for key, value in zip(_KEYS, values, strict=True)}
+        return state
+
+    @torch.no_grad()
+    def load_kohya(self, state: Mapping[str, torch.Tensor], adapter: int = 0) -> None:
+        """Take over a LoRA of any rank from kohya's keys.
+
+        A layer that the file does not mention gets no change; an alpha that it does not mention
+        is the rank. Raises `BakeryError` for keys that belong to no layer of this network, for
+        half an adapter and for shapes that do not fit, before anything is changed.
+        """
+        found = {name: _adapter_in(state, name, layer) for name, layer in self.layers.items()}
+        check_keys(state, self.layers)
+        for name, weights in found.items():
+            if weights is None:
+                self.layers[name].ups[adapter].zero_()
+            else:
+                self.layers[name].load(adapter, *weights)
 
 
-def _is_1x1(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
+def check_keys(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> None:
+    """`BakeryError` if a LoRA has keys for other layers than `names`."""
+    known = {f"{name}.{key}" for name in names for key in _KEYS}
+    strangers = sorted(set(state) - known)
+    if not strangers:
+        return
+    theirs, ours = family(state), family(known)
+    if {theirs, ours} == {"sd1", "sdxl"}:
+        shown = {"sd1": "an SD1", "sdxl": "an SDXL"}
+        raise BakeryError(
+            f"LoRA: it was trained on {shown[theirs]} model, and the base is {shown[ours]} model: "
+            "use a base of its family"
+        )
+    raise BakeryError(
+        f"LoRA: the key {strangers[0]} ({len(strangers)} such) fits no layer of this model: use "
+        "the base it was trained on"
+    )
 
 
 def _adapter_in(
-    state: Mapping[str, torch.Tensor], name: str, module: LoRAModule
+    state: Mapping[str, torch.Tensor], name: str, layer: LoRAModule
 ) -> tuple[torch.Tensor, torch.Tensor, float] | None:
     """(down, up, alpha) of one layer, or None if the file leaves it out."""
-    down, up, alpha = (state.get(f"{name}.{part}") for part in _KEYS)
+    down, up, alpha = (state.get(f"{name}.{key}") for key in _KEYS)
     if down is None and up is None:
         return None
     if down is None or up is None:
         lacking = "lora_up" if up is None else "lora_down"
         raise BakeryError(f"LoRA: {name} has no {lacking}.weight: the file is incomplete")
-    rank, kernel = down.shape[0], module.lora_down.shape[2:]
-    want_down = (rank, module.lora_down.shape[1], *kernel)
-    want_up = (module.lora_up.shape[0], rank, *kernel)
-    if tuple(down.shape) != want_down or tuple(up.shape) != want_up:
+    rank = down.shape[0] if down.ndim else 0
+    wanted = layer.shapes(rank)
+    if (tuple(down.shape), tuple(up.shape)) != wanted:
         raise BakeryError(
             f"LoRA: {name} has shapes {tuple(down.shape)} and {tuple(up.shape)}, this model needs "
-            f"{want_down} and {want_up}: use the base it was trained on"
+            f"{wanted[0]} and {wanted[1]}: use the base it was trained on"
         )
     return down, up, float(rank if alpha is None else alpha)

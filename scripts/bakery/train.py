@@ -92,7 +92,7 @@ def run(
         "buckets": {f"{w}x{h}": count for (w, h), count in data.bucket_counts().items()},
         "steps_per_epoch": bake.plan.steps_per_epoch,
         "steps": bake.plan.total,
-        "adapters": len(bake.network.adapters),
+        "adapters": len(bake.network.layers),
         "epochs": epochs,
     }
 
@@ -279,7 +279,7 @@ def _announce(bake: Bake, folders: dataset.Folders, truncated: int) -> None:
     log.info("%d pictures, with repeats %s", len(data.items), sizes)
     log.info(
         "%d steps: %d epochs of %d; %d adapters on %s",
-        plan.total, plan.epochs, plan.steps_per_epoch, len(bake.network.adapters), bake.base.path,
+        plan.total, plan.epochs, plan.steps_per_epoch, len(bake.network.layers), bake.base.path,
     )  # fmt: skip
     for name in folders.ignored:
         log.warning("ignored %s: no <repeats>_<name> folder, picture or caption", name)

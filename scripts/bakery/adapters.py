@@ -1,0 +1,238 @@
+"""The adapters of one layer: y_k = W x_k + s_k B_k A_k x_k.
+
+K adapters sit side by side on a frozen layer. The rows of x are K equal shares, and share k goes
+through adapter k: W is applied once to all rows, A and B as products with a leading dimension K.
+A is `lora_down`, B is `lora_up`, s = multiplier * alpha / rank, as in kohya's scripts. With K = 1
+this is the plain LoRA and takes the plain path.
+
+Each adapter has `nn.Parameter`s of its own; a forward stacks those it needs (a copy of some
+thousand numbers beside a product with the whole batch). So autograd brings every gradient to the
+adapter that earned it, and the rest is ordinary: an optimizer of any library for each adapter,
+zero_grad, clipping, and its own end if it turns to NaN.
+
+A layer keeps its own class and weights; only its `forward` is routed through the adapters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from zlib import crc32
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+@dataclass
+class Routing:
+    """What the layers of a network have in common."""
+
+    adapters: tuple[int, ...]
+    """The adapter of each share of the rows."""
+    multiplier: list[float]
+    """Strength of each adapter; 0 is exactly the base."""
+    dropout: list[float]
+    seeds: list[int] | None = None
+    """What each adapter's dropout mask is drawn from; new ones for each step."""
+
+
+class LoRAModule(nn.Module):
+    """The K adapters of one layer; `LinearLoRA` and `ConvLoRA` say what A and B do there."""
+
+    def __init__(
+        self, target: nn.Linear | nn.Conv2d, dim: int, alphas: Sequence[float], routing: Routing,
+        name: str = "",
+    ) -> None:  # fmt: skip
+        """B is zero, A is not drawn yet: see `reset`. `name` tells dropout masks apart."""
+        super().__init__()
+        self.routing = routing
+        self.salt = crc32(name.encode())
+        self.shape = target.weight.shape  # (out, in) or (out, in, height, width)
+        self.ranks = [dim] * len(alphas)
+        self.alphas = list(alphas)
+        self.downs: list[nn.Parameter] = []  # A: (r, in) or (r, in, height, width)
+        self.ups: list[nn.Parameter] = []  # B: (out, r) or (out, r, 1, 1)
+        self._target = (target,)  # in a tuple: the frozen layer is no part of the adapters
+        self._frozen = target.forward  # x -> W x + bias
+        for k in range(len(alphas)):
+            zeros = [torch.zeros(s, device=target.weight.device) for s in self.shapes(dim)]
+            self.downs.append(nn.Parameter(zeros[0]))
+            self.ups.append(nn.Parameter(zeros[1]))
+            self._register(k)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(rows, ..., in) -> (rows, ..., out), or (rows, in, H, W) -> (rows, out, H', W')."""
+        y = self._frozen(x)  # W x
+        route = self.routing.adapters
+        scales = tuple(self.scale(k) for k in route)
+        if not any(scales):
+            return y
+        if x.shape[0] % len(route):
+            raise ValueError(f"{x.shape[0]} rows are no {len(route)} equal shares")
+        a = _stacked(self.downs, route).to(x.dtype)  # (K, r, in ...); (r, in ...) if K = 1
+        b = _stacked(self.ups, route).to(x.dtype)  # (K, out, r ...); (out, r ...) if K = 1
+        ax = self._dropped(self._down(x, a))  # A x
+        if len(set(scales)) == 1:
+            return self._add_up(y, b, ax, scales[0])  # y + s B (A x)
+        s = _numbers(scales, x.device).view(-1, *[1] * (ax.ndim - 1))  # (K, 1 ...)
+        return self._add_up(y, b, (s * ax).to(ax.dtype), 1.0)  # y + B (s (A x))
+
+    def scale(self, k: int) -> float:
+        """What adapter k's B A x is multiplied with."""
+        return self.routing.multiplier[k] * self.alphas[k] / self.ranks[k]
+
+    def shapes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of A and B."""
+        out_features, in_features, *kernel = self.shape
+        return (rank, in_features, *kernel), (out_features, rank, *[1] * len(kernel))
+
+    @torch.no_grad()
+    def reset(self, k: int, generator: torch.Generator | None) -> None:
+        """Adapter k anew: A drawn as kohya's scripts do, B zero."""
+        drawn = torch.empty(self.downs[k].shape)
+        if not self.downs[k].is_meta:
+            nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
+        self.downs[k].copy_(drawn)
+        self.ups[k].zero_()
+
+    @torch.no_grad()
+    def load(self, k: int, down: torch.Tensor, up: torch.Tensor, alpha: float) -> None:
+        """Give adapter k weights of any rank; shapes were checked by the network.
+
+        Inside a stack all A have one shape: what has the smaller rank gets rows of zeros, which
+        add nothing, and keeps the scale of its own rank. Parameters whose shape stays are written
+        in place, so that an optimizer that knows them goes on.
+        """
+        others = [j for j in range(len(self.ranks)) if j != k]
+        rank = max([down.shape[0], *(self.downs[j].shape[0] for j in others)])
+        self._write(k, down, up, rank)
+        for j in others:
+            self._write(j, self.downs[j], self.ups[j], rank)
+        self.ranks[k], self.alphas[k] = down.shape[0], alpha
+
+    def weights(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """A and B of adapter k at its own rank."""
+        rank = self.ranks[k]
+        return self.downs[k].detach()[:rank], self.ups[k].detach()[:, :rank]
+
+    def apply_to_target(self) -> None:
+        """Route the layer through the adapters."""
+        self._target[0].forward = self.forward
+
+    def remove_from_target(self) -> None:
+        """Give the layer its own forward back."""
+        self._target[0].__dict__.pop("forward", None)
+
+    def _down(self, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _add_up(
+        self, y: torch.Tensor, b: torch.Tensor, ax: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _dropped(self, ax: torch.Tensor) -> torch.Tensor:
+        """kohya's network_dropout. Each adapter's mask depends on its seed and the layer alone, so
+        that the adapter drops the same in any company, and again when a checkpointed block is
+        computed a second time.
+        """
+        rates = [self.routing.dropout[k] for k in self.routing.adapters]
+        if not (self.training and any(rates)):
+            return ax
+        if self.routing.seeds is None:
+            raise ValueError("dropout needs seed_dropout before each step")
+        keep = torch.ones(len(rates), ax.numel() // len(rates), device=ax.device)
+        for mask, k, rate in zip(keep, self.routing.adapters, rates, strict=True):
+            if rate:
+                seed = (self.routing.seeds[k] + self.salt) % 2**63
+                draw = torch.Generator(ax.device).manual_seed(seed)
+                mask.bernoulli_(1 - rate, generator=draw).div_(1 - rate)
+        return ax * keep.view(ax.shape).to(ax.dtype)
+
+    def _write(self, k: int, down: torch.Tensor, up: torch.Tensor, rank: int) -> None:
+        for held, given in ((self.downs, down), (self.ups, up)):
+            rows, columns = (rank, given.shape[1]) if held is self.downs else (given.shape[0], rank)
+            if held[k].shape[:2] != (rows, columns):
+                held[k] = nn.Parameter(
+                    held[k].new_zeros(rows, columns, *given.shape[2:]), held[k].requires_grad
+                )
+            held[k][: given.shape[0], : given.shape[1]] = given
+            held[k][given.shape[0] :] = 0
+            held[k][:, given.shape[1] :] = 0
+        self._register(k)
+
+    def _register(self, k: int) -> None:
+        self.register_parameter(f"lora_down_{k}", self.downs[k])
+        self.register_parameter(f"lora_up_{k}", self.ups[k])
+
+
+class LinearLoRA(LoRAModule):
+    """The adapters of a Linear."""
+
+    def _down(self, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        if a.ndim == 2:
+            return F.linear(x, a)  # (..., r)
+        return torch.bmm(x.reshape(len(a), -1, x.shape[-1]), a.mT)  # (K, rows, r)
+
+    def _add_up(
+        self, y: torch.Tensor, b: torch.Tensor, ax: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        # in one pass over y
+        if b.ndim == 2:
+            rows = y.flatten(0, -2)
+            return torch.addmm(rows, ax.flatten(0, -2), b.t(), alpha=scale).view_as(y)
+        rows = y.reshape(len(b), -1, y.shape[-1])  # (K, rows, out)
+        return torch.baddbmm(rows, ax, b.mT, alpha=scale).view_as(y)
+
+
+class ConvLoRA(LoRAModule):
+    """The adapters of a convolution: A is one like it into r channels, B is 1x1."""
+
+    def _down(self, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        layer = self._target[0]
+        if a.ndim == 4:
+            return F.conv2d(x, a, None, layer.stride, layer.padding, layer.dilation)
+        shares = x.unflatten(0, (len(a), -1))  # (K, n, in, H, W)
+        if a.shape[3:] == (1, 1) and layer.stride == (1, 1):
+            positions = torch.matmul(a.flatten(2)[:, None], shares.flatten(3))  # (K, n, r, H W)
+            return positions.unflatten(3, x.shape[2:])
+        return torch.stack([
+            F.conv2d(share, w, None, layer.stride, layer.padding, layer.dilation)
+            for share, w in zip(shares, a, strict=True)
+        ])  # (K, n, r, H', W')  # fmt: skip
+
+    def _add_up(
+        self, y: torch.Tensor, b: torch.Tensor, ax: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        if b.ndim == 4:
+            return torch.add(y, F.conv2d(ax, b), alpha=scale)
+        n = ax.shape[1]
+        b = b.flatten(2)[:, None].expand(-1, n, -1, -1).flatten(0, 1)  # (K n, out, r)
+        ax = ax.flatten(0, 1).flatten(2)  # (K n, r, H W)
+        rows = y.flatten(2)  # (K n, out, H W)
+        if rows.is_contiguous():
+            return torch.baddbmm(rows, b, ax, alpha=scale).view_as(y)
+        sums = torch.baddbmm(rows.mT, ax.mT, b.mT, alpha=scale)  # stays channels_last
+        return sums.mT.unflatten(2, y.shape[2:])
+
+
+def adapters_on(
+    target: nn.Linear | nn.Conv2d, rank: int, alphas: Sequence[float], routing: Routing,
+    name: str = "",
+) -> LoRAModule:  # fmt: skip
+    """The adapters of `target`, one for each alpha."""
+    kind = ConvLoRA if isinstance(target, nn.Conv2d) else LinearLoRA
+    return kind(target, rank, [float(alpha) for alpha in alphas], routing, name)
+
+
+def _stacked(held: Sequence[nn.Parameter], route: Sequence[int]) -> torch.Tensor:
+    return held[route[0]] if len(route) == 1 else torch.stack([held[k] for k in route])
+
+
+@lru_cache(maxsize=256)
+def _numbers(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):  # also for later training
+        return torch.tensor(values, device=device)
