@@ -6,6 +6,7 @@ from bakery.doors import Job, device
 
 with Job(snakemake) as job:  # noqa: F821
     train = job.folder("train")
+    bake = manifest.read(train)["settings"]
     job.finish(
         stage.run(
             job.settings,
@@ -13,7 +14,9 @@ with Job(snakemake) as job:  # noqa: F821
             prune=job.folder("prune"),
             out=job.out,
             base=snakemake.params.base,  # noqa: F821
-            clip_skip=manifest.read(train)["settings"]["clip_skip"],
+            clip_skip=bake["clip_skip"],
+            v_parameterization=bake.get("v_parameterization"),
+            zero_terminal_snr=bake.get("zero_terminal_snr"),
             device=device(),
             threads=job.threads,
         )

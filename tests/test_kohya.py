@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from tiny_base import tiny_sd1
+from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery import base as bases
 from bakery import dataset, kohya, schedules
@@ -111,7 +111,11 @@ def tiny_text_encoder():
 
 @pytest.fixture(scope="module")
 def description(tmp_path_factory):
-    folder = tiny_sd1(tmp_path_factory.mktemp("models") / "toon")
+    return described(tiny_sd1, tmp_path_factory)
+
+
+def described(model, tmp_path_factory, **more):
+    folder = model(tmp_path_factory.mktemp("models") / "toon", **more)
     layout = tmp_path_factory.mktemp("layout")
     (layout / "5_mirael").mkdir()
     for i, size in enumerate([(64, 64), (64, 64), (32, 64)]):
@@ -170,6 +174,22 @@ def test_modelspec(description):
         "modelspec.resolution": "64x64",
         "modelspec.prediction_type": "v",
         "modelspec.trigger_phrase": "mirael",
+    }
+    assert expected.items() <= description.items()
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_sdxl_says_so(tmp_path_factory, prediction):
+    """The second is how NoobAI and its kin are."""
+    description = described(tiny_sdxl, tmp_path_factory, prediction_type=prediction)
+    v = prediction == "v_prediction"
+    expected = {
+        "ss_base_model_version": "sdxl_base_v1-0",
+        "ss_v2": "False",
+        "ss_zero_terminal_snr": str(v),
+        "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
+        "modelspec.prediction_type": "v" if v else "epsilon",
+        "modelspec.encoder_layer": "2",  # whatever clip_skip says
     }
     assert expected.items() <= description.items()
 

@@ -2,9 +2,9 @@ import copy
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import save_file
-from tiny_base import tiny_sd1
+from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery import base as bases
 from bakery.adapters import Routing, adapters_on
@@ -22,9 +22,14 @@ def base(folder):
     return bases.load(str(folder))
 
 
-def baked(base, dim=4, alpha=2.0, seed=1):
+@pytest.fixture(scope="module")
+def sdxl_folder(tmp_path_factory):
+    return tiny_sdxl(tmp_path_factory.mktemp("sdxl"))
+
+
+def baked(base, dim=4, alpha=2.0, seed=1, **more):
     """A network whose B is not zero, as after training."""
-    network = LoRANetwork(base.unet, base.text_encoder, dim, alpha)
+    network = LoRANetwork(base.unet, base.text_encoders, dim, alpha, **more)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -37,11 +42,11 @@ def predict(base, prompt="mirael, pink hair"):
     """The UNet's answer to fixed noise."""
     noise = torch.randn(2, 4, 4, 6, generator=torch.Generator().manual_seed(5)).to(base.dtype)
     text = bases.encode(base, [prompt, "cat"], 1)
-    return base.unet(noise, torch.tensor([900, 30]), text).sample
+    return bases.predict(base, noise, torch.tensor([900, 30]), text)
 
 
 def test_prefixes_split_the_parameters(base):
-    network = LoRANetwork(base.unet, base.text_encoder, 4, 4)
+    network = LoRANetwork(base.unet, base.text_encoders, 4, 4)
     unet, text = (network.parameters_of(p) for p in (UNET_PREFIX, TEXT_ENCODER_PREFIX))
     assert (len(unet), len(text)) == (2 * 48, 2 * 18)
     assert len(list(network.parameters())) == len(unet) + len(text)
@@ -80,7 +85,7 @@ def test_the_equation_of_a_3x3_convolution(stride):
 
 def test_initial_weights(base):
     network, again, other = (
-        LoRANetwork(base.unet, base.text_encoder, 4, 0, torch.Generator().manual_seed(seed))
+        LoRANetwork(base.unet, base.text_encoders, 4, 0, torch.Generator().manual_seed(seed))
         for seed in (1, 1, 2)
     )
     state = network.state_dict_kohya()
@@ -100,7 +105,7 @@ def test_initial_weights(base):
 
 def test_new_zero_and_removed_networks_are_the_base(base):
     bare = predict(base)
-    LoRANetwork(base.unet, base.text_encoder, 4, 4).apply()
+    LoRANetwork(base.unet, base.text_encoders, 4, 4).apply()
     assert torch.equal(predict(base), bare)
     network = baked(base).apply()
     assert not torch.allclose(predict(base), bare, atol=1e-2)
@@ -115,10 +120,11 @@ def test_new_zero_and_removed_networks_are_the_base(base):
 def test_only_adapters_learn(base):
     network = baked(base).apply()
     text = bases.encode(base, ["cat"], 1)
-    base.unet(torch.randn(1, 4, 4, 4), 500, text).sample.square().mean().backward()
+    bases.predict(base, torch.randn(1, 4, 4, 4), torch.tensor(500), text).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     assert sum(bool(p.grad.any()) for p in network.parameters()) > 0.9 * 2 * 66
-    assert all(p.grad is None for part in (base.unet, base.text_encoder) for p in part.parameters())
+    parts = (base.unet, *base.text_encoders)
+    assert all(p.grad is None for part in parts for p in part.parameters())
     assert not set(map(id, network.parameters())) & set(map(id, base.unet.parameters()))
 
 
@@ -145,7 +151,7 @@ def test_autocast(base):
 def test_a_file_of_any_rank_can_be_loaded(base, dim):
     source = copy.deepcopy(base)
     trained = baked(source, dim=dim, alpha=3.0).apply()
-    network = LoRANetwork(base.unet, base.text_encoder, 4, 4).apply()
+    network = LoRANetwork(base.unet, base.text_encoders, 4, 4).apply()
     network.load_kohya(trained.state_dict_kohya())
     assert torch.equal(predict(base), predict(source))
 
@@ -161,13 +167,13 @@ def test_partial_file(base):
 
 def test_missing_alpha_is_the_rank(base):
     state = baked(base, dim=4, alpha=4.0).state_dict_kohya()
-    network = LoRANetwork(base.unet, base.text_encoder, 2, 2)
+    network = LoRANetwork(base.unet, base.text_encoders, 2, 2)
     network.load_kohya({k: v for k, v in state.items() if not k.endswith("alpha")})
     assert {float(v) for k, v in network.state_dict_kohya().items() if k.endswith("alpha")} == {4.0}
 
 
 def test_files_that_do_not_fit(base):
-    network = LoRANetwork(base.unet, base.text_encoder, 4, 4)
+    network = LoRANetwork(base.unet, base.text_encoders, 4, 4)
     before = network.state_dict_kohya()
     state = baked(base).state_dict_kohya()
     name = "lora_te_text_model_encoder_layers_0_mlp_fc1"
@@ -185,19 +191,39 @@ def test_files_that_do_not_fit(base):
     assert all(torch.equal(after[key], before[key]) for key in before)
 
 
-def test_a_stock_pipeline_draws_the_same(folder, base, tmp_path):
+@pytest.mark.parametrize("conv_dim", [None, 3])
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_a_stock_pipeline_draws_the_same(kind, conv_dim, request, tmp_path):
     """diffusers' own reader and peft's layers agree with ours on the file."""
-    network = baked(base, dim=4, alpha=2.0).apply()
+    path = request.getfixturevalue("folder" if kind == "sd1" else "sdxl_folder")
+    base = bases.load(str(path))
+    network = baked(base, dim=4, alpha=2.0, conv_dim=conv_dim, conv_alpha=1.0).apply()
     save_file(network.state_dict_kohya(), tmp_path / "x.safetensors")
-    pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    bare = pipeline.encode_prompt(["mirael"], "cpu", 1, False)[0]
-    pipeline.load_lora_weights(tmp_path, weight_name="x.safetensors")
-    stock_text = pipeline.encode_prompt(["mirael"], "cpu", 1, False)[0]
-    ours_text = bases.encode(base, ["mirael"], 1)
-    assert (stock_text - bare).abs().max() > 0.1
-    assert (stock_text - ours_text).abs().max() < 1e-5
-    noise = torch.randn(1, 4, 4, 4)
+    pipeline = {"sd1": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}[kind]
+    stock = pipeline.from_pretrained(path)
+    bare = encoded(stock)
+    stock.load_lora_weights(tmp_path, weight_name="x.safetensors")
+    theirs, ours = encoded(stock), bases.encode(base, ["mirael"], 1)
+    assert (theirs[0] - bare[0]).abs().max() > 0.1
+    assert (theirs[0] - ours.hidden).abs().max() < 1e-5
+    added = {}
+    if kind == "sdxl":
+        assert (theirs[1] - bare[1]).abs().max() > 0.1
+        assert (theirs[1] - ours.pooled).abs().max() < 1e-5
+        sizes = torch.tensor([[32.0, 32.0, 0.0, 0.0, 32.0, 32.0]])
+        added = {"added_cond_kwargs": {"text_embeds": theirs[1], "time_ids": sizes}}
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        stock = pipeline.unet(noise, 500, stock_text).sample
-        ours = base.unet(noise, 500, ours_text).sample
-    assert (stock - ours).abs().max() < 1e-5
+        answer = stock.unet(noise, 500, theirs[0], **added).sample
+        assert (answer - bases.predict(base, noise, torch.tensor([500]), ours)).abs().max() < 1e-5
+        network.remove()
+        plain = bases.predict(base, noise, torch.tensor([500]), ours)
+        assert (answer - plain).abs().max() > 0.05  # the adapters took part
+
+
+def encoded(pipeline):
+    """(hidden, pooled) of a prompt by the stock pipeline; SD1 has nothing pooled."""
+    hidden, _, *pooled = pipeline.encode_prompt(
+        ["mirael"], device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
+    )
+    return hidden, pooled[0] if pooled else None

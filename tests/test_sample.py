@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_base import tiny_sd1
+from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery import base as bases
 from bakery import infotext, sample
+from bakery.artist import Artist, Shot
 from bakery.config import Prompt, Sample
 from bakery.errors import BakeryError
 from bakery.lora import LoRANetwork
@@ -37,7 +38,7 @@ def bake(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for epoch, file in ((1, "mirael-000001.safetensors"), (2, "mirael.safetensors")):
         generator = torch.Generator().manual_seed(epoch)
-        network = LoRANetwork(loaded.unet, loaded.text_encoder, 2, 2, generator)
+        network = LoRANetwork(loaded.unet, loaded.text_encoders, 2, 2, generator)
         for layer in network.layers.values():
             layer.ups[0].data.normal_(generator=generator).mul_(0.5)
         save_file(network.state_dict_kohya(), folder / file)
@@ -244,6 +245,96 @@ def test_a_burnt_lora_is_reported_not_hidden(
     assert "burnt" in caplog.text
     assert "e1_007_s1.png" in caplog.text
     assert np.isfinite(pixels(tmp_path / "out", "e2_007_s1.png")).all()
+
+
+def baked(base: Path, file: Path, rank: int, **more: int) -> Path:
+    """A LoRA file that changes the pictures of `base`."""
+    loaded = bases.load(str(base))
+    generator = torch.Generator().manual_seed(rank)
+    network = LoRANetwork(loaded.unet, loaded.text_encoders, rank, 2, generator, **more)
+    for layer in network.layers.values():
+        layer.ups[0].data.normal_(generator=generator).mul_(0.5)
+    save_file(network.state_dict_kohya(), file)
+    return file
+
+
+def test_loras_of_any_kind_share_a_batch(base: Path, tmp_path: Path) -> None:
+    """Ranks, convolutions, no LoRA at all: each picture is that of its LoRA alone."""
+    files = [
+        None,
+        baked(base, tmp_path / "a.safetensors", 2),
+        baked(base, tmp_path / "b.safetensors", 5, conv_dim=3),
+    ]
+    artist = Artist.load(settings(batch_size=8), base=str(base), clip_skip=1, device="cpu")
+    shots = [Shot(lora, "mirael", seed) for seed in (1, 2) for lora in (2, 0, 1)]
+    artist.use(files)
+    together, finite = artist.draw(shots)
+    assert all(finite)
+    for lora, file in enumerate(files):
+        artist.use([file])
+        mine = [place for place, shot in enumerate(shots) if shot.lora == lora]
+        alone, _ = artist.draw([shots[place]._replace(lora=0) for place in mine])
+        for place, picture in zip(mine, alone, strict=True):
+            difference = np.asarray(picture).astype(int) - np.asarray(together[place])
+            assert np.abs(difference).max() <= 1
+    different = {np.asarray(picture).tobytes() for picture in together}
+    assert len(different) == len(shots)
+
+
+def test_batches_are_full_and_of_one_length(base: Path) -> None:
+    artist = Artist.load(settings(batch_size=4), base=str(base), clip_skip=1, device="cpu")
+    prompts = ["short", "letters " * 12, "long, long"] * 3
+    batches = artist.batches(prompts)
+    assert sorted(place for batch in batches for place in batch) == list(range(9))
+    assert [len(batch) for batch in batches] == [4, 2, 3]
+    for batch in batches:
+        assert len({prompts[place] == prompts[1] for place in batch}) == 1
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_sdxl_is_drawn_as_a_stock_pipeline_does(tmp_path: Path, prediction: str) -> None:
+    base = tiny_sdxl(tmp_path / "toonxl", prediction_type=prediction)
+    file = baked(base, tmp_path / "x.safetensors", 3, conv_dim=2)
+    artist = Artist.load(settings(), base=str(base), clip_skip=2, device="cpu")
+    artist.use([None, file])
+    ours, finite = artist.draw([Shot(0, "mirael, beach", 3), Shot(1, "mirael, beach", 3)])
+    assert all(finite)
+    stock = StableDiffusionXLPipeline.from_pretrained(base, add_watermarker=False)
+    stock.set_progress_bar_config(disable=True)
+    for lora, picture in enumerate(ours):
+        if lora:
+            stock.load_lora_weights(tmp_path, weight_name="x.safetensors")
+        theirs = stock(
+            "mirael, beach",
+            negative_prompt="sad",
+            generator=torch.Generator("cpu").manual_seed(3),
+            num_inference_steps=3,
+            guidance_scale=4.0,
+            width=SIDE,
+            height=SIDE,
+        ).images[0]
+        difference = np.asarray(theirs).astype(int) - np.asarray(picture)
+        assert np.abs(difference).max() <= 1
+    both = [np.asarray(picture).astype(int) for picture in ours]
+    assert np.abs(both[0] - both[1]).max() > 8
+
+
+def test_what_the_bake_was_told_of_the_base_holds_for_its_pictures(base: Path) -> None:
+    artist = Artist.load(
+        settings(), base=str(base), clip_skip=1, device="cpu",
+        v_parameterization=False, zero_terminal_snr=False,
+    )  # fmt: skip
+    config = artist.pipeline.scheduler.config
+    assert (config.prediction_type, config.rescale_betas_zero_snr) == ("epsilon", False)
+
+
+def test_a_lora_of_another_family(base: Path, tmp_path: Path) -> None:
+    file = baked(tiny_sdxl(tmp_path / "toonxl"), tmp_path / "x.safetensors", 2)
+    artist = Artist.load(settings(), base=str(base), clip_skip=1, device="cpu")
+    with pytest.raises(
+        BakeryError, match=r"x.safetensors: LoRA: .* an SDXL model, and the base is"
+    ):
+        artist.use([file])
 
 
 def test_what_is_missing_or_wrong_is_said(

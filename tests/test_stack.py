@@ -240,7 +240,7 @@ def generators():
 
 
 def test_a_stack_is_drawn_as_solo_networks_are(base):
-    parts = base.unet, base.text_encoder
+    parts = base.unet, base.text_encoders
     adapters = [
         Adapter(alpha=alpha, conv_alpha=2.0, generator=g)
         for alpha, g in zip((0.0, 1.0, 4.0), generators(), strict=True)
@@ -270,7 +270,7 @@ def trained(network, base, route, rates, steps=2):
         generator = torch.Generator().manual_seed(step)
         noise = torch.randn(2, 4, 4, 4, generator=generator).repeat(rows, 1, 1, 1)
         text = bases.encode(base, ["mirael, smile", "mirael"] * rows, 1)
-        out = base.unet(noise, 500, text).sample
+        out = bases.predict(base, noise, torch.tensor(500), text)
         out.square().unflatten(0, (rows, 2)).flatten(1).mean(1).sum().backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -283,7 +283,7 @@ def test_fused_training_is_solo_training(base):
     """Text encoder, linears and convolutions; and in turn, one adapter of the stack after another,
     every bit is that of a bake of its own.
     """
-    parts = base.unet, base.text_encoder
+    parts = base.unet, base.text_encoders
     alphas, rates = (2.0, 4.0), (0.01, 0.02)
 
     def stack():
@@ -336,7 +336,7 @@ def test_scale_weight_norms(base):
 
 
 def test_files_of_several_ranks_in_one_stack(base):
-    parts = base.unet, base.text_encoder
+    parts = base.unet, base.text_encoders
     states = []
     for rank, alpha in ((2, 1.0), (8, 8.0), (4, 1.0)):
         network = LoRANetwork(*parts, rank, alpha, conv_dim=rank, conv_alpha=alpha)
@@ -371,7 +371,7 @@ def test_loading_keeps_the_parameters_an_optimizer_knows(base):
 
 
 def test_a_lora_of_the_other_family(base):
-    network = LoRANetwork(base.unet, base.text_encoder, 4, 4)
+    network = LoRANetwork(base.unet, base.text_encoders, 4, 4)
     strange = {"lora_unet_input_blocks_4_1_proj_in.alpha": torch.tensor(1.0)}
     with pytest.raises(BakeryError, match="trained on an SDXL model, and the base is an SD1 model"):
         network.load_kohya(strange)

@@ -3,3 +3,9 @@
 
 class BakeryError(Exception):
     """Bad input. The message names the file or key, says what is wrong and what to do."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library says was wrong, short enough for a sentence of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(" .:") if lines else type(error).__name__

@@ -20,11 +20,15 @@ from safetensors.torch import save
 from bakery.base import Base
 from bakery.config import Train
 from bakery.dataset import Dataset, Folders
-from bakery.errors import BakeryError
+from bakery.errors import BakeryError, first_line
 from bakery.schedules import Plan
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """save_precision in kohya's words."""
+
+BASE_VERSIONS = {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}
+"""What A1111 tells the families apart by."""
+ARCHITECTURES = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}
 
 _LEGACY_START, _LEGACY_LENGTH = 0x100000, 0x10000
 
@@ -56,18 +60,18 @@ def describe(
     values |= _dataset(folders, data)
     values |= {
         "ss_output_name": name,
-        "ss_base_model_version": "sd_v1",
+        "ss_base_model_version": BASE_VERSIONS[base.kind],
         "ss_v2": False,
         "ss_sd_model_name": Path(settings.base).name,
         "ss_zero_terminal_snr": bool(base.noise_scheduler.config.rescale_betas_zero_snr),
         # https://github.com/Stability-AI/ModelSpec 1.0.1
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": "stable-diffusion-v1/lora",
+        "modelspec.architecture": f"{ARCHITECTURES[base.kind]}/lora",
         "modelspec.implementation": "diffusers",
         "modelspec.title": name,
         "modelspec.resolution": f"{settings.resolution}x{settings.resolution}",
         "modelspec.prediction_type": "epsilon" if base.prediction_type == "epsilon" else "v",
-        "modelspec.encoder_layer": settings.clip_skip,
+        "modelspec.encoder_layer": 2 if base.kind == "sdxl" else settings.clip_skip,
     }
     if extra.get("trigger"):
         values["modelspec.trigger_phrase"] = extra["trigger"]
@@ -177,9 +181,9 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise BakeryError(f"{path} does not exist: bake it, or check the path") from None
     except (SafetensorError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise BakeryError(
-            f"{path} is damaged or not a safetensors file ({reason}): remove it and bake it again"
+            f"{path} is damaged or not a safetensors file ({first_line(error)}): "
+            "remove it and bake it again"
         ) from None
 
 

@@ -28,6 +28,7 @@ from bakery.errors import BakeryError
 from bakery.targets import (
     TEXT_ENCODER_PREFIX,
     UNET_PREFIX,
+    Target,
     TextEncoders,
     family,
     is_3x3,
@@ -64,20 +65,19 @@ class LoRANetwork(nn.Module):
         alpha: float = 0.0,
         generator: torch.Generator | None = None,
         *,
-        conv_dim: int = 0,
+        conv_dim: int | None = None,
         conv_alpha: float = 1.0,
         dropout: float = 0.0,
     ) -> None:
         """One new adapter for the parts given (None leaves a part out); alpha 0 means the rank.
 
-        `text_encoders` are one for SD1, two for SDXL. `conv_dim` above 0 adds the UNet's 3x3
+        `text_encoders` are one for SD1, two for SDXL. `conv_dim` adds the UNet's 3x3
         convolutions at that rank. `generator` (on the CPU) draws A. Parameters are float32 on the
         device of their layer. A model carries one network at a time: `remove` the old one before
-        making another. For several adapters see `stack`.
+        making another. For several adapters see `stack` and `for_files`.
         """
-        super().__init__()
-        adapter = Adapter(alpha, conv_alpha, dropout, generator)
-        self._build(unet, text_encoders, dim, [adapter], conv_dim)
+        found = targets(unet, text_encoders, convolutions=bool(conv_dim))
+        self._build(found, dim, [Adapter(alpha, conv_alpha, dropout, generator)], conv_dim)
 
     @classmethod
     def stack(
@@ -87,25 +87,36 @@ class LoRANetwork(nn.Module):
         dim: int,
         adapters: Sequence[Adapter],
         *,
-        conv_dim: int = 0,
+        conv_dim: int | None = None,
     ) -> LoRANetwork:
         """Several new adapters of one rank; each is drawn as if it were alone."""
-        network = cls.__new__(cls)
-        nn.Module.__init__(network)
-        network._build(unet, text_encoders, dim, adapters, conv_dim)
-        return network
+        found = targets(unet, text_encoders, convolutions=bool(conv_dim))
+        return cls.__new__(cls)._build(found, dim, adapters, conv_dim)
+
+    @classmethod
+    def for_files(
+        cls,
+        unet: nn.Module,
+        text_encoders: TextEncoders,
+        states: Sequence[Mapping[str, torch.Tensor]],
+    ) -> LoRANetwork:
+        """An adapter for each file, none loaded yet, on the layers that any of them mentions."""
+        names = {key.partition(".")[0] for state in states for key in state}
+        every = targets(unet, text_encoders, convolutions=True)
+        found = [(name, target) for name, target in every if name in names]
+        return cls.__new__(cls)._build(found, 1, [Adapter()] * len(states), 1)
 
     def _build(
-        self, unet: nn.Module | None, text_encoders: TextEncoders, dim: int,
-        adapters: Sequence[Adapter], conv_dim: int,
-    ) -> None:  # fmt: skip
+        self, found: Iterable[Target], dim: int, adapters: Sequence[Adapter], conv_dim: int | None
+    ) -> LoRANetwork:
+        super().__init__()
         self.routing = Routing(
             adapters=tuple(range(len(adapters))),
             multiplier=[1.0] * len(adapters),
             dropout=[adapter.dropout for adapter in adapters],
         )
         self.layers = nn.ModuleDict()
-        for name, target in targets(unet, text_encoders, convolutions=conv_dim > 0):
+        for name, target in found:
             rank = conv_dim if is_3x3(target) else dim
             alphas = [
                 (adapter.conv_alpha if is_3x3(target) else adapter.alpha) or rank
@@ -115,6 +126,7 @@ class LoRANetwork(nn.Module):
         for k, adapter in enumerate(adapters):
             for layer in self.layers.values():
                 layer.reset(k, adapter.generator)
+        return self
 
     def __len__(self) -> int:
         """K."""
@@ -221,7 +233,8 @@ def check_keys(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> None:
     strangers = sorted(set(state) - known)
     if not strangers:
         return
-    theirs, ours = family(state), family(known)
+    theirs = family(state)
+    ours = family(known) or {"sd1": "sdxl", "sdxl": "sd1"}.get(theirs)  # nothing of it fits
     if {theirs, ours} == {"sd1", "sdxl"}:
         shown = {"sd1": "an SD1", "sdxl": "an SDXL"}
         raise BakeryError(

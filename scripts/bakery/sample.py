@@ -1,36 +1,31 @@
 """Sample: the same prompts on the same noise, once for the base and once for each epoch.
 
-Steps: put the trigger into the prompts; find the bake's LoRA files; for epoch 0 (the base) and
-each file, draw every prompt with every seed; lay the first seed's pictures out as a grid.
+Steps: put the trigger into the prompts; find the bake's LoRA files; draw every prompt with every
+seed for epoch 0 (the base) and for each file; lay the first seed's pictures out as a grid.
 
 A cell (prompt, seed) starts from the same noise in every epoch and every bake, so what differs
-between two of its pictures is the LoRA. The drawing itself is a stock `StableDiffusionPipeline`
-with DDIM made from the model's own scheduler config: whoever loads the base and a LoRA file in
-diffusers gets the same picture.
+between two of its pictures is the LoRA. Epochs share batches: as many LoRAs as `batch_size` are in
+use at once, and which pictures are drawn together depends on the plan alone. So a run that was
+interrupted ends in the same bytes; another batch size changes roundings, at most a level of 255.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from bakery import base as bases
 from bakery import captions, grid, infotext, tables
+from bakery.artist import Artist, Shot
 from bakery.config import Sample
 from bakery.errors import BakeryError
-from bakery.lora import LoRANetwork
 
 SAMPLER = "DDIM"
 COLUMNS = ("epoch", "prompt_id", "purpose", "prompt", "asked", "seed", "image")
@@ -61,101 +56,8 @@ class Cell:
         return f"e{epoch.number}_{self.prompt_id}_s{self.seed}.png"
 
 
-@dataclass
-class Artist:
-    """A loaded model that draws cells; `network` carries the LoRA in use."""
-
-    base: bases.Base
-    network: LoRANetwork
-    pipeline: StableDiffusionPipeline
-    settings: Sample
-    clip_skip: int
-
-    @classmethod
-    def load(cls, settings: Sample, *, base: str, clip_skip: int, device: str) -> Artist:
-        loaded = bases.load(base, device=device)
-        unit = loaded.pixels_per_latent
-        for name, side in (("width", settings.width), ("height", settings.height)):
-            if side % unit:
-                raise BakeryError(
-                    f"sample.{name} is {side}, but {base} draws in steps of {unit} pixels: "
-                    f"give {side - side % unit or unit} or {side - side % unit + unit}"
-                )
-        network = LoRANetwork(loaded.unet, loaded.text_encoder, dim=1, alpha=1).apply()
-        network.requires_grad_(False)
-        return cls(loaded, network, _pipeline(loaded), settings, clip_skip)
-
-    def use(self, epoch: Epoch) -> None:
-        """Switches to the LoRA of `epoch`, or to none."""
-        if epoch.file is None:
-            self.network.multiplier = 0.0
-            return
-        try:
-            self.network.load_kohya(load_file(epoch.file))
-        except (OSError, SafetensorError) as problem:
-            raise BakeryError(
-                f"{epoch.file} is not a readable LoRA file ({problem}): train again"
-            ) from None
-        except BakeryError as problem:
-            raise BakeryError(f"{epoch.file}: {problem}") from None
-        self.network.multiplier = self.settings.lora_weight
-
-    @torch.inference_mode()
-    def draw(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Image.Image, bool]]:
-        """Every cell with its picture, and whether its arithmetic stayed finite.
-
-        Prompts share a batch where their conditioning has the same length. A prompt is encoded
-        together with the negative prompt and no other, so no prompt changes another's picture.
-        """
-        pairs = {
-            cell.prompt: bases.encode(
-                self.base, [cell.prompt, self.settings.negative_prompt], self.clip_skip
-            )
-            for cell in cells
-        }  # prompt -> (2, T, C)
-
-        def length(cell: Cell) -> int:
-            return pairs[cell.prompt].shape[1]
-
-        for _, group in groupby(sorted(cells, key=length), key=length):
-            alike = list(group)
-            for start in range(0, len(alike), self.settings.batch_size):
-                batch = alike[start : start + self.settings.batch_size]
-                yield from zip(batch, *self._denoise(batch, pairs), strict=True)
-
-    def _denoise(
-        self, batch: Sequence[Cell], pairs: dict[str, torch.Tensor]
-    ) -> tuple[list[Image.Image], list[bool]]:
-        both = torch.stack([pairs[cell.prompt] for cell in batch])  # (B, 2, T, C)
-        pixels = self.pipeline(
-            prompt_embeds=both[:, 0],
-            negative_prompt_embeds=both[:, 1],
-            latents=torch.cat([self.noise(cell.seed) for cell in batch]),
-            num_inference_steps=self.settings.steps,
-            guidance_scale=self.settings.cfg_scale,
-            width=self.settings.width,
-            height=self.settings.height,
-            output_type="np",
-        ).images  # (B, H, W, 3) in 0..1
-        finite = np.isfinite(pixels).all(axis=(1, 2, 3))
-        return self.pipeline.numpy_to_pil(np.nan_to_num(pixels)), finite.tolist()
-
-    def noise(self, seed: int) -> torch.Tensor:
-        """The start of a picture, (1, C, height / unit, width / unit).
-
-        Drawn on the CPU and for one picture at a time, so that neither the device nor the batch
-        size changes it; the same numbers that a stock pipeline draws from this seed.
-        """
-        unit = self.base.pixels_per_latent
-        shape = (
-            1,
-            self.base.unet.config.in_channels,
-            self.settings.height // unit,
-            self.settings.width // unit,
-        )
-        generator = torch.Generator("cpu").manual_seed(seed)
-        noise = torch.randn(shape, generator=generator, dtype=self.base.dtype)
-        return noise.to(self.base.device)
+Picture = tuple[Epoch, Cell]
+Infos = Mapping[Picture, infotext.Infotext]
 
 
 def run(
@@ -168,35 +70,37 @@ def run(
     clip_skip: int,
     device: str,
     threads: int,
+    v_parameterization: bool | None = None,
+    zero_terminal_snr: bool | None = None,
 ) -> dict[str, Any]:
     """Draws every epoch of the bake in `train`, and the base.
 
-    Writes `images/`, `samples.csv`, `grid.png` and, while it works, `progress.jsonl`. Pictures
-    carry their infotext. An epoch whose pictures are all there with it already is not redrawn.
+    `clip_skip`, `v_parameterization` and `zero_terminal_snr` are those of the bake. Writes
+    `images/`, `samples.csv`, `grid.png` and, while it works, `progress.jsonl`. Pictures carry their
+    infotext. A batch whose pictures are all there with it already is not drawn again.
     """
     torch.set_num_threads(max(1, threads))
     called, own = read_trigger(prune / "trigger.json")
     cells = plan(settings, called, own)
     epochs = read_epochs(train)
-    artist = Artist.load(settings, base=base, clip_skip=clip_skip, device=device)
+    artist = Artist.load(
+        settings,
+        base=base,
+        clip_skip=clip_skip,
+        device=device,
+        v_parameterization=v_parameterization,
+        zero_terminal_snr=zero_terminal_snr,
+    )
     prompts = dict.fromkeys([*(cell.prompt for cell in cells), settings.negative_prompt])
     warnings = too_long(artist.base, list(prompts))
     images = out / "images"
     images.mkdir(parents=True, exist_ok=True)
-    progress = out / "progress.jsonl"
-    progress.write_text("", encoding="utf-8")
-    done, broken = 0, []
-    for epoch in epochs:
-        infos = {cell: describe(cell, epoch, settings, base, clip_skip) for cell in cells}
-        if not _drawn_before(images, epoch, infos):
-            artist.use(epoch)
-            for cell, picture, finite in artist.draw(cells):
-                infotext.save_png(picture, images / cell.image(epoch), infos[cell])
-                broken += [] if finite else [cell.image(epoch)]
-                done += 1
-                _report(progress, epoch, done, len(cells) * len(epochs))
-        else:
-            done += len(cells)
+    infos = {
+        (epoch, cell): describe(cell, epoch, settings, base, clip_skip)
+        for epoch in epochs
+        for cell in cells
+    }
+    broken = draw(artist, infos, images, out / "progress.jsonl")
     rows = [_row(cell, epoch) for epoch in epochs for cell in cells]
     tables.write(out / "samples.csv", rows, COLUMNS)
     draw_grid(out / "grid.png", images, epochs, settings, cells)
@@ -213,6 +117,32 @@ def run(
         "broken": len(broken),
         "warnings": warnings,
     }
+
+
+def draw(artist: Artist, infos: Infos, images: Path, progress: Path) -> list[str]:
+    """Draw what is missing of the pictures; returns the names of those that are not a number."""
+    progress.write_text("", encoding="utf-8")
+    done, broken = 0, []
+    epochs = list(dict.fromkeys(epoch for epoch, _ in infos))
+    size = artist.settings.batch_size
+    for start in range(0, len(epochs), size):
+        group = epochs[start : start + size]
+        pictures = [(epoch, cell) for epoch, cell in infos if epoch in group]
+        in_use = False
+        for places in artist.batches([cell.prompt for _, cell in pictures]):
+            batch = [pictures[place] for place in places]
+            if not all(_drawn_before(images, picture, infos) for picture in batch):
+                if not in_use:
+                    artist.use([epoch.file for epoch in group])
+                    in_use = True
+                shots = [Shot(group.index(epoch), cell.prompt, cell.seed) for epoch, cell in batch]
+                for picture, image, finite in zip(batch, *artist.draw(shots), strict=True):
+                    epoch, cell = picture
+                    infotext.save_png(image, images / cell.image(epoch), infos[picture])
+                    broken += [] if finite else [cell.image(epoch)]
+            done += len(batch)
+            _report(progress, batch[-1][0], done, len(infos))
+    return broken
 
 
 def plan(settings: Sample, called: str, own: Sequence[str]) -> list[Cell]:
@@ -324,30 +254,11 @@ def draw_grid(
     part.replace(path)
 
 
-def _pipeline(base: bases.Base) -> StableDiffusionPipeline:
-    pipeline = StableDiffusionPipeline(
-        vae=base.vae,
-        text_encoder=base.text_encoder,
-        tokenizer=base.tokenizer,
-        unet=base.unet,
-        # the model's config says prediction type, zero-terminal-SNR and spacing; a latent is no
-        # picture and must not be clipped to -1..1
-        scheduler=DDIMScheduler.from_config(base.noise_scheduler.config, clip_sample=False),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def _drawn_before(images: Path, epoch: Epoch, infos: dict[Cell, infotext.Infotext]) -> bool:
-    """Whether an earlier, interrupted run has left all of the epoch's pictures."""
-    return all(
-        (images / cell.image(epoch)).is_file()
-        and infotext.read_png(images / cell.image(epoch)) == infotext.write(info)
-        for cell, info in infos.items()
-    )
+def _drawn_before(images: Path, picture: Picture, infos: Infos) -> bool:
+    """Whether an earlier, interrupted run has left the picture."""
+    epoch, cell = picture
+    file = images / cell.image(epoch)
+    return file.is_file() and infotext.read_png(file) == infotext.write(infos[picture])
 
 
 def _row(cell: Cell, epoch: Epoch) -> dict[str, Any]:

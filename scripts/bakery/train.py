@@ -101,7 +101,7 @@ def prepare(settings: Train, base: bases.Base, data: dataset.Dataset) -> Bake:
     """New adapters on `base`, switched on, with an optimizer group for each part that learns."""
     network = LoRANetwork(
         base.unet if settings.rates["unet_lr"] else None,
-        base.text_encoder if settings.rates["text_encoder_lr"] else None,
+        base.text_encoders if settings.rates["text_encoder_lr"] else None,
         settings.network_dim,
         settings.network_alpha,
         seeds.generator(settings.seed, "lora"),
@@ -184,8 +184,8 @@ def batch_loss(bake: Bake, batch: list[int], step: int) -> torch.Tensor:
             shown_captions(bake, batch, step),
             bake.settings.clip_skip,
             bake.settings.max_token_length // TOKENS_PER_PASS,
-        )  # (B, T, C)
-        predicted = base.unet(noisy.to(base.dtype), t, text.to(base.dtype)).sample
+        )
+        predicted = bases.predict(base, noisy, t, text)
     return F.mse_loss(predicted.float(), target)
 
 
