@@ -13,5 +13,6 @@ with Job(snakemake) as job:  # noqa: F821
             tag=job.folder("tag"),
             out=job.out,
             model=tagger.fetch(snakemake.params.model),  # noqa: F821
+            threads=job.threads,
         )
     )

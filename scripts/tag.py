@@ -12,5 +12,6 @@ with Job(snakemake) as job:  # noqa: F821
             filter=job.folder("filter"),
             out=job.out,
             model=tagger.fetch(snakemake.params.model),  # noqa: F821
+            threads=job.threads,
         )
     )

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from bakery import config as cfg
+from bakery import thresholds
 from bakery.errors import BakeryError
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +42,13 @@ def test_an_empty_section_is_the_defaults() -> None:
         ({"train": {"num_epochs": 0}}, "train.num_epochs is 0"),
         ({"train": {"lr_scheduler": "cosin"}}, "'cosine'"),
         ({"prune": {"trigger": "one, two"}}, "commas"),
+        ({"prune": {"general_threshold": "high"}}, "prune.general_threshold is 'high': give a number"),
+        ({"prune": {"general_threshold": 0.01}}, "prune.general_threshold is 0.01: give a number"),
+        ({"prune": {"character_threshold": 0.01}}, "prune.character_threshold is 0.01"),
+        ({"prune": {"general_threshold": "published"}}, "no threshold is known for the tagger tagger"),
+        ({"prune": {"outfits": {"a, b": ["coat"]}}}, "prune.outfits names 'a, b'"),
+        ({"prune": {"outfits": {"gala": []}}}, "prune.outfits gives 'gala' no tags"),
+        ({"tag": {"general_threshold": 0.3}}, "has no general_threshold: write it in the prune"),
         ({"prune": {"trigger": "  "}}, "prune.trigger is empty"),
         ({"train": {"lr_scheduler": "constant"}}, "lr_warmup_ratio"),
         ({"train": {"unet_lr": 0, "text_encoder_lr": 0}}, "trains nothing"),
@@ -93,6 +101,12 @@ def test_the_rate_of_each_part(given: dict, rates: tuple) -> None:
 
 def test_an_optimizer_in_any_case() -> None:
     assert cfg.Train(optimizer_type="adamw8bit").optimizer_type == "AdamW8bit"
+@pytest.mark.parametrize("model", ["SmilingWolf/wd-vit-tagger-v3@v2.0", "models/wd-vit-tagger-v3/"])
+@pytest.mark.parametrize("word", ["published", None])
+def test_a_published_threshold_belongs_to_the_tagger(model: str, word: str | None) -> None:
+    loaded = cfg.load({"tag": {"model": model}, "prune": {"general_threshold": word}})
+    assert loaded.prune.general_threshold == "published"
+    assert thresholds.published(loaded.tag.model) == 0.2614
 
 
 def test_every_problem_is_told_at_once() -> None:

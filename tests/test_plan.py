@@ -46,7 +46,7 @@ def test_a_changed_section_remakes_its_stage_and_all_below(root: Path, stage: st
     values = {
         "scrape": {"limit": 7},
         "filter": {"min_side": 7},
-        "tag": {"general_threshold": 0.5},
+        "tag": {"model": "resources/world/booru"},
         "prune": {"min_frequency": 0.7},
         "layout": {"repeats": 7},
         "train": {"network_dim": 7},
@@ -179,7 +179,16 @@ def test_a_bake_on_two_pages_is_called_by_each_page_s_own_words(root: Path) -> N
 
 
 def test_how_fast_is_not_what(root: Path) -> None:
-    assert nodes(root, {"tag": {"batch_size": 1}}) == nodes(root, {})
+    fast = {"tag": {"batch_size": 1}, "score": {"batch_size": 1}}
+    assert nodes(root, fast) == nodes(root, {})
+
+
+@pytest.mark.parametrize(
+    "setting", [{"general_threshold": 0.5}, {"character_threshold": 0.5}, {"source": "union"}]
+)
+def test_what_is_believed_of_the_tagger_needs_no_new_tags(root: Path, setting: dict) -> None:
+    new = changed(nodes(root, {}), nodes(root, {"prune": setting}))
+    assert list(new) == list(cfg.STAGES[cfg.STAGES.index("prune") :])
 
 
 def test_a_pinned_hub_revision_is_a_hub_id(root: Path) -> None:

@@ -4,11 +4,12 @@ import json
 import logging
 
 import pytest
-from hypothesis import given, settings
+import yaml
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_tagger import draw, tiny_tagger
 
-from bakery import captions, prune, tables, tag, traits
+from bakery import captions, posts, prune, tables, tag, tagging, traits
 from bakery.config import Prune, Tag
 from bakery.errors import BakeryError
 
@@ -21,9 +22,13 @@ SCENES = (
 )
 
 
-def _write(folder, pictures, categories=None, unreadable=None):
-    """The folders that prune reads; `pictures`: image -> {tag: probability}."""
-    for stage in ("filter", "tag"):
+def _write(folder, pictures, categories=None, unreadable=None, usual=None, told=None):
+    """The folders that prune reads; `pictures`: image -> {tag: probability}.
+
+    `usual`: tag -> share of a thousand pictures that the tagger learnt from; `told`: image -> what its
+    post says, general tags and character tags.
+    """
+    for stage in ("filter", "tag", "scrape"):
         (folder / stage).mkdir(parents=True, exist_ok=True)
     kept = [{"image": image, "kept": "true"} for image in pictures]
     tables.write(folder / "filter" / "decisions.csv", kept, ("image", "kept"))
@@ -37,18 +42,35 @@ def _write(folder, pictures, categories=None, unreadable=None):
         for image, tags in sorted(pictures.items())
         for name, probability in sorted(tags.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
-    tables.write(folder / "tag" / "tags.csv", rows, tag.COLUMNS)
-    facts = {
-        "general_threshold": 0.35,
-        "character_threshold": 0.85,
-        "unreadable": unreadable or {},
-    }
+    tables.write(folder / "tag" / "tags.csv", rows, tagging.COLUMNS)
+    facts = {"model": "models/wd-vit-tagger-v3", "unreadable": unreadable or {}}
     (folder / "tag" / "tagger.json").write_text(json.dumps(facts))
+    known = [{"tag": "general", "category": "rating", "count": 1000}] if usual else []
+    known += [
+        {"tag": name, "category": (categories or {}).get(name, "general"), "count": 1000 * share}
+        for name, share in (usual or {}).items()
+    ]
+    tables.write(folder / "tag" / "vocabulary.csv", known, tagging.VOCABULARY)
+    lineage = [
+        posts.Post(image=image, tags_general=general, tags_character=character, tags_meta="highres")
+        for image, (general, character) in (told or {}).items()
+    ]
+    posts.write(folder / "scrape" / "posts.csv", lineage)
 
 
-def _run(folder, **options):
+def _run(folder, edits=None, **options):
     out = folder / "out"
-    summary = prune.run(Prune(**options), filter=folder / "filter", tag=folder / "tag", out=out)
+    if edits is not None:
+        (folder / "tags.csv").write_text(edits, encoding="utf-8")
+    summary = prune.run(
+        Prune(**options),
+        scrape=folder / "scrape",
+        filter=folder / "filter",
+        tag=folder / "tag",
+        out=out,
+        edits=None if edits is None else folder / "tags.csv",
+        dataset="mirael",
+    )
     table = tables.read(out / "prune.csv", prune.COLUMNS).set_index("tag")
     lines = tables.read(out / "captions.csv", ("image", "caption"))
     said = dict(zip(lines["image"], map(captions.split, lines["caption"]), strict=True))
@@ -176,13 +198,29 @@ def test_names_of_characters(tmp_path):
     assert said["9.png"] == ["mirael", "pearl"]
 
 
-def test_a_trigger_that_is_a_tag_is_refused_with_a_way_out(mirael):
-    with pytest.raises(BakeryError, match=r"'Pink_Hair' is itself a tag .* prune\.always"):
-        _run(mirael, trigger="Pink_Hair")
-    _, table, said, _ = _run(mirael, trigger="Pink_Hair", always=("pink hair",))
-    assert table.loc["pink hair", "decision"] == "prune"
-    assert said["0.png"][0] == "Pink_Hair"
-    assert "pink hair" not in said["0.png"]
+def test_a_trigger_that_is_a_tag_of_the_captions_is_refused_with_a_way_out(mirael):
+    with pytest.raises(BakeryError, match=r"'Blue_Shirt' is itself a tag .* 2 .* prune\.always"):
+        _run(mirael, trigger="Blue_Shirt")
+    _, table, said, _ = _run(mirael, trigger="Blue_Shirt", always=("blue shirt",))
+    assert table.loc["blue shirt", "decision"] == "prune"
+    assert said["0.png"][0] == "Blue_Shirt"
+    assert "blue shirt" not in said["0.png"]
+    with pytest.raises(BakeryError, match="'smile' is itself a tag"):
+        _run(mirael, outfits={"smile": ["blue shirt"]})
+
+
+def test_a_trigger_that_the_base_knows_is_warned_of(tmp_path, caplog):
+    pictures = {f"{n}.png": {"pink hair": 0.9, "smile": 0.9} for n in range(3)}
+    _write(tmp_path, pictures, usual={"pink hair": 0.1, "halo": 0.02})
+    for word, tag_ in (("Pink_Hair", "pink hair"), ("halo", "halo")):
+        with caplog.at_level(logging.WARNING):
+            summary, _, said, _ = _run(tmp_path, trigger=word)
+        assert len(summary["warnings"]) == 1
+        assert f"the trigger {word!r} is the general tag {tag_!r}" in summary["warnings"][0]
+        assert summary["warnings"][0] in caplog.text
+        assert said["0.png"][0] == word
+        assert said["0.png"][-1] == "smile"
+    assert not _run(tmp_path)[0]["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -192,6 +230,11 @@ def test_a_trigger_that_is_a_tag_is_refused_with_a_way_out(mirael):
         ({"always": ("1girl",), "class_tokens": "1girl"}, "in always and in class_tokens"),
         ({"class_tokens": "girl, mirael"}, "also stands in class_tokens"),
         ({"never": ("Mirael",)}, "also stands in never"),
+        ({"never": ("coat",), "outfits": {"gala": ["coat"]}}, "stands in outfits and in never"),
+        ({"class_tokens": "gala", "outfits": {"gala": ["coat"]}}, "'gala' also stands in class"),
+        ({"outfits": {"Mirael": ["coat"]}}, "not all different"),
+        ({"edits": "tag,decision\nmirael,keep\n"}, "tags.csv decides about 'mirael'"),
+        ({"edits": "tag,decision\n1girl,prune\n", "class_tokens": "1girl"}, "about '1girl'"),
     ],
 )
 def test_contradictions_are_refused(mirael, options, message):
@@ -204,10 +247,134 @@ def test_entries_on_no_picture_are_on_record_with_the_nearest_tag(mirael, caplog
         summary, table, _, trigger = _run(mirael, always=("pink hiar",), never=("zebra",))
     assert summary["never_seen"] == ["pink hiar", "zebra"]
     assert table.loc["pink hiar", "count"] == "0"
-    assert "did you mean 'pink hair'?" in table.loc["pink hiar", "reason"]
-    assert "did you mean" not in table.loc["zebra", "reason"]
+    assert table.loc["pink hiar", "decision"] == "prune"
+    assert "on no picture" in table.loc["zebra", "reason"]
     assert "pink hiar" not in trigger["traits"]
     assert "on no picture" in caplog.text
+    assert "1 of 1 tags in prune.always are on no picture" in caplog.text
+    assert "did you mean 'pink hair'?" in caplog.text
+
+
+def test_decisions_by_hand_overrule_and_are_told(mirael, caplog):
+    edits = (
+        "\ufefftag,decision,note\nPink_Hair,keep,wig\nsmile,Prune,\npnk hair,prune,\nzebra,keep,\n"
+    )
+    summary, table, said, trigger = _run(mirael, edits, never=("smile",))
+    assert set(trigger["pruned"]) == {*MIRAEL, "smile", "pnk hair"} - {"pink hair"}
+    assert "pink hair" not in trigger["traits"]
+    assert "pink hair" in said["0.png"]
+    assert "smile" not in said["0.png"]
+    assert table.loc["smile", "decided_by"] == "hand"
+    assert table.loc["smile", "reason"].startswith("decided by hand; otherwise: on 25%")
+    assert table.loc["halo", "decided_by"] == "rule"
+    assert summary["by_hand"] == 4
+    assert summary["never_seen"] == ["pnk hair", "zebra"]
+    (warning,) = summary["warnings"]
+    assert warning.startswith("2 of 4 tags in tags.csv are on no picture: 'pnk hair'")
+    assert "did you mean 'pink hair'?" in warning
+    assert warning in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ("tag,decision\nhalo,prune\nHalo,keep\n", r"tags.csv decides twice about 'Halo'"),
+        ("tag,decision\nhalo,maybe\n", r"line 2 decides 'maybe' about 'halo'; write prune or keep"),
+        ("tag,decision\nhalo,keep\n,keep\n", r"line 3 names no tag"),
+        ("tag\nhalo\n", r"no column 'decision'; its first line is tag,decision"),
+        ("", r"cannot be read as a table"),
+        ('tag,decision\n"halo,keep\n', r"cannot be read as a table|line 2 decides"),
+    ],
+)
+def test_broken_decisions_are_one_sentence(mirael, edits, message):
+    with pytest.raises(BakeryError, match=message) as caught:
+        _run(mirael, edits)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_same_decision_twice_is_no_contradiction(mirael):
+    assert "halo" not in _run(mirael, "tag,decision\nhalo,keep\nHALO,keep\n")[3]["pruned"]
+
+
+def test_an_outfit_can_have_a_word_of_its_own(tmp_path):
+    gala = {"red dress": 0.9, "dress": 0.8, "tiara": 0.5}
+    pictures = {f"{n}.png": {"halo": 0.95, **gala, "smile": 0.6} for n in range(6)}
+    pictures |= {f"{n}.png": {"halo": 0.95, "coat": 0.9, "dress": 0.4} for n in range(6, 9)}
+    _write(tmp_path, pictures)
+    words = {"mirael gala": ["red dress", "dress", "Tiara"], "mirael nude": ["zebra", "lion"]}
+    summary, table, said, trigger = _run(tmp_path, outfits=words, class_tokens="1girl")
+    assert said["0.png"] == ["mirael", "1girl", "mirael gala", "smile"]
+    assert said["7.png"] == ["mirael", "1girl", "coat", "dress"]  # a third of the gala is no gala
+    assert table.loc["red dress", "decision"] == "keep"
+    assert trigger["outfits"] == {word: list(tags) for word, tags in words.items()}
+    assert any("'mirael nude' is unused" in warning for warning in summary["warnings"])
+    worn = tables.read(tmp_path / "out" / "outfits.csv", prune.OUTFITS).set_index("outfit")
+    assert worn.loc["red dress", ["pictures", "tags"]].tolist() == ["6", "red dress"]
+    assert worn.loc["red dress", "proposal"] == '"mirael outfit 1": ["red dress"]'
+    assert worn.loc["coat, dress", "proposal"] == "", "3 pictures teach no word"
+
+
+def test_the_proposal_can_be_written_into_the_config(tmp_path):
+    pictures = {f"{n}.png": {"kimono": 0.9, "obi": 0.9} for n in range(6)}
+    pictures |= {f"{n}.png": {"coat": 0.9, "boots": 0.8} for n in range(6, 12)}
+    _write(tmp_path, pictures)
+    _run(tmp_path)
+    proposals = tables.read(tmp_path / "out" / "outfits.csv", prune.OUTFITS)["proposal"]
+    raw = yaml.safe_load("outfits:\n" + "".join(f"  {line}\n" for line in proposals))
+    _, _, said, _ = _run(tmp_path, **raw)
+    assert {tuple(line) for line in said.values()} == {
+        ("mirael", "mirael outfit 1"),
+        ("mirael", "mirael outfit 2"),
+    }
+
+
+def test_implied_tags_stay_unless_asked_otherwise(tmp_path):
+    _write(tmp_path, {"a.png": {"red jacket": 0.9, "jacket": 0.8}, "b.png": {"jacket": 0.7}})
+    assert _run(tmp_path)[2]["a.png"] == ["mirael", "red jacket", "jacket"]
+    said = _run(tmp_path, drop_implied=True)[2]
+    assert said == {"a.png": ["mirael", "red jacket"], "b.png": ["mirael", "jacket"]}
+
+
+def test_booru_tags_can_stand_in_or_join(tmp_path):
+    pictures = {f"{n}.png": {"halo": 0.9, "smile": 0.4} for n in range(3)}
+    told = {f"{n}.png": ("halo beach >_<", "mirael") for n in range(2)} | {"2.png": ("", "")}
+    _write(tmp_path, pictures, told=told)
+    assert _run(tmp_path, source="tagger")[2]["0.png"] == ["mirael", "smile"]
+    summary, table, said, trigger = _run(tmp_path, source="booru")
+    assert said == {
+        "0.png": ["mirael", ">_<", "beach"], "1.png": ["mirael", ">_<", "beach"], "2.png": ["mirael"],
+    }  # fmt: skip
+    assert table.loc["mirael", ["category", "decision"]].tolist() == ["character", "prune"]
+    assert "1 of 3 captions hold no tag" in summary["warnings"][0]
+    assert trigger["thresholds"] == {"general": 0.35, "character": 0.85}
+    _, table, said, _ = _run(tmp_path, source="union")
+    assert said["0.png"] == ["mirael", ">_<", "beach", "smile"]
+    assert said["2.png"] == ["mirael", "smile"]
+    _write(tmp_path, pictures)
+    with pytest.raises(BakeryError, match=r"neither a booru nor a sidecar .* set prune\.source"):
+        _run(tmp_path, source="booru")
+
+
+def test_a_published_threshold_is_the_taggers_own(tmp_path):
+    _write(tmp_path, {"a.png": {"smile": 0.27, "beach": 0.25, "halo": 0.9}})
+    _, _, said, trigger = _run(tmp_path, general_threshold="published")
+    assert said["a.png"] == ["mirael", "smile"]
+    assert trigger["thresholds"]["general"] == 0.2614  # wd-vit-tagger-v3
+
+
+def test_when_nothing_is_seen_it_stops_and_says_what_to_lower(tmp_path):
+    _write(tmp_path, {"a.png": {"smile": 0.3, "general": 0.9}}, {"general": "rating"})
+    with pytest.raises(
+        BakeryError, match=r"none of the 1 kept pictures has a tag.*threshold 0\.35"
+    ):
+        _run(tmp_path)
+
+
+def test_captions_of_the_trigger_alone_are_warned_of(tmp_path, caplog):
+    _write(tmp_path, {"a.png": {"halo": 0.9}, "b.png": {"halo": 0.9}})
+    summary, _, _, _ = _run(tmp_path)
+    assert "every tag is pruned" in summary["warnings"][0]
+    assert "every tag is pruned" in caplog.text
 
 
 def test_unreadable_pictures_have_no_caption_and_do_not_count(tmp_path):
@@ -224,7 +391,9 @@ def test_runs_give_the_same_bytes(mirael):
     once = {path.name: path.read_bytes() for path in (mirael / "out").iterdir()}
     _run(mirael)
     assert once == {path.name: path.read_bytes() for path in (mirael / "out").iterdir()}
-    assert set(once) == {"prune.csv", "captions.csv", "trigger.json"}
+    assert set(once) == {
+        "prune.csv", "outfits.csv", "captions.csv", "trigger.json", "prune.html",
+    }  # fmt: skip
 
 
 def test_from_pictures_to_captions(tmp_path):
@@ -268,6 +437,9 @@ def test_whatever_is_seen_the_lists_hold(
 ):
     never -= always
     always -= set(captions.split(class_tokens))
+    assume(
+        any(share >= 0.35 for tags in pictures for n, share in tags.items() if n not in CATEGORIES)
+    )
     folder = tmp_path_factory.mktemp("prune")
     _write(folder, {f"{i}.png": tags for i, tags in enumerate(pictures)}, CATEGORIES)
     _, table, said, trigger = _run(

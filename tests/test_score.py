@@ -34,14 +34,15 @@ def stages(folder: Path, traits: list[str] | None = None) -> dict[str, Path]:
     tables.write(prune / "captions.csv", captions, ("image", "caption"))
     facts = {"trigger": "mirael", "class_tokens": "", "pruned": [], "traits": traits}
     facts["traits"] = ["pink hair", "halo", "rare horn"] if traits is None else traits
+    facts["thresholds"] = {"general": 0.35, "character": 0.85}
     (prune / "trigger.json").write_text(json.dumps(facts))
     seen = [(name, "pink hair", 0.9) for name in pictures]
     seen += [("a.png", "halo", 0.35), ("b.png", "halo", 0.8), ("c.png", "halo", 0.99)]
     seen += [("d.png", "halo", 0.34), ("d.png", "rare horn", 0.9)]
     rows = ({"image": i, "tag": t, "category": "general", "probability": p} for i, t, p in seen)
     tables.write(tag / "tags.csv", rows, ("image", "tag", "category", "probability"))
-    thresholds = {"general_threshold": 0.35, "character_threshold": 0.85}
-    (tag / "tagger.json").write_text(json.dumps(thresholds))
+    (tag / "tagger.json").write_text(json.dumps({"model": "tiny", "unreadable": {}}))
+    tables.write(tag / "vocabulary.csv", [], ("tag", "category", "count"))
     return {"prune": prune, "tag": tag}
 
 
@@ -206,6 +207,27 @@ def test_character_tags_have_their_own_threshold(model: Path, tmp_path: Path) ->
     assert epochs["flexibility"].tolist() == [0.0, 1.0]
 
 
+def test_thresholds_are_those_of_the_prune_stage(model: Path, tmp_path: Path) -> None:
+    folders = stages(tmp_path)
+    facts = json.loads((folders["prune"] / "trigger.json").read_text())
+    facts["thresholds"]["general"] = 0.95
+    (folders["prune"] / "trigger.json").write_text(json.dumps(facts))
+    shots: list[Shot] = [(1, "a", "flexibility", "smile; beach", 1, {"smile": 0.9, "beach": 0.99})]
+    sample = sample_stage(tmp_path / "sample", shots)
+    out = tmp_path / "score"
+    summary = score.run(Score(), sample=sample, out=out, model=model, **folders)
+    assert summary["traits"] == {}  # pink hair has .9, a halo above .95 is on 1 of 4 pictures
+    assert pd.read_csv(out / "epochs.csv")["flexibility"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batches_do_not_change_the_scores(model: Path, tmp_path: Path, batch_size: int) -> None:
+    _, once, _ = scored(tmp_path / "once", model)
+    _, again, _ = scored(tmp_path / "again", model, batch_size=batch_size)
+    for name in ("tags.csv", "scores.csv", "epochs.csv"):
+        assert (once / name).read_bytes() == (again / name).read_bytes()
+
+
 def test_without_traits_fidelity_is_empty_not_zero(model: Path, tmp_path: Path) -> None:
     summary, _, epochs = scored(tmp_path, model, traits=[])
     assert summary["ceiling"] is None
@@ -229,9 +251,13 @@ def test_what_is_missing_is_said(model: Path, tmp_path: Path) -> None:
     (sample / "images" / "e1_trigger_s1.png").unlink()
     with pytest.raises(BakeryError, match=r"e1_trigger_s1.png"):
         score.run(Score(), sample=sample, **folders, **given)
-    (folders["prune"] / "trigger.json").write_text('{"trigger": "mirael"}')
-    with pytest.raises(BakeryError, match=r"trigger.json does not list the traits"):
-        score.run(Score(), sample=sample, **folders, **given)
+    kept = json.loads((folders["prune"] / "trigger.json").read_text())
+    for name in ("traits", "thresholds"):
+        for broken in (None, 3):
+            facts = {**kept, name: broken}
+            (folders["prune"] / "trigger.json").write_text(json.dumps(facts))
+            with pytest.raises(BakeryError, match=rf"trigger.json does not list the {name}"):
+                score.run(Score(), sample=sample, **folders, **given)
     (sample / "samples.csv").write_text("epoch,prompt_id,purpose,asked,seed,image\n")
     with pytest.raises(BakeryError, match="lists no sample"):
         score.run(Score(), sample=sample, **folders, **given)

@@ -2,13 +2,15 @@
 
 import json
 import logging
+import math
 
 import pytest
 from tiny_tagger import draw, tiny_tagger
 
-from bakery import decisions, tables, tag, tagging
+from bakery import decisions, tables, tag, tagging, thresholds
 from bakery.config import Tag
 from bakery.errors import BakeryError
+from bakery.thresholds import Thresholds
 
 TAGS = ["pink hair", "smile", "halo", ">_<", "beach", "mirael", "general"]
 CATEGORIES = {"mirael": "character", "general": "rating"}
@@ -47,7 +49,7 @@ def _run(world, out="out", **settings):
 
 
 def _table(world, out="out"):
-    return tables.read(world / out / "tags.csv", tag.COLUMNS)
+    return tables.read(world / out / "tags.csv", tagging.COLUMNS)
 
 
 def test_kept_pictures_are_tagged_in_order(world):
@@ -75,11 +77,9 @@ def test_probabilities_have_four_digits_and_are_the_drawn_ones(world):
             assert float(table[image, name]) == pytest.approx(wanted, abs=0.02)
 
 
-def test_tagger_json_holds_thresholds_and_fingerprint_and_nothing_of_this_machine(world):
-    _run(world, general_threshold=0.3, character_threshold=0.6, model=str(world / "model"))
+def test_tagger_json_holds_a_fingerprint_and_nothing_of_this_machine(world):
+    _run(world, model=str(world / "model"))
     facts = json.loads((world / "out" / "tagger.json").read_text())
-    assert facts["general_threshold"] == 0.3
-    assert facts["character_threshold"] == 0.6
     assert facts["model"] == "model"
     assert len(facts["model_sha256"]) == 64
     assert str(world) not in (world / "out" / "tagger.json").read_text()
@@ -95,15 +95,43 @@ def test_a_hub_id_stays_the_models_name(world):
 def test_runs_and_batch_sizes_give_the_same_bytes(world, batch_size):
     _run(world, out="once")
     _run(world, out="twice", batch_size=batch_size)
-    for name in ("tags.csv", "tagger.json"):
+    for name in ("tags.csv", "tagger.json", "vocabulary.csv"):
         assert (world / "once" / name).read_bytes() == (world / "twice" / name).read_bytes()
 
 
-def test_a_threshold_below_the_usual_floor_lowers_it(world):
-    _run(world, general_threshold=0.001)
+def test_every_probability_that_a_threshold_may_ask_for_is_written_down(world):
+    names = dict.fromkeys(SEEN, "true")
+    draw(TAGS, dict(zip(TAGS, (0.03, 0.045, 0.055, 0.07, 0.2, 0.5, 0.9), strict=True))).save(
+        world / "scrape" / "images" / "d.png"
+    )
+    _keep(world, {**names, "d.png": "true"})
+    _run(world)
     table = _table(world)
-    assert len(table) == 2 * len(TAGS)
-    assert table["probability"].astype(float).min() < tag.LEAST
+    assert table["probability"].astype(float).min() >= thresholds.LEAST
+    assert len(table[table["image"] == "d.png"]) == 5
+
+
+def test_the_vocabulary_says_how_usual_a_tag_is(world):
+    _run(world)
+    vocabulary = tagging.read(world / "out").vocabulary
+    assert vocabulary.find("Pink_Hair") == "pink hair"
+    assert vocabulary.find("teal hair") is None
+    assert vocabulary.pictures == 1000  # one rating in the list, and each picture has one
+    assert vocabulary.usual("halo") == 1.0
+    lines = ["tag,category,count", "general,rating,600", "explicit,rating,200", "halo,general,40"]
+    (world / "out" / "vocabulary.csv").write_text("\n".join([*lines, "wings,general,\n"]))
+    vocabulary = tagging.read(world / "out").vocabulary
+    assert vocabulary.usual("Halo") == 0.05
+    assert math.isnan(vocabulary.usual("wings"))
+    assert math.isnan(vocabulary.usual("teal hair"))
+
+
+def test_without_ratings_nothing_is_usual(world):
+    (world / "model" / "selected_tags.csv").write_text(
+        "name,category\n" + "".join(f"{name.replace(' ', '_')},0\n" for name in TAGS)
+    )
+    _run(world)
+    assert math.isnan(tagging.read(world / "out").vocabulary.usual("halo"))
 
 
 def test_unreadable_pictures_are_left_out_on_record(world, caplog):
@@ -150,7 +178,8 @@ def test_decisions_other_than_true_and_false_are_refused(world):
 def test_seen_applies_the_threshold_of_each_category(world):
     _keep(world, dict.fromkeys(SEEN, "true"))
     _run(world)
-    seen = tagging.read(world / "out").seen()
+    tagged = tagging.read(world / "out")
+    seen = tagged.seen(Thresholds(0.35, 0.85))
     assert set(zip(seen["image"], seen["tag"], strict=True)) == {
         ("a.png", "pink hair"),
         ("a.png", "smile"),
@@ -160,8 +189,8 @@ def test_seen_applies_the_threshold_of_each_category(world):
         ("c.png", "halo"),
         ("c.png", "mirael"),
     }
-    _run(world, character_threshold=0.95)
-    assert "mirael" not in set(tagging.read(world / "out").seen()["tag"])
+    assert "mirael" not in set(tagged.seen(Thresholds(0.35, 0.95))["tag"])
+    assert "smile" not in set(tagged.seen(Thresholds(0.5, 0.85))["tag"])
 
 
 def test_of_ratings_the_likeliest_is_seen(tmp_path):
@@ -169,13 +198,13 @@ def test_of_ratings_the_likeliest_is_seen(tmp_path):
         {"image": "a.png", "tag": name, "category": "rating", "probability": share}
         for name, share in (("sensitive", "0.2000"), ("general", "0.3000"))
     ]
-    tables.write(tmp_path / "tags.csv", rows, tag.COLUMNS)
-    facts = {"general_threshold": 0.35, "character_threshold": 0.85}
-    (tmp_path / "tagger.json").write_text(json.dumps(facts))
-    assert list(tagging.read(tmp_path).seen()["tag"]) == ["general"]
+    tables.write(tmp_path / "tags.csv", rows, tagging.COLUMNS)
+    (tmp_path / "tagger.json").write_text(json.dumps({"model": "any", "unreadable": {}}))
+    tables.write(tmp_path / "vocabulary.csv", [], tagging.VOCABULARY)
+    assert list(tagging.read(tmp_path).seen(Thresholds(0.35, 0.85))["tag"]) == ["general"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"general_threshold": null}', None])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": "x", "unreadable": 3}', None])
 def test_a_broken_tagger_json_is_named(world, content):
     _run(world)
     path = world / "out" / "tagger.json"

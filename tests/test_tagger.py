@@ -161,6 +161,7 @@ def test_a_truncated_model_is_named(tmp_path):
     [
         ("tag_id,tag,category\n1,a,0\n", "no column name"),
         ("name,category\na,7\n", "category '7'"),
+        ("name,category,count\na,0,many\n", "count 'many' where a whole number"),
         ("", "cannot be read as a table"),
         ('name,category\n"a', "cannot be read as a table|category"),
     ],
@@ -309,6 +310,47 @@ def test_fetch_says_what_the_hub_lacks(hub, folder):
         tagger.fetch("owner/nothing")
     with pytest.raises(BakeryError, match="has no revision v9"):
         tagger.fetch("owner/tagger@v9")
+
+
+def test_an_unreachable_hub_is_one_sentence(hub, monkeypatch):
+    nobody = "http://127.0.0.1:9"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", nobody)
+    with pytest.raises(
+        BakeryError, match=r"owner/tagger is no folder here.*check the name"
+    ) as caught:
+        tagger.fetch("owner/tagger")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_threads_are_as_many_as_asked(folder, monkeypatch):
+    asked = []
+    real = onnxruntime.InferenceSession
+
+    def session(path, options, **rest):
+        asked.append(options.intra_op_num_threads)
+        return real(path, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    Tagger.load(folder, 3)
+    Tagger.load(folder)
+    assert asked == [3, 0]  # 0 is onnxruntime's word for all
+
+
+def test_a_gpu_that_cannot_start_leaves_the_work_to_the_cpu(folder, monkeypatch, caplog):
+    claimed = ["ROCMExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: claimed)
+    real = onnxruntime.InferenceSession
+
+    def session(path, options, providers):
+        if providers[0] == "ROCMExecutionProvider":
+            raise RuntimeError("no such library")
+        return real(path, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with caplog.at_level(logging.WARNING):
+        loaded = Tagger.load(folder)
+    assert loaded.provider == "CPUExecutionProvider"
+    assert "ROCM could not be started" in caplog.text
 
 
 def test_the_tiny_tagger_is_what_it_says(tmp_path):

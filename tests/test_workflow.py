@@ -104,7 +104,7 @@ def pretend_done(kitchen: Path, raw: dict) -> None:
         for node in made.of(stage):
             folder = kitchen / node.folder
             folder.mkdir(parents=True, exist_ok=True)
-            for name in ("manifest.json", "grid.png", "index.html"):
+            for name in ("manifest.json", "prune.html", "grid.png", "index.html"):
                 (folder / name).write_text("{}")
 
 

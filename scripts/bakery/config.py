@@ -17,13 +17,15 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from bakery import credentials, sources
+from bakery import credentials, sources, thresholds
 from bakery.errors import BakeryError
 from bakery.sections import Name, Section, Share
 from bakery.sources import Folder, GalleryDlOptions, Url
 from bakery.train_settings import Train
 
 Repeats = Annotated[int, Field(ge=1, le=1000)]
+Threshold = Annotated[float, Field(ge=0.05, le=1)]
+"""Below 0.05 the tag stage writes nothing down."""
 Rating = Literal["general", "sensitive", "questionable", "explicit"]
 
 
@@ -85,31 +87,76 @@ class Tag(Section):
 
     model: str = "resources/world/tagger"
     """Folder with model.onnx and selected_tags.csv, or a hub id (SmilingWolf/wd-swinv2-tagger-v3)."""
-    general_threshold: Share = 0.35
-    """Probability from which a general tag is believed."""
-    character_threshold: Share = 0.85
-    """Probability from which a character tag is believed."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     """Pictures per inference; does not change the tags, and is not part of the key."""
 
     not_in_key: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
+    @model_validator(mode="before")
+    @classmethod
+    def _thresholds_stand_in_prune(cls, raw: Any) -> Any:
+        for name in ("general_threshold", "character_threshold"):
+            if isinstance(raw, dict) and name in raw:
+                raise ValueError(
+                    f"has no {name}: write it in the prune section, where another value needs no "
+                    "new tagging"
+                )
+        return raw
+
 
 class Prune(Section):
-    """Which tags the trigger word absorbs."""
+    """Which tags are believed, and which of them the trigger word absorbs."""
 
     trigger: str = "mirael"
     """The word that will call the character; first in every caption."""
     class_tokens: str = ""
     """What stands right behind the trigger, for example `1girl`."""
+    source: Literal["tagger", "booru", "union"] = "tagger"
+    """Whose tags go into captions: the tagger's, the booru's (or a sidecar's), or both."""
+    general_threshold: Threshold | Literal["published"] = 0.35
+    """Probability (0.05 to 1) from which a general tag is believed, or `published`: where the tagger's
+    own page says that precision equals recall. Another value needs no new tagging."""
+    character_threshold: Threshold = 0.85
+    """Probability from which a character tag is believed."""
     min_frequency: Share = 0.5
     """Share of the pictures from which a trait of the vocabulary counts as the character's."""
+    min_lift: Annotated[float, Field(ge=0)] = 1.0
+    """How many times its usual frequency a trait must have here; 0 does not ask. Usual is what the
+    tagger's own selected_tags.csv counts."""
     always: tuple[str, ...] = ()
     """Tags to prune however rare they are."""
     never: tuple[str, ...] = ()
     """Tags to keep however frequent they are."""
+    outfits: dict[str, tuple[str, ...]] = {}
+    """Sub-triggers: a word for each outfit -> the tags it absorbs on the pictures that show more than
+    half of them. `outfits.csv` proposes some."""
+    drop_implied: bool = False
+    """Leave out of a caption what another of its tags says already (jacket beside red jacket)."""
     enabled: bool = True
     """false leaves every tag in the captions, to see what pruning is worth."""
+
+    @field_validator("general_threshold", mode="before")
+    @classmethod
+    def _number_or_published(cls, value: Any) -> Any:
+        if value is None or value == "published":
+            return "published"
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if isinstance(value, bool) or not 0.05 <= number <= 1:
+            raise ValueError(f"is {value!r}: give a number from 0.05 to 1, or published")
+        return number
+
+    @field_validator("outfits")
+    @classmethod
+    def _sub_triggers(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for word, tags in value.items():
+            if not word.strip() or "," in word or len(word.splitlines()) > 1:
+                raise ValueError(f"names {word!r}: a sub-trigger is one word or phrase, no comma")
+            if not tags:
+                raise ValueError(f"gives {word!r} no tags: list the garments that make the outfit")
+        return value
 
     @field_validator("trigger")
     @classmethod
@@ -256,6 +303,10 @@ class Score(Section):
 
     min_trait_share: Share = 0.5
     """A pruned trait counts if the tagger sees it on this share of the training pictures."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Samples per inference of the tagger; does not change the scores, and is not part of the key."""
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
 
 class Compare(Section):
@@ -292,6 +343,12 @@ class Config(Section):
     compare: Compare = Compare()
     sweeps: dict[Name, Sweep] = {}
     """Sweeps by name; each ends in one page. None bakes the config as it stands."""
+
+    @model_validator(mode="after")
+    def _published_threshold_is_known(self) -> Config:
+        if self.prune.general_threshold == "published":
+            thresholds.published(self.tag.model)
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -26,6 +26,8 @@ from bakery.manifest import digest
 CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "scrape": 2,
     "filter": 2,
+    "tag": 2,
+    "prune": 2,
     "layout": 2,
     "score": 2,
 }
@@ -37,7 +39,7 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
 CHAIN = cfg.STAGES[:-1]
 """The stages of one bake; the last stage, compare, gathers several."""
 
-LOOKED_AT = {"sample": ("grid.png",), "compare": ("index.html",)}
+LOOKED_AT = {"prune": ("prune.html",), "sample": ("grid.png",), "compare": ("index.html",)}
 """What people open, besides the manifest: asked for by name, so that a deleted one is remade."""
 
 EDITS = {

@@ -1,7 +1,8 @@
 """Prune: which tags leave the captions, so that the trigger word learns what they said.
 
-Steps: count each tag on the kept pictures, at the tagger's thresholds; judge each tag once (prune,
-keep or drop) and say why in words; write the captions from what is kept.
+Steps: gather the evidence about each tag on the kept pictures (how often, how usual, with which
+outfits); judge each tag once (prune, keep or drop) and say why in words; let decisions by hand
+overrule; write the captions from what is kept, and a page to look at it all.
 
 The rule of the guide: what the pictures always show because it is the character (hair, eyes,
 horns) belongs to the trigger; what can change (clothes, scene, expression) stays a word, so that
@@ -13,240 +14,329 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bakery import captions, decisions, manifest, tables, tagging, traits
+from bakery import (
+    captions,
+    decisions,
+    evidence,
+    manifest,
+    outfits,
+    posts,
+    rulings,
+    tables,
+    tag_edits,
+    tag_page,
+    tagging,
+    thresholds,
+    traits,
+)
 from bakery.config import Prune
 from bakery.errors import BakeryError
+from bakery.evidence import Evidence
+from bakery.outfits import Outfit
+from bakery.rulings import Ruled
+from bakery.thresholds import Thresholds
 
-COLUMNS = ("tag", "count", "frequency", "category", "decision", "reason")
+COLUMNS = (
+    "tag", "count", "frequency", "usual_frequency", "lift", "category", "kind", "outfits", "outfit",
+    "decision", "decided_by", "reason",
+)  # fmt: skip
+OUTFITS = ("outfit", "pictures", "tags", "proposal")
 
-# fmt: off
-CLASS_WORDS = frozenset({
-    "1girl", "1boy", "1other", "multiple girls", "multiple boys", "2girls", "2boys", "solo",
-    "solo focus", "male focus", "no humans", "animal focus", "furry", "furry female", "furry male",
-})
-# fmt: on
-"""Words for what kind of thing is in the picture; customarily they stay in captions."""
-
-CONSTANT = 0.9
-"""Share of the pictures from which a reason calls a tag constant."""
+PROPOSED = 5
+"""Pictures from which an outfit is proposed as a sub-trigger: fewer teach it nothing."""
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """`category` (trait, class, other, character, rating ...), `decision` and its reason."""
-
-    category: str
-    decision: str
-    reason: str
-
-
-def run(settings: Prune, *, filter: Path, tag: Path, out: Path) -> dict[str, Any]:
+def run(
+    settings: Prune,
+    *,
+    scrape: Path,
+    filter: Path,
+    tag: Path,
+    out: Path,
+    edits: Path | None = None,
+    dataset: str = "dataset",
+) -> dict[str, Any]:
     """Decides about every tag and writes the captions.
 
-    Writes `prune.csv` (a row for each tag seen), `captions.csv` (image, caption: the trigger, class
-    tokens, tags by falling probability) and `trigger.json` (trigger, class_tokens, pruned, and
-    traits: what pruning takes for the character even when `enabled` is false). Raises
-    `BakeryError` when the settings contradict each other or the pictures.
+    Writes `prune.csv` (a row for each tag seen), `outfits.csv`, `captions.csv` (image, caption: the
+    trigger, class tokens, sub-trigger, tags by falling probability), `trigger.json` (trigger,
+    class_tokens, pruned, thresholds, and traits: what pruning takes for the character even when
+    `enabled` is false) and `prune.html`, which hands back `edits`, the decisions by hand about
+    `dataset`. Raises `BakeryError` when the settings contradict each other or the pictures.
     """
-    _check(settings)
+    by_hand = tag_edits.read(edits) if edits else {}
+    _check(settings, by_hand)
     tagged = tagging.read(tag)
     images = [image for image in decisions.kept(filter) if image not in tagged.unreadable]
-    seen = tagged.seen()
-    seen = seen[seen["image"].isin(images)]
-    counts = seen.groupby(["tag", "category"])["image"].nunique()
-    _check_trigger(settings, seen["tag"])
-
-    verdicts = {
-        (name, category): (int(count), judge(settings, name, category, count / len(images)))
-        for (name, category), count in counts.items()
-    }
-    unseen = _unseen(settings, seen["tag"])
-    verdicts |= {(name, "general"): (0, verdict) for name, verdict in unseen.items()}
-    rows = [_row(name, n, len(images), verdict) for (name, _), (n, verdict) in verdicts.items()]
-    rows.sort(key=lambda row: (-row["count"], row["tag"]))
-
-    kept = {key for key, (_, verdict) in verdicts.items() if verdict.decision == "keep"}
-    said = seen[pd.MultiIndex.from_frame(seen[["tag", "category"]]).isin(kept)]
-    trigger = {
-        "trigger": settings.trigger,
-        "class_tokens": settings.class_tokens,
-        "pruned": [row["tag"] for row in rows if row["decision"] == "prune"],
-        "traits": _traits(settings, rows, len(images)),
-    }
+    limits = _limits(settings, tagged.model)
+    seen = _seen(settings, tagged, limits, images, scrape)
+    worn = outfits.find(seen.groupby("image")["tag"].agg(list).to_dict())
+    found = evidence.gather(seen, images, tagged.vocabulary, worn)
+    warnings = _check_words(settings, found, tagged.vocabulary)
+    unseen, more = _unseen(settings, by_hand, found)
+    ruled = rulings.decide(settings, [*found, *unseen], by_hand)
+    lines = _captions(settings, images, seen, ruled)
+    warnings += [*more, *_about_captions(settings, lines)]
+    for warning in warnings:
+        _log.warning("prune: %s", warning)
+    trigger = _trigger(settings, ruled, limits)
     out.mkdir(parents=True, exist_ok=True)
-    tables.write(out / "prune.csv", rows, COLUMNS)
-    tables.write(out / "captions.csv", _captions(settings, images, said), ("image", "caption"))
+    tables.write(out / "prune.csv", map(_row, ruled), COLUMNS)
+    proposed = _proposals(settings, worn, found, len(images))
+    tables.write(out / "outfits.csv", proposed, OUTFITS)
+    tables.write(out / "captions.csv", lines, ("image", "caption"))
     text = json.dumps(trigger, indent=2, ensure_ascii=False) + "\n"
     manifest.write_text(out / "trigger.json", text)
+    page = tag_page.draw(
+        settings, ruled, proposed, pictures=scrape / "images", images=images, dataset=dataset
+    )
+    manifest.write_text(out / "prune.html", page)
     return {
         "images": len(images),
         "unreadable": len(tagged.unreadable),
         "pruned": trigger["pruned"],
-        "kept": sum(row["decision"] == "keep" for row in rows),
-        "dropped": sum(row["decision"] == "drop" for row in rows),
-        "never_seen": list(unseen),
-        "captions_without_tags": len(images) - said["image"].nunique(),
+        "kept": sum(one.decision == "keep" for one in ruled),
+        "dropped": sum(one.decision == "drop" for one in ruled),
+        "by_hand": sum(one.by == "hand" for one in ruled),
+        "outfits": len(worn),
+        "never_seen": [one.tag for one in unseen],
+        "captions_without_tags": sum(not line["tags"] for line in lines),
+        "warnings": warnings,
     }
 
 
-def _traits(settings: Prune, rows: list[dict[str, Any]], images: int) -> list[str]:
-    """Traits that pruning takes for the character's, whether or not it is switched on."""
-    switched_on = settings.model_copy(update={"enabled": True})
-    return [
-        row["tag"]
-        for row in rows
-        if row["category"] == "trait"
-        and row["count"]
-        and judge(switched_on, row["tag"], "general", row["count"] / images).decision == "prune"
-    ]
+def _limits(settings: Prune, model: str) -> Thresholds:
+    general = settings.general_threshold
+    if general == "published":
+        general = thresholds.published(model)
+    return Thresholds(general, settings.character_threshold)
 
 
-def judge(settings: Prune, tag: str, category: str, share: float) -> Verdict:
-    """What becomes of `tag`, which is seen on `share` (0..1) of the kept pictures.
-
-    `category` is the tagger's. The user's lists come first, then the kind of tag, then how often
-    it is seen.
-    """
-    name = captions.same(tag)
-    kind = traits.kind(name)
-    mine = _kind_of(name, category, kind)
-    often = f"on {_percent(share)} of the pictures"
-    if name == captions.same(settings.trigger):
-        return Verdict(mine, "prune", "it is the trigger, which already leads every caption")
-    if name in _known(captions.split(settings.class_tokens)):
-        return Verdict("class", "keep", "a class token: right behind the trigger in every caption")
-    if name in _known(settings.never):
-        return Verdict(mine, "keep", f"{often}; listed in prune.never")
-    if settings.enabled and name in _known(settings.always):
-        return Verdict(mine, "prune", f"{often}; listed in prune.always")
-    if mine in ("trait", "class", "other"):
-        return _judge_general(settings, mine, kind, share, often)
-    if mine != "character":
-        return Verdict(mine, "drop", f"{often}; a {mine} is no caption word")
-    if not settings.enabled:
-        return Verdict(mine, "keep", f"{often}; pruning is switched off")
-    if share >= settings.min_frequency:
-        reason = f"{often} and a name the tagger has for the character: the trigger replaces it"
-        return Verdict(mine, "prune", reason)
-    return Verdict(mine, "drop", f"{often} only: the name of a character who looks alike")
+def _seen(
+    settings: Prune, tagged: tagging.Tagging, limits: Thresholds, images: list[str], scrape: Path
+) -> pd.DataFrame:
+    """Rows (image, tag, category, probability) of what is believed of the kept pictures."""
+    lineage = posts.read(scrape / "posts.csv") if settings.source != "tagger" else []
+    seen = evidence.with_booru(tagged.seen(limits), lineage, settings.source)
+    seen = seen[seen["image"].isin(images)]
+    if (seen["category"] == "rating").all():
+        cure = (
+            "neither a booru nor a sidecar says anything about them; set prune.source to tagger"
+            if settings.source == "booru"
+            else f"the surest one lies below prune.general_threshold {limits.general:g}; lower it, or "
+            "take another tag.model"
+        )
+        raise BakeryError(f"prune: none of the {len(images)} kept pictures has a tag: {cure}")
+    return seen
 
 
-def _judge_general(
-    settings: Prune, category: str, kind: str | None, share: float, often: str
-) -> Verdict:
-    if not settings.enabled:
-        return Verdict(category, "keep", f"{often}; pruning is switched off")
-    if category == "trait" and share >= settings.min_frequency:
-        reason = f"{often} and a trait of the character ({kind}): the trigger absorbs it"
-        return Verdict(category, "prune", reason)
-    if category == "trait":
-        reason = f"a trait ({kind}), but {often} only: it varies, so prompts must be able to ask"
-    elif category == "class":
-        reason = f"{often}; a class word: it ties the character to what the base knows of its kind"
-    elif share >= CONSTANT:
-        reason = f"{often}, but no trait of the body; list it in prune.always to absorb it too"
-    else:
-        reason = f"{often}; it changes from picture to picture, so prompts must be able to ask"
-    return Verdict(category, "keep", reason)
-
-
-def _kind_of(name: str, category: str, kind: str | None) -> str:
-    if category != "general":
-        return category
-    if name in CLASS_WORDS:
-        return "class"
-    return "trait" if kind else "other"
-
-
-def _known(tags: Iterable[str]) -> set[str]:
-    return {captions.same(tag) for tag in tags}
-
-
-def _percent(share: float) -> str:
-    return "under 1%" if 0 < share < 0.01 else f"{share:.0%}"
-
-
-def _row(name: str, count: int, images: int, verdict: Verdict) -> dict[str, Any]:
+def _trigger(settings: Prune, ruled: Sequence[Ruled], limits: Thresholds) -> dict[str, Any]:
     return {
-        "tag": name,
-        "count": count,
-        "frequency": f"{count / images:.4f}",
-        "category": verdict.category,
-        "decision": verdict.decision,
-        "reason": verdict.reason,
+        "trigger": settings.trigger,
+        "class_tokens": settings.class_tokens,
+        "pruned": [one.evidence.tag for one in ruled if one.decision == "prune"],
+        "traits": [one.evidence.tag for one in ruled if one.is_trait],
+        "outfits": {word: list(tags) for word, tags in settings.outfits.items()},
+        "thresholds": {"general": limits.general, "character": limits.character},
     }
 
 
-def _check(settings: Prune) -> None:
-    """Lists that contradict each other."""
-    always, never = _known(settings.always), _known(settings.never)
-    class_tokens = _known(captions.split(settings.class_tokens))
-    if both := sorted(always & never):
-        raise BakeryError(
-            f"prune: {both[0]!r} stands in always and in never; take it out of one of them"
+def _row(one: Ruled) -> dict[str, Any]:
+    found = one.evidence
+    return {
+        "tag": found.tag,
+        "count": len(found.images),
+        "frequency": f"{found.share:.4f}",
+        "usual_frequency": "" if found.usual != found.usual else f"{found.usual:.4f}",
+        "lift": "" if found.lift != found.lift else f"{found.lift:.2f}",
+        "category": one.category,
+        "kind": found.kind or ("garment" if outfits.garment(found.name) else ""),
+        "outfits": f"{found.outfits}/{found.of_outfits}",
+        "outfit": found.outfit,
+        "decision": one.decision,
+        "decided_by": one.by,
+        "reason": one.reason,
+    }
+
+
+def _proposals(
+    settings: Prune, worn: Sequence[Outfit], found: Sequence[Evidence], of: int
+) -> list[dict[str, Any]]:
+    """A row for each outfit, with a line for `prune.outfits` where it is worth a sub-trigger."""
+    rows = []
+    for number, outfit in enumerate(worn, start=1):
+        mine = [
+            one.tag
+            for one in found
+            if one.outfit == outfit.label and (one.kind or outfits.garment(one.name))
+        ]
+        enough = len(outfit.images) >= max(PROPOSED, of / 10) and mine
+        word = f"{settings.trigger} outfit {number}"
+        line = f"{json.dumps(word)}: {json.dumps(mine)}" if enough else ""
+        rows.append(
+            {
+                "outfit": outfit.label,
+                "pictures": len(outfit.images),
+                "tags": tables.join(mine),
+                "proposal": line,
+            }
         )
-    if both := sorted(always & class_tokens):
+    return rows
+
+
+def _check(settings: Prune, by_hand: Mapping[str, str]) -> None:
+    """Lists and decisions that contradict each other."""
+    same = captions.same
+    lists = {
+        "always": rulings.known(settings.always),
+        "never": rulings.known(settings.never),
+        "class_tokens": rulings.known(captions.split(settings.class_tokens)),
+        "outfits": rulings.known(tag for tags in settings.outfits.values() for tag in tags),
+    }
+    for one, other in (
+        ("always", "never"),
+        ("always", "class_tokens"),
+        ("outfits", "never"),
+        ("outfits", "class_tokens"),
+    ):
+        if both := sorted(lists[one] & lists[other]):
+            raise BakeryError(
+                f"prune: {both[0]!r} stands in {one} and in {other}; take it out of one of them"
+            )
+    words = [settings.trigger, *settings.outfits]
+    if both := sorted((lists["class_tokens"] | rulings.known(words)) & set(by_hand)):
         raise BakeryError(
-            f"prune: {both[0]!r} stands in always and in class_tokens; take it out of one of them"
+            f"prune: {tag_edits.NAME} decides about {both[0]!r}, which the config names as trigger, "
+            "sub-trigger or class token; delete the line"
         )
-    if captions.same(settings.trigger) in class_tokens | never:
-        where = "class_tokens" if captions.same(settings.trigger) in class_tokens else "never"
+    for word in words:
+        for where in ("class_tokens", "never"):
+            if same(word) in lists[where]:
+                raise BakeryError(
+                    f"prune: the trigger {word!r} also stands in {where}, and would be in the "
+                    "captions twice; take it out there"
+                )
+    if len({same(word) for word in words}) < len(words):
         raise BakeryError(
-            f"prune: the trigger {settings.trigger!r} also stands in {where}, and would be in the "
-            "captions twice; take it out there"
+            f"prune: the words {', '.join(map(repr, words))} of trigger and outfits are not all "
+            "different; give each outfit a word of its own"
         )
 
 
-def _check_trigger(settings: Prune, tags: Iterable[str]) -> None:
-    """A trigger that the tagger sees as a tag would mean two things at once."""
-    trigger = captions.same(settings.trigger)
-    if trigger in _known(tags) and trigger not in _known(settings.always):
-        raise BakeryError(
-            f"prune: the trigger {settings.trigger!r} is itself a tag that the tagger sees on "
-            f"these pictures; choose a word of its own, such as {settings.trigger + '_x'!r}, or "
-            "list the tag in prune.always so that only the trigger says it"
-        )
+def _check_words(
+    settings: Prune, found: Sequence[Evidence], vocabulary: tagging.Vocabulary
+) -> list[str]:
+    """Triggers that mean something already: warnings, and an error for a tag of a caption."""
+    warnings = []
+    switched_on = settings.model_copy(update={"enabled": True})
+    for word in (settings.trigger, *settings.outfits):
+        mine = [one for one in found if one.name == captions.same(word)]
+        if any(rulings.judge(switched_on, one).decision == "keep" for one in mine):
+            raise BakeryError(
+                f"prune: the trigger {word!r} is itself a tag that is seen on "
+                f"{len(mine[0].images)} of these pictures and stays in captions; choose a word of its "
+                f"own, such as {word + '_x'!r}, or list the tag in prune.always so that only the "
+                "trigger says it"
+            )
+        if tag := vocabulary.find(word):
+            warnings.append(
+                f"the trigger {word!r} is the {vocabulary.categories[tag]} tag {tag!r}: a base that "
+                f"knows it starts from that meaning; a made-up word such as {word + '_x'!r} has none"
+            )
+    return warnings
 
 
-def _unseen(settings: Prune, tags: Iterable[str]) -> dict[str, Verdict]:
-    """Entries of the user's lists that are on no picture: on record, with the nearest tag."""
-    tags = sorted(set(tags))
-    known = _known(tags)
-    found: dict[str, Verdict] = {}
-    for which, entries in (("always", settings.always), ("never", settings.never)):
-        for entry in entries:
-            name = captions.same(entry)
-            if name in known or name == captions.same(settings.trigger):
-                continue
-            close = difflib.get_close_matches(name, tags, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            reason = f"listed in prune.{which}, but on no picture{hint}"
-            _log.warning("prune: %r is %s", name, reason)
-            category = _kind_of(name, "general", traits.kind(name))
-            pruned = which == "always" and settings.enabled
-            found[name] = Verdict(category, "prune" if pruned else "keep", reason)
-    return found
+def _unseen(
+    settings: Prune, by_hand: Mapping[str, str], found: Sequence[Evidence]
+) -> tuple[list[Evidence], list[str]]:
+    """Evidence of tags that the user names but no picture shows, and warnings with the nearest tag."""
+    names = {one.name: one.tag for one in found} | {captions.same(settings.trigger): ""}
+    lists = {
+        "prune.always": settings.always,
+        "prune.never": settings.never,
+        "prune.outfits": [tag for tags in settings.outfits.values() for tag in tags],
+        tag_edits.NAME: by_hand,
+    }
+    unseen: dict[str, Evidence] = {}
+    warnings = []
+    for where, entries in lists.items():
+        missing = sorted({name for entry in entries if (name := captions.same(entry)) not in names})
+        for name in missing:
+            unseen.setdefault(name, Evidence(name, "general", kind=traits.kind(name)))
+        if missing:
+            hints = [_hint(name, names) for name in missing]
+            warnings.append(
+                f"{len(missing)} of {len(set(entries))} tags in {where} are on no picture: "
+                + ", ".join(f"{name!r}{hint}" for name, hint in zip(missing, hints, strict=True))
+            )
+    return list(unseen.values()), warnings
 
 
-def _captions(settings: Prune, images: list[str], said: pd.DataFrame) -> list[dict[str, str]]:
-    """A caption for each of `images`; `said` holds the rows of tags that are kept."""
-    front = [settings.trigger, *captions.split(settings.class_tokens)]
-    in_front = _known(front)
-    ordered = said.sort_values(["probability", "tag"], ascending=[False, True])
+def _hint(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, [other for other in names if other], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _captions(
+    settings: Prune, images: list[str], seen: pd.DataFrame, ruled: Sequence[Ruled]
+) -> list[dict[str, Any]]:
+    """For each of `images` its caption, and `tags`: those after trigger, class tokens, sub-triggers."""
+    kept = {(one.evidence.tag, one.evidence.category) for one in ruled if one.decision == "keep"}
+    ordered = seen.sort_values(["probability", "tag"], ascending=[False, True])
     of_image: dict[str, list[str]] = {image: [] for image in images}
-    for image, tag in zip(ordered["image"], ordered["tag"], strict=True):
-        if captions.same(tag) not in in_front:
+    shown: dict[str, set[str]] = {image: set() for image in images}
+    for image, tag, category in zip(
+        *(ordered[c] for c in ("image", "tag", "category")), strict=True
+    ):
+        shown[image].add(captions.same(tag))
+        if (tag, category) in kept:
             of_image[image].append(tag)
-    return [
-        {"image": image, "caption": captions.join([*front, *tags])}
-        for image, tags in of_image.items()
-    ]
+    front = [settings.trigger, *captions.split(settings.class_tokens)]
+    lines = []
+    for image, tags in of_image.items():
+        words = [word for word in settings.outfits if _wears(settings.outfits[word], shown[image])]
+        gone = rulings.known([*front, *words, *(t for w in words for t in settings.outfits[w])])
+        if settings.enabled and settings.drop_implied:
+            names = set(map(captions.same, tags))
+            gone |= {other for name in names for other in traits.implied(name, names)}
+        tags = [tag for tag in tags if captions.same(tag) not in gone]
+        lines.append(
+            {"image": image, "caption": captions.join([*front, *words, *tags]), "tags": tags}
+        )
+    return lines
+
+
+def _wears(tags: Iterable[str], shown: set[str]) -> bool:
+    """Whether a picture that shows these tags wears an outfit: more than half of its tags are there."""
+    asked = rulings.known(tags)
+    return 2 * len(asked & shown) > len(asked)
+
+
+def _about_captions(settings: Prune, lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is odd about the captions as a whole."""
+    bare = sum(not line["tags"] for line in lines)
+    found = []
+    if bare == len(lines):
+        found.append(
+            "every tag is pruned, so that each caption is the trigger alone and learns clothes and "
+            "scene, too; raise prune.min_frequency or shorten prune.always"
+        )
+    elif bare:
+        found.append(
+            f"{bare} of {len(lines)} captions hold no tag beside the trigger: what these pictures "
+            "show besides the character is learnt as the character's"
+        )
+    for word, tags in settings.outfits.items():
+        if not any(word in captions.split(line["caption"]) for line in lines):
+            found.append(
+                f"no picture shows more than half of {', '.join(tags)}: {word!r} is unused"
+            )
+    return found

@@ -25,9 +25,8 @@ from bakery.config import Score
 from bakery.errors import BakeryError
 from bakery.images import open_rgb
 from bakery.tagger import Tagger
+from bakery.thresholds import LEAST, Thresholds
 
-LEAST = 0.05
-"""Lowest probability that tags.csv keeps, the same as in the tag stage."""
 DRAWS, LEVEL = 2000, 0.95
 """Bootstrap draws, and the share of them that an interval spans."""
 SCORES = ("epoch", "prompt_id", "purpose", "seed", "image", "found", "asked", "score")
@@ -40,9 +39,16 @@ _log = logging.getLogger(__name__)
 
 
 def run(
-    settings: Score, *, sample: Path, prune: Path, tag: Path, out: Path, model: Path
+    settings: Score,
+    *,
+    sample: Path,
+    prune: Path,
+    tag: Path,
+    out: Path,
+    model: Path,
+    threads: int = 0,
 ) -> dict[str, Any]:
-    """Tags every sample and scores every epoch.
+    """Tags every sample and scores every epoch; `threads` of the CPU for the tagger, 0 for all.
 
     Writes `tags.csv` (what the tagger sees), `scores.csv` (a row for each sample), `epochs.csv` (a
     row for each epoch, epoch 0 = base) and `details.csv` (a row for each trait, with a proposal
@@ -55,14 +61,17 @@ def run(
     samples["epoch"] = tables.numbers(samples["epoch"], samples_file).astype(int)
     if samples.empty:
         raise BakeryError(f"{samples_file} lists no sample: run the sample stage again")
-    tagged = tagging.read(tag)
-    shares = trait_shares(settings.min_trait_share, prune=prune, tagged=tagged)
+    thresholds = _thresholds(prune)
+    seen_in_training = tagging.read(tag).seen(thresholds)
+    shares = trait_shares(settings.min_trait_share, prune=prune, seen=seen_in_training)
 
-    tagger = Tagger.load(model)
-    limits = np.array([tagged.threshold(category) for category in tagger.categories])
+    tagger = Tagger.load(model, threads)
+    limits = np.array([thresholds.of(category) for category in tagger.categories])
     pictures = (open_rgb(sample / "images" / image) for image in samples["image"])
     # what is written is what counts, so that a reader of tags.csv comes to the same scores
-    probabilities = np.round(tagger.tag(pictures).astype(np.float64), 4)  # (samples, tags)
+    probabilities = np.round(  # (samples, tags)
+        tagger.tag(pictures, settings.batch_size).astype(np.float64), 4
+    )
     seen = [{tagger.names[i] for i in np.flatnonzero(row >= limits)} for row in probabilities]
     _write_tags(out / "tags.csv", samples["image"], tagger.names, probabilities)
 
@@ -93,18 +102,18 @@ def run(
     }
 
 
-def trait_shares(min_share: float, *, prune: Path, tagged: tagging.Tagging) -> dict[str, float]:
+def trait_shares(min_share: float, *, prune: Path, seen: pd.DataFrame) -> dict[str, float]:
     """The character's traits: tag -> share of the training pictures that show it.
 
     A trait is a tag that pruning takes for the character's (the traits of trigger.json, which are
     there also when pruning is switched off, so that bakes with and without it are measured alike)
     and that the tagger sees, at or above its threshold, on `min_share` of the training pictures or
-    more: what it hardly ever sees there, it cannot be asked to see in a sample.
+    more: what it hardly ever sees there, it cannot be asked to see in a sample. `seen` are the
+    tagger's rows (image, tag) from the threshold on.
     """
     pictures = tables.read(prune / "captions.csv", ("image",))["image"].unique()
     if not len(pictures):
         raise BakeryError(f"{prune / 'captions.csv'} lists no picture: loosen the filter section")
-    seen = tagged.seen()
     counts = seen[seen["image"].isin(pictures)].groupby("tag")["image"].nunique()
     shares = {name: float(counts.get(name, 0)) / len(pictures) for name in _traits(prune)}
     return {name: share for name, share in shares.items() if share >= min_share and share > 0}
@@ -200,14 +209,27 @@ def _capped(value: float) -> float:
 
 
 def _traits(prune: Path) -> list[str]:
+    return [str(tag) for tag in _of_trigger(prune, "traits", list)]
+
+
+def _thresholds(prune: Path) -> Thresholds:
+    """Those from which the prune stage believed the tagger, so that samples are asked no more."""
+    found = _of_trigger(prune, "thresholds", dict)
+    return Thresholds(general=float(found["general"]), character=float(found["character"]))
+
+
+def _of_trigger(prune: Path, name: str, kind: type) -> Any:
     path = prune / "trigger.json"
     try:
-        return [str(tag) for tag in json.loads(path.read_text(encoding="utf-8"))["traits"]]
+        value = json.loads(path.read_text(encoding="utf-8"))[name]
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} is {value!r}")
+        return value
     except FileNotFoundError:
         raise BakeryError(f"{path} does not exist: run the prune stage again") from None
     except (ValueError, KeyError, TypeError) as problem:
         raise BakeryError(
-            f"{path} does not list the traits ({problem!r}): delete its folder and run again"
+            f"{path} does not list the {name} ({problem!r}): delete its folder and run again"
         ) from None
 
 

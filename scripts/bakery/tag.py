@@ -1,7 +1,8 @@
 """Tag: what the WD tagger sees on each kept picture.
 
 Steps: read the filter's decisions; open each kept picture (a thread reads ahead); write down every
-tag whose probability is worth a look. Thresholds are recorded here and applied by whoever reads.
+tag whose probability is worth a look. Thresholds are not applied here, so that another one needs no
+new inference: they belong to the stages that read `tags.csv`.
 """
 
 from __future__ import annotations
@@ -15,45 +16,43 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bakery import decisions, images, manifest, tables, tagger
+from bakery import decisions, images, manifest, tables, tagger, tagging
 from bakery.config import Tag
 from bakery.errors import BakeryError
-
-LEAST = 0.05
-"""Probability below which a tag is not written down: far under any threshold in use."""
-
-COLUMNS = ("image", "tag", "category", "probability")
+from bakery.thresholds import LEAST
 
 _log = logging.getLogger(__name__)
 
 
-def run(settings: Tag, *, scrape: Path, filter: Path, out: Path, model: Path) -> dict[str, Any]:
+def run(
+    settings: Tag, *, scrape: Path, filter: Path, out: Path, model: Path, threads: int = 0
+) -> dict[str, Any]:
     """Tags the kept pictures with the tagger in the folder `model`.
 
-    Writes `tags.csv` (image, tag, category, probability: by image, then falling probability) and
-    `tagger.json` (which tagger, its thresholds, pictures that could not be read and why). Raises
-    `BakeryError` when the tagger is broken or no picture can be read.
+    Writes `tags.csv` (image, tag, category, probability: by image, then falling probability),
+    `vocabulary.csv` (tag, category, count: all that the tagger knows, and on how many pictures it
+    learnt it) and `tagger.json` (which tagger, pictures that could not be read and why). `threads`
+    is the number of CPU threads, 0 for all. Raises `BakeryError` when the tagger is broken or no
+    picture can be read.
     """
     names = decisions.kept(filter)
-    loaded = tagger.Tagger.load(model)
-    least = min(LEAST, settings.general_threshold, settings.character_threshold)
+    loaded = tagger.Tagger.load(model, threads)
     read: list[str] = []
     unreadable: dict[str, str] = {}
     pictures = _pictures(scrape / "images", names, read, unreadable)
     rows: list[dict[str, Any]] = []
     for number, probabilities in enumerate(loaded.rows(pictures, settings.batch_size)):
-        rows += _described(read[number], probabilities, loaded, least)
+        rows += _described(read[number], probabilities, loaded)
     _report(unreadable, names, scrape / "images")
     out.mkdir(parents=True, exist_ok=True)
-    tables.write(out / "tags.csv", rows, COLUMNS)
+    tables.write(out / "tags.csv", rows, tagging.COLUMNS)
+    tables.write(out / "vocabulary.csv", loaded.vocabulary(), tagging.VOCABULARY)
     facts = {
         "model": _portable(settings.model),
         "model_sha256": manifest.digest(model / tagger.MODEL),
         "side": loaded.side,
         "known_tags": len(loaded.names),
-        "general_threshold": settings.general_threshold,
-        "character_threshold": settings.character_threshold,
-        "least_probability": least,
+        "least_probability": LEAST,
         "unreadable": unreadable,
     }
     manifest.write_text(out / "tagger.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
@@ -91,13 +90,13 @@ def _report(unreadable: dict[str, str], names: list[str], folder: Path) -> None:
 
 
 def _described(
-    image: str, probabilities: np.ndarray, loaded: tagger.Tagger, least: float
+    image: str, probabilities: np.ndarray, loaded: tagger.Tagger
 ) -> list[dict[str, Any]]:
     """The rows of one picture. `probabilities` (tags,) count as written, that is, rounded."""
     rounded = np.round(probabilities.astype(np.float64), 4)
     found = [
         (-float(rounded[column]), loaded.names[column], loaded.categories[column])
-        for column in np.flatnonzero(rounded >= least)
+        for column in np.flatnonzero(rounded >= LEAST)
     ]
     return [
         {"image": image, "tag": name, "category": category, "probability": f"{-minus:.4f}"}

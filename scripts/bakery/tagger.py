@@ -1,7 +1,7 @@
 """The WD tagger: pictures in, a probability for each tag out.
 
-A tagger is a folder with `model.onnx` and `selected_tags.csv` (name, category), as the WD v1.4 and
-v3 models are published. Steps from a picture to its row of probabilities:
+A tagger is a folder with `model.onnx` and `selected_tags.csv` (name, category, count), as the WD v1.4
+and v3 models are published. Steps from a picture to its row of probabilities:
 
 1. `prepare`: pad to a centred white square, resize (bicubic) to the side the model asks for, BGR;
 2. stack into batches: as many as wanted, or as many as the model's input is fixed to (v1.4: 1);
@@ -36,6 +36,14 @@ CATEGORIES = {
 """Danbooru's numbers for kinds of tags; the WD models use 0, 4 and 9."""
 
 MODEL, TAGS = "model.onnx", "selected_tags.csv"
+
+GPUS = (
+    "CUDAExecutionProvider",
+    "MIGraphXExecutionProvider",
+    "ROCMExecutionProvider",
+    "DmlExecutionProvider",
+)
+"""onnxruntime's words for GPUs, the first one that is there is taken."""
 
 _LARGEST = 8192  # side of the padded square in pixels: 200 MB; a comic strip can be far longer
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -116,12 +124,12 @@ class Tagger:
     def __init__(
         self,
         session: onnxruntime.InferenceSession,
-        names: tuple[str, ...],
-        categories: tuple[str, ...],
+        tags: pd.DataFrame,
         folder: Path,
     ) -> None:
-        self.names = names
-        self.categories = categories
+        self.names = tuple(tags["name"])
+        self.categories = tuple(tags["category"])
+        self._tags = tags
         self.provider = session.get_providers()[0]
         self._folder = folder
         self._session = session
@@ -133,16 +141,23 @@ class Tagger:
             self._check_width(width)
 
     @classmethod
-    def load(cls, folder: Path) -> Tagger:
-        """Reads `folder`. Raises `BakeryError` when a file is missing, broken or does not fit."""
+    def load(cls, folder: Path, threads: int = 0) -> Tagger:
+        """Reads `folder`; `threads` of the CPU, 0 for all.
+
+        Raises `BakeryError` when a file is missing, broken or does not fit.
+        """
         folder = Path(folder)
         if not folder.is_dir():
             raise BakeryError(
                 f"tagger: there is no folder {folder}; give a folder with {MODEL} and {TAGS}"
             )
         _check_files(folder)
-        names, categories = _read_tags(folder / TAGS)
-        return cls(_session(folder / MODEL), names, categories, folder)
+        tags = _read_tags(folder / TAGS)
+        return cls(_session(folder / MODEL, threads), tags, folder)
+
+    def vocabulary(self) -> list[dict[str, str]]:
+        """What the tagger knows, a row (tag, category, count) for each column of `tag`'s result."""
+        return self._tags.rename(columns={"name": "tag"}).to_dict("records")
 
     def tag(self, images: Iterable[Image.Image], batch_size: int = 16) -> np.ndarray:
         """Probabilities, float32 (N, tags), of RGB pictures."""
@@ -194,8 +209,8 @@ class Tagger:
             )
 
 
-def _read_tags(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names as caption words, and categories, of each line."""
+def _read_tags(path: Path) -> pd.DataFrame:
+    """Each line's name as a caption word, its category as a word, and its count as text."""
     try:
         # keep_default_na: "null" and "nan" are tags like any other
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
@@ -213,17 +228,31 @@ def _read_tags(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
             f"tagger: {path} has the category {strange[0]!r}; known are "
             + ", ".join(f"{number} ({word})" for number, word in known.items())
         )
-    names = tuple(captions.normalise(name) for name in table["name"])
-    return names, tuple(known[number] for number in table["category"])
+    counts = table["count"] if "count" in table else pd.Series("", table.index)
+    strange = counts[~counts.str.fullmatch(r"\d*")]
+    if len(strange):
+        raise BakeryError(
+            f"tagger: {path} has the count {strange.iloc[0]!r} where a whole number is expected"
+        )
+    return pd.DataFrame(
+        {
+            "name": table["name"].map(captions.normalise),
+            "category": table["category"].map(known),
+            "count": counts,
+        }
+    )
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; its warnings speak to model authors
+    options.intra_op_num_threads = threads
     wanted = ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        wanted.insert(0, "CUDAExecutionProvider")
-        onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+    there = onnxruntime.get_available_providers()
+    if gpu := next((provider for provider in GPUS if provider in there), None):
+        wanted.insert(0, gpu)
+        if gpu == "CUDAExecutionProvider":
+            onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
     with path.open("rb") as file:
         pointer = file.read(8) == b"version "
     if pointer:
@@ -231,16 +260,28 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
             f"tagger: {path} is a Git LFS pointer, not the model; run git lfs pull in its "
             "repository, or download the file itself"
         )
+    session = _started(path, options, wanted) if gpu else None
+    if gpu and (session is None or session.get_providers()[0] != gpu):
+        name = gpu.removesuffix("ExecutionProvider")
+        _log.warning("tagger: %s could not be started, so tags are computed on the CPU", name)
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=wanted)
+        return session or onnxruntime.InferenceSession(path, options, providers=wanted[-1:])
     except Exception as problem:  # onnxruntime's errors have no common class of their own
         raise BakeryError(
             f"tagger: {path} cannot be loaded as an ONNX model ({_brief(problem)}); "
             "download it again"
         ) from None
-    if session.get_providers()[0] != wanted[0]:
-        _log.warning("tagger: CUDA could not be started, so tags are computed on the CPU")
-    return session
+
+
+def _started(
+    path: Path, options: onnxruntime.SessionOptions, wanted: list[str]
+) -> onnxruntime.InferenceSession | None:
+    """A session on the GPU, or None: where its libraries do not fit, the CPU has the last word."""
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=wanted)
+    except Exception as problem:  # onnxruntime's errors have no common class of their own
+        _log.info("tagger: %s: %s", wanted[0], _brief(problem))
+        return None
 
 
 def _input_shape(session: onnxruntime.InferenceSession, folder: Path) -> tuple[int | None, int]:

@@ -6,9 +6,12 @@ What the same words say of a moment is none: closed eyes, wet hair, spread wings
 
 Tags are caption words (`long hair`). `kind` asks, in this order: an exact entry of the vocabulary,
 else the ending (`... hair`) or the beginning (`mole ...`), less the words that make it a moment.
+`implied` says which tags another one contains: who has very long hair has long hair.
 """
 
 from __future__ import annotations
+
+from collections.abc import Container
 
 # fmt: off
 _EXACT: dict[str, frozenset[str]] = {
@@ -95,6 +98,28 @@ _MOMENTS: dict[str, frozenset[str]] = {
     "skin": frozenset({"shiny", "wet", "cracked", "alternate"}),
     "ornaments": frozenset({"alternate"}),
 }
+_ANIMALS = (
+    "bear", "cat", "cow", "deer", "dog", "fox", "goat", "horse", "leopard", "lion", "mouse", "otter",
+    "panda", "pig", "rabbit", "raccoon", "red panda", "sheep", "squirrel", "tiger", "wolf",
+)
+_IMPLIED: dict[str, tuple[str, ...]] = {
+    **{f"{animal} ears": ("animal ears",) for animal in _ANIMALS},
+    "absurdly long hair": ("very long hair",),
+    "bob cut": ("short hair",),
+    "colored inner hair": ("multicolored hair",),
+    "double bun": ("hair bun",),
+    "gradient hair": ("multicolored hair",),
+    "hair flower": ("hair ornament",),
+    "hairclip": ("hair ornament",),
+    "split-color hair": ("multicolored hair",),
+    "streaked hair": ("multicolored hair",),
+    "twin braids": ("braid",),
+    "twin drills": ("drill hair",),
+    "two-tone hair": ("multicolored hair",),
+}
+_NOT_WORN = frozenset({
+    "no", "fake", "alternate", "unworn", "in", "on", "under", "over", "own", "another's", "behind",
+})
 # fmt: on
 _KIND_OF = {tag: kind for kind, tags in _EXACT.items() for tag in tags} | _BARE
 
@@ -112,7 +137,26 @@ def kind(tag: str) -> str | None:
     return None
 
 
+def implied(tag: str, known: Container[str]) -> set[str]:
+    """The tags of `known` that `tag` contains: `red jacket` is a jacket, `cat ears` are animal ears.
+
+    By form (the tag ends in the other, and nothing before it takes that back), and for hair and ears
+    by Danbooru's implications, as far as the form does not show them.
+    """
+    words = tag.split(" ")
+    endings = {
+        " ".join(words[place:])
+        for place in range(1, len(words))
+        if not any(word in _NOT_WORN or _is_doing(word) for word in words[:place])
+    }
+    found = {*endings, *_IMPLIED.get(tag, ())}
+    return {other for other in found if other in known}
+
+
+def _is_doing(word: str) -> bool:
+    return word.endswith("ing") and len(word) > 4  # not ring, wing
+
+
 def _of_a_moment(words: list[str], kind: str) -> bool:
     """Whether the words say what happens: closed eyes, or something being done (holding hair)."""
-    happening = any(word.endswith("ing") and len(word) > 4 for word in words)  # not ring, wing
-    return happening or not _MOMENTS.get(kind, frozenset()).isdisjoint(words)
+    return any(map(_is_doing, words)) or not _MOMENTS.get(kind, frozenset()).isdisjoint(words)

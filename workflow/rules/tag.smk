@@ -1,6 +1,7 @@
 # Describes each kept picture with the WD tagger.
 # In:  results/scrape/<key>/, results/filter/<key>/, the tagger's ONNX model
-# Out: results/tag/<key>/ tags.csv (image, tag, category, probability), tagger.json
+# Out: results/tag/<key>/ tags.csv (image, tag, category, probability), vocabulary.csv,
+#      tagger.json
 
 
 rule tag:
