@@ -11,7 +11,7 @@
 
   // A tag goes to the other decision; the automatic one needs no line, unless the file had one.
   function toggle(row) {
-    const next = decision(row) === "prune" ? "keep" : "prune";
+    const next = decision(row) === "keep" ? "prune" : "keep";  // what is dropped is kept first
     const needless = next === row.dataset.automatic && given.get(row) !== next;
     decide(row, needless ? "" : next);
   }
