@@ -1,6 +1,6 @@
 """Door of the sample stage."""
 
-from bakery import manifest
+from bakery import manifest, tagger
 from bakery import sample as stage
 from bakery.doors import Job, device
 
@@ -19,5 +19,6 @@ with Job(snakemake) as job:  # noqa: F821
             zero_terminal_snr=bake.get("zero_terminal_snr"),
             device=device(),
             threads=job.threads,
+            tagger=tagger.fetch(snakemake.params.model),  # noqa: F821
         )
     )

@@ -101,6 +101,8 @@ def test_the_rate_of_each_part(given: dict, rates: tuple) -> None:
 
 def test_an_optimizer_in_any_case() -> None:
     assert cfg.Train(optimizer_type="adamw8bit").optimizer_type == "AdamW8bit"
+
+
 @pytest.mark.parametrize("model", ["SmilingWolf/wd-vit-tagger-v3@v2.0", "models/wd-vit-tagger-v3/"])
 @pytest.mark.parametrize("word", ["published", None])
 def test_a_published_threshold_belongs_to_the_tagger(model: str, word: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,12 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_base import tiny_sd1, tiny_sdxl
+from tiny_tagger import tiny_tagger
 
 from bakery import base as bases
-from bakery import infotext, sample
+from bakery import infotext, prompts, sample, samplers, tables
 from bakery.artist import Artist, Shot
-from bakery.config import Prompt, Sample
+from bakery.config import Auto, Prompt, Sample, Sampler
 from bakery.errors import BakeryError
 from bakery.lora import LoRANetwork
 
@@ -83,7 +85,8 @@ def draw(chosen: Sample, base: Path, bake: Path, prune: Path, out: Path) -> dict
 def drawn(base: Path, bake: Path, prune: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("sample")
     summary = draw(settings(), base, bake, prune, out)
-    assert summary == {"epochs": 2, "images": 18, "broken": 0, "warnings": []}
+    # two prompts, three seeds, three rows; the base draws NA without the trigger, too
+    assert summary == {"epochs": 2, "images": 21, "broken": 0, "warnings": []}
     return out
 
 
@@ -95,12 +98,18 @@ def pixels(folder: Path, name: str) -> np.ndarray:
 def test_every_epoch_prompt_and_seed_is_drawn_and_listed(drawn: Path) -> None:
     table = pd.read_csv(drawn / "samples.csv", dtype=str, keep_default_na=False)
     assert list(table.columns) == list(sample.COLUMNS)
-    assert table[["epoch", "prompt_id", "seed"]].drop_duplicates().shape[0] == 18
+    assert table[["epoch", "prompt_id", "seed"]].drop_duplicates().shape[0] == 21
     assert sorted(table["image"]) == sorted(p.name for p in (drawn / "images").iterdir())
     row = table[table["image"] == "e1_NA_s2.png"].iloc[0]
     assert row["prompt"] == "mirael, 1girl, ;d, blue_shirt, beach"
     assert row["asked"] == ";d; blue shirt; beach"  # neither trigger nor class tokens
+    assert row["weight"] == "1"
+    assert row["reference"] == "e0_NA-base_s2.png"
     assert set(table.loc[table["prompt_id"] == "007", "asked"]) == {""}
+    reference = table[table["image"] == row["reference"]].iloc[0]
+    assert (reference["purpose"], reference["weight"]) == ("base", "0")
+    assert reference["prompt"] == "1girl, ;d, blue_shirt, beach"
+    assert set(table.loc[table["purpose"] == "base", "epoch"]) == {"0"}
     sizes = {Image.open(p).size for p in (drawn / "images").iterdir()}
     assert sizes == {(SIDE, SIDE)}
 
@@ -187,6 +196,96 @@ def test_lora_weight_0_is_the_base_and_cfg_1_ignores_the_negative_prompt(
     assert (a == b).all()
 
 
+def test_other_weights_are_drawn_for_one_epoch(
+    base: Path, bake: Path, prune: Path, drawn: Path, tmp_path: Path
+) -> None:
+    chosen = settings(weights=(0.5, 1.0, 0.0), weights_epoch=1, seeds=(1,))
+    summary = draw(chosen, base, bake, prune, tmp_path)
+    assert summary["epochs"] == 2
+    table = pd.read_csv(tmp_path / "samples.csv", dtype=str, keep_default_na=False)
+    weighed = table[table["image"].str.contains("w")]
+    assert sorted(weighed["image"]) == [
+        "e1w0.5_007_s1.png", "e1w0.5_NA_s1.png", "e1w0_007_s1.png", "e1w0_NA_s1.png",
+    ]  # fmt: skip
+    assert set(weighed["weight"]) == {"0", "0.5"}  # 1 is drawn anyway
+    half = pixels(tmp_path, "e1w0.5_NA_s1.png")
+    assert np.abs(half - pixels(drawn, "e0_NA_s1.png")).max() > 2
+    assert np.abs(half - pixels(drawn, "e1_NA_s1.png")).max() > 2
+    assert np.abs(pixels(tmp_path, "e1w0_NA_s1.png") - pixels(drawn, "e0_NA_s1.png")).max() <= 1
+    info = infotext.parse(infotext.read_png(tmp_path / "images" / "e1w0.5_NA_s1.png"))
+    assert info.loras == {"mirael-000001": 0.5}
+    with pytest.raises(BakeryError, match=r"weights_epoch is 7.*only the epochs 1, 2"):
+        draw(settings(weights=(0.5,), weights_epoch=7), base, bake, prune, tmp_path)
+
+
+@pytest.mark.parametrize("sampler", list(samplers.TABLE))
+def test_every_sampler_draws_as_a_stock_pipeline_with_it(
+    sampler: str, base: Path, bake: Path, prune: Path, tmp_path: Path
+) -> None:
+    """Also those that add noise on the way, whatever the batch."""
+    artist = Artist.load(settings(sampler=sampler), base=str(base), clip_skip=1, device="cpu")
+    artist.use([(None, 0.0)])
+    (_, second), finite = artist.draw([Shot(0, "mirael", 1), Shot(0, "mirael", 2)])
+    assert all(finite)
+    stock = StableDiffusionPipeline.from_pretrained(base)
+    stock.set_progress_bar_config(disable=True)
+    stock.scheduler = samplers.scheduler(sampler, stock.scheduler.config)
+    picture = stock(
+        "mirael", negative_prompt="sad", generator=torch.Generator("cpu").manual_seed(2),
+        num_inference_steps=3, guidance_scale=4.0, width=SIDE, height=SIDE,
+    ).images[0]  # fmt: skip
+    assert np.abs(np.asarray(picture).astype(int) - np.asarray(second).astype(int)).max() <= 1
+    assert np.asarray(picture).std() > 1
+
+
+def test_the_config_offers_the_samplers_there_are(bake: Path) -> None:
+    assert list(samplers.TABLE) == list(get_args(Sampler))
+    cell = prompts.Cell("a", "identity", "mirael", (), 1)
+    chosen = settings(sampler="DPM++ 2M Karras")
+    info = sample.describe(cell, prompts.Epoch(0), chosen, "base", 1)
+    assert infotext.parse(infotext.write(info)).settings["Sampler"] == "DPM++ 2M Karras"
+
+
+def test_clip_skip_is_the_bakes_unless_the_sample_section_says_so(
+    base: Path, bake: Path, prune: Path, tmp_path: Path
+) -> None:
+    draw(settings(clip_skip=2, seeds=(1,)), base, bake, prune, tmp_path)
+    info = infotext.parse(infotext.read_png(tmp_path / "images" / "e1_NA_s1.png"))
+    assert info.settings["Clip skip"] == "2"
+
+
+def test_prompts_are_derived_where_the_config_has_none(
+    base: Path, bake: Path, prune: Path, tmp_path: Path
+) -> None:
+    tagger = tiny_tagger(tmp_path / "tagger", ["shirt", "beach", "forest", "smile", "pink hair"])
+    facts = tmp_path / "prune"
+    facts.mkdir()
+    (facts / "trigger.json").write_text((prune / "trigger.json").read_text())
+    tables.write(
+        facts / "captions.csv",
+        [{"image": "a.png", "caption": "mirael, 1girl, beach, red jacket"}],
+        ("image", "caption"),
+    )
+    chosen = settings(prompts=None, seeds=(1,), auto=Auto(flexibility=1, bleed=1))
+    summary = sample.run(
+        chosen, train=bake, prune=facts, out=tmp_path / "out", base=str(base), clip_skip=1,
+        device="cpu", threads=1, tagger=tagger,
+    )  # fmt: skip
+    asked = tables.read(tmp_path / "out" / "prompts.csv", prompts.COLUMNS)
+    assert dict(zip(asked["id"], asked["prompt"], strict=True)) == {
+        "trigger": "{trigger}",
+        "white": "{trigger}, simple background, white background",
+        "forest": "{trigger}, shirt, forest, smile",
+        "recreate": "{trigger}, red jacket",
+        "forest-bleed": "{class_tokens}, shirt, forest, smile",
+    }
+    drawn = tables.read(tmp_path / "out" / "samples.csv", sample.COLUMNS)
+    assert set(drawn.loc[drawn["prompt_id"] == "forest-bleed", "prompt"]) == {
+        "1girl, shirt, forest, smile"
+    }
+    assert summary["images"] == 15  # the bleed prompt is the flexibility prompt's reference
+
+
 def test_pictures_carry_their_infotext(bake: Path, drawn: Path) -> None:
     info = infotext.parse(infotext.read_png(drawn / "images" / "e1_NA_s2.png"))
     assert info.prompt == "mirael, 1girl, ;d, blue_shirt, beach <lora:mirael-000001:1>"
@@ -241,7 +340,7 @@ def test_a_burnt_lora_is_reported_not_hidden(
     save_file(broken, burnt / "mirael-000001.safetensors")
     with caplog.at_level(logging.WARNING):
         summary = draw(settings(seeds=(1,)), base, burnt, prune, tmp_path / "out")
-    assert summary["broken"] == 2
+    assert summary["broken"] == 2  # one for each prompt
     assert "burnt" in caplog.text
     assert "e1_007_s1.png" in caplog.text
     assert np.isfinite(pixels(tmp_path / "out", "e2_007_s1.png")).all()
@@ -267,11 +366,11 @@ def test_loras_of_any_kind_share_a_batch(base: Path, tmp_path: Path) -> None:
     ]
     artist = Artist.load(settings(batch_size=8), base=str(base), clip_skip=1, device="cpu")
     shots = [Shot(lora, "mirael", seed) for seed in (1, 2) for lora in (2, 0, 1)]
-    artist.use(files)
+    artist.use([(file, 1.0) for file in files])
     together, finite = artist.draw(shots)
     assert all(finite)
     for lora, file in enumerate(files):
-        artist.use([file])
+        artist.use([(file, 1.0)])
         mine = [place for place, shot in enumerate(shots) if shot.lora == lora]
         alone, _ = artist.draw([shots[place]._replace(lora=0) for place in mine])
         for place, picture in zip(mine, alone, strict=True):
@@ -296,7 +395,7 @@ def test_sdxl_is_drawn_as_a_stock_pipeline_does(tmp_path: Path, prediction: str)
     base = tiny_sdxl(tmp_path / "toonxl", prediction_type=prediction)
     file = baked(base, tmp_path / "x.safetensors", 3, conv_dim=2)
     artist = Artist.load(settings(), base=str(base), clip_skip=2, device="cpu")
-    artist.use([None, file])
+    artist.use([(None, 0.0), (file, 1.0)])
     ours, finite = artist.draw([Shot(0, "mirael, beach", 3), Shot(1, "mirael, beach", 3)])
     assert all(finite)
     stock = StableDiffusionXLPipeline.from_pretrained(base, add_watermarker=False)
@@ -334,7 +433,7 @@ def test_a_lora_of_another_family(base: Path, tmp_path: Path) -> None:
     with pytest.raises(
         BakeryError, match=r"x.safetensors: LoRA: .* an SDXL model, and the base is"
     ):
-        artist.use([file])
+        artist.use([(file, 1.0)])
 
 
 def test_what_is_missing_or_wrong_is_said(

@@ -1,7 +1,7 @@
 """Draws pictures with one base and any number of LoRAs, all of them in full batches.
 
-The drawing itself is a stock `StableDiffusionPipeline` or `StableDiffusionXLPipeline` with DDIM made
-from the model's own scheduler config: whoever loads the base and a LoRA file in diffusers gets the
+The drawing itself is a stock `StableDiffusionPipeline` or `StableDiffusionXLPipeline` with a sampler
+made from the model's own scheduler config: whoever loads the base and a LoRA file in diffusers gets the
 same picture. A batch may mix LoRAs; each row goes through its own (see `lora.py`).
 """
 
@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bakery import base as bases
+from bakery import samplers
 from bakery.config import Sample
 from bakery.errors import BakeryError
 from bakery.lora import LoRANetwork
@@ -72,10 +73,10 @@ class Artist:
                     f"sample.{name} is {side}, but {base} draws in steps of {unit} pixels: "
                     f"give {side - side % unit or unit} or {side - side % unit + unit}"
                 )
-        return cls(loaded, _pipeline(loaded), settings, clip_skip)
+        return cls(loaded, _pipeline(loaded, settings.sampler), settings, clip_skip)
 
-    def use(self, files: Sequence[Path | None]) -> None:
-        """Take up these LoRAs instead of those before; None is the base without one.
+    def use(self, loras: Sequence[tuple[Path | None, float]]) -> None:
+        """Take up these LoRAs, each at its weight, instead of those before; None is the bare base.
 
         They may be of different ranks and train different layers, and lie in memory in float32 all
         at once.
@@ -83,14 +84,14 @@ class Artist:
         if self.network is not None:
             self.network.remove()
         self._texts.clear()
-        states = [{} if file is None else _read(file) for file in files]
+        states = [{} if file is None else _read(file) for file, _ in loras]
         self.network = LoRANetwork.for_files(self.base.unet, self.base.text_encoders, states)
-        for k, (file, state) in enumerate(zip(files, states, strict=True)):
+        for k, ((file, weight), state) in enumerate(zip(loras, states, strict=True)):
             try:
                 self.network.load_kohya(state, k)
             except BakeryError as problem:
                 raise BakeryError(f"{file}: {problem}") from None
-            self.network.routing.multiplier[k] = self.settings.lora_weight if file else 0.0
+            self.network.routing.multiplier[k] = weight if file else 0.0
         self.network.requires_grad_(False).eval()
         self.network.apply()
 
@@ -124,9 +125,11 @@ class Artist:
             text["negative_pooled_prompt_embeds"] = torch.cat([pair.pooled[1:] for pair in pairs])
         # the pipeline puts the negative prompts of all rows before the prompts
         self.network.route([shot.lora for shot in batch] * (2 if guided else 1))
+        generators = [torch.Generator("cpu").manual_seed(shot.seed) for shot in batch]
         pixels = self.pipeline(
             **text,
-            latents=torch.cat([self.noise(shot.seed) for shot in batch]),
+            latents=torch.cat([self.noise(generator) for generator in generators]),
+            generator=generators,  # goes on where the noise ended: some samplers add more
             num_inference_steps=self.settings.steps,
             guidance_scale=self.settings.cfg_scale,
             width=self.settings.width,
@@ -136,11 +139,11 @@ class Artist:
         finite = np.isfinite(pixels).all(axis=(1, 2, 3))
         return self.pipeline.numpy_to_pil(np.nan_to_num(pixels)), finite.tolist()
 
-    def noise(self, seed: int) -> torch.Tensor:
+    def noise(self, generator: torch.Generator) -> torch.Tensor:
         """The start of a picture, (1, C, height / unit, width / unit).
 
         Drawn on the CPU and for one picture at a time, so that neither the device nor the batch
-        size changes it; the same numbers that a stock pipeline draws from this seed.
+        size changes it; the same numbers that a stock pipeline draws from this generator.
         """
         unit = self.base.pixels_per_latent
         shape = (
@@ -149,7 +152,6 @@ class Artist:
             self.settings.height // unit,
             self.settings.width // unit,
         )
-        generator = torch.Generator("cpu").manual_seed(seed)
         noise = torch.randn(shape, generator=generator, dtype=self.base.dtype)
         return noise.to(self.base.device)
 
@@ -175,15 +177,13 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
         raise BakeryError(f"{file} is not a readable LoRA file ({problem}): train again") from None
 
 
-def _pipeline(base: bases.Base) -> Pipeline:
+def _pipeline(base: bases.Base, sampler: str) -> Pipeline:
     parts = {
         "vae": base.vae,
         "unet": base.unet,
         "text_encoder": base.text_encoders[0],
         "tokenizer": base.tokenizers[0],
-        # the model's config says prediction type, zero-terminal-SNR and spacing; a latent is no
-        # picture and must not be clipped to -1..1
-        "scheduler": DDIMScheduler.from_config(base.noise_scheduler.config, clip_sample=False),
+        "scheduler": samplers.scheduler(sampler, base.noise_scheduler.config),
         "feature_extractor": None,
     }
     if base.kind == "sdxl":

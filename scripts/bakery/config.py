@@ -27,6 +27,24 @@ Repeats = Annotated[int, Field(ge=1, le=1000)]
 Threshold = Annotated[float, Field(ge=0.05, le=1)]
 """Below 0.05 the tag stage writes nothing down."""
 Rating = Literal["general", "sensitive", "questionable", "explicit"]
+Sampler = Literal[
+    "DDIM",
+    "PLMS",
+    "Euler",
+    "Euler a",
+    "Heun",
+    "LMS",
+    "LMS Karras",
+    "DPM2",
+    "DPM2 Karras",
+    "DPM2 a",
+    "DPM2 a Karras",
+    "DPM++ 2M",
+    "DPM++ 2M Karras",
+    "DPM++ 2M SDE",
+    "DPM++ 2M SDE Karras",
+    "UniPC",
+]
 
 
 class Scrape(Section):
@@ -240,28 +258,59 @@ class Prompt(Section):
     id: Name
     """Short name of the column."""
     prompt: str
-    """What is asked; `{trigger}` stands for the trigger word and its class tokens."""
-    purpose: Literal["identity", "flexibility"]
-    """identity asks the trigger alone; flexibility asks for things beyond the character."""
+    """What is asked; `{trigger}` stands for the trigger word and its class tokens, `{class_tokens}` for
+    these alone."""
+    purpose: Literal["identity", "flexibility", "recreate", "bleed"]
+    """identity asks the trigger alone; flexibility asks for things beyond the character; recreate asks
+    for the training set's outfit; bleed asks without the trigger."""
+    seeds: Annotated[int, Field(ge=1)] | None = None
+    """Draw only so many of sample.seeds, from the first on; null draws all."""
+
+    @model_validator(mode="after")
+    def _bleed_has_no_trigger(self) -> Prompt:
+        if self.purpose == "bleed" and "{trigger}" in self.prompt:
+            raise ValueError(
+                f"{self.id} asks for the trigger, but a bleed prompt is there to see the LoRA without "
+                "it: leave {trigger} out, or write {class_tokens}"
+            )
+        return self
+
+
+class Auto(Section):
+    """How many prompts to derive from the dataset where sample.prompts gives none."""
+
+    identity: Annotated[int, Field(ge=0, le=4)] = 2
+    """The trigger alone, then with a plain white, grey and black background."""
+    flexibility: Annotated[int, Field(ge=0, le=50)] = 4
+    """An outfit, a scene and an expression each: those that the training captions say least."""
+    recreate: Annotated[int, Field(ge=0, le=10)] = 1
+    """The outfits that the training captions say most."""
+    recreate_tags: Annotated[int, Field(ge=1, le=30)] = 8
+    """Most tags of such an outfit."""
+    recreate_seeds: Annotated[int, Field(ge=1)] = 2
+    """Seeds for them; they are looked at and not scored."""
+    bleed: Annotated[int, Field(ge=0, le=50)] = 2
+    """So many of the flexibility prompts are also drawn without the trigger."""
+    bleed_seeds: Annotated[int, Field(ge=1)] | None = None
+    """Draw only so many of the seeds without the trigger; null draws all."""
 
 
 class Sample(Section):
     """Pictures of every epoch, on the same noise."""
 
-    prompts: tuple[Prompt, ...] = (
-        Prompt(id="portrait", prompt="{trigger}, simple background, white background",
-               purpose="identity"),
-        Prompt(id="trigger", prompt="{trigger}", purpose="identity"),
-        Prompt(id="beach", prompt="{trigger}, blue shirt, shirt, beach, smile",
-               purpose="flexibility"),
-        Prompt(id="snow", prompt="{trigger}, black sweater, sweater, snow, open mouth",
-               purpose="flexibility"),
-        Prompt(id="city", prompt="{trigger}, yellow dress, dress, city, glasses",
-               purpose="flexibility"),
-        Prompt(id="night", prompt="{trigger}, red jacket, jacket, starry sky, closed eyes",
-               purpose="flexibility"),
-    )  # fmt: skip
-    """The grid's columns."""
+    prompts: tuple[Prompt, ...] | None = None
+    """The grid's columns; null derives them from the dataset (prompts.csv says how)."""
+    auto: Auto = Auto()
+    """How many prompts to derive, by purpose."""
+    sampler: Sampler = "DDIM"
+    """A1111's name of the sampler; the schedule of timesteps is the model's own."""
+    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
+    """Use the text encoder's n-th last layer; null takes the bake's train.clip_skip."""
+    weights: tuple[Annotated[float, Field(ge=0, le=4)], ...] = ()
+    """Further LoRA weights, for example [0.4, 0.6, 0.8, 1.2], at which identity and flexibility prompts
+    are drawn for one epoch: they give the preferred weight."""
+    weights_epoch: Annotated[int, Field(ge=1)] | None = None
+    """The epoch that is drawn at these weights; null takes the last."""
     negative_prompt: str = ""
     """What the pictures should not show."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (1, 2, 3, 4)
@@ -288,9 +337,13 @@ class Sample(Section):
 
     @field_validator("prompts")
     @classmethod
-    def _ids_differ(cls, value: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+    def _ids_differ(cls, value: tuple[Prompt, ...] | None) -> tuple[Prompt, ...] | None:
+        if value is None:
+            return None
         if not value:
-            raise ValueError("is empty: the grid needs at least one prompt")
+            raise ValueError(
+                "is empty: the grid needs at least one prompt; null derives them from the dataset"
+            )
         ids = [prompt.id for prompt in value]
         twice = sorted({i for i in ids if ids.count(i) > 1})
         if twice:
@@ -303,6 +356,23 @@ class Score(Section):
 
     min_trait_share: Share = 0.5
     """A pruned trait counts if the tagger sees it on this share of the training pictures."""
+    habit: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """An outfit or scene tag can leak if the training pictures show it more often than the base does, by
+    this share of the pictures."""
+    memorised_distance: Annotated[int, Field(ge=0, le=32)] = 6
+    """Largest Hamming distance between 64-bit perceptual hashes of a picture and a training picture that
+    it copies."""
+    leak_weight: Annotated[float, Field(ge=0)] = 0.5
+    """How much leak costs in the trade-off."""
+    bleed_weight: Annotated[float, Field(ge=0)] = 0.25
+    """How much bleed costs in the trade-off."""
+    embedding_model: str = ""
+    """ONNX file that turns a picture into a vector in which one character lies together (for example the
+    feature model of CCIP): gives likeness; empty leaves it out."""
+    embedding_mean: float = 0.5
+    """Subtracted from the 0..1 pixels that this model sees."""
+    embedding_std: Annotated[float, Field(gt=0)] = 0.5
+    """Divides them after that."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     """Samples per inference of the tagger; does not change the scores, and is not part of the key."""
 

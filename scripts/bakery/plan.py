@@ -29,6 +29,7 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "tag": 2,
     "prune": 2,
     "layout": 2,
+    "sample": 2,
     "score": 2,
 }
 """Raised by hand when a stage's code gives other results: that stage and all below are remade.
@@ -144,6 +145,12 @@ def model_of(node: Node, setting: str, roots: Sequence[Path]) -> str:
     value = getattr(node.above(stage).settings, name)
     found = locate(value, roots, setting)
     return value if found is None else str(found)
+
+
+def optional_model_of(node: Node, setting: str, roots: Sequence[Path]) -> str | None:
+    """As `model_of`; None where `setting` is empty."""
+    stage, name = setting.split(".")
+    return model_of(node, setting, roots) if getattr(node.above(stage).settings, name) else None
 
 
 def edits_of(node: Node, roots: Sequence[Path]) -> dict[str, str]:
@@ -271,6 +278,9 @@ def _models(section: cfg.Section, roots: Sequence[Path]) -> dict[str, Path]:
         found = {"base": locate(section.base, roots, "train.base")}
         if section.reg_data_dir is not None:  # the user's own pictures, as above
             found["reg"] = locate(section.reg_data_dir, roots[:1], "train.reg_data_dir")
+    elif isinstance(section, cfg.Score) and section.embedding_model:
+        where = "score.embedding_model"
+        found = {"embedding_model": locate(section.embedding_model, roots, where)}
     return {name: path for name, path in found.items() if path is not None}
 
 

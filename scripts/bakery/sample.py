@@ -1,6 +1,6 @@
 """Sample: the same prompts on the same noise, once for the base and once for each epoch.
 
-Steps: put the trigger into the prompts; find the bake's LoRA files; draw every prompt with every
+Steps: choose the prompts (`prompts`); find the bake's LoRA files; draw every prompt with every
 seed for epoch 0 (the base) and for each file; lay the first seed's pictures out as a grid.
 
 A cell (prompt, seed) starts from the same noise in every epoch and every bake, so what differs
@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +21,17 @@ import torch
 from PIL import Image
 
 from bakery import base as bases
-from bakery import captions, grid, infotext, tables
+from bakery import grid, infotext, prompts, tables, vocabulary
 from bakery.artist import Artist, Shot
 from bakery.config import Sample
 from bakery.errors import BakeryError
+from bakery.prompts import Cell, Epoch
 
-SAMPLER = "DDIM"
-COLUMNS = ("epoch", "prompt_id", "purpose", "prompt", "asked", "seed", "image")
+COLUMNS = (
+    "epoch", "weight", "nominal", "prompt_id", "purpose", "prompt", "asked", "seed", "image",
+    "reference",
+)  # fmt: skip
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A row of the grid: the base (number 0, no file) or a saved LoRA."""
-
-    number: int
-    file: Path | None = None
-    sshs_model_hash: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One picture of every epoch."""
-
-    prompt_id: str
-    purpose: str
-    prompt: str
-    asked: tuple[str, ...]
-    seed: int
-
-    def image(self, epoch: Epoch) -> str:
-        """File name of the picture in `images/`."""
-        return f"e{epoch.number}_{self.prompt_id}_s{self.seed}.png"
 
 
 Picture = tuple[Epoch, Cell]
@@ -72,17 +50,20 @@ def run(
     threads: int,
     v_parameterization: bool | None = None,
     zero_terminal_snr: bool | None = None,
+    tagger: Path | None = None,
 ) -> dict[str, Any]:
     """Draws every epoch of the bake in `train`, and the base.
 
-    `clip_skip`, `v_parameterization` and `zero_terminal_snr` are those of the bake. Writes
-    `images/`, `samples.csv`, `grid.png` and, while it works, `progress.jsonl`. Pictures carry their
-    infotext. A batch whose pictures are all there with it already is not drawn again.
+    `clip_skip`, `v_parameterization` and `zero_terminal_snr` are those of the bake; `tagger` is the
+    folder whose vocabulary prompts are derived from. Writes `images/`, `prompts.csv`, `samples.csv`,
+    `grid.png` and, while it works, `progress.jsonl`. Pictures carry their infotext. A batch whose
+    pictures are all there with it already is not drawn again.
     """
     torch.set_num_threads(max(1, threads))
-    called, own = read_trigger(prune / "trigger.json")
-    cells = plan(settings, called, own)
-    epochs = read_epochs(train)
+    clip_skip = settings.clip_skip or clip_skip
+    cells, warnings = choose(settings, prune=prune, tagger=tagger, out=out)
+    epochs = read_epochs(train, settings.lora_weight)
+    epochs += prompts.weighed(epochs, settings)
     artist = Artist.load(
         settings,
         base=base,
@@ -91,17 +72,18 @@ def run(
         v_parameterization=v_parameterization,
         zero_terminal_snr=zero_terminal_snr,
     )
-    prompts = dict.fromkeys([*(cell.prompt for cell in cells), settings.negative_prompt])
-    warnings = too_long(artist.base, list(prompts))
+    asked = (cell.prompt for cell in cells if cell.purpose != "base")
+    texts = dict.fromkeys([*asked, settings.negative_prompt])
+    warnings += too_long(artist.base, list(texts))
     images = out / "images"
     images.mkdir(parents=True, exist_ok=True)
     infos = {
         (epoch, cell): describe(cell, epoch, settings, base, clip_skip)
         for epoch in epochs
-        for cell in cells
+        for cell in prompts.of_epoch(cells, epoch)
     }
     broken = draw(artist, infos, images, out / "progress.jsonl")
-    rows = [_row(cell, epoch) for epoch in epochs for cell in cells]
+    rows = [row(cell, epoch) for epoch, cell in infos]
     tables.write(out / "samples.csv", rows, COLUMNS)
     draw_grid(out / "grid.png", images, epochs, settings, cells)
     if broken:
@@ -112,7 +94,7 @@ def run(
     for warning in warnings:
         _log.warning("sample: %s", warning)
     return {
-        "epochs": len(epochs) - 1,
+        "epochs": sum(epoch.nominal for epoch in epochs) - 1,
         "images": len(rows),
         "broken": len(broken),
         "warnings": warnings,
@@ -133,7 +115,7 @@ def draw(artist: Artist, infos: Infos, images: Path, progress: Path) -> list[str
             batch = [pictures[place] for place in places]
             if not all(_drawn_before(images, picture, infos) for picture in batch):
                 if not in_use:
-                    artist.use([epoch.file for epoch in group])
+                    artist.use([(epoch.file, epoch.weight) for epoch in group])
                     in_use = True
                 shots = [Shot(group.index(epoch), cell.prompt, cell.seed) for epoch, cell in batch]
                 for picture, image, finite in zip(batch, *artist.draw(shots), strict=True):
@@ -145,38 +127,27 @@ def draw(artist: Artist, infos: Infos, images: Path, progress: Path) -> list[str
     return broken
 
 
-def plan(settings: Sample, called: str, own: Sequence[str]) -> list[Cell]:
-    """Every prompt with every seed, `{trigger}` replaced by `called`.
-
-    `own` are the tags that stand for the character; the other tags of a prompt are what it asks.
-    """
-    mine = {captions.same(tag) for tag in own}
-    cells = []
-    for prompt in settings.prompts:
-        text = prompt.prompt.replace("{trigger}", called)
-        tags = (captions.normalise(tag) for tag in captions.split(text))
-        asked = tuple(tag for tag in tags if captions.same(tag) not in mine)
-        for seed in settings.seeds:
-            cells.append(Cell(prompt.id, prompt.purpose, text, asked, seed))
-    return cells
-
-
-def read_trigger(path: Path) -> tuple[str, list[str]]:
-    """What calls the character (`mirael, 1girl`), and the same as a list of tags."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        own = captions.split(f"{facts['trigger']}, {facts['class_tokens']}")
-    except FileNotFoundError:
-        raise BakeryError(f"{path} does not exist: run the prune stage again") from None
-    except (ValueError, KeyError, TypeError):
+def choose(
+    settings: Sample, *, prune: Path, tagger: Path | None, out: Path
+) -> tuple[list[Cell], list[str]]:
+    """The cells to draw, and warnings; writes `prompts.csv` with the reason for each prompt."""
+    trigger = prompts.read_trigger(prune / "trigger.json")
+    texts, words = [], {}
+    if settings.prompts is None and tagger is not None:
+        texts = list(tables.read(prune / "captions.csv", ("image", "caption"))["caption"])
+        words = vocabulary.read(tagger)
+    asked, warnings = prompts.resolve(settings, texts, words, trigger)
+    if not asked:
         raise BakeryError(
-            f"{path} does not hold a trigger and class_tokens: delete its folder and run again"
-        ) from None
-    return captions.join(own), own
+            "sample.auto derives no prompt at all: raise its numbers, or write sample.prompts"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    tables.write(out / "prompts.csv", (entry.row() for entry in asked), prompts.COLUMNS)
+    return prompts.cells([entry.prompt for entry in asked], settings.seeds, trigger), warnings
 
 
-def read_epochs(train: Path) -> list[Epoch]:
-    """The base and every saved epoch of `train`'s epochs.csv; each file must be there."""
+def read_epochs(train: Path, weight: float) -> list[Epoch]:
+    """The base and every saved epoch of `train`'s epochs.csv at `weight`; each file must be there."""
     table = tables.read(train / "epochs.csv", ("epoch", "file", "sshs_model_hash"))
     numbers = tables.numbers(table["epoch"], train / "epochs.csv")
     epochs = [Epoch(0)]
@@ -186,7 +157,7 @@ def read_epochs(train: Path) -> list[Epoch]:
                 f"{train / file} is missing although epochs.csv lists it: train again, or "
                 "copy the file back"
             )
-        epochs.append(Epoch(int(number), train / file, digest))
+        epochs.append(Epoch(int(number), train / file, digest, weight))
     return epochs
 
 
@@ -197,7 +168,7 @@ def describe(
     prompt = cell.prompt
     facts = {
         "Steps": str(settings.steps),
-        "Sampler": SAMPLER,
+        "Sampler": settings.sampler,
         "CFG scale": f"{settings.cfg_scale:g}",
         "Seed": str(cell.seed),
         "Size": f"{settings.width}x{settings.height}",
@@ -206,7 +177,7 @@ def describe(
     }
     if epoch.file is not None:
         name = epoch.file.stem
-        prompt = f"{prompt} {infotext.lora_token(name, settings.lora_weight)}"
+        prompt = f"{prompt} {infotext.lora_token(name, epoch.weight)}"
         # A1111 shows the first 12 digits of sshs_model_hash
         facts["Lora hashes"] = f"{name}: {epoch.sshs_model_hash[:12]}"
     return infotext.Infotext(prompt, settings.negative_prompt, facts)
@@ -234,8 +205,10 @@ def too_long(base: bases.Base, prompts: Sequence[str]) -> list[str]:
 def draw_grid(
     path: Path, images: Path, epochs: Sequence[Epoch], settings: Sample, cells: Sequence[Cell]
 ) -> None:
-    """Rows: base and epochs; columns: prompts, with the first seed."""
-    columns = [cell for cell in cells if cell.seed == settings.seeds[0]]
+    """Rows: base and epochs; columns: the prompts that all of them draw, with the first seed."""
+    first = [cell for cell in cells if cell.seed == settings.seeds[0]]
+    columns = [cell for cell in first if cell.purpose != "base"]
+    epochs = [epoch for epoch in epochs if epoch.nominal]
     rows = []
     for epoch in epochs:
         tiles = []
@@ -261,15 +234,20 @@ def _drawn_before(images: Path, picture: Picture, infos: Infos) -> bool:
     return file.is_file() and infotext.read_png(file) == infotext.write(infos[picture])
 
 
-def _row(cell: Cell, epoch: Epoch) -> dict[str, Any]:
+def row(cell: Cell, epoch: Epoch) -> dict[str, Any]:
+    """A row of samples.csv."""
+    reference = f"{Epoch(0).prefix}_{cell.reference}_s{cell.seed}.png" if cell.reference else ""
     return {
         "epoch": epoch.number,
+        "weight": f"{epoch.weight:g}",
+        "nominal": int(epoch.nominal),
         "prompt_id": cell.prompt_id,
         "purpose": cell.purpose,
         "prompt": cell.prompt,
         "asked": tables.join(cell.asked),
         "seed": cell.seed,
         "image": cell.image(epoch),
+        "reference": reference,
     }
 
 

@@ -56,6 +56,13 @@ def model(stage, setting):
     )
 
 
+def optional_model(stage, setting):
+    """Params function: as `model`, or None where the setting is empty."""
+    return lambda wildcards: plan.optional_model_of(
+        PLAN.node(stage, wildcards.bake), setting, ROOTS
+    )
+
+
 def edits(stage):
     """Params function: the hand edits that `stage`'s node heeds, name -> path."""
     return lambda wildcards: plan.edits_of(PLAN.node(stage, wildcards.bake), ROOTS)

@@ -1,6 +1,6 @@
 # Every epoch draws every prompt, on the same noise; the base without LoRA is the first row.
-# In:  results/train/<key>/, results/prune/<key>/, the base model
-# Out: results/sample/<key>/ images/, samples.csv, grid.png
+# In:  results/train/<key>/, results/prune/<key>/, the base model, the tagger's vocabulary
+# Out: results/sample/<key>/ images/, prompts.csv (what is asked and why), samples.csv, grid.png
 
 
 rule sample:
@@ -25,5 +25,6 @@ rule sample:
     params:
         node=about("sample"),
         base=model("sample", "train.base"),
+        model=model("sample", "tag.model"),
     script:
         "../../scripts/sample.py"
