@@ -1,7 +1,19 @@
 """Door of the filter stage."""
 
+from pathlib import Path
+
 from bakery import filter as stage
 from bakery.doors import Job
 
 with Job(snakemake) as job:  # noqa: F821
-    job.finish(stage.run(job.settings, scrape=job.folder("scrape"), out=job.out))
+    params = snakemake.params  # noqa: F821
+    job.finish(
+        stage.run(
+            job.settings,
+            scrape=job.folder("scrape"),
+            out=job.out,
+            edits={name: Path(path) for name, path in params.edits.items()},
+            models=[Path(path) for path in params.models],
+            dataset=params.dataset,
+        )
+    )

@@ -146,8 +146,8 @@ def test_score_and_rating_at_their_limits():
 
 
 def test_side_at_its_limit():
-    assert judged(size=(64, 500)) == []
-    assert judged(size=(63, 500)) == ["too_small"]
+    assert judged(size=(64, 300)) == []
+    assert judged(size=(63, 300)) == ["too_small"]
     assert judged(Filter(min_side=0), size=(9, 9)) == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -131,6 +133,62 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(UnreadableImage, match="million pixels"):
             open_rgb(tmp_path / "a.png")
+
+
+def icc_profile(red=(0.1431, 0.0606, 0.7141), blue=(0.4361, 0.2225, 0.0139)) -> bytes:
+    """An ICC profile (version 2, matrix and gamma 1) of sRGB's primaries, red and blue exchanged."""
+
+    def fixed(*values: float) -> bytes:
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    def xyz(*values: float) -> bytes:
+        return b"XYZ \0\0\0\0" + fixed(*values)
+
+    curve = b"curv\0\0\0\0" + struct.pack(">I", 1) + struct.pack(">H", 563) + b"\0\0"  # 2.2
+    text = b"desc\0\0\0\0" + struct.pack(">I", 8) + b"swapped\0" + b"\0" * 78
+    green = (0.3851, 0.7169, 0.0971)
+    tags = {b"desc": text, b"wtpt": xyz(0.9642, 1, 0.8249), b"rXYZ": xyz(*red),
+            b"gXYZ": xyz(*green), b"bXYZ": xyz(*blue), b"rTRC": curve, b"gTRC": curve,
+            b"bTRC": curve}  # fmt: skip
+    place, table, body = 128 + 4 + 12 * len(tags), b"", b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", place + len(body), len(data))
+        body += data + b"\0" * (-len(data) % 4)
+    rest = struct.pack(">I", len(tags)) + table + body
+    head = struct.pack(">I", 128 + len(rest)) + b"\0" * 4 + b"\x02\x10\0\0" + b"mntrRGB XYZ "
+    head += b"\0" * 12 + b"acsp" + b"\0" * 28 + fixed(0.9642, 1, 0.8249)
+    return head.ljust(128, b"\0") + rest
+
+
+@pytest.mark.parametrize(
+    ("ending", "mode"),
+    [("png", "RGB"), ("png", "RGBA"), ("png", "P"), ("jpg", "RGB"), ("webp", "RGB"),
+     ("webp", "RGBA")],
+)  # fmt: skip
+def test_an_icc_profile_is_heeded(tmp_path, mode, ending):
+    path = tmp_path / f"a.{ending}"
+    image = picture() if mode == "RGB" else picture().convert(mode)
+    if mode == "RGBA":
+        image.paste((0, 0, 0, 0), (0, 15, 10, 30))
+    image.save(path, icc_profile=icc_profile(), quality=95)
+    opened = open_rgb(path)
+    assert opened.mode == "RGB"
+    for place, (red, _, blue) in {(35, 5): (220, 30, 30), (15, 25): (30, 30, 220)}.items():
+        seen = opened.getpixel(place)
+        assert abs(seen[0] - red) + abs(seen[2] - blue) < 40, place
+    if mode == "RGBA":
+        assert opened.getpixel((5, 22)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("profile", [b"not a profile", icc_profile()[:200]])
+def test_a_damaged_icc_profile_is_ignored(tmp_path, profile):
+    picture().save(tmp_path / "a.png", icc_profile=profile)
+    assert near(open_rgb(tmp_path / "a.png"), picture())
+
+
+def test_a_profile_of_another_color_model_is_ignored(tmp_path):
+    picture().convert("CMYK").save(tmp_path / "a.jpg", icc_profile=icc_profile(), quality=95)
+    assert near(open_rgb(tmp_path / "a.jpg"), picture(), 20)
 
 
 def test_floating_point_pixels_are_refused(tmp_path):

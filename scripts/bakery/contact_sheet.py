@@ -1,40 +1,102 @@
-"""A contact sheet: every picture small, the kept ones first, the others with what speaks against
-them.
+"""Contact sheets: every picture small, the kept ones first, the others with what speaks against them.
+
+- `draw`: one picture of all, to be looked at;
+- `page`: a web page in one file on which a person overrules the filter, by mouse or keyboard, and
+  takes home `exclude.txt` and `include.txt`. It starts from the lists as they are, and keeps their
+  comments and whatever it does not know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from bakery import page as web
+from bakery.edits import EXCLUDE, INCLUDE, Line
 from bakery.grid import FAINT, INK, PAPER, wrap
 
 THUMBNAIL = 112
-"""Pixels of a thumbnail's longer side."""
+"""Pixels of a picture's longer side on the drawn sheet."""
+_STORED, _QUALITY = 192, 80  # longer side and WebP quality on the page
 COLUMNS = 12
 MOST = 480
-"""Pictures shown in each half; of more, every n-th one, so that the sheet stays a page."""
+"""Pictures drawn in each half; of more, every n-th one, so that the sheet stays a page."""
 _GAP, _FONT, _HEADING, _LINES = 8, 11, 18, 3
 _DROPPED = (170, 40, 30)
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture on the sheet; without reasons it is kept, without thumbnail its place is grey."""
+    """A picture on the sheet."""
 
-    name: str
-    reasons: Sequence[str]
-    duplicate_of: str
-    thumbnail: Image.Image | None
+    image: str
+    """Its name in posts.csv."""
+    kept: bool
+    reasons: Sequence[str] = ()
+    duplicate_of: str = ""
+    by_hand: str = ""
+    """`exclude`, `include` or nothing."""
+    final: bool = False
+    """Whether no hand edit can keep it."""
+    concept: str = ""
+    size: tuple[int, int] = (0, 0)
+    note: str = ""
+    thumbnail: bytes = b""
+    """WebP, from `thumbnail`; without one its place is grey."""
+
+    @property
+    def kept_by_itself(self) -> bool:
+        """Whether it would stay if nobody had decided by hand."""
+        return all(reason == "excluded" for reason in self.reasons)
+
+    @property
+    def source(self) -> str:
+        return "data:image/webp;base64," + base64.b64encode(self.thumbnail).decode("ascii")
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """A small copy of an RGB picture, in its own shape, for an `Item`."""
+    small = image.copy()
+    small.thumbnail((_STORED, _STORED), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    encoded = io.BytesIO()
+    small.save(encoded, format="WEBP", quality=_QUALITY, method=4)
+    return encoded.getvalue()
+
+
+def page(
+    items: Sequence[Item],
+    *,
+    lines: Mapping[str, Sequence[Line]],
+    dataset: str,
+    order: Sequence[str],
+) -> str:
+    """The page as HTML. `lines` are the lists as they are, `order` is that of the reasons."""
+    counts = Counter(reason for item in items for reason in item.reasons)
+    return web.render(
+        "contact_sheet",
+        tile=128,
+        dataset=dataset,
+        halves=[
+            ("Kept", [item for item in items if item.kept]),
+            ("Dropped", [item for item in items if not item.kept]),
+        ],
+        reasons=[(reason, counts[reason]) for reason in order if counts[reason]],
+        concepts=sorted({item.concept for item in items}),
+        lists=[(name, lines.get(name, ())) for name in (EXCLUDE, INCLUDE)],
+        total=len(items),
+    )
 
 
 def draw(items: Sequence[Item]) -> Image.Image:
     """The sheet as an RGB picture."""
     halves = [
-        ("kept", [item for item in items if not item.reasons]),
-        ("dropped", [item for item in items if item.reasons]),
+        ("kept", [item for item in items if item.kept]),
+        ("dropped", [item for item in items if not item.kept]),
     ]
     shown = [_thinned(half) for _, half in halves]
     rows = [-(-len(half) // COLUMNS) for half in shown]
@@ -62,17 +124,20 @@ def _thinned(half: list[Item]) -> list[Item]:
 
 def _draw_item(sheet: Image.Image, pen: ImageDraw.ImageDraw, place: tuple, item: Item) -> None:
     x, y = place
-    if item.thumbnail is None:
-        pen.rectangle((x, y, x + THUMBNAIL - 1, y + THUMBNAIL - 1), FAINT)
+    if item.thumbnail:
+        small = Image.open(io.BytesIO(item.thumbnail)).convert("RGB")
+        small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        width, height = small.size
+        sheet.paste(small, (x + (THUMBNAIL - width) // 2, y + (THUMBNAIL - height) // 2))
     else:
-        width, height = item.thumbnail.size
-        sheet.paste(item.thumbnail, (x + (THUMBNAIL - width) // 2, y + (THUMBNAIL - height) // 2))
+        pen.rectangle((x, y, x + THUMBNAIL - 1, y + THUMBNAIL - 1), FAINT)
     font = ImageFont.load_default(_FONT)
     y += THUMBNAIL + 2
-    pen.text((x, y), wrap(item.name, font, THUMBNAIL, 1)[0], INK, font)
+    pen.text((x, y), wrap(item.image.rpartition(".")[0], font, THUMBNAIL, 1)[0], INK, font)
+    if item.kept:
+        return
     reasons = ", ".join(item.reasons).replace("_", " ")
     if item.duplicate_of:
         reasons += f" of {item.duplicate_of}"
-    lines = wrap(reasons, font, THUMBNAIL, _LINES) if reasons else []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(wrap(reasons, font, THUMBNAIL, _LINES), start=1):
         pen.text((x, y + number * (_FONT + 2)), line, _DROPPED, font)

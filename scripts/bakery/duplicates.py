@@ -3,31 +3,39 @@
 A perceptual hash alone fails both ways: 5% cut from one side moves it by 12 bits, while another
 outfit in the same pose may move it by 2. So a pair of pictures goes through three steps:
 
-1. candidates: their 6 x 6 colour thumbnails are near each other (a k-d tree finds those);
-2. line-up: the crop of one of them that looks most like the other, at most 12% a side;
+1. candidates: the hash of the one is near the hash of some crop of the other, by an exact search
+   that does not compare all with all (`hashes.near`);
+2. line-up: from there, the crop of the other that looks most like the one, at most 12% a side;
 3. verdict: lined up, the perceptual hashes differ by few bits, and no part differs in colour.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 
 import imagehash
 import numpy as np
 from PIL import Image
-from scipy.spatial import cKDTree
+from scipy import fft
+
+from bakery import hashes
 
 WORK_SIDE = 128
 """Pictures are compared at this many pixels a side, whatever their shape."""
-_COARSE, _FINE = 6, 16  # sides of the thumbnails of step 1 and of steps 2 and 3
-# Mean levels 0..255, measured on drawings: copies cropped by up to 8% a side stay below 21 in step
-# 1 and below 15 on the grid of step 2; in step 3 their least similar parts stay below 25, where
-# another colour of the outfit starts at 64.
-_COARSE_LIMIT, _FINE_LIMIT, _COLOR_LIMIT = 24.0, 18.0, 40.0
+_FINE = 16  # side of the thumbnails of steps 2 and 3
+# Mean levels 0..255, measured on drawings: copies cropped by up to 8% a side stay below 15 at the
+# best crop of step 1; in step 3 their least similar parts stay below 25, where another colour of
+# the outfit starts at 64.
+_FINE_LIMIT, _COLOR_LIMIT = 18.0, 40.0
 _COLOR_SHARE = 0.05
-_GRID = tuple(itertools.product((0.0, 0.04, 0.08), repeat=4))
+# The crops of step 1. Between them lie 1.3% a side, which move a hash by 6 bits at most, where the
+# verdict's own limit is 6 by default.
+_CUTS = tuple(itertools.product((0.0, 0.08 / 3, 0.16 / 3, 0.08), repeat=2))  # (before, after)
+_SLACK = 2
+_TRIED = 16  # crops of step 1 that are looked at closely in step 2
 _STEPS, _LARGEST = (0.02, 0.01, 0.005), 0.12
 
 Margins = tuple[float, float, float, float]
@@ -47,53 +55,91 @@ def representatives(
     `order` lists the indices best first: a picture is a duplicate when one of the better pictures
     that stay looks the same with at most `distance` bits between the 64-bit perceptual hashes.
     """
-    neighbours = _candidates(pictures)
-    views = lru_cache(maxsize=1024)(lambda index: _views(pictures[index]))
-    staying: set[int] = set()
+    looks, group = _candidates(pictures, distance)
+    staying: dict[int, list[int]] = defaultdict(list)  # by hash
+    lookers: dict[int, list[int]] = defaultdict(list)  # those that stay, by the hashes of crops
     repeats: dict[int, int] = {}
     for index in order:
-        for other in sorted(neighbours.get(index, set()) & staying):
-            if _same(pictures, views, index, other, distance):
+        mine = group[index]
+        pairs = itertools.chain(
+            ((o, o, index, crops) for g, crops in looks[index].items() for o in staying[g]),
+            ((o, index, o, looks[o][mine]) for o in lookers[mine]),
+        )
+        for other, whole, cut, crops in pairs:
+            margins = _line_up(pictures[whole], pictures[cut], crops)
+            if margins and _alike(pictures[whole], pictures[cut], margins, distance):
                 repeats[index] = other
                 break
         else:
-            staying.add(index)
+            staying[mine].append(index)
+            for seen in looks[index]:
+                lookers[seen].append(index)
     return repeats
 
 
-def _candidates(pictures: Sequence[Image.Image]) -> dict[int, set[int]]:
-    """Step 1: index -> indices of the pictures that are alike in the large."""
+def _candidates(
+    pictures: Sequence[Image.Image], distance: int
+) -> tuple[list[dict[int, list[int]]], list[int]]:
+    """Step 1: for each picture, hash -> the crops of it that look like that; and its own hash.
+
+    Hashes of whole pictures are numbered, so that many equal pictures are one.
+    """
     if not pictures:
-        return {}
-    points = np.stack([_pixels(picture, _COARSE) for picture in pictures])
-    points -= points.mean(axis=(1, 2), keepdims=True)  # a copy may be brighter
-    flat = points.reshape(len(points), -1)  # (N, 6 * 6 * 3)
-    found: dict[int, set[int]] = {}
-    for a, b in cKDTree(flat).query_pairs(_COARSE_LIMIT * flat.shape[1], p=1):
-        found.setdefault(a, set()).add(b)
-        found.setdefault(b, set()).add(a)
-    return found
+        return [], []
+    views = np.stack([_crop_hashes(picture) for picture in pictures])  # (N, crops)
+    whole, group = np.unique(views[:, 0], return_inverse=True)
+    distinct, back = np.unique(views, return_inverse=True)
+    places = np.argsort(back.ravel(), kind="stable")  # of each distinct hash, in a row
+    starts = np.searchsorted(back.ravel()[places], np.arange(len(distinct) + 1))
+    looks: list[dict[int, list[int]]] = [{} for _ in pictures]
+    reach = min(distance + _SLACK, hashes.BITS)
+    for query, near in zip(*hashes.near(whole, distinct, reach), strict=True):
+        for place in places[starts[query] : starts[query + 1]].tolist():
+            picture, crop = divmod(place, views.shape[1])
+            looks[picture].setdefault(int(near), []).append(crop)
+    return looks, group.tolist()
 
 
-def _same(pictures, views, first: int, second: int, distance: int) -> bool:
-    """Steps 2 and 3, with either picture as the one that was cropped."""
-    for whole, cut in ((first, second), (second, first)):
-        margins = _line_up(pictures[whole], pictures[cut], views(cut))
-        if margins is not None and _alike(pictures[whole], pictures[cut], margins, distance):
-            return True
-    return False
+def _crop_hashes(picture: Image.Image) -> np.ndarray:
+    """Hashes (256,) of a picture and its crops: place 16 y + x is cut by `_CUTS[y]`, `_CUTS[x]`."""
+    grey = np.asarray(picture.convert("L"), np.float32)
+    count = len(_CUTS)
+    low = _reading() @ grey @ _reading().T  # (cuts * 8, cuts * 8)
+    low = low.reshape(count, 8, count, 8).transpose(0, 2, 1, 3)
+    return hashes.of_frequencies(low).ravel()
 
 
-def _views(picture: Image.Image) -> np.ndarray:
-    """Thumbnails (81, 16, 16, 3) of a picture cropped by each of `_GRID`, mean colour removed."""
-    return np.stack([_level(_pixels(picture, _FINE, margins)) for margins in _GRID])
+@cache
+def _reading() -> np.ndarray:
+    """What takes a column of `WORK_SIDE` pixels to the 8 lowest frequencies of each of its cuts.
+
+    Cutting, resizing and the cosine transform are linear: one matrix (cuts * 8, WORK_SIDE).
+    """
+    identity = Image.fromarray(np.eye(WORK_SIDE, dtype=np.float32))
+    transform = fft.dct(np.eye(hashes.SIDE), axis=0)[:8]
+    rows = []
+    for before, after in _CUTS:
+        box = (0, WORK_SIDE * before, WORK_SIDE, WORK_SIDE * (1 - after))
+        size = (WORK_SIDE, hashes.SIDE)
+        cut = identity.resize(size, Image.Resampling.LANCZOS, box=box)
+        rows.append(transform @ np.asarray(cut))
+    return np.concatenate(rows).astype(np.float32)
 
 
-def _line_up(whole: Image.Image, cut: Image.Image, views: np.ndarray) -> Margins | None:
-    """The crop of `cut` most like `whole`: the best of a grid, then downhill; None if unlike."""
+def _margins(crop: int) -> Margins:
+    (top, bottom), (left, right) = (_CUTS[place] for place in divmod(crop, len(_CUTS)))
+    return left, top, right, bottom
+
+
+def _line_up(whole: Image.Image, cut: Image.Image, crops: Sequence[int]) -> Margins | None:
+    """Step 2: the crop of `cut` most like `whole`, downhill from the best of `crops`."""
     target = _level(_pixels(whole, _FINE))
-    losses = np.abs(views - target).mean(axis=(1, 2, 3))
-    best, margins = float(losses.min()), _GRID[int(losses.argmin())]
+
+    def loss(margins: Margins) -> float:
+        return float(np.abs(_level(_pixels(cut, _FINE, margins)) - target).mean())
+
+    starts = map(_margins, crops[:: -(-len(crops) // _TRIED)])
+    best, margins = min((loss(start), start) for start in starts)
     if best > _FINE_LIMIT:
         return None
     for step in _STEPS:
@@ -103,9 +149,8 @@ def _line_up(whole: Image.Image, cut: Image.Image, views: np.ndarray) -> Margins
             for side, change in itertools.product(range(4), (-step, step)):
                 moved = list(margins)
                 moved[side] = min(max(moved[side] + change, 0.0), _LARGEST)
-                loss = float(np.abs(_level(_pixels(cut, _FINE, tuple(moved))) - target).mean())
-                if loss < best:
-                    best, margins, better = loss, tuple(moved), True
+                if (now := loss(tuple(moved))) < best:
+                    best, margins, better = now, tuple(moved), True
     return margins
 
 

@@ -1,4 +1,4 @@
-"""Pictures as they come from the world, made into what the bakery works on: upright RGB on white.
+"""Pictures as they come from the world, made into what the bakery works on: upright sRGB on white.
 
 Two questions and an answer:
 
@@ -8,6 +8,7 @@ Two questions and an answer:
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from bakery.errors import BakeryError
 
@@ -48,15 +49,16 @@ class UnreadableImage(BakeryError):
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """The first frame of a picture as it is meant to be seen: upright, RGB, alpha over white.
+    """The first frame of a picture as it is meant to be seen: upright, sRGB, alpha over white.
 
-    Any bit depth and colour model comes out as 8-bit RGB; every pixel has been decoded. Raises
+    Any bit depth, colour model and ICC profile comes out as 8-bit sRGB; every pixel has been
+    decoded. Raises
     `UnreadableImage` for a file that is missing, no picture, truncated, corrupt or too large.
     """
     path = Path(path)
     with _opened(path) as image:
         image.load()
-        return _flatten(_upright(image), path)
+        return _flatten(_in_srgb(_upright(image)), path)
 
 
 def real_format(path: Path) -> str:
@@ -77,6 +79,13 @@ def size_of(path: Path) -> tuple[int, int]:
     with _opened(Path(path)) as image:
         turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
         return (image.height, image.width) if turned else image.size
+
+
+def quantization(path: Path) -> list[int] | None:
+    """The 64 luminance steps that a JPEG file was quantised with; None for other formats."""
+    with _opened(Path(path)) as image:
+        tables = getattr(image, "quantization", None) if _format_name(image) == "jpeg" else None
+        return list(tables[min(tables)]) if tables else None
 
 
 @contextmanager
@@ -112,6 +121,24 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except _DECODE_ERRORS:
         return image.copy()
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The colours of an embedded ICC profile as sRGB; what is damaged or does not fit is ignored."""
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return image
+        if image.mode in ("P", "PA", "LA"):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        mode = "RGBA" if image.mode == "RGBA" else "RGB"
+        target = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, source, target, outputMode=mode)
+    except (ImageCms.PyCMSError, *_DECODE_ERRORS):
+        return image
 
 
 def _flatten(image: Image.Image, path: Path) -> Image.Image:

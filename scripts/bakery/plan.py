@@ -153,9 +153,25 @@ def optional_model_of(node: Node, setting: str, roots: Sequence[Path]) -> str | 
     return model_of(node, setting, roots) if getattr(node.above(stage).settings, name) else None
 
 
+def critic_file(critic: cfg.Critic, roots: Sequence[Path]) -> Path:
+    """The file of one of `filter.models`."""
+    found = locate(critic.path, roots, "filter.models")
+    if found is None:
+        raise BakeryError(
+            f"config: filter.models names {critic.path}, which is not here: download the .onnx "
+            "file and give its path"
+        )
+    return found
+
+
+def critics_of(node: Node, roots: Sequence[Path]) -> list[str]:
+    """The files of `filter.models`, in their order."""
+    return [str(critic_file(critic, roots)) for critic in node.above("filter").settings.models]
+
+
 def edits_of(node: Node, roots: Sequence[Path]) -> dict[str, str]:
     """The hand edits that the node heeds: name (`exclude.txt`) -> path; those that exist."""
-    return {name: str(path) for name, path in _edits(node.stage, _dataset(node), roots).items()}
+    return {name: str(path) for name, path in _edits(node.stage, dataset_of(node), roots).items()}
 
 
 def bakes_of(page: Node) -> list[dict[str, Any]]:
@@ -270,6 +286,8 @@ def _models(section: cfg.Section, roots: Sequence[Path]) -> dict[str, Path]:
         found = {f.path: locate(f.path, roots[:1], "scrape.folders") for f in section.folders}
         if any(entry.url.startswith("embedded:") for entry in section.urls):
             found["embedded"] = locate(EMBEDDED_BOORU, roots, "scrape.urls")
+    elif isinstance(section, cfg.Filter):
+        found = {critic.path: critic_file(critic, roots) for critic in section.models}
     elif isinstance(section, cfg.Tag):
         found = {"model": locate(section.model, roots, "tag.model")}
     elif isinstance(section, cfg.Layout) and section.reg is not None:
@@ -299,7 +317,8 @@ def _edits(stage: str, dataset: str, roots: Sequence[Path]) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path.is_file() or any(path.glob("*"))}
 
 
-def _dataset(node: Node) -> str:
+def dataset_of(node: Node) -> str:
+    """The name under which hand edits are looked for."""
     scrape = node.above("scrape").settings
     assert isinstance(scrape, cfg.Scrape)
     return scrape.name

@@ -68,6 +68,16 @@ def edits(stage):
     return lambda wildcards: plan.edits_of(PLAN.node(stage, wildcards.bake), ROOTS)
 
 
+def dataset(stage):
+    """Params function: the name of the dataset that `stage`'s node works on."""
+    return lambda wildcards: plan.dataset_of(PLAN.node(stage, wildcards.bake))
+
+
+def critics(wildcards):
+    """Params function: the local paths of the models that the filter's node {bake} names."""
+    return plan.critics_of(PLAN.node("filter", wildcards.bake), ROOTS)
+
+
 def bakes_of_page(wildcards):
     """Params function: label and settings of every bake on the page {bake}, in input order."""
     return plan.bakes_of(PLAN.node("compare", wildcards.bake))

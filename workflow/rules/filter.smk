@@ -1,6 +1,7 @@
 # Throws out what a bake must not eat, with a reason for each picture.
-# In:  results/scrape/<key>/
-# Out: results/filter/<key>/ decisions.csv, contact_sheet.jpg
+# In:  results/scrape/<key>/, config/edits/<dataset>/exclude.txt and include.txt
+# Out: results/filter/<key>/ decisions.csv, contact_sheet.html and .jpg (written even when nothing is
+#      kept, and therefore no outputs: those of a failed job are deleted)
 
 
 rule filter:
@@ -14,5 +15,8 @@ rule filter:
         "../../envs/filter.yaml"
     params:
         node=about("filter"),
+        dataset=dataset("filter"),
+        edits=edits("filter"),
+        models=critics,
     script:
         "../../scripts/filter.py"
