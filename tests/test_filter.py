@@ -41,7 +41,22 @@ def reasons_of(folder: Path) -> dict[str, list[str]]:
 # --- the planted truth ----------------------------------------------------------------------
 
 
-def test_every_planted_kind_is_told_with_all_its_reasons(scraped, truth, tmp_path):
+def precision_and_recall(scraped: Path, truth, given: dict[str, list[str]]) -> str:
+    """A line for each reason: how many are planted, how often it is right, how many it finds."""
+    ids = {post.image: post.id for post in posts.read(scraped / "posts.csv") if post.image}
+    planted = {image: set(truth.loc[id_, "reasons"].split(";")) for image, id_ in ids.items()}
+    lines = ["| reason | planted | precision | recall |", "| --- | --- | --- | --- |"]
+    for reason in filter.REASONS:
+        said = {image for image, reasons in given.items() if reason in reasons}
+        true = {image for image, reasons in planted.items() if reason in reasons}
+        if said or true:
+            right = len(said & true)
+            shares = [right / len(all_) if all_ else 1.0 for all_ in (said, true)]
+            lines.append(f"| {reason} | {len(true)} | {shares[0]:.0%} | {shares[1]:.0%} |")
+    return "\n".join(lines)
+
+
+def test_every_planted_kind_is_told_with_all_its_reasons(scraped, truth, tmp_path, capsys):
     summary = filter.run(Filter(), scrape=scraped, out=tmp_path)
     given = reasons_of(tmp_path)
     wrong, kept_by_kind = [], {}
@@ -54,6 +69,8 @@ def test_every_planted_kind_is_told_with_all_its_reasons(scraped, truth, tmp_pat
         if got != reasons:
             wrong.append((post.id, kind, reasons, got))
         kept_by_kind.setdefault((kind, keep), []).append(bool(post.image) and not got)
+    with capsys.disabled():
+        print("\n" + precision_and_recall(scraped, truth, given))
     assert not wrong
     for (kind, keep), kept in kept_by_kind.items():  # precision and recall of every kind
         assert all(kept) if keep == "true" else not any(kept), kind
@@ -72,8 +89,9 @@ def test_the_same_pictures_give_the_same_files(scraped, tmp_path):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
-OFF = Filter(min_side=0, ratings=(), min_score=None, extra_characters=False, monochrome=False,
-             animation=False, duplicate_distance=-1)  # fmt: skip
+OFF = Filter(min_side=0, max_aspect=None, ratings=(), min_score=None, extra_characters=False,
+             monochrome=False, text_heavy=False, ai_generated=False, animation=False, max_blur=1,
+             min_jpeg_quality=0, duplicate_distance=-1)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -170,9 +188,60 @@ def test_no_setting_lets_refused_labels_through(tags, rating, refused):
     assert ("forbidden_tag" in judged(OFF, tags_general=tags, rating=rating)) == refused
 
 
+@pytest.mark.parametrize(
+    ("tags", "writing"),
+    [
+        ("1girl smile", False), ("1girl text_focus", True), ("1girl speech_bubble", True),
+        ("1girl english_text", False), ("english_text watermark", False),
+        ("english_text japanese_text translation_request", True), ("fake_screenshot", True),
+        ("clothes_writing signature artist_name", False),
+    ],
+)  # fmt: skip
+def test_pictures_that_are_mostly_writing(tags, writing):
+    assert judged(tags_general=tags) == (["text_heavy"] if writing else [])
+    assert judged(Filter(text_heavy=False), tags_general=tags) == []
+
+
+@pytest.mark.parametrize(
+    ("tag", "made"),
+    [("ai-generated", True), ("ai_generated", True), ("ai-assisted", True), ("novelai", True),
+     ("ai_(artist)", False), ("air_conditioner", False)],
+)  # fmt: skip
+def test_pictures_made_by_a_model(tag, made):
+    assert judged(tags_meta=tag) == (["ai_generated"] if made else [])
+    assert judged(Filter(ai_generated=False), tags_meta=tag) == []
+
+
+def test_unwanted_tags_are_the_user_s_own():
+    unwanted = Filter(unwanted_tags=("Cosplay*", "bad hands", "a.c", "*_(medium)"))
+    for tag in ("cosplay", "cosplay_photo", "bad_hands", "a.c", "acrylic_(medium)"):
+        assert judged(unwanted, tags_general=f"1girl {tag}") == ["unwanted_tag"]
+    for tag in ("my_cosplay", "good_bad_hands", "abc", "medium"):
+        assert judged(unwanted, tags_general=f"1girl {tag}") == []
+
+
+def test_shape_at_its_limit():
+    assert judged(size=(100, 500)) == judged(size=(500, 100)) == []
+    assert judged(size=(100, 501)) == judged(size=(501, 100)) == ["extreme_aspect"]
+    assert judged(Filter(max_aspect=None), size=(70, 9999)) == []
+
+
+def test_what_was_measured_is_held_against_its_limit():
+    image = Image.new("RGB", (90, 90), "red")
+    image.paste("green", (20, 20, 60, 60))
+    candidate = filter.Candidate(Post(), 9, duplicates.prepare(image), image.size)
+    candidate.blur, candidate.jpeg_quality = 0.5, 30
+    assert filter.judge(Filter(), candidate) == []
+    candidate.blur, candidate.jpeg_quality = 0.501, 29
+    assert filter.judge(Filter(), candidate) == ["blurry", "compressed"]
+    assert filter.judge(Filter(max_blur=1, min_jpeg_quality=0), candidate) == []
+
+
 def test_reasons_come_in_their_fixed_order():
-    given = judged(score="-5", rating="explicit", tags_general="2girls sketch", size=(20, 20))
-    assert given == ["too_small", "rating", "score", "extra_character", "monochrome"]
+    given = judged(score="-5", rating="explicit", tags_general="2girls sketch", size=(20, 120))
+    assert given == [
+        "too_small", "extreme_aspect", "rating", "score", "extra_character", "monochrome",
+    ]  # fmt: skip
     assert given == [reason for reason in filter.REASONS if reason in given]
 
 
@@ -260,6 +329,72 @@ def dataset(tmp_path, *entries: tuple[Image.Image, dict]) -> Path:
     return tmp_path
 
 
+def by_hand(tmp_path, *entries, exclude: str = "", include: str = "", settings=None) -> dict:
+    """Filters with hand edits; gives image -> (kept, reasons, by_hand)."""
+    edits = {}
+    for name, text in (("exclude.txt", exclude), ("include.txt", include)):
+        edits[name] = tmp_path / name
+        edits[name].write_text(text)
+    scrape = dataset(tmp_path, *entries)
+    filter.run(settings or Filter(), scrape=scrape, out=tmp_path / "out", edits=edits)
+    table = tables.read(tmp_path / "out" / "decisions.csv", filter.COLUMNS)
+    return {row.image: (row.kept, row.reasons, row.by_hand) for row in table.itertuples()}
+
+
+def test_hand_edits_have_the_last_word(tmp_path):
+    entries = [(drawing(n), {"score": "-4"} if n > 1 else {"md5": "c" * 32}) for n in range(4)]
+    given = by_hand(tmp_path, *entries, exclude="p0.jpg # cropped hands", include="p2.jpg")
+    assert given == {
+        "p0.jpg": ("false", "excluded", "exclude"), "p1.jpg": ("true", "", ""),
+        "p2.jpg": ("true", "score", "include"), "p3.jpg": ("false", "score", ""),
+    }  # fmt: skip
+    assert decisions.kept(tmp_path / "out") == ["p1.jpg", "p2.jpg"]
+
+
+def test_an_excluded_picture_keeps_its_other_reasons(tmp_path):
+    given = by_hand(tmp_path, (drawing(1), {"score": "-4"}), (drawing(2), {}), exclude="p0.jpg")
+    assert given["p0.jpg"] == ("false", "excluded;score", "exclude")
+
+
+def test_no_hand_edit_lets_refused_labels_or_broken_files_through(tmp_path, caplog):
+    entries = [(drawing(n), {}) for n in range(4)]
+    entries[1][1]["tags_general"] = "1girl loli"
+    entries[2][1].update(tags_general="child", rating="explicit", ext="png")
+    scrape_include = "p1.jpg\np2.png\np3.jpg\n"
+    (tmp_path / "include.txt").write_text(scrape_include)
+    scrape = dataset(tmp_path, *entries)
+    (scrape / "images" / "p3.jpg").write_bytes(b"")
+    edits = {"include.txt": tmp_path / "include.txt"}
+    summary = filter.run(OFF, scrape=scrape, out=tmp_path / "out", edits=edits)
+    assert decisions.kept(tmp_path / "out") == ["p0.jpg"]
+    assert summary["by_hand"] == {"excluded": 0, "included": 3, "unmatched": 0}
+    for image, reason in (("p1.jpg", "forbidden_tag"), ("p3.jpg", "unreadable")):
+        assert f"{image} is {reason}, which include.txt cannot overrule" in caplog.text
+    page = (tmp_path / "out" / "contact_sheet.html").read_text()
+    assert page.count("data:image/webp") == 1  # refused ones are not shown
+
+
+def test_an_edit_changes_its_own_picture_and_no_other(tmp_path):
+    image = drawing(1)
+    entries = [(image, {}), (image.resize((120, 120)), {}), (drawing(2), {})]
+    given = by_hand(tmp_path, *entries, exclude="p0.jpg")
+    assert given["p0.jpg"][0] == given["p1.jpg"][0] == "false"  # the copy does not come instead
+    shutil.rmtree(tmp_path / "images")
+    given = by_hand(tmp_path, *entries, include="p1.jpg")
+    assert given["p0.jpg"][0] == given["p1.jpg"][0] == "true"  # nor does it push out the better one
+
+
+def test_entries_that_name_nothing_are_counted(tmp_path, caplog):
+    (tmp_path / "exclude.txt").write_text("gone.jpg\n\n# old\n")
+    scrape = dataset(tmp_path, (drawing(1), {}))
+    summary = filter.run(
+        Filter(), scrape=scrape, out=tmp_path / "out",
+        edits={"exclude.txt": tmp_path / "exclude.txt"},
+    )  # fmt: skip
+    assert summary["by_hand"] == {"excluded": 0, "included": 0, "unmatched": 1}
+    assert "gone.jpg is none of the pictures that were scraped" in caplog.text
+
+
 def stays(tmp_path, *entries) -> list[str]:
     filter.run(Filter(), scrape=dataset(tmp_path, *entries), out=tmp_path / "out")
     return [image for image, reasons in reasons_of(tmp_path / "out").items() if not reasons]
@@ -324,3 +459,49 @@ def test_nothing_to_filter(tmp_path):
     posts.write(tmp_path / "posts.csv", [Post(status="failed", reason="404 Not Found")])
     with pytest.raises(BakeryError, match="lists no pictures"):
         filter.run(Filter(), scrape=tmp_path, out=tmp_path / "out")
+
+
+def test_when_only_several_settings_together_help_they_are_named(tmp_path):
+    folder = dataset(
+        tmp_path,
+        (drawing(1), {"rating": "sensitive", "score": "-4"}),
+        (drawing(2), {"rating": "sensitive", "score": "-4"}),
+        (drawing(3), {"rating": "sensitive", "score": "-4", "tags_general": "comic"}),
+    )
+    with pytest.raises(BakeryError) as refusal:
+        filter.run(Filter(), scrape=folder, out=tmp_path / "out")
+    assert str(refusal.value).endswith(
+        ": filter.ratings: [] with filter.min_score: null would keep 2"
+    )
+
+
+def test_when_no_setting_helps_it_says_so(tmp_path):
+    folder = dataset(tmp_path, (drawing(1), {"tags_general": "shota"}))
+    with pytest.raises(BakeryError, match=r"forbidden_tag 1\): no setting would keep any: scrape"):
+        filter.run(Filter(), scrape=folder, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0", b"<html>503</html>"])
+def test_empty_and_truncated_files_cost_only_themselves(tmp_path, content):
+    folder = dataset(tmp_path, (drawing(1), {}), (drawing(2), {}))
+    (folder / "images" / "p1.jpg").write_bytes(content)
+    assert filter.run(Filter(), scrape=folder, out=tmp_path / "out")["kept"] == 1
+
+
+# --- many pictures --------------------------------------------------------------------------
+
+
+def test_many_equal_pictures_cost_one_look_each(monkeypatch):
+    looked = []
+    real = duplicates._line_up
+    monkeypatch.setattr(duplicates, "_line_up", lambda *pair: looked.append(1) or real(*pair))
+    assert repeats(*[drawing(1)] * 60) == dict.fromkeys(range(1, 60), 0)
+    assert len(looked) == 59
+
+
+def test_different_pictures_are_hardly_ever_looked_at_in_pairs(monkeypatch):
+    looked = []
+    real = duplicates._line_up
+    monkeypatch.setattr(duplicates, "_line_up", lambda *pair: looked.append(1) or real(*pair))
+    assert repeats(*(drawing(seed) for seed in range(60))) == {}
+    assert len(looked) < 60  # of 1,770 pairs

@@ -8,17 +8,17 @@ copy, each above the median or not.
 multi-index hashing" (CVPR 2012). Cut 64 bits into m bands: of two hashes at most d bits apart, some
 band differs in at most d // m bits. So each band of the one is looked up, with up to that many bits
 flipped, in a table of that band of the others; whatever meets there is compared in full. The search
-is exact for any cut. Bands come from bits dealt out by how evenly they fall, so that bits that all
-hashes share (those of a common border, say) do not fill a band of their own: a band that everybody
-shares would bring every hash to every other. Where the hashes of a set share most of their bits, the
-buckets fill all the same, and the search nears the quadratic cost of comparing all.
+is exact for any cut, and for one that leaves bits out. So bits that (nearly) all hashes share, those
+of a common border, say, are left out, because a band of them would bring every hash to every other;
+the rest is dealt out by how evenly the bits fall. The fewer bits tell hashes apart, the fuller the
+buckets: where most are shared, the search nears the cost of comparing all with all.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import fft
@@ -28,6 +28,7 @@ SIDE = 32
 """Pixels a side of the grey copy that is hashed."""
 _LOW = 8
 _MOST = 1 << 22  # pairs held at once, so that memory stays bounded
+_UNEVEN = 0.49  # a bit that 99% share tells next to nothing
 _WIDEST = 20  # bits of a band; a table of it has 2**20 entries
 
 
@@ -50,10 +51,12 @@ def near(table: np.ndarray, queries: np.ndarray, distance: int) -> tuple[np.ndar
     """
     if not len(table) or not len(queries):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    bands = _bands(len(table), distance)
-    if bands:
-        table, queries = (_dealt(hashes, _evenness(table)) for hashes in (table, queries))
-    search = _banded(table, queries, distance, bands) if bands else _all(table, queries)
+    telling = _telling(table)
+    if bands := _bands(len(table), distance, len(telling)):
+        cut = [telling[number::bands] for number in range(bands)]
+        search = _banded(table, queries, distance, cut)
+    else:
+        search = _all(table, queries)
     found = []
     for left, right in search:
         close = np.bitwise_count(queries[left] ^ table[right]) <= distance
@@ -62,11 +65,11 @@ def near(table: np.ndarray, queries: np.ndarray, distance: int) -> tuple[np.ndar
     return pairs // len(table), pairs % len(table)
 
 
-def _bands(size: int, distance: int) -> int:
+def _bands(size: int, distance: int, telling: int) -> int:
     """The number of bands that costs the fewest steps a query; 0 to compare with every hash."""
     best, choice = float(size), 0
-    for bands in range(4, BITS + 1):
-        width, flips = math.ceil(BITS / bands), distance // bands
+    for bands in range(1, telling + 1):
+        width, flips = math.ceil(telling / bands), distance // bands
         if width > _WIDEST or flips >= width:
             continue
         probes = bands * sum(math.comb(width, flipped) for flipped in range(flips + 1))
@@ -76,41 +79,33 @@ def _bands(size: int, distance: int) -> int:
     return choice
 
 
-def _evenness(table: np.ndarray) -> np.ndarray:
-    """The bits (64,) in the order in which they split `table`, most evenly first."""
-    shares = np.array([((table >> np.uint64(bit)) & np.uint64(1)).mean() for bit in range(BITS)])
-    return np.argsort(np.abs(shares - 0.5), kind="stable")
+def _telling(table: np.ndarray) -> list[int]:
+    """The bits that tell hashes apart, those first that split `table` most evenly."""
+    shares = [((table >> np.uint64(bit)) & np.uint64(1)).mean() for bit in range(BITS)]
+    uneven = {bit: abs(share - 0.5) for bit, share in enumerate(shares)}
+    return sorted((bit for bit in uneven if uneven[bit] < _UNEVEN), key=uneven.__getitem__)
 
 
-def _dealt(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The same hashes with bit `order[i]` moved to place i."""
-    dealt = np.zeros_like(hashes)
-    for place, bit in enumerate(order):
-        dealt |= ((hashes >> np.uint64(bit)) & np.uint64(1)) << np.uint64(place)
-    return dealt
-
-
-def _band(hashes: np.ndarray, number: int, bands: int) -> np.ndarray:
-    """Every `bands`-th bit from `number` on, side by side, as int64 (N,)."""
+def _band(hashes: np.ndarray, bits: Sequence[int]) -> np.ndarray:
+    """The given bits side by side, as int64 (N,)."""
     values = np.zeros(len(hashes), np.int64)
-    for place, bit in enumerate(range(number, BITS, bands)):
+    for place, bit in enumerate(bits):
         values |= ((hashes >> np.uint64(bit)) & np.uint64(1)).astype(np.int64) << place
     return values
 
 
 def _banded(
-    table: np.ndarray, queries: np.ndarray, distance: int, bands: int
+    table: np.ndarray, queries: np.ndarray, distance: int, bands: Sequence[Sequence[int]]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of indices that meet in a band with at most `distance // bands` bits flipped."""
-    for number in range(bands):
-        width = len(range(number, BITS, bands))
-        values = _band(table, number, bands)
+    """Pairs of indices that meet in a band (its bits) with few enough of them flipped."""
+    for bits in bands:
+        values = _band(table, bits)
         members = np.argsort(values, kind="stable")
-        starts = np.zeros(2**width + 1, np.int64)
-        np.cumsum(np.bincount(values, minlength=2**width), out=starts[1:])
-        looked = _band(queries, number, bands)
-        for flipped in range(distance // bands + 1):
-            for places in itertools.combinations(range(width), flipped):
+        starts = np.zeros(2 ** len(bits) + 1, np.int64)
+        np.cumsum(np.bincount(values, minlength=2 ** len(bits)), out=starts[1:])
+        looked = _band(queries, bits)
+        for flipped in range(distance // len(bands) + 1):
+            for places in itertools.combinations(range(len(bits)), flipped):
                 keys = looked ^ sum(1 << place for place in places)
                 yield from _ragged(starts[keys], starts[keys + 1], members)
 
