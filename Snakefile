@@ -24,6 +24,7 @@ localrules:
     prune,
     layout,
     compare,
+    best,
     plan,
 
 

@@ -109,7 +109,8 @@ def _nested(stage: str) -> str:
 
 def _table(section: type[config.Section]) -> str:
     head = "| setting | type | default | meaning |\n| --- | --- | --- | --- |\n"
-    return head + "".join(row(name, f) + "\n" for name, f in section.model_fields.items())
+    fields = section.model_fields.items()
+    return head + "".join(row(f.alias or name, f) + "\n" for name, f in fields)
 
 
 def _plain(value: object) -> object:

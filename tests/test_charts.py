@@ -96,3 +96,29 @@ def test_ticks_are_round_few_and_span_the_values(low: float, span: float) -> Non
 def test_equal_values_still_make_an_axis() -> None:
     assert charts.ticks(0.2, 0.2)[-1] > 0.2
     assert charts.ticks(0, 0) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+def test_the_ring_is_around_its_point() -> None:
+    series = Series("a", [(0, 0.2, ""), (1, 0.8, "")])
+    chart = charts.lines([series], y_range=(0, 1), ring=(1, 0.8))
+    assert chart.ring == points(chart.series[0].path)[1]
+    assert charts.lines([series], ring=(1, math.nan)).ring is None
+    assert charts.trade_off([series], (0.5, 0.5)).ring is not None
+    assert charts.trade_off([series]).ring is None
+
+
+def test_weights_that_are_no_whole_numbers_have_ticks() -> None:
+    chart = charts.lines([Series("a", [(0.4, 0.2, ""), (0.8, 0.5, ""), (1.2, 0.6, "")])])
+    assert [text for _, text in chart.x_ticks] == ["0.4", "0.8", "1.2"]
+    left, middle, right = (x for x, _ in chart.x_ticks)
+    assert middle - left == pytest.approx(right - middle, abs=0.02)
+
+
+@given(st.permutations(range(20)))
+def test_colours_go_to_the_best_and_never_twice(ranks: list[int]) -> None:
+    styles = charts.styles(ranks)
+    coloured = [i for i, style in enumerate(styles) if style != "rest"]
+    assert {ranks[i] for i in coloured} == set(range(charts.COLOURS))
+    assert len({styles[i] for i in coloured}) == charts.COLOURS
+    assert charts.styles(ranks[:3]) == ["s0", "s1", "s2"]
+    assert len({charts.shape(style) for style in styles}) == charts.COLOURS

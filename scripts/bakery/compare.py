@@ -1,142 +1,102 @@
 """Compare: every bake of a sweep on one page, and in one table.
 
-Steps: read what train, sample and score left of each bake; judge which epoch is the best; write
-`results.csv`; draw the charts; put pictures, numbers and files into `index.html`.
+Steps: read what train, sample and score left of each bake; judge which epoch is to be recommended; write
+`results.csv`; draw the charts; put pictures, numbers, files and origins into `index.html`, and into
+`report.html`, the same page small enough for a Snakemake report.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from bakery import charts, infotext, page, tables, verdicts
+from bakery import album, cells, charts, comparable, curves, lineage, page, tables, verdicts
+from bakery.bakes import METRICS, Bake, Baked, Shot, Value, read
+from bakery.comparable import shown
 from bakery.config import Compare
 from bakery.errors import BakeryError
 from bakery.images import open_rgb
 from bakery.manifest import write_text
-from bakery.verdicts import Epoch
 
-BASE = -1
-"""Number, among the bakes, of the base that all of them share."""
-INTERVALS = ("fidelity_low", "fidelity_high", "flexibility_low", "flexibility_high")
-
-
-@dataclass(frozen=True)
-class Bake:
-    """Where one bake lies, and what is asked of it: settings by dotted name (`train.unet_lr`)."""
-
-    label: str
-    train: Path
-    sample: Path
-    score: Path
-    settings: Mapping[str, Any] = field(default_factory=dict)
+REPORT_BYTES = 1_500_000
+"""Size of `report.html`: a report shows it as a data URI, and Chromium opens none above 2 MiB."""
+STRIP = 4
+"""Prompts beside the headline."""
+__all__ = ["Bake", "run"]
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One sample."""
+class Judged:
+    """The recommendation in words, and as numbers of the bake and its epoch."""
 
-    epoch: int
-    prompt_id: str
-    prompt: str
-    seed: str
-    path: Path
-    found: Sequence[str]
-    missing: Sequence[str]
-
-    @cached_property
-    def infotext(self) -> str:
-        return infotext.read_png(self.path)
+    title: str
+    reasons: Sequence[str]
+    best: tuple[int, int] | None
+    own: Sequence[int | None]
+    """The epoch of each bake that would be recommended if there were no other bake."""
+    ranks: Sequence[int]
+    """The place of each bake by the score of that epoch, 0 the best."""
 
 
-@dataclass(frozen=True)
-class Baked:
-    """What came of one bake."""
+def run(settings: Compare, *, bakes: Sequence[Bake], out: Path, sweep: str) -> dict[str, Any]:
+    """Writes `results.csv`, `index.html` and `report.html`.
 
-    bake: Bake
-    epochs: Sequence[Epoch]
-    shots: Mapping[tuple[int, str, str], Shot]
-    """By epoch, prompt id and seed."""
-
-    @property
-    def best(self) -> Epoch | None:
-        """The epoch with the highest balance, the earliest of equals."""
-        scored = [e for e in self.epochs if e.number and not math.isnan(e.balance)]
-        return max(scored, key=lambda e: e.balance, default=None)
-
-    @property
-    def last(self) -> Epoch:
-        return self.epochs[-1]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the picture table: an epoch of a bake, or the base of all (`bake` = BASE)."""
-
-    bake: int
-    epoch: Epoch
-    label: str
-    cells: Sequence[Sequence[tuple[Shot, page.Inline]]]
-    """For each prompt its shots, one for each seed."""
-
-
-def run(settings: Compare, *, bakes: list[Bake], out: Path, sweep: str) -> dict[str, Any]:
-    """Writes `results.csv` and the self-contained `index.html`.
-
-    The summary names the best bake, epoch and file, None where the scores allow no verdict. Raises
-    `BakeryError` when there is no bake, or when the files of one do not fit together.
+    The summary names the recommended bake, epoch and file, None where the scores allow no verdict.
+    Raises `BakeryError` when there is no bake, or when the files of one do not fit together.
     """
     if not bakes:
         raise BakeryError(f"sweep {sweep} holds no bake: give its grid or variants a value")
-    baked = [read(bake) for bake in bakes]
-    differing = differences(bakes)
-    verdict = verdicts.judge([one.epochs for one in baked])
+    baked = [read(bake) for bake in comparable.labelled(bakes)]
+    judged = judge(baked)
+    differing = comparable.differences([one.bake for one in baked])
     out.mkdir(parents=True, exist_ok=True)
-    columns = ("label", *differing, "epoch", "fidelity", "flexibility", "file", "sshs_model_hash")
+    columns = ("label", *differing, "epoch", *_columns(baked), "loss", "file", "sshs_model_hash")
     tables.write(out / "results.csv", results(baked, differing), columns)
-    write_text(out / "index.html", _page(settings, baked, differing, verdict, sweep))
-    best = verdict.best
-    return {
-        "bakes": len(bakes),
-        "verdict": verdict.title,
-        "best_bake": best and best.bake,
-        "best_epoch": best and best.number,
-        "best_file": best and best.file,
-        "best_balance": best and round(best.balance, 4),
-    }
+    view = View(settings, baked, judged, differing, sweep, out)
+    most = round(settings.max_mb * 1e6)
+    write_text(out / "index.html", view.html(most, report=False))
+    write_text(out / "report.html", view.html(min(most, REPORT_BYTES), report=True))
+    return _summary(baked, judged)
 
 
-def read(bake: Bake) -> Baked:
-    """The epochs and samples of `bake`, with their scores; checks that all speak of the same."""
-    scores_file, train_file = bake.score / "epochs.csv", bake.train / "epochs.csv"
-    scores = tables.read(scores_file, ("epoch", "fidelity", "flexibility", *INTERVALS))
-    for name in ("epoch", "fidelity", "flexibility", *INTERVALS):
-        scores[name] = tables.numbers(scores[name], scores_file)
-    saved = tables.read(train_file, ("epoch", "file", "sshs_model_hash", "loss"))
-    for name in ("epoch", "loss"):
-        saved[name] = tables.numbers(saved[name], train_file)
-    files = {int(row["epoch"]): row for row in saved.to_dict("records")}
-    epochs = [_epoch(bake, row, files) for row in scores.to_dict("records")]
-    missing = sorted({0, *files} ^ {epoch.number for epoch in epochs})
-    if missing:
-        raise BakeryError(
-            f"{scores_file} and {train_file} do not both know epoch {missing[0]}: "
-            "run the score stage of this bake again"
-        )
-    return Baked(bake, sorted(epochs, key=lambda epoch: epoch.number), _shots(bake))
+def judge(baked: Sequence[Baked]) -> Judged:
+    """What the scores recommend."""
 
+    def epochs(one: Baked) -> list[verdicts.Epoch]:
+        return [
+            verdicts.Epoch(
+                bake=one.bake.label,
+                number=e.number,
+                fidelity=e.score("fidelity").value,
+                flexibility=e.score("flexibility").value,
+                fidelity_low=e.score("fidelity").low,
+                fidelity_high=e.score("fidelity").high,
+                flexibility_low=e.score("flexibility").low,
+                flexibility_high=e.score("flexibility").high,
+                file=e.file,
+            )
+            for e in one.epochs
+        ]
 
-def differences(bakes: Sequence[Bake]) -> list[str]:
-    """Dotted names of the settings that are not the same in every bake, in order of appearance."""
-    names = dict.fromkeys(name for bake in bakes for name in bake.settings)
-    return [n for n in names if len({json.dumps(b.settings.get(n)) for b in bakes}) > 1]
+    all_epochs = [epochs(one) for one in baked]
+    verdict = verdicts.judge(all_epochs)
+    own = [verdicts.judge([each]).best for each in all_epochs]
+    balances = [epoch.balance if epoch else -math.inf for epoch in own]
+    order = sorted(range(len(baked)), key=lambda i: -balances[i])
+    best = None
+    if verdict.best:
+        number = next(i for i, each in enumerate(all_epochs) if verdict.best in each)
+        best = (number, verdict.best.number)
+    return Judged(
+        title=verdict.title,
+        reasons=verdict.reasons,
+        best=best,
+        own=[epoch.number if epoch else None for epoch in own],
+        ranks=[order.index(i) for i in range(len(baked))],
+    )
 
 
 def results(baked: Iterable[Baked], differing: Sequence[str]) -> list[dict[str, Any]]:
@@ -146,8 +106,12 @@ def results(baked: Iterable[Baked], differing: Sequence[str]) -> list[dict[str, 
             "label": one.bake.label,
             **{name: shown(one.bake.settings.get(name)) for name in differing},
             "epoch": epoch.number,
-            "fidelity": epoch.fidelity,
-            "flexibility": epoch.flexibility,
+            **{
+                name + end: number
+                for name, v in epoch.scores.items()
+                for end, number in (("", v.value), ("_low", v.low), ("_high", v.high))
+            },
+            "loss": epoch.loss,
             "file": epoch.file,
             "sshs_model_hash": epoch.sshs_model_hash,
         }
@@ -156,203 +120,144 @@ def results(baked: Iterable[Baked], differing: Sequence[str]) -> list[dict[str, 
     ]
 
 
-def shown(value: Any) -> str:
-    """A setting as people write it: no quotes around text, no trailing zeros."""
-    if isinstance(value, bool) or value is None:
-        return json.dumps(value)
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+@dataclass(frozen=True)
+class View:
+    """The page: what it says, at any size."""
 
+    settings: Compare
+    baked: Sequence[Baked]
+    judged: Judged
+    differing: Sequence[str]
+    sweep: str
+    out: Path
 
-def rows(baked: Sequence[Baked], side: int, seeds: Sequence[str]) -> list[Row]:
-    """The picture table, bake by bake; a base that all bakes share comes once, on top."""
-    prompts = _prompts(baked)
-    shared = all(same_base(baked[0], other) for other in baked[1:])
-    inlined: dict[Path, page.Inline] = {}
+    def html(self, limit: int, report: bool) -> str:
+        """The page in at most `limit` bytes, as far as its words and numbers leave room.
 
-    def cells(one: Baked, number: int) -> list[list[tuple[Shot, page.Inline]]]:
-        found = [
-            [one.shots[key] for seed in seeds if (key := (number, prompt, seed)) in one.shots]
-            for prompt in prompts
-        ]
-        for shot in (shot for cell in found for shot in cell):
-            inlined.setdefault(shot.path, page.inline(shot.path, side))
-        return [[(shot, inlined[shot.path]) for shot in cell] for cell in found]
+        With `report` it says where the larger page is.
+        """
+        words = self._words(report)
+        drawn = {seed for one in self.baked for _, _, seed in one.shots}
+        for seeds in range(min(self.settings.seeds, len(drawn)), 0, -1):
+            table = cells.arrange(self.baked, self.judged.ranks, seeds)
+            bare = self._render(words, table, None)
+            room = limit - len(bare.encode())
+            paths = [shot.path for shot in table.shots]
+            ladder = album.LADDER[: album.STEPS_WITH_SEEDS] if seeds > 1 else album.LADDER
+            step = album.step_down(paths, self.settings.thumbnail, room, ladder)
+            if step or seeds == 1:
+                break
+        coding = step[0] if step else album.LADDER[-1]
+        return self._render(words, table, album.Album(self.settings.thumbnail, room, coding))
 
-    table = []
-    for index, one in enumerate(baked):
-        for epoch in one.epochs:
-            if epoch.number == 0 and shared:
-                if index == 0:
-                    table.append(Row(BASE, epoch, "base", cells(one, 0)))
-                continue
-            table.append(Row(index, epoch, one.bake.label, cells(one, epoch.number)))
-    return table
+    def _render(self, words: dict[str, Any], table: cells.Table, book: album.Album | None) -> str:
+        payload = cells.payload(table, book, self.out)
+        lacking = sum(shot[0] == cells.ABSENT for shot in payload["shots"])
+        linked = sum(shot[1] == cells.ABSENT for shot in payload["shots"])
+        payload |= {"bakes": self._in_short(), "best": self.judged.best}
+        purposes = list(dict.fromkeys(prompt.purpose for prompt in table.prompts))
+        return page.render(
+            "compare", table=table, purposes=purposes, payload=payload, lacking=lacking,
+            linked=linked, album=book.text if book else "", **words,
+        )  # fmt: skip
 
+    def _in_short(self) -> list[dict[str, Any]]:
+        """Label and scores of each bake, as the script sorts by them."""
+        short = []
+        for one, number in zip(self.baked, self.judged.own, strict=True):
+            scores = one.epoch(number).scores if number else {}
+            known = {name: value.value for name, value in scores.items() if value.known}
+            short.append({"label": one.bake.label, "scores": known})
+        return short
 
-def same_base(one: Baked, other: Baked) -> bool:
-    """Whether two bakes start from the same pictures: equal infotexts, pixels but for rounding."""
-    first, second = (
-        {key: shot for key, shot in b.shots.items() if key[0] == 0} for b in (one, other)
-    )
-    if first.keys() != second.keys():
-        return False
-    for key, shot in first.items():
-        if shot.infotext != second[key].infotext:
-            return False
-        here, there = (np.asarray(open_rgb(s.path), np.int16) for s in (shot, second[key]))
-        if here.shape != there.shape or np.abs(here - there).mean() > 1:
-            return False
-    return True
-
-
-def _epoch(bake: Bake, row: Mapping[str, Any], files: Mapping[int, Mapping[str, Any]]) -> Epoch:
-    number = int(row["epoch"])
-    saved = files.get(number, {})
-    return Epoch(
-        bake=bake.label,
-        number=number,
-        fidelity=row["fidelity"],
-        flexibility=row["flexibility"],
-        **{name: row[name] for name in INTERVALS},
-        loss=saved.get("loss", math.nan),
-        file=saved.get("file", ""),
-        sshs_model_hash=saved.get("sshs_model_hash", ""),
-    )
-
-
-def _shots(bake: Bake) -> dict[tuple[int, str, str], Shot]:
-    samples_file = bake.sample / "samples.csv"
-    samples = tables.read(samples_file, ("epoch", "prompt_id", "prompt", "seed", "image"))
-    if samples.empty:
-        raise BakeryError(f"{samples_file} lists no sample: run the sample stage again")
-    scores = tables.read(bake.score / "scores.csv", ("image", "found", "asked"))
-    scored = {row["image"]: row for row in scores.to_dict("records")}
-    shots = {}
-    for row in samples.to_dict("records"):
-        if row["image"] not in scored:
-            raise BakeryError(
-                f"{bake.score / 'scores.csv'} does not score {row['image']}: "
-                "run the score stage of this bake again"
-            )
-        score = scored[row["image"]]
-        found = tables.split(score["found"])
-        missing = [name for name in tables.split(score["asked"]) if name not in found]
-        path = bake.sample / "images" / row["image"]
-        key = (int(row["epoch"]), row["prompt_id"], row["seed"])
-        shots[key] = Shot(key[0], key[1], row["prompt"], key[2], path, found, missing)
-    return shots
-
-
-def _prompts(baked: Iterable[Baked]) -> dict[str, str]:
-    """Prompt id -> prompt, of all bakes, in the order of the samples."""
-    found: dict[str, str] = {}
-    for one in baked:
-        for shot in one.shots.values():
-            found.setdefault(shot.prompt_id, shot.prompt)
-    return found
-
-
-def _page(
-    settings: Compare,
-    baked: Sequence[Baked],
-    differing: Sequence[str],
-    verdict: verdicts.Verdict,
-    sweep: str,
-) -> str:
-    seeds = list(dict.fromkeys(shot.seed for one in baked for shot in one.shots.values()))
-    table = rows(baked, settings.thumbnail, seeds[: settings.seeds])
-    best = next((row for row in table if row.epoch is verdict.best), None)
-    numbers = sorted({row.epoch.number for row in table if row.epoch.number})
-    same = {
-        name: shown(value)
-        for name, value in baked[0].bake.settings.items()
-        if name not in differing
-    }
-    return page.render(
-        "compare",
-        tile=settings.thumbnail,
-        title=settings.title,
-        sweep=sweep,
-        verdict=verdict,
-        best=best,
-        base=_base_of(best, table) if best else None,
-        baked=baked,
-        differing=[(name, [shown(one.bake.settings.get(name)) for one in baked])
-                   for name in differing],
-        same=same,
-        prompts=_prompts(baked),
-        seeds=seeds[: settings.seeds],
-        hidden_seeds=len(seeds[settings.seeds :]),
-        rows=table,
-        numbers=numbers,
-        shared_base=table[0].bake == BASE,
-        charts=_charts(baked),
-        chart_size=(charts.WIDTH, charts.HEIGHT, charts.LEFT, charts.RIGHT, charts.TOP,
-                    charts.BOTTOM),
-        lora_token=infotext.lora_token,
-        base_of=lambda row: _base_of(row, table),
-    )  # fmt: skip
-
-
-def _base_of(row: Row, table: Sequence[Row]) -> Row:
-    """The row of the base that `row` stands on."""
-    bases = (r for r in table if r.epoch.number == 0)
-    return next(r for r in bases if r.bake in (BASE, row.bake))
-
-
-def _charts(baked: Sequence[Baked]) -> dict[str, charts.Chart]:
-    def by_epoch(name: str, unit: str, banded: bool) -> list[charts.Series]:
-        return [
-            charts.Series(
-                one.bake.label,
-                [
-                    (e.number, value, f"{one.bake.label}, epoch {e.number}: {_said(value, unit)}")
-                    for e in one.epochs
-                    if not math.isnan(value := getattr(e, name))
-                ],
-                [
-                    (e.number, getattr(e, f"{name}_low"), getattr(e, f"{name}_high"))
-                    for e in one.epochs
-                ]
-                if banded
-                else (),
-            )
-            for one in baked
-        ]
-
-    def trade(one: Baked) -> charts.Series:
-        return charts.Series(
-            one.bake.label,
-            [
-                (
-                    e.flexibility,
-                    e.fidelity,
-                    f"{one.bake.label}, epoch {e.number}: fidelity {page.percent(e.fidelity)}, "
-                    f"flexibility {page.percent(e.flexibility)}, balance {page.fixed(e.balance)}",
-                )
-                for e in one.epochs
+    def _words(self, report: bool) -> dict[str, Any]:
+        """Everything on the page but the picture table."""
+        baked, best = self.baked, self.judged.best
+        bakes = [one.bake for one in baked]
+        styles = charts.styles(self.judged.ranks)
+        same = {
+            name: shown(value)
+            for name, value in baked[0].bake.settings.items()
+            if name not in self.differing
+        }
+        winner = baked[best[0]] if best else None
+        return {
+            "tile": self.settings.thumbnail,
+            "title": self.settings.title,
+            "trigger": bakes[0].trigger if len({b.trigger for b in bakes}) == 1 else "{trigger}",
+            "sweep": self.sweep,
+            "report": report,
+            "folder": self.out.name,
+            "judged": self.judged,
+            "baked": baked,
+            "winner": winner,
+            "winning": winner.epoch(best[1]) if winner and best else None,
+            "strip": self._strip(),
+            "metrics": [m for m in METRICS if m.name in _known(baked)],
+            "differing": [
+                (name, [shown(bake.settings.get(name)) for bake in bakes])
+                for name in self.differing
             ],
-        )
+            "same": same,
+            "notes": comparable.notes(bakes),
+            "styles": styles,
+            "shapes": [charts.shape(style) for style in styles],
+            "figures": curves.figures(baked, best),
+            "lineages": lineage.read(baked),
+            "all_shapes": charts.SHAPES,
+            "chart_size": (charts.WIDTH, charts.HEIGHT, charts.LEFT, charts.RIGHT, charts.TOP,
+                           charts.BOTTOM),
+        }  # fmt: skip
 
-    levels = {
-        name: {getattr(one.epochs[0], name) for one in baked}
-        for name in ("fidelity", "flexibility")
+    def _strip(self) -> list[tuple[str, list[tuple[Shot, str]]]]:
+        """The base and the recommended epoch on the same noise: (name, pictures as data URIs)."""
+        if not self.judged.best:
+            return []
+        number, epoch = self.judged.best
+        shots = self.baked[number].shots
+        first: dict[str, Shot] = {}
+        for shot in shots.values():
+            if shot.epoch == epoch:
+                first.setdefault(shot.prompt_id, shot)
+        of = {
+            purpose: [shot for shot in first.values() if shot.purpose == purpose]
+            for purpose in ("identity", "flexibility")
+        }
+        identity = of["identity"][: STRIP // 2]
+        chosen = identity + of["flexibility"][: STRIP - len(identity)]
+        rows = []
+        for name, e in (("base", 0), (f"epoch {epoch}", epoch)):
+            found = [shots.get((e, shot.prompt_id, shot.seed)) for shot in chosen]
+            rows.append((name, [(shot, self._inline(shot.path)) for shot in found if shot]))
+        return rows
+
+    def _inline(self, path: Path) -> str:
+        small = album.thumbnail(open_rgb(path), self.settings.thumbnail, album.BEST)
+        return album.data_uri(album.encode(small, 85))
+
+
+def _known(baked: Iterable[Baked]) -> set[str]:
+    """Names of the scores that some epoch has."""
+    scores = (pair for one in baked for epoch in one.epochs for pair in epoch.scores.items())
+    return {name for name, value in scores if value.known}
+
+
+def _columns(baked: Sequence[Baked]) -> list[str]:
+    named = {name for one in baked for epoch in one.epochs for name in epoch.scores}
+    return [m.name + end for m in METRICS if m.name in named for end in ("", "_low", "_high")]
+
+
+def _summary(baked: Sequence[Baked], judged: Judged) -> dict[str, Any]:
+    best = judged.best
+    one = baked[best[0]] if best else None
+    epoch = one.epoch(best[1]) if one and best else None
+    score = epoch.score("tradeoff") if epoch else Value()
+    return {
+        "bakes": len(baked),
+        "verdict": judged.title,
+        "best_bake": one and one.bake.label,
+        "best_train": one and one.bake.folders["train"].name,
+        "best_epoch": epoch and epoch.number,
+        "best_file": epoch and epoch.file,
+        "best_score": round(score.value, 4) if score.known else None,
     }
-    drawn = {
-        name: charts.lines(
-            by_epoch(name, "%", banded=True),
-            y_range=(0.0, 1.0),
-            reference=level.pop() if len(level) == 1 else None,
-            percent=True,
-        )
-        for name, level in levels.items()
-    }
-    drawn["loss"] = charts.lines(by_epoch("loss", "", banded=False))
-    drawn["trade_off"] = charts.trade_off([trade(one) for one in baked])
-    return drawn
-
-
-def _said(value: float, unit: str) -> str:
-    return page.percent(value) if unit == "%" else page.fixed(value, 4)

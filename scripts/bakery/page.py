@@ -1,15 +1,18 @@
 """A web page in one file: what it shows is inside, and nothing is ever fetched.
 
-Text reaches the page only through jinja2 with autoescape. A content security policy names the
-hashes of the page's own script and style, so even a mistake there could run nothing and load
-nothing.
+Text reaches the page through jinja2 with autoescape; what the script reads lies in data blocks in which
+no `<` is left. A content security policy names the hashes of the page's own script and style, so even a
+mistake there could run nothing and load nothing from a network. Pictures come from the page itself or,
+where they did not fit, from the files beside it.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import io
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,35 +25,17 @@ from PIL import Image
 from bakery.images import open_rgb
 
 TEMPLATES = Path(__file__).parent / "templates"
-QUALITY = 92
-"""WebP quality: on pictures of 96 px, less costs the colour of an eye."""
 THUMBNAIL_QUALITY = 75
 """WebP quality of a thumbnail that only shows what kind of picture it is."""
 
 
 @dataclass(frozen=True)
 class Inline:
-    """A picture as data URIs: the thumbnail with its size in pixels, and the whole picture.
-
-    `full` is "" where the thumbnail is the whole picture.
-    """
+    """A thumbnail as a data URI, with its size in pixels."""
 
     src: str
     width: int
     height: int
-    full: str = ""
-
-
-def inline(path: Path, side: int) -> Inline:
-    """The picture at `path`, with a thumbnail whose longer side has at most 2 * `side` pixels.
-
-    Twice, so that it is still crisp on dense displays; a smaller picture is its own thumbnail.
-    """
-    picture = open_rgb(path)
-    small = picture.copy()
-    small.thumbnail((2 * side, 2 * side), Image.Resampling.LANCZOS)
-    full = "" if small.size == picture.size else _data_uri(picture)
-    return Inline(_data_uri(small), *small.size, full)
 
 
 def thumbnail(path: Path, side: int) -> Inline:
@@ -68,24 +53,23 @@ def render(name: str, *, tile: int, **context: Any) -> str:
 
     `tile` is the CSS length `--tile`.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "fixed": fixed}
     style = f":root {{ --tile: {tile}px; }}\n" + _text(f"{name}.css")
     script = _text(f"{name}.js") if (TEMPLATES / f"{name}.js").is_file() else ""
     policy = (
-        "default-src 'none'; img-src data:; "
+        "default-src 'none'; img-src data: file: 'self'; base-uri 'none'; form-action 'none'; "
         f"style-src {_source(style)}; script-src {_source(script)}"
     )
-    page = environment.get_template(f"{name}.html.j2")
-    return page.render(
-        policy=policy, style=Markup(style), script=Markup(script), tile=tile, **context
+    return (
+        _environment()
+        .get_template(f"{name}.html.j2")
+        .render(policy=policy, style=Markup(style), script=Markup(script), tile=tile, **context)
     )
+
+
+def data(value: Any) -> Markup:
+    """`value` as JSON for a `<script type="application/json">`: no text in it can end the block."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def percent(share: float) -> str:
@@ -98,7 +82,20 @@ def fixed(value: float, digits: int = 2) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _data_uri(picture: Image.Image, quality: int = QUALITY) -> str:
+@functools.cache  # compiling a template takes longer than filling it
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "fixed": fixed, "data": data}
+    return environment
+
+
+def _data_uri(picture: Image.Image, quality: int) -> str:
     encoded = io.BytesIO()
     picture.save(encoded, format="WEBP", quality=quality, method=6)
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")

@@ -15,11 +15,12 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bakery import config as cfg
+from bakery import finished
 from bakery.errors import BakeryError
 from bakery.manifest import digest
 
@@ -31,6 +32,7 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "layout": 2,
     "sample": 2,
     "score": 2,
+    "compare": 2,
 }
 """Raised by hand when a stage's code gives other results: that stage and all below are remade.
 
@@ -40,7 +42,11 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
 CHAIN = cfg.STAGES[:-1]
 """The stages of one bake; the last stage, compare, gathers several."""
 
-LOOKED_AT = {"prune": ("prune.html",), "sample": ("grid.png",), "compare": ("index.html",)}
+LOOKED_AT = {
+    "prune": ("prune.html",),
+    "sample": ("grid.png",),
+    "compare": ("index.html", "report.html"),
+}
 """What people open, besides the manifest: asked for by name, so that a deleted one is remade."""
 
 EDITS = {
@@ -66,6 +72,8 @@ class Node:
     parents: tuple[Node, ...] = field(repr=False)
     labels: tuple[str, ...] = ()
     """Of a page: what its sweep calls each of its parents (one bake may stand on several pages)."""
+    others: tuple[finished.Finished, ...] = field(default=(), repr=False)
+    """Of a page: finished bakes that `compare.with` puts beside its own."""
 
     @property
     def name(self) -> str:
@@ -83,7 +91,12 @@ class Node:
     def wanted(self) -> list[str]:
         """The files that the workflow has to leave."""
         looked_at = [f"{self.folder}/{name}" for name in LOOKED_AT.get(self.stage, ())]
-        return [self.manifest, *looked_at]
+        best = (
+            [f"results/best/{self.readable}/from-{self.name}.json"]
+            if self.stage == "compare"
+            else []
+        )
+        return [self.manifest, *looked_at, *best]
 
     def above(self, stage: str) -> Node:
         """This node or the one of `stage` that it stands on (a bake's chain is a line)."""
@@ -99,7 +112,8 @@ class Node:
             "key": self.key,
             "code_version": CODE_VERSIONS[self.stage],
             "settings": self.settings.model_dump(mode="json"),
-            "above": {parent.name: parent.stage for parent in self.parents},
+            "above": {parent.name: parent.stage for parent in self.parents}
+            | {other.score.name: "score" for other in self.others if other.beside},
         }
 
 
@@ -126,6 +140,7 @@ def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:
     """The plan of `config`; local models and folders are looked for below each of `roots`."""
     plan = Plan({stage: {} for stage in cfg.STAGES})
     fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
+    beside = finished.named(config.compare.with_, roots[0])
     for sweep_name, sweep in (config.sweeps or {"bake": cfg.Sweep()}).items():
         leaves: dict[str, tuple[Node, str]] = {}
         for changes in _variants(sweep_name, sweep):
@@ -134,7 +149,11 @@ def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:
             leaves.setdefault(leaf.key, (leaf, label or leaf.readable))
         parents, labels = zip(*leaves.values(), strict=True)
         content = dict(zip(leaves, labels, strict=True))
+        own = {parent.name for parent in parents}
+        others = tuple(other for other in beside if other.score.name not in own)
+        content |= {other.score.name: other.content for other in others}
         page = _node("compare", config.compare, parents, sweep_name, content, labels)
+        page = replace(page, others=others)
         plan.nodes["compare"][page.name] = page
     return plan
 
@@ -175,15 +194,29 @@ def edits_of(node: Node, roots: Sequence[Path]) -> dict[str, str]:
 
 
 def bakes_of(page: Node) -> list[dict[str, Any]]:
-    """Label and flat settings of each bake that `page` gathers, in the order of its parents."""
+    """Label, flat settings and folders of each bake on `page`: its own ones, then the others.
+
+    A folder is named by its stage. The others' labels are the readable part of their folders.
+    """
     bakes = []
     for leaf, label in zip(page.parents, page.labels, strict=True):
+        nodes = {stage: leaf.above(stage) for stage in CHAIN}
         settings = {
             f"{stage}.{name}": value
-            for stage in CHAIN
-            for name, value in leaf.above(stage).settings.model_dump(mode="json").items()
+            for stage, node in nodes.items()
+            for name, value in node.settings.model_dump(mode="json").items()
         }
-        bakes.append({"label": label, "settings": settings})
+        folders = {stage: node.folder for stage, node in nodes.items()}
+        bakes.append({"label": label, "settings": settings, "folders": folders, "own": True})
+    defaults = {  # an older manifest lacks what was added since
+        f"{stage}.{name}": value
+        for stage in CHAIN
+        for name, value in cfg.Config.model_fields[stage].default.model_dump(mode="json").items()
+    }
+    for other in page.others:
+        folders = {stage: str(folder) for stage, folder in other.folders.items()}
+        bakes.append({"label": other.readable, "settings": defaults | other.settings,
+                      "folders": folders, "own": False})  # fmt: skip
     return bakes
 
 

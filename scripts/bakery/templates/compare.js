@@ -1,150 +1,322 @@
 "use strict";
 (() => {
-  const frame = document.querySelector("#pictures");
-  const body = frame.querySelector("tbody");
-  const viewer = document.querySelector("#viewer");
-  const part = (name) => document.querySelector(`#viewer-${name}`);
-  const tools = document.querySelector(".tools");
-  let current = null;
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const data = JSON.parse($("#data").textContent);
+  const album = $("#album").textContent.split("\n");
+  const frame = $("#pictures");
+  const body = $("tbody", frame);
+  const viewer = $("#viewer");
+  const tools = $(".tools");
+  const ABSENT = -1;
+  const HOLD = 220;  // milliseconds from a click to a hold
+  let seed = 0;
+  let pinned = null;  // a place: { bake, prompt, epoch }, as numbers of a row and a column
+  let shown = null;  // the cell in the viewer
 
-  // The table as it is seen: rows from top to bottom, one picture a prompt.
-  const rows = () => [...body.querySelectorAll("tr[data-row]")];
-  const shots = (row) => [...row.querySelectorAll("td")].map((cell) => cell.querySelector(".shot:not([hidden])"));
+  // A cell is a button of the table; a place is where it stands, a shot what is to be seen there.
+  const place = (cell) => ({
+    bake: Number(cell.closest("tr").dataset.bake),
+    prompt: Number(cell.closest("tr").dataset.prompt),
+    epoch: Number(cell.dataset.epoch),
+  });
+  const shotAt = ({ bake, prompt, epoch }) => data.shots[data.cells[bake][prompt][epoch][seed]];
+  const line = (number) => `data:image/webp;base64,${album[number]}`;
+  const infotext = (shot) => shot[5].map((piece) => data.pieces[piece]).join("");
+  const words = (shot, field) => shot[field].map((word) => data.words[word]);
+  const epochName = (epoch) => (data.epochs[epoch] ? `epoch ${data.epochs[epoch]}` : "base");
+  const name = ({ bake, epoch }) => (data.epochs[epoch] && data.bakes.length > 1
+    ? `${data.bakes[bake].label}, ${epochName(epoch)}` : epochName(epoch));
+  const title = (at) => `${data.prompts[at.prompt][0]}, seed ${data.seeds[seed]}`;
+  const same = (a, b) => Boolean(a && b) && a.bake === b.bake && a.prompt === b.prompt && a.epoch === b.epoch;
+  const say = (text) => { $("#status").textContent = text; };
 
-  function neighbour(shot, down, right) {
+  // The picture that a hold shows in the place of another one.
+  function partner(at) {
+    const against = tools.elements.against.value;
+    let other = { ...at, epoch: 0 };
+    if (against === "pinned") other = pinned;
+    if (against === "best") other = { ...at, bake: data.best[0], epoch: data.epochs.indexOf(data.best[1]) };
+    return other && shotAt(other) && !same(other, at) ? other : null;
+  }
+
+  // The table: its cells, and their pictures as they come near.
+  function build() {
+    for (const row of $$("[data-row]", body)) {
+      data.epochs.forEach((number, epoch) => {
+        const cell = document.createElement("button");
+        cell.type = "button";
+        cell.className = "shot";
+        cell.dataset.epoch = epoch;
+        cell.append(new Image(), document.createElement("span"));
+        cell.lastChild.className = "found";
+        const td = row.insertCell();
+        td.append(cell);
+        if (data.best && data.best[1] === number && data.best[0] === Number(row.dataset.bake)) td.className = "best";
+      });
+    }
+  }
+  const cells = () => $$(".shot", body);
+  const near = new IntersectionObserver((entries) => entries.forEach((entry) => {
+    if (!entry.isIntersecting) return;
+    near.unobserve(entry.target);
+    entry.target.dataset.near = "";
+    paint(entry.target);
+  }), { root: frame, rootMargin: "400px" });
+
+  function paint(cell, flipped = null) {
+    const at = place(cell);
+    const shot = shotAt(flipped || at);
+    const [image, found] = cell.children;
+    image.alt = "";
+    if (shot[0] === ABSENT) image.removeAttribute("src");
+    else if ("near" in cell.dataset) image.src = line(shot[0]);
+    cell.classList.toggle("flipped", Boolean(flipped));
+    if (flipped) { found.textContent = name(flipped); return; }
+    const asked = shot[6].length + shot[7].length;
+    found.textContent = asked ? `${shot[6].length}/${asked}` : "";
+    found.classList.toggle("all", asked > 0 && !shot[7].length);
+    if (shot[9].length) found.textContent += " !";
+  }
+  function describe(cell) {
+    const at = place(cell);
+    const shot = shotAt(at);
+    cell.hidden = !shot;
+    if (!shot) return;
+    const [width, height] = data.sizes[shot[4]];
+    cell.firstChild.width = width;
+    cell.firstChild.height = height;
+    const asked = shot[6].length + shot[7].length;
+    const notes = [asked ? `${shot[6].length} of ${asked} asked tags` : "", ...words(shot, 9)].filter(Boolean);
+    cell.setAttribute("aria-label", [`${name(at)}: ${title(at)}`, ...notes].join("; "));
+    cell.title = [words(shot, 7).length ? `missing: ${words(shot, 7).join(", ")}` : "",
+      words(shot, 8).length ? `leaked: ${words(shot, 8).join(", ")}` : "", ...words(shot, 9)].filter(Boolean).join("\n");
+    paint(cell);
+  }
+
+  // Moving: one tab stop for the whole table, arrow keys inside it.
+  const rows = () => $$("[data-row]", body).filter((row) => !row.hidden);
+  function neighbour(cell, down, right) {
     const all = rows();
-    const row = shot.closest("tr");
-    const column = shots(row).indexOf(shot);
+    const row = cell.closest("tr");
+    const column = $$(".shot", row).indexOf(cell);
     for (let y = all.indexOf(row) + down, x = column + right; all[y]; y += down, x += right) {
-      const found = shots(all[y])[x];
-      if (found) return found;
-      if (x < 0 || x >= shots(all[y]).length) return null;
+      const next = $$(".shot", all[y])[x];
+      if (!next) return null;
+      if (!next.hidden) return next;
     }
     return null;
   }
-
-  // One tab stop for the whole table; arrow keys move inside it.
-  function hold(shot) {
-    body.querySelectorAll(".shot").forEach((one) => { one.tabIndex = one === shot ? 0 : -1; });
+  function tabStop(cell) {
+    const before = $(".shot[tabindex='0']", body);
+    if (before) before.tabIndex = -1;
+    if (cell) cell.tabIndex = 0;
   }
-
-  function baseOf(shot) {
-    const bake = shot.closest("tr").dataset.bake;
-    const bases = rows().filter((row) => row.dataset.epoch === "0");
-    const base = bases.find((row) => row.dataset.bake === "-1" || row.dataset.bake === bake);
-    return base && [...base.querySelectorAll(".shot")].find(
-      (one) => one.dataset.seed === shot.dataset.seed && one.dataset.prompt === shot.dataset.prompt);
-  }
-
-  const source = (shot) => shot.dataset.full || shot.querySelector("img").src;
-  const listed = (text) => (text ? text.split("\n") : []);
-
-  function tag(name, found) {
-    const item = document.createElement("li");
-    item.className = found ? "found" : "missing";
-    item.textContent = name;
-    const said = document.createElement("span");
-    said.className = "sr";
-    said.textContent = found ? " (seen)" : " (missing)";
-    item.append(said);
-    return item;
-  }
-
-  function show(shot) {
-    current = shot;
-    const row = shot.closest("tr");
-    const base = baseOf(shot);
-    const alone = !base || base === shot;
-    part("title").textContent = `${shot.dataset.prompt}, seed ${shot.dataset.seed}`;
-    part("name").textContent = row.dataset.name;
-    part("shot").src = source(shot);
-    part("shot").alt = shot.querySelector("img").alt;
-    part("base").closest("figure").hidden = alone;
-    if (!alone) {
-      part("base").src = source(base);
-      part("base").alt = base.querySelector("img").alt;
-    }
-    part("tags").replaceChildren(
-      ...listed(shot.dataset.found).map((name) => tag(name, true)),
-      ...listed(shot.dataset.missing).map((name) => tag(name, false)));
-    part("infotext").textContent = shot.dataset.infotext;
-    part("copy").dataset.copy = shot.dataset.infotext;
-    viewer.querySelectorAll("[data-step]").forEach((button) => {
-      const [down, right] = button.dataset.step.split(",").map(Number);
-      button.disabled = !neighbour(shot, down, right);
-    });
-    hold(shot);
-    if (!viewer.open) viewer.showModal();
-  }
-
-  function go(down, right) {
-    const next = neighbour(current, down, right);
-    if (next) show(next);
-  }
-
   const arrows = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   const plain = (event) => !(event.altKey || event.ctrlKey || event.metaKey || event.shiftKey);
 
+  // Holding a cell (or the picture in the viewer) flips it; a shorter press is a click.
+  function holdable(root, pick, flip, unflip) {
+    let held = null;
+    let timer = 0;
+    let swallow = false;
+    const press = (target) => {
+      swallow = false;
+      held = target;
+      timer = setTimeout(() => { timer = 0; swallow = true; flip(held); }, HOLD);
+    };
+    const release = () => {
+      if (!held) return;
+      if (timer) clearTimeout(timer);
+      else unflip(held);
+      timer = 0;
+      held = null;
+    };
+    root.addEventListener("pointerdown", (event) => { if (pick(event.target) && event.button === 0) press(pick(event.target)); });
+    ["pointerup", "pointercancel", "blur"].forEach((kind) => window.addEventListener(kind, release));
+    root.addEventListener("contextmenu", (event) => { if (held) event.preventDefault(); });
+    root.addEventListener("keydown", (event) => {
+      if (event.key !== " " || !plain(event) || !pick(event.target)) return;
+      event.preventDefault();
+      if (!event.repeat && !held) press(pick(event.target));
+    });
+    root.addEventListener("keyup", (event) => {
+      if (event.key !== " " || !pick(event.target)) return;
+      event.preventDefault();
+      release();
+      if (!swallow) pick(event.target).click();
+    });
+    root.addEventListener("click", (event) => {
+      if (swallow && pick(event.target)) { event.stopImmediatePropagation(); swallow = false; }
+    }, true);
+  }
+  holdable(frame, (target) => target.closest(".shot"), (cell) => {
+    const other = partner(place(cell));
+    if (other) paint(cell, other);
+    say(other ? `Now ${name(other)}: ${title(other)}` : "Nothing to flip to");
+  }, (cell) => { paint(cell); say(`Back to ${name(place(cell))}`); });
+  holdable(viewer, (target) => target.closest(".stage"), () => large($("#viewer-shot"), partner(place(shown)) || place(shown), true),
+    () => large($("#viewer-shot"), place(shown), true));
+
   frame.addEventListener("click", (event) => {
-    const shot = event.target.closest(".shot");
-    if (shot) show(shot);
+    const cell = event.target.closest(".shot");
+    if (cell) open(cell);
   });
   frame.addEventListener("keydown", (event) => {
-    const shot = event.target.closest(".shot");
+    const cell = event.target.closest(".shot");
+    if (!cell || !plain(event)) return;
+    if (event.key === "p") pin(place(cell));
     const step = arrows[event.key];
-    if (!shot || !step || !plain(event)) return;
+    if (!step) return;
     event.preventDefault();
-    const next = neighbour(shot, ...step);
-    if (next) { hold(next); next.focus(); }
+    const next = neighbour(cell, ...step);
+    if (next) { tabStop(next); next.focus(); }
   });
 
+  function pin(at) {
+    pinned = same(pinned, at) ? null : at;
+    const choice = $("[name=against][value=pinned]", tools);
+    choice.disabled = !pinned;
+    (pinned ? choice : $("[name=against][value=base]", tools)).checked = true;
+    cells().forEach((cell) => cell.classList.toggle("pinned", same(pinned, place(cell))));
+    say(pinned ? `Pinned ${name(at)}: ${title(at)}` : "Unpinned");
+  }
+
+  // The viewer: the picture large, the one that it is held against beside it.
+  function large(figure, at, spoken = false) {
+    const shot = shotAt(at);
+    const image = $("img", figure);
+    const file = `${data.folders[shot[2]]}/${encodeURIComponent(shot[3])}`;
+    const note = $("#viewer-note");
+    note.hidden = true;
+    image.onerror = () => {  // no file beside the page, as in a report
+      image.onerror = null;
+      note.hidden = false;
+      note.textContent = `The whole picture is in ${file.replace(/^(\.\.\/)+/, "results/")}.`;
+      if (shot[0] !== ABSENT) image.src = line(shot[0]);
+    };
+    image.src = shot[1] === ABSENT ? file : line(shot[1]);
+    [image.width, image.height] = data.sizes[shot[4]];
+    image.alt = `${name(at)}: ${title(at)}`;
+    $("figcaption", figure).textContent = name(at);
+    if (spoken) say(`Now ${name(at)}`);
+  }
+  function tag(text, kind, said) {
+    const item = document.createElement("li");
+    item.className = kind;
+    item.append(text, Object.assign(document.createElement("span"), { className: "sr", textContent: ` (${said})` }));
+    return item;
+  }
+  function open(cell) {
+    const at = place(cell);
+    const shot = shotAt(at);
+    const other = partner(at);
+    shown = cell;
+    $("#viewer-title").textContent = title(at);
+    $("#viewer-other").hidden = !other;
+    if (other) large($("#viewer-other"), other);
+    large($("#viewer-shot"), at);
+    $(".stage", viewer).setAttribute("aria-label",
+      `${name(at)}: ${title(at)}${other ? `; hold to see ${name(other)}` : ""}`);
+    $("#viewer-tags").replaceChildren(
+      ...words(shot, 6).map((word) => tag(word, "found", "seen")),
+      ...words(shot, 7).map((word) => tag(word, "missing", "missing")),
+      ...words(shot, 8).map((word) => tag(word, "leaked", "not asked for")),
+      ...words(shot, 9).map((word) => tag(word, "missing", "note")));
+    $("#viewer-infotext").textContent = infotext(shot);
+    $("#viewer-copy").dataset.copy = infotext(shot);
+    $("#viewer-pin").setAttribute("aria-pressed", same(pinned, at));
+    $$("[data-step]", viewer).forEach((button) => {
+      button.disabled = !neighbour(cell, ...button.dataset.step.split(",").map(Number));
+    });
+    tabStop(cell);
+    if (viewer.open) return;
+    viewer.showModal();
+    $(".stage", viewer).focus();
+  }
+  function go(down, right) {
+    const next = neighbour(shown, down, right);
+    if (next) { open(next); say(`${name(place(next))}: ${title(place(next))}`); }
+  }
   viewer.addEventListener("keydown", (event) => {
-    if (!plain(event) || event.target === part("infotext")) return;
+    if (!plain(event) || event.target.id === "viewer-infotext") return;
     const step = arrows[event.key];
-    const seed = tools.querySelectorAll("[name=seed]")[Number(event.key) - 1];
+    const choice = $$("[name=seed]", tools)[Number(event.key) - 1];
     if (step) { event.preventDefault(); go(...step); }
-    else if (seed) { seed.checked = true; chooseSeed(seed.value); }
+    if (event.key === "p") { pin(place(shown)); open(shown); }
+    if (choice && event.key > "0") { choice.checked = true; chooseSeed(Number(choice.value)); }
   });
   viewer.addEventListener("click", (event) => {
     const button = event.target.closest("[data-step]");
     if (button) go(...button.dataset.step.split(",").map(Number));
+    else if (event.target.id === "viewer-pin") { pin(place(shown)); open(shown); }
     else if (event.target.closest("[data-close]") || event.target === viewer) viewer.close();
   });
-  viewer.addEventListener("close", () => { if (current) current.focus(); });
+  viewer.addEventListener("close", () => { if (shown) shown.focus(); });
 
-  function chooseSeed(seed) {
-    const column = current && [...current.closest("tr").cells].indexOf(current.closest("td"));
-    body.querySelectorAll(".shot").forEach((shot) => { shot.hidden = shot.dataset.seed !== seed; });
-    const same = current && current.closest("tr").cells[column].querySelector(".shot:not([hidden])");
-    const first = body.querySelector(".shot:not([hidden])");
-    if (same && viewer.open) show(same);
-    else { current = same || null; hold(same || first); }
+  // The tools.
+  function chooseSeed(number) {
+    seed = number;
+    cells().forEach(describe);
+    if (!viewer.open) return;
+    if (shown.hidden) viewer.close();
+    else open(shown);
   }
-
-  // By bake: each bake's epochs together. By epoch: the bakes side by side at the same age.
-  function chooseOrder(order) {
-    const other = { bake: "epoch", epoch: "bake" }[order];
-    const key = (row) => [
-      row.dataset.epoch === "0" && (order === "epoch" || row.dataset.bake === "-1") ? 0 : 1,
-      Number(row.dataset[order] ?? Infinity),
-      row.classList.contains("group") ? 0 : 1,
-      Number(row.dataset[other] ?? 0),
-    ];
-    const sorted = [...body.rows].map((row) => [key(row), row]).sort(([a], [b]) => {
-      const at = a.findIndex((value, i) => value !== b[i]);
-      return at < 0 ? 0 : a[at] - b[at];
-    });
+  function arrange() {
+    const group = tools.elements.group ? tools.elements.group.value : "bake";
+    const sort = tools.elements.sort ? tools.elements.sort.value : "";
+    const good = sort && Number($(`option[value="${sort}"]`, tools).dataset.good);
+    const value = (bake) => (data.bakes[bake].scores[sort] ?? NaN) * (good ? -1 : 1);
+    const order = data.bakes.map((_, bake) => bake);
+    const rank = (a, b) => (Number.isNaN(value(a)) - Number.isNaN(value(b))) || value(a) - value(b) || a - b;
+    if (sort) order.sort(rank);
+    const shownBakes = new Set($$("[data-toggle][aria-pressed=true]").map((button) => Number(button.dataset.toggle)));
+    const chosen = new Set($$("[name=purpose]:checked", tools).map((box) => box.value));
+    const all = !$("[name=purpose]", tools);
+    const visible = (row) => (row.dataset.bake === undefined || data.bakes.length < 2 || shownBakes.has(Number(row.dataset.bake)))
+      && (row.dataset.prompt === undefined || all || chosen.has(data.prompts[row.dataset.prompt][1]));
+    const key = (row) => {
+      const bake = row.dataset.bake === undefined ? -1 : order.indexOf(Number(row.dataset.bake));
+      const prompt = row.dataset.prompt === undefined ? -1 : Number(row.dataset.prompt);
+      return group === "bake" ? [bake, prompt] : [prompt, bake];
+    };
+    const sorted = [...body.rows].map((row) => [key(row), row]).sort(([a], [b]) => a[0] - b[0] || a[1] - b[1]);
+    sorted.forEach(([, row]) => { row.hidden = !visible(row); });
     body.replaceChildren(...sorted.map(([, row]) => row));
-    frame.dataset.order = order;
-    frame.scrollTop = 0;
+    frame.dataset.group = group;
+    const table = $("#bakes tbody");
+    table.replaceChildren(...order.map((bake) => $(`[data-bake="${bake}"]`, table)));
+    $$("#bakes [data-sort]").forEach((button) => button.closest("th").setAttribute(
+      "aria-sort", button.dataset.sort !== sort ? "none" : good ? "descending" : "ascending"));
+    $$("[data-series]").forEach((line) => line.classList.toggle("off", data.bakes.length > 1 && !shownBakes.has(Number(line.dataset.series))));
+    const first = rows().flatMap((row) => $$(".shot", row)).find((cell) => !cell.hidden);
+    const stop = $(".shot[tabindex='0']", body);
+    if (!stop || stop.closest("tr").hidden) tabStop(first);
   }
-
   tools.addEventListener("submit", (event) => event.preventDefault());
   tools.addEventListener("input", (event) => {
-    const { name, value } = event.target;
-    if (name === "seed") chooseSeed(value);
-    if (name === "order") chooseOrder(value);
-    if (name === "size") document.documentElement.style.setProperty("--tile", `${value}px`);
+    const { name: what, value } = event.target;
+    if (what === "seed") chooseSeed(Number(value));
+    if (["group", "sort", "purpose"].includes(what)) arrange();
+    if (what === "group") frame.scrollTop = 0;
+    if (what === "size") document.documentElement.style.setProperty("--tile", `${value}px`);
+  });
+  $("#bakes").addEventListener("click", (event) => {
+    const button = event.target.closest("[data-sort]");
+    if (!button) return;
+    const select = tools.elements.sort;
+    select.value = select.value === button.dataset.sort ? "" : button.dataset.sort;
+    arrange();
+    say(select.value ? `Sorted by ${button.textContent}` : "As configured");
+  });
+  $$("[data-toggle]").forEach((button) => {
+    button.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
+      arrange();
+    });
+    const mark = (on) => $$("[data-series]").forEach((line) => line.classList.toggle("dim", on && line.dataset.series !== button.dataset.toggle));
+    ["mouseenter", "focus"].forEach((kind) => button.addEventListener(kind, () => mark(true)));
+    ["mouseleave", "blur"].forEach((kind) => button.addEventListener(kind, () => mark(false)));
   });
 
   async function copy(button) {
@@ -152,8 +324,7 @@
     try {
       await navigator.clipboard.writeText(text);
     } catch {  // no clipboard permission: the old way
-      const field = document.createElement("textarea");
-      field.value = text;
+      const field = Object.assign(document.createElement("textarea"), { value: text });
       (viewer.open ? viewer : document.body).append(field);
       field.select();
       document.execCommand("copy");
@@ -162,16 +333,19 @@
     }
     const before = button.textContent;
     button.textContent = "Copied";
-    document.querySelector("#status").textContent = "Copied";
     button.disabled = true;
+    say("Copied");
     setTimeout(() => { button.textContent = before; button.disabled = false; }, 1200);
   }
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
     if (button) copy(button);
   });
+  window.addEventListener("beforeprint", () => cells().forEach((cell) => { cell.dataset.near = ""; if (!cell.hidden) paint(cell); }));
 
-  const first = body.querySelector(".shot:not([hidden])");
+  build();
+  cells().forEach((cell) => { cell.tabIndex = -1; describe(cell); near.observe(cell); });
+  arrange();
+  const first = $(".shot[tabindex='0']", body);
   if (first) tools.elements.size.value = first.getBoundingClientRect().width;  // narrower on a phone
-  hold(first);
 })();
