@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.optimization import get_scheduler
 
-from bakery.config import LrScheduler, Train
+from bakery.train_settings import LrScheduler, Train
 from bakery.schedules import learning_rate, plan, warmup_steps
 
 NAMES = get_args(LrScheduler)

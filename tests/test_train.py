@@ -14,7 +14,7 @@ from tiny_base import tiny_sd1
 
 from bakery import base as bases
 from bakery import dataset, kohya, seeds, train
-from bakery.config import LrScheduler, Train
+from bakery.train_settings import LrScheduler, Train
 from bakery.errors import BakeryError
 
 SMALL = {
