@@ -29,6 +29,7 @@ def outlined(folder: Path, label: str = "bake", **sections: Mapping[str, Any]) -
             for stage in CHAIN
         },
         "base": str(folder / "base"),
+        "tagger": str(folder / "tagger"),
     }
 
 

@@ -22,15 +22,30 @@ NASTY = '<script>fetch("http://evil.example/")</script>'
 def sweep(folder: Path) -> list[dict[str, Any]]:
     """Two bakes of one dataset, the first one done, its samples without halos."""
     bakes = [
-        outlined(folder, f"unet_lr {rate:g}", train={"unet_lr": rate, "text_encoder_lr": 4e-4})
+        outlined(
+            folder,
+            f"unet_lr {rate:g}",
+            train={"unet_lr": rate, "text_encoder_lr": 4e-4},
+            sample={"prompts": [{"id": "a", "prompt": "{trigger}", "purpose": "identity"}]},
+        )
         for rate in (3e-4, 2e-3)
     ]
     filtered(bakes[0], [(64, 64)] * 20 + [(60, 90)] * 5)
     baked(bakes[0], 2.0, memory=1.5, size=3 * 2**20)
     done(bakes[0], "sample", "score")
-    rows = [{"trait": "halo", "proposal": "halo is missed"}, {"trait": "hair", "proposal": ""}]
-    tables.write(Path(bakes[0]["folders"]["score"]) / "details.csv", rows, details.COLUMNS)
+    scored(bakes[0], halo="0.1", hair="")
     return bakes
+
+
+def scored(bake: dict[str, Any], **missed: str) -> None:
+    """The score stage found these traits missing, each to be seen on that share of the samples."""
+    done(bake, "score")
+    rows = [
+        {"trait": trait, "in_samples": share or 1,
+         "proposal": f"{trait} is missed, {share}" if share else ""}
+        for trait, share in missed.items()
+    ]  # fmt: skip
+    tables.write(Path(bake["folders"]["score"]) / "details.csv", rows, details.COLUMNS)
 
 
 def run(bakes: list[dict[str, Any]], folder: Path) -> str:
@@ -45,7 +60,7 @@ def test_the_table_and_the_csv_say_what_will_happen(tmp_path: Path) -> None:
     assert re.search(r"unet_lr 0.002 .* 96 s +1.5 GiB  tag prune layout train sample score$", text,
                      re.M)  # fmt: skip
     assert "Pictures: as the filter leaves them; the layout has not run." in lines
-    assert "+ halo is missed (unet_lr 0.0003)." in lines
+    assert "+ halo is missed, 0.1." in lines
     table = tables.read(tmp_path / "plan" / "plan.csv", dry_bake.COLUMNS)
     assert table["steps"].tolist() == ["192", "192"]
     assert table["seconds"].tolist() == ["0.0", "96.0"]
@@ -59,6 +74,18 @@ def test_when_nothing_is_there_it_says_how_to_find_out(tmp_path: Path) -> None:
     row = tables.read(tmp_path / "plan" / "plan.csv", ()).to_dict("records")[0]
     assert (row["steps"], row["known_from"], row["seconds"]) == ("", "", "")
     assert "--until layout" in (tmp_path / "plan" / "index.html").read_text()
+
+
+def test_only_what_every_bake_of_a_page_misses_is_proposed(tmp_path: Path) -> None:
+    bakes = sweep(tmp_path)
+    scored(bakes[1], halo="0.4", hair="")
+    assert "halo is missed, 0.4." in run(bakes, tmp_path), "in the words of the better one"
+    scored(bakes[1], halo="", hair="0.2")
+    assert "is missed" not in run(bakes, tmp_path)
+    bakes[1]["page"] = "another sweep"
+    text = run(bakes, tmp_path)
+    assert "halo is missed, 0.1." in text
+    assert "hair is missed, 0.2." in text
 
 
 def test_an_accepted_detail_is_not_proposed_again(tmp_path: Path) -> None:
@@ -156,7 +183,7 @@ def test_browser_files_open_with_the_keyboard(opened: Any) -> None:
     text = second.inner_text()
     assert "6 LoRA files of 3.0 MiB" in text
     assert "mirael-000001.safetensors" in text
-    assert "168 pictures and grid.png" in text
+    assert "28 pictures and grid.png" in text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

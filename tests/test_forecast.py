@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_plans import baked, done, filtered, laid_out, outlined
 
-from bakery import forecast
+from bakery import forecast, tables
 from bakery.forecast import Asked, Shown
 
 GUIDE = {
@@ -36,7 +36,7 @@ def test_one_bucket_has_the_guide_s_steps(tmp_path: Path) -> None:
     assert one.files[0] == "mirael-000001.safetensors"
     assert one.files[-1] == "mirael.safetensors"
     assert len(one.files) == 6
-    assert one.samples == 7 * 6 * 4  # base and epochs, prompts, seeds
+    assert one.samples is None, "the prompts are derived from captions that are not there yet"
 
 
 def test_each_bucket_s_last_batch_is_a_step(tmp_path: Path) -> None:
@@ -132,6 +132,46 @@ def test_before_the_filter_only_the_number_is_known(tmp_path: Path) -> None:
     one = made(bake, tmp_path)
     assert (one.known.stage, one.known.at_most, one.plan) == ("scrape", 4, None)
     assert one.cached == dict.fromkeys(bake["folders"], False) | {"scrape": True}
+
+
+PROMPTS = [
+    {"id": "alone", "prompt": "{trigger}", "purpose": "identity"},
+    {"id": "beach", "prompt": "{trigger}, beach", "purpose": "flexibility"},
+]
+
+
+def test_samples_are_counted_with_the_base_s_references(tmp_path: Path) -> None:
+    sample = {"prompts": PROMPTS, "seeds": [1, 2, 3]}
+    bake = outlined(tmp_path, train={"num_epochs": 2}, sample=sample)
+    filtered(bake, [(64, 64)] * 3)
+    # the base draws both prompts and `beach` without the trigger, two epochs draw both prompts
+    assert made(bake, tmp_path).samples == 3 * 3 + 2 * 2 * 3
+    weighed = outlined(tmp_path, train={"num_epochs": 2}, sample=sample | {"weights": [0.5]})
+    assert made(weighed, tmp_path).samples == 3 * 3 + 3 * 2 * 3
+
+
+def test_derived_prompts_are_counted_once_the_captions_are_there(tmp_path: Path) -> None:
+    sample = {"auto": {"bleed": 0, "flexibility": 1}, "seeds": [1]}
+    bake = outlined(tmp_path, train={"num_epochs": 1}, sample=sample)
+    filtered(bake, [(64, 64)] * 3)
+    done(bake, "prune")
+    prune, tagger = Path(bake["folders"]["prune"]), Path(bake["tagger"])
+    tables.write(prune / "captions.csv", [{"caption": "mirael, red shirt"}], ("caption",))
+    (prune / "trigger.json").write_text('{"trigger": "mirael", "class_tokens": ""}')
+    tagger.mkdir()
+    words = [{"name": n, "category": 0, "count": 1} for n in ("beach", "blue_shirt", "smile")]
+    tables.write(tagger / "selected_tags.csv", words, ("name", "category", "count"))
+    # 2 identity, 1 flexibility and 1 recreate by base and epoch; 1 reference by the base
+    assert made(bake, tmp_path).samples == 4 + 1 + 4
+
+
+def test_samples_that_cannot_be_drawn_are_a_sentence(tmp_path: Path) -> None:
+    sample = {"prompts": PROMPTS, "weights": [0.5], "weights_epoch": 9}
+    bake = outlined(tmp_path, train={"num_epochs": 2}, sample=sample)
+    filtered(bake, [(64, 64)] * 3)
+    one = made(bake, tmp_path)
+    assert one.samples is None
+    assert any("weights_epoch is 9" in warning for warning in one.warnings)
 
 
 def test_time_is_that_of_bakes_with_the_same_cost(tmp_path: Path) -> None:

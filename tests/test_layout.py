@@ -401,10 +401,12 @@ def _tagged(world, rows):
         for image, tag, probability in rows
     ]
     tables.write(world / "tag" / "tags.csv", cells, ("image", "tag", "category", "probability"))
-    (world / "tag" / "tagger.json").write_text(
-        '{"general_threshold": 0.35, "character_threshold": 0.85}'
+    (world / "tag" / "tagger.json").write_text('{"model": "a tagger", "unreadable": {}}')
+    (world / "tag" / "vocabulary.csv").write_text("tag,category,count\n")
+    (world / "prune" / "trigger.json").write_text(
+        '{"trigger": "mirael", "class_tokens": "1girl",'
+        ' "thresholds": {"general": 0.35, "character": 0.85}}'
     )
-    (world / "prune" / "trigger.json").write_text('{"trigger": "mirael", "class_tokens": "1girl"}')
 
 
 def test_an_accepted_detail_gets_a_folder_of_the_surest_pictures(world):

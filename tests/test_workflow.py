@@ -182,6 +182,8 @@ def test_the_whole_chain_for_real(kitchen: Path) -> None:
             facts["summary"]["steps_per_epoch"], facts["summary"]["steps"],
         )  # fmt: skip
         assert row["files"] == len(facts["summary"]["epochs"])
+    for samples in (kitchen / "results/sample").glob("*/samples.csv"):
+        assert set(table["samples"]) == {len(pd.read_csv(samples))}
     assert "to do\n" in planned.stdout
     assert re.search(r"unet_lr 0.01 .* 0 s .* nothing$", planned.stdout, re.MULTILINE)
 

@@ -74,17 +74,27 @@ def row(one: Forecast) -> dict[str, Any]:
 
 
 def proposals(forecasts: Iterable[Forecast]) -> list[str]:
-    """What finished scores say of traits that the samples miss, less what is accepted already."""
-    found: dict[str, None] = {}
+    """Traits that every finished bake of a page misses, less those that are accepted already.
+
+    What one bake misses and another shows is no matter of the pictures. Each trait comes in the
+    words of the bake that shows it most.
+    """
+    of_page: dict[str, list[dict[str, dict[str, str]]]] = {}
     for one in forecasts:
         path = Path(one.asked.folders["score"]) / "details.csv"
         if not (path.with_name(NAME).is_file() and path.is_file()):
             continue
         accepted = one.asked.settings["layout"].get("details", ())
-        for line in tables.read(path, details.COLUMNS).to_dict("records"):
-            if line["proposal"] and line["trait"] not in accepted:
-                found[f"{line['proposal']} ({one.asked.label})."] = None
-    return list(found)
+        rows = tables.read(path, details.COLUMNS).to_dict("records")
+        missed = {r["trait"]: r for r in rows if r["proposal"] and r["trait"] not in accepted}
+        of_page.setdefault(one.asked.page, []).append(missed)
+    found: dict[str, str] = {}
+    for bakes in of_page.values():
+        for trait in bakes[0]:
+            if all(trait in missed for missed in bakes):
+                most = max(bakes, key=lambda missed: float(missed[trait]["in_samples"]))
+                found.setdefault(trait, f"{most[trait]['proposal']}.")
+    return list(found.values())
 
 
 def warnings(forecasts: Iterable[Forecast]) -> list[tuple[str, list[str]]]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bakery import buckets, concepts, footguns, images, past, schedules, tables
+from bakery import buckets, concepts, footguns, images, past, prompts, schedules, tables, vocabulary
 from bakery.buckets import Fit, Size
 from bakery.concepts import Folder
-from bakery.config import Layout, Prune, Train
+from bakery.config import Layout, Prune, Sample, Train
 from bakery.errors import BakeryError
 from bakery.manifest import NAME
 
@@ -36,6 +36,8 @@ class Asked:
     """Stage -> the folder of its node, relative to the working directory."""
     base: str
     """Path or hub id of the base model."""
+    tagger: str
+    """The same of the tagger."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class Forecast:
     """unet_lr, text_encoder_lr -> (epoch, rate) of the steps, those at 0 left out."""
     files: tuple[str, ...]
     """LoRA files that will be written."""
-    samples: int
-    """Pictures that will be drawn, the base's included."""
+    samples: int | None
+    """Pictures that will be drawn, the base's included; None: the prompts are not derived yet."""
     cached: Mapping[str, bool]
     """Stage -> whether it is done."""
     past: past.Past | None
@@ -127,10 +129,10 @@ def make(asked: Asked, trained: Path) -> Forecast:
     if filled:
         counts = [bucket.shown for bucket in filled]
         plan = schedules.plan(train, buckets.steps_per_epoch(counts, train.train_batch_size))
-    sample = asked.settings["sample"]
     files = _files(asked.settings["scrape"]["name"], train, plan)
+    samples, cannot = _samples(asked, files)
     warnings = [
-        *([known.trouble] if known.trouble else []),
+        *[sentence for sentence in (known.trouble, cannot) if sentence],
         *footguns.of_buckets(train, sizes, lost),
         *footguns.of_training(train, prune, plan),
         *footguns.of_concepts(known.folders),
@@ -145,8 +147,8 @@ def make(asked: Asked, trained: Path) -> Forecast:
         lost=lost,
         plan=plan,
         curves=_curves(train, plan),
-        files=files,
-        samples=(1 + len(files)) * len(sample["prompts"]) * len(sample["seeds"]) if files else 0,
+        files=tuple(files.values()),
+        samples=samples,
         cached={stage: (Path(f) / NAME).is_file() for stage, f in asked.folders.items()},
         past=past.recall(trained, asked.settings["train"]),
         warnings=tuple(warnings),
@@ -300,12 +302,37 @@ def _by_hand(known: Known) -> list[str]:
     return [f"{known.by_hand} captions rewritten by hand do not name the trigger."]
 
 
-def _files(name: str, train: Train, plan: schedules.Plan | None) -> tuple[str, ...]:
+def _files(name: str, train: Train, plan: schedules.Plan | None) -> dict[int, str]:
+    """Epoch -> the LoRA file that it leaves."""
     if plan is None:
-        return ()
+        return {}
     saved = [epoch for epoch in range(1, plan.epochs + 1) if plan.saves(train, epoch)]
     last = f"{name}.safetensors"
-    return tuple(last if e == plan.epochs else f"{name}-{e:06d}.safetensors" for e in saved)
+    return {e: last if e == plan.epochs else f"{name}-{e:06d}.safetensors" for e in saved}
+
+
+def _samples(asked: Asked, files: Mapping[int, str]) -> tuple[int | None, str]:
+    """How many pictures will be drawn (None: not known yet), and why they cannot be, if so."""
+    settings = Sample.model_validate(asked.settings["sample"])
+    prune, tagger = Path(asked.folders["prune"]), Path(asked.tagger)
+    texts, words = [], {}
+    try:
+        if settings.prompts is not None:
+            prune_settings = asked.settings["prune"]
+            trigger = prompts.Trigger(prune_settings["trigger"], prune_settings["class_tokens"])
+        elif (prune / NAME).is_file() and (tagger / vocabulary.FILE).is_file():
+            trigger = prompts.read_trigger(prune / "trigger.json")
+            texts = list(tables.read(prune / "captions.csv", ("caption",))["caption"])
+            words = vocabulary.read(tagger)
+        else:
+            return None, ""
+        chosen, _ = prompts.resolve(settings, texts, words, trigger)
+        cells = prompts.cells([one.prompt for one in chosen], settings.seeds, trigger)
+        epochs = [prompts.Epoch(number) for number in (0, *files)]
+        rows = [*epochs, *prompts.weighed(epochs, settings)]
+    except BakeryError as problem:
+        return None, str(problem)
+    return sum(len(prompts.of_epoch(cells, row)) for row in rows) if files else None, ""
 
 
 def _curves(train: Train, plan: schedules.Plan | None) -> dict[str, Sequence[tuple[float, float]]]:

@@ -25,6 +25,7 @@ from bakery import captions, concepts, details, folders, handwritten, images, po
 from bakery.config import Concept, Layout, Regularization
 from bakery.details import Box
 from bakery.errors import BakeryError
+from bakery.thresholds import Thresholds
 
 COLUMNS = ("image", "file", "caption", "repeats", "concept", "kind", "by_hand")
 """Of layout.csv. `kind`: picture, detail (shown a second time) or reg; `by_hand`: true, false."""
@@ -150,7 +151,8 @@ def _details(
     """The pictures of the accepted traits, shown a second time in a concept of that name."""
     if not settings.details:
         return []
-    seen, front = tagging.read(tag).seen(), _front(prune)
+    front, limits = _of_trigger(prune)
+    seen = tagging.read(tag).seen(limits)
     known = details.read_boxes(boxes)
     of_image = {entry.image: entry for entry in entries}
     found = []
@@ -338,13 +340,16 @@ def _clear(out: Path) -> None:
     (out / "layout.csv").unlink(missing_ok=True)
 
 
-def _front(prune: Path) -> list[str]:
-    """The trigger and its class tokens, which lead every caption."""
+def _of_trigger(prune: Path) -> tuple[list[str], Thresholds]:
+    """The trigger and its class tokens, which lead every caption; from when on a tag is believed."""
     path = prune / "trigger.json"
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        return [said["trigger"], *captions.split(said["class_tokens"])]
+        front = [said["trigger"], *captions.split(said["class_tokens"])]
+        limits = {kind: float(said["thresholds"][kind]) for kind in ("general", "character")}
+        return front, Thresholds(**limits)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise BakeryError(
-            f"{path} does not hold the trigger ({problem!r}): delete its folder and run again"
+            f"{path} does not hold trigger and thresholds ({problem!r}): delete its folder and run "
+            "again"
         ) from None

@@ -221,7 +221,7 @@ def bakes_of(page: Node) -> list[dict[str, Any]]:
 
 
 def outline(plan: Plan, roots: Sequence[Path]) -> list[dict[str, Any]]:
-    """Every bake of every page, for the dry bake: its words, settings, folders and base model."""
+    """Every bake of every page, for the dry bake: its words, settings, folders and models."""
     return [
         {
             "page": page.readable,
@@ -231,6 +231,7 @@ def outline(plan: Plan, roots: Sequence[Path]) -> list[dict[str, Any]]:
             },
             "folders": {stage: leaf.above(stage).folder for stage in CHAIN},
             "base": model_of(leaf, "train.base", roots),
+            "tagger": model_of(leaf, "tag.model", roots),
         }
         for page in plan.of("compare")
         for leaf, label in zip(page.parents, page.labels, strict=True)
