@@ -110,7 +110,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(path.as_uri())
     yield page
-    assert [u for u in asked if not u.startswith(("data:", "blob:"))] == [path.as_uri()]
+    assert {u for u in asked if not u.startswith(("data:", "blob:"))} == {path.as_uri()}
     assert said == []
     context.close()
 
@@ -239,6 +239,16 @@ def test_browser_copies_a_list(opened: Any) -> None:
     assert page.locator("#changes").inner_text() == "Changed, not yet saved."  # one of two
     page.locator("[data-list='include.txt'] .copy").click()
     assert page.locator("#changes").inner_text() == ""
+
+
+def test_browser_a_tab_with_unsaved_changes_asks_before_it_goes(opened: Any) -> None:
+    page = opened
+    asked = []
+    page.on("dialog", lambda dialog: asked.append(dialog.type) or dialog.accept())
+    card(page, 2).click()
+    page.reload()
+    assert asked == ["beforeunload"]
+    assert state(page, 2) == "kept"
 
 
 def test_browser_shows_what_is_asked_for(opened: Any) -> None:

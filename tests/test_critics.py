@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 
-from bakery import critics, decisions, filter, posts, tables
+from bakery import critics, decisions, filter, plan, posts, tables
 from bakery.config import Filter, load
 from bakery.errors import BakeryError
 from bakery.posts import Post
@@ -147,6 +147,21 @@ def test_models_give_reasons_and_leave_their_numbers(tmp_path):
 def test_models_that_cannot_be_meant(model, says):
     with pytest.raises(BakeryError, match=says):
         load({"filter": {"models": [model]}})
+
+
+def test_a_model_counts_by_its_content(tmp_path):
+    for name in ("base", "tagger", "booru"):
+        (tmp_path / "resources/world" / name).mkdir(parents=True)
+    raw = {"filter": {"models": [{"path": "models/a.onnx", "kind": "aesthetic", "min": 0.5}]}}
+    with pytest.raises(BakeryError, match=r"filter.models names models/a.onnx"):
+        plan.build(load(raw), [tmp_path])
+    (tmp_path / "models").mkdir()
+    redness(tmp_path / "models" / "a.onnx")
+    (before,) = plan.build(load(raw), [tmp_path]).of("filter")
+    assert plan.critics_of(before, [tmp_path]) == [str(tmp_path / "models" / "a.onnx")]
+    mean_color(tmp_path / "models" / "a.onnx")
+    (after,) = plan.build(load(raw), [tmp_path]).of("filter")
+    assert before.key != after.key
 
 
 def test_files_that_are_no_such_model(tmp_path):

@@ -22,6 +22,7 @@ from typing import Any
 from bakery import config as cfg
 from bakery import finished
 from bakery.errors import BakeryError
+from bakery.filter_settings import Critic
 from bakery.manifest import digest
 
 CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
@@ -172,7 +173,7 @@ def optional_model_of(node: Node, setting: str, roots: Sequence[Path]) -> str | 
     return model_of(node, setting, roots) if getattr(node.above(stage).settings, name) else None
 
 
-def critic_file(critic: cfg.Critic, roots: Sequence[Path]) -> Path:
+def critic_file(critic: Critic, roots: Sequence[Path]) -> Path:
     """The file of one of `filter.models`."""
     found = locate(critic.path, roots, "filter.models")
     if found is None:

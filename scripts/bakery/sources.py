@@ -1,4 +1,4 @@
-"""Where pictures come from, as the config says it: the entries of `scrape.urls` and `.folders`."""
+"""The settings of the scrape: where pictures come from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
 
 from bakery import credentials
-from bakery.sections import Section
+from bakery.sections import Name, Section, Share
 
 HOW = frozenset(
     {
@@ -94,3 +94,37 @@ def _holds_no_account(options: dict[str, Any]) -> dict[str, Any]:
 
 
 GalleryDlOptions = Annotated[dict[str, Any], AfterValidator(_holds_no_account)]
+
+
+class Scrape(Section):
+    """Where the pictures come from."""
+
+    name: Name = "mirael"
+    """Name of the dataset and of the LoRA files: letters, digits and `_ . + -`."""
+    urls: tuple[Url, ...] = (Url(url="embedded://posts?tags=mirael"),)
+    """Addresses gallery-dl understands, as text or as `{url, limit, concept}`. A post that several
+    entries find belongs to the first of them, so put a concept's search before the general one."""
+    folders: tuple[Folder, ...] = ()
+    """Local folders of pictures, as text or as `{path, limit, concept}`, with or without sidecars
+    (`.txt` tags, gallery-dl's `.json`)."""
+    limit: Annotated[int, Field(ge=1, le=100_000)] = 130
+    """Posts to ask of each URL, newest first. Raising it fetches only what is new."""
+    minimum_share: Share = 0.9
+    """Stop when less than this share of the posts that were found for a concept could be fetched."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Raise it to ask the sites once more: posts that failed are tried again, newer ones are found,
+    and what came is not fetched twice."""
+    gallery_dl: GalleryDlOptions = {}
+    """Options of gallery-dl, nested as in its own configuration file and laid over it. Waits,
+    retries and proxies are not part of the key; accounts are refused here."""
+
+    @model_validator(mode="after")
+    def _some_source(self) -> Scrape:
+        if not self.urls and not self.folders:
+            raise ValueError("names no source: give at least one entry in urls or folders")
+        return self
+
+    def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        options = what_is_fetched(chosen.get("gallery_dl", {}))
+        rest = {name: value for name, value in chosen.items() if name != "gallery_dl"}
+        return rest | ({"gallery_dl": options} if options else {})
