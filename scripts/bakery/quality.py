@@ -38,6 +38,7 @@ _NOISE = 4.0  # coefficients up to this size come of that rounding, in levels
 # So many coefficients of more than half a step have to speak. Their mean distance to its multiples,
 # as a share of it, is 0.25 where nothing was rounded to it, and up to this where it was.
 _FEWEST, _NEAR = 40, 0.12
+_MOST = 6000  # coefficients that are asked
 _EDGE = 24.0  # larger steps between neighbours are lines of the drawing, not borders of blocks
 
 
@@ -90,8 +91,10 @@ def _own_quality(table: Sequence[int]) -> int:
 
 def _traced_quality(sizes: np.ndarray) -> int:
     """The quality near the multiples of whose steps the coefficients (N, low) stand, else 100."""
-    sizes = np.where(sizes > _NOISE, sizes, 0)
-    steps = np.array([_STEPS[place] for place in _LOW])
+    large = np.argwhere(sizes > _NOISE)
+    large = large[:: -(-len(large) // _MOST) or 1]
+    sizes = sizes[large[:, 0], large[:, 1]]  # (n,)
+    steps = np.array([_STEPS[place] for place in _LOW])[large[:, 1]]
     apart = np.ones(len(_SOUGHT))
     for number, level in enumerate(_SOUGHT):
         scale = 5000 / level if level < 50 else 200 - 2 * level  # libjpeg's jpeg_quality_scaling
