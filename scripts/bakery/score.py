@@ -67,10 +67,10 @@ def run(
 
     tagger = Tagger.load(model, threads)
     limits = np.array([thresholds.of(category) for category in tagger.categories])
-    pictures = (open_rgb(sample / "images" / image) for image in samples["image"])
+    pictures = [sample / "images" / image for image in samples["image"]]
     # what is written is what counts, so that a reader of tags.csv comes to the same scores
     probabilities = np.round(  # (samples, tags)
-        tagger.tag(pictures, settings.batch_size).astype(np.float64), 4
+        tagger.tag(pictures, settings.batch_size, open_rgb).astype(np.float64), 4
     )
     seen = [{tagger.names[i] for i in np.flatnonzero(row >= limits)} for row in probabilities]
     _write_tags(out / "tags.csv", samples["image"], tagger.names, probabilities)

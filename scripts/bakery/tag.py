@@ -1,6 +1,6 @@
 """Tag: what the WD tagger sees on each kept picture.
 
-Steps: read the filter's decisions; open each kept picture (a thread reads ahead); write down every
+Steps: read the filter's decisions; open each kept picture (threads read ahead); write down every
 tag whose probability is worth a look. Thresholds are not applied here, so that another one needs no
 new inference: they belong to the stages that read `tags.csv`.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,20 @@ def run(
     """
     names = decisions.kept(filter)
     loaded = tagger.Tagger.load(model, threads)
-    read: list[str] = []
     unreadable: dict[str, str] = {}
-    pictures = _pictures(scrape / "images", names, read, unreadable)
+
+    def opened(name: str) -> Image.Image | None:
+        try:
+            return images.open_rgb(scrape / "images" / name)
+        except images.UnreadableImage as problem:
+            unreadable[name] = problem.reason
+            return None
+
     rows: list[dict[str, Any]] = []
-    for number, probabilities in enumerate(loaded.rows(pictures, settings.batch_size)):
-        rows += _described(read[number], probabilities, loaded)
+    probabilities = loaded.rows(names, settings.batch_size, opened)
+    for name, row in zip(names, probabilities, strict=True):
+        rows += [] if row is None else _described(name, row, loaded)
+    unreadable = {name: unreadable[name] for name in names if name in unreadable}
     _report(unreadable, names, scrape / "images")
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "tags.csv", rows, tagging.COLUMNS)
@@ -58,25 +65,11 @@ def run(
     manifest.write_text(out / "tagger.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return {
         "images": len(names),
-        "tagged": len(read),
+        "tagged": len(names) - len(unreadable),
         "unreadable": len(unreadable),
         "rows": len(rows),
         "distinct_tags": len({row["tag"] for row in rows}),
     }
-
-
-def _pictures(
-    folder: Path, names: list[str], read: list[str], unreadable: dict[str, str]
-) -> Iterator[Image.Image]:
-    """Opens `names` one by one; notes in `read` whose turn it was, or in `unreadable` why not."""
-    for name in names:
-        try:
-            picture = images.open_rgb(folder / name)
-        except images.UnreadableImage as problem:
-            unreadable[name] = problem.reason
-            continue
-        read.append(name)
-        yield picture
 
 
 def _report(unreadable: dict[str, str], names: list[str], folder: Path) -> None:

@@ -11,11 +11,14 @@ and v3 models are published. Steps from a picture to its row of probabilities:
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime
@@ -48,6 +51,7 @@ GPUS = (
 _LARGEST = 8192  # side of the padded square in pixels: 200 MB; a comic strip can be far longer
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def fetch(model: str) -> Path:
@@ -126,12 +130,16 @@ class Tagger:
         session: onnxruntime.InferenceSession,
         tags: pd.DataFrame,
         folder: Path,
+        threads: int,
     ) -> None:
         self.names = tuple(tags["name"])
         self.categories = tuple(tags["category"])
         self._tags = tags
         self.provider = session.get_providers()[0]
         self._folder = folder
+        threads = threads or os.cpu_count() or 1
+        # beside a GPU, decoding is all that the CPU has to do
+        self._readers = min(2, threads) if self.provider == "CPUExecutionProvider" else threads
         self._session = session
         self._input = session.get_inputs()[0].name
         self._output = session.get_outputs()[0].name
@@ -153,34 +161,53 @@ class Tagger:
             )
         _check_files(folder)
         tags = _read_tags(folder / TAGS)
-        return cls(_session(folder / MODEL, threads), tags, folder)
+        return cls(_session(folder / MODEL, threads), tags, folder, threads)
 
     def vocabulary(self) -> list[dict[str, str]]:
         """What the tagger knows, a row (tag, category, count) for each column of `tag`'s result."""
         return self._tags.rename(columns={"name": "tag"}).to_dict("records")
 
-    def tag(self, images: Iterable[Image.Image], batch_size: int = 16) -> np.ndarray:
-        """Probabilities, float32 (N, tags), of RGB pictures."""
-        rows = list(self.rows(images, batch_size))
+    def tag(
+        self,
+        items: Iterable[T],
+        batch_size: int = 16,
+        open: Callable[[T], Image.Image] = lambda picture: picture,
+    ) -> np.ndarray:
+        """Probabilities, float32 (N, tags), of RGB pictures, or of what `open` makes a picture of."""
+        rows = list(self.rows(items, batch_size, open))
         return np.stack(rows) if rows else np.zeros((0, len(self.names)), np.float32)
 
-    def rows(self, images: Iterable[Image.Image], batch_size: int = 16) -> Iterator[np.ndarray]:
-        """Like `tag`, one row (tags,) at a time; `images` is read ahead, in another thread.
+    def rows(
+        self,
+        items: Iterable[T],
+        batch_size: int = 16,
+        open: Callable[[T], Image.Image | None] = lambda picture: picture,
+    ) -> Iterator[np.ndarray | None]:
+        """Like `tag`, one row (tags,) at a time, and None where `open` gives None.
 
-        While the model runs on a batch, that thread draws the next pictures from `images` (and so
-        decodes them, if `images` opens files) and prepares them.
+        While the model runs on a batch, other threads `open` (and so decode) and prepare the next
+        two.
         """
-        batches = self._batches(images, self._fixed_batch or batch_size)
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            coming = reader.submit(next, batches, None)
-            while (batch := coming.result()) is not None:
-                coming = reader.submit(next, batches, None)
-                yield from self._infer(batch)
+        size = self._fixed_batch or batch_size
+        with ThreadPoolExecutor(self._readers) as readers:
+            coming: deque[Future[np.ndarray | None]] = deque()
+            waiting = iter(items)
 
-    def _batches(self, images: Iterable[Image.Image], size: int) -> Iterator[np.ndarray]:
-        pictures = (prepare(image, self.side) for image in images)
-        while batch := list(islice(pictures, size)):
-            yield np.stack(batch)
+            def read_ahead() -> None:
+                for item in islice(waiting, 3 * size - len(coming)):
+                    coming.append(readers.submit(self._ready, open, item))
+
+            read_ahead()
+            while coming:
+                squares = [coming.popleft().result() for _ in range(min(size, len(coming)))]
+                read_ahead()
+                there = [square for square in squares if square is not None]
+                rows = iter(self._infer(np.stack(there)) if there else ())
+                yield from (None if square is None else next(rows) for square in squares)
+
+    def _ready(self, open: Callable[[T], Image.Image | None], item: T) -> np.ndarray | None:
+        picture = open(item)
+        return None if picture is None else prepare(picture, self.side)
 
     def _infer(self, batch: np.ndarray) -> np.ndarray:
         count = len(batch)
