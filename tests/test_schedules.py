@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.optimization import get_scheduler
 
-from bakery.train_settings import LrScheduler, Train
 from bakery.schedules import learning_rate, plan, warmup_steps
+from bakery.train_settings import LrScheduler, Train
 
 NAMES = get_args(LrScheduler)
 

@@ -14,8 +14,8 @@ from tiny_base import tiny_sd1
 
 from bakery import base as bases
 from bakery import dataset, kohya, seeds, train
-from bakery.train_settings import LrScheduler, Train
 from bakery.errors import BakeryError
+from bakery.train_settings import LrScheduler, Train
 
 SMALL = {
     "resolution": 48,
