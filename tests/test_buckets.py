@@ -5,13 +5,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakery import config
-from bakery.buckets import fit, resolutions, steps_per_epoch
+from bakery.buckets import batches_per_epoch, fit, resolutions
 from bakery.errors import BakeryError
 
 # kohya's sizes for SD1.5: resolution 512, sides 320 to 960 in steps of 64
 SD15 = resolutions(512, 320, 960, 64)
 
 sides = st.integers(min_value=1, max_value=4000)
+
+
+def test_one_square_cuts_a_page_by_29_percent():
+    """768/768/768 of the guide's settings leaves one bucket."""
+    (only,) = resolutions(768, 768, 768, 64)
+    page = fit((1000, 1414), [only])
+    assert (page.resized, page.spare) == ((768, 1086), (0, 318))
+    assert page.lost == pytest.approx(0.29, abs=0.005)
+    assert fit((768, 768), [only]).lost == 0
 
 
 def test_golden_buckets():
@@ -23,7 +32,7 @@ def test_golden_buckets():
 def test_golden_fit():
     page = fit((1000, 1414), SD15)
     assert (page.bucket, page.resized) == ((448, 576), (448, 633))
-    assert page.crop == (0, 28, 448, 604)
+    assert page.centre == (0, 28)
     assert page.aspect_error == pytest.approx(448 / 576 - 1000 / 1414)
 
 
@@ -82,18 +91,18 @@ def test_every_picture_covers_its_bucket(width, height):
     assert place.resized[0] >= place.bucket[0]
     assert place.resized[1] >= place.bucket[1]
     assert place.resized[0] == place.bucket[0] or place.resized[1] == place.bucket[1]
-    left, upper, right, lower = place.crop
-    assert (right - left, lower - upper) == place.bucket
-    assert 0 <= left <= place.resized[0] - right <= left + 1
-    assert 0 <= upper <= place.resized[1] - lower <= upper + 1
+    assert min(place.spare) == 0
+    for start, spare in zip(place.centre, place.spare, strict=True):
+        assert 0 <= start <= spare - start <= start + 1  # in the middle
+    assert 0 <= place.lost < 1
     assert all(
         place.aspect_error <= abs(w / h - width / height) + 1e-12 for w, h in SD15
     )  # the nearest
 
 
 def test_golden_steps():
-    assert steps_per_epoch([130 * 5], 2) == 325
-    assert steps_per_epoch([101 * 5, 17 * 5, 12 * 5], 2) == 326
+    assert batches_per_epoch([130 * 5], 2) == 325
+    assert batches_per_epoch([101 * 5, 17 * 5, 12 * 5], 2) == 326
 
 
 @settings(deadline=None)
@@ -102,9 +111,9 @@ def test_golden_steps():
     batch=st.integers(min_value=1, max_value=64),
 )
 def test_steps_lie_between_one_bucket_and_all_short(counts, batch):
-    steps = steps_per_epoch(counts, batch)
+    steps = batches_per_epoch(counts, batch)
     assert math.ceil(sum(counts) / batch) <= steps <= sum(counts) // batch + len(counts)
-    assert steps_per_epoch(counts, 1) == sum(counts)
+    assert batches_per_epoch(counts, 1) == sum(counts)
 
 
 def test_the_config_refuses_what_no_bucket_fits():

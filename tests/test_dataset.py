@@ -1,24 +1,16 @@
 from collections import Counter
 
-import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_base import tiny_sd1
 
-from bakery import base as bases
 from bakery import dataset
-from bakery.buckets import Fit, fit, resolutions
+from bakery.buckets import Fit, resolutions
+from bakery.config import Train
 from bakery.errors import BakeryError
 
 SIZES = resolutions(64, 32, 96, 32)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return bases.load(str(tiny_sd1(tmp_path_factory.mktemp("base"))))
 
 
 def draw(path, size=(64, 64), colour=(200, 30, 90)):
@@ -91,62 +83,74 @@ def test_caption_in_another_encoding(layout):
         dataset.read(layout)
 
 
-def test_broken_picture_is_named(layout, base):
+def test_broken_picture_is_named(layout):
     (layout / "5_mirael" / "1.png").write_bytes(b"nothing")
     with pytest.raises(BakeryError, match=r"1\.png"):
-        dataset.encode(dataset.read(layout), SIZES, base, 23)
+        dataset.arrange(dataset.read(layout), SIZES)
 
 
-def test_latents_lie_in_buckets(layout, base):
-    data = dataset.encode(dataset.read(layout), SIZES, base, 23)
+def test_pictures_lie_in_buckets(layout):
+    data = dataset.arrange(dataset.read(layout), SIZES)
     assert [place.bucket for place in data.fits] == [(64, 64)] * 4 + [(32, 96)]
     assert data.bucket_counts() == {(32, 96): 5, (64, 64): 14}
-    assert [tuple(latent.shape) for latent in data.latents] == [(4, 8, 8)] * 4 + [(4, 12, 4)]
-    assert all(latent.dtype == torch.float32 for latent in data.latents)
-    again = dataset.encode(dataset.read(layout), SIZES, base, 23)
-    other = dataset.encode(dataset.read(layout), SIZES, base, 24)
-    assert all(map(torch.equal, data.latents, again.latents))
-    assert not torch.equal(data.latents[0], other.latents[0])
 
 
-@torch.no_grad()
-def test_a_latent_is_a_scaled_draw_of_the_vae(layout, base):
-    folders = dataset.read(layout)
-    pixels = dataset.picture(folders.items[2].image, fit((64, 64), SIZES))[None]
-    spread = base.vae.encode(pixels).latent_dist
-    draws = torch.stack(
-        [dataset.encode(folders, SIZES, base, seed).latents[2] for seed in range(20)]
-    )
-    deviation = (draws / 0.5 - spread.mean[0]) / spread.std[0]  # 0.5: tiny_sd1's scaling factor
-    assert abs(deviation.mean()) < 0.1
-    assert abs(deviation.std() - 1) < 0.1
+@pytest.mark.parametrize("asked", [False, True])
+def test_regularization_pictures(layout, tmp_path, asked):
+    """In `reg/` of the dataset, or in the folder that is asked for."""
+    place = tmp_path / ("elsewhere" if asked else "reg")
+    draw(place / "3_girl" / "0.png")
+    draw(place / "3_girl" / "1.png")
+    draw(place / "drafts" / "x.png")
+    found = dataset.read(layout, place if asked else None)
+    extra = [item for item in found.items if item.is_reg]
+    assert [item.caption for item in extra] == ["girl", "girl"]
+    assert [item.repeats for item in extra] == [10, 9]  # 19 training pictures
+    assert found.directories() == dataset.read(layout, place).directories()
+    assert found.directories(is_reg=True) == {"3_girl": {"n_repeats": 3, "img_count": 2}}
+    assert found.tag_frequency()["3_girl"] == {"girl": 2}
+    assert f"{place.name}/drafts" in found.ignored
+    assert found.unused == 0
 
 
-def test_pixels_are_cropped_around_the_centre(tmp_path):
-    stripes = np.zeros((60, 100, 3), dtype=np.uint8)
-    stripes[:, 20:80] = 255  # only the margins to be cropped are black
-    Image.fromarray(stripes).save(tmp_path / "x.png")
-    pixels = dataset.picture(tmp_path / "x.png", Fit((30, 30), (50, 30), 0.0))
-    assert pixels.shape == (3, 30, 30)
-    assert pixels.min() == pixels.max() == 1.0
+def test_regularization_folder_without_pictures(layout, tmp_path):
+    with pytest.raises(BakeryError, match="reg_data_dir: there is no folder"):
+        dataset.read(layout, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BakeryError, match="has no pictures in a folder named <repeats>_<class>"):
+        dataset.read(layout, tmp_path / "empty")
 
 
-@pytest.mark.parametrize(("side", "overshoots"), [(32, False), (128, True)])
-def test_area_to_shrink_and_lanczos_to_enlarge(tmp_path, side, overshoots):
-    """Only Lanczos rings at an edge."""
-    edge = np.full((64, 64, 3), 60, dtype=np.uint8)
-    edge[:, 32:] = 190
-    Image.fromarray(edge).save(tmp_path / "x.png")
-    pixels = dataset.picture(tmp_path / "x.png", Fit((side, side), (side, side), 0.0))
-    levels = (pixels + 1) * 127.5
-    assert (levels.min() < 58) == overshoots
-    assert (levels.max() > 192) == overshoots
+def reg_items(repeats):
+    return [dataset.Item(None, "f", "", count, True) for count in repeats]
+
+
+def kohyas_repeats(repeats, wanted):
+    """The loop of kohya's DreamBoothDataset, picture by picture."""
+    found, shown, first = {}, 0, True
+    while shown < wanted:
+        for place, count in enumerate(repeats):
+            found[place] = count if first else found[place] + 1
+            shown += count if first else 1
+            if shown >= wanted:
+                break
+        first = False
+    return list(found.values())
+
+
+@given(
+    st.lists(st.integers(min_value=1, max_value=9), min_size=1, max_size=9),
+    st.integers(min_value=1, max_value=90),
+)
+def test_regularization_pictures_balance_as_kohyas_do(repeats, wanted):
+    used = dataset.balanced(reg_items(repeats), wanted)
+    assert [item.repeats for item in used] == kohyas_repeats(repeats, wanted)
 
 
 def pictures(repeats, buckets):
     items = tuple(dataset.Item(None, "f", "", r) for r in repeats)
     fits = tuple(Fit((64, 32 * b), (64, 32 * b), 0.0) for b in buckets)
-    return dataset.Dataset(items, fits, ())
+    return dataset.Dataset(items, fits)
 
 
 @settings(deadline=None)
@@ -162,15 +166,56 @@ def pictures(repeats, buckets):
 def test_an_epoch_shows_each_picture_as_often_as_it_repeats(shown, batch, seed):
     repeats, buckets = zip(*shown, strict=True)
     data = pictures(repeats, buckets)
-    batches = data.batches(batch, seed, 1)
+    batches = data.order(batch, seed, 1)
     assert Counter(i for b in batches for i in b) == dict(enumerate(repeats))
-    assert len(batches) == data.steps_per_epoch(batch)
+    assert len(batches) == data.batches_per_epoch(batch)
     assert all(1 <= len(b) <= batch for b in batches)
     assert all(len({buckets[i] for i in b}) == 1 for b in batches)
-    assert batches == data.batches(batch, seed, 1)
+    assert batches == data.order(batch, seed, 1)
 
 
 def test_epochs_differ():
     data = pictures([1] * 30, [1] * 30)
-    orders = [data.batches(4, 23, epoch) for epoch in (1, 2)] + [data.batches(4, 24, 1)]
+    orders = [data.order(4, 23, epoch) for epoch in (1, 2)] + [data.order(4, 24, 1)]
     assert len({str(order) for order in orders}) == 3
+
+
+def one_item(caption="mirael, smile, red, blue, t0", resized=(80, 64)):
+    item = dataset.Item(None, "f", caption, 4)
+    return dataset.Dataset((item,), (Fit((64, 64), resized, 0.0),))
+
+
+def shown(data, epochs=8, **changes):
+    bake = Train(**{"train_batch_size": 1, **changes})
+    return [batch for epoch in range(1, epochs + 1) for batch in data.epoch(bake, epoch)]
+
+
+def test_an_epoch_has_words_and_views():
+    batches = shown(one_item(), keep_tokens=2)
+    assert [batch.number for batch in batches] == list(range(32))
+    said = {batch.captions[0] for batch in batches}
+    assert len(said) > 3
+    assert all(caption.startswith("mirael, smile, ") for caption in said)
+    assert {batch.views for batch in batches} == {(dataset.View(0, 8, 0),)}
+    assert batches == shown(one_item(), keep_tokens=2)
+    assert batches != shown(one_item(), keep_tokens=2, seed=24)
+
+
+def test_flips_and_crops_vary():
+    views = [batch.views[0] for batch in shown(one_item(), flip_aug=True, random_crop=True)]
+    assert {view.flipped for view in views} == {False, True}
+    assert {view.upper for view in views} == {0}
+    assert min(view.left for view in views) < 4
+    assert max(view.left for view in views) > 12
+    assert max(view.left for view in views) <= 16
+    always = one_item().views(Train(flip_aug=True))
+    assert always == [dataset.View(0, 8, 0), dataset.View(0, 8, 0, True)]
+    assert one_item().views(Train(random_crop=True)) is None
+
+
+def test_whole_epochs_without_captions():
+    """Kohya's epochs count from 1: with 3, it is the third and the sixth."""
+    said = [b.captions[0] for b in shown(one_item(), caption_dropout_every_n_epochs=3)]
+    empty = [all(not caption for caption in said[4 * e : 4 * e + 4]) for e in range(8)]
+    assert empty == [False, False, True, False, False, True, False, False]
+    assert sum(not caption for caption in said) == 8

@@ -118,24 +118,31 @@ def described(model, tmp_path_factory, **more):
     folder = model(tmp_path_factory.mktemp("models") / "toon", **more)
     layout = tmp_path_factory.mktemp("layout")
     (layout / "5_mirael").mkdir()
+    (layout / "reg" / "1_girl").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(layout / "reg" / "1_girl" / "0.png")
     for i, size in enumerate([(64, 64), (64, 64), (32, 64)]):
         Image.new("RGB", size).save(layout / "5_mirael" / f"{i}.png")
         (layout / "5_mirael" / f"{i}.txt").write_text("mirael, smile")
     settings = Train(
         base=str(folder), network_dim=8, network_alpha=0, train_batch_size=2, num_epochs=4,
-        clip_skip=2, resolution=64, min_bucket_reso=32, max_bucket_reso=96,
+        clip_skip=2, resolution=64, min_bucket_reso=32, max_bucket_reso=96, unet_lr=1e-3,
+        text_encoder_lr=0, gradient_accumulation_steps=3, min_snr_gamma=5, noise_offset=0.05,
+        caption_dropout_rate=0.1, caption_dropout_every_n_epochs=4, caption_tag_dropout_rate=0.2,
+        flip_aug=True, random_crop=True, prior_loss_weight=0.5, network_dropout=0.1, conv_dim=4,
+        scale_weight_norms=1, gradient_checkpointing=True, optimizer_args={"weight_decay": 0.1},
     )  # fmt: skip
     base = bases.load(settings.base)
     folders = dataset.read(layout)
-    data = dataset.encode(folders, ((32, 96), (64, 64)), base, 23)
+    data = dataset.arrange(folders, ((32, 96), (64, 64)))
     return kohya.describe(
         settings,
         name="mirael",
         base=base,
         folders=folders,
         data=data,
-        plan=schedules.plan(settings, data.steps_per_epoch(2)),
+        plan=schedules.plan(settings, data.batches_per_epoch(2)),
         extra={"trigger": "mirael", "config": {"train": {"seed": 23}}},
+        optimizer="torch.optim.adamw.AdamW(weight_decay=0.1)",
     )
 
 
@@ -150,20 +157,64 @@ def test_what_a1111_reads(description):
         "ss_network_dim": "8",
         "ss_network_alpha": "8.0",
         "ss_num_epochs": "4",
-        "ss_max_train_steps": "32",
+        "ss_max_train_steps": "24",
         "ss_resolution": "(64, 64)",
     }
     assert expected.items() <= description.items()
-    assert json.loads(description["ss_tag_frequency"]) == {"5_mirael": {"mirael": 3, "smile": 3}}
+    assert json.loads(description["ss_tag_frequency"]) == {
+        "5_mirael": {"mirael": 3, "smile": 3},
+        "1_girl": {"girl": 1},
+    }
     assert json.loads(description["ss_dataset_dirs"]) == {
         "5_mirael": {"n_repeats": 5, "img_count": 3}
     }
     buckets = json.loads(description["ss_bucket_info"])
     assert buckets["buckets"] == {
         "0": {"resolution": [32, 96], "count": 5},
-        "1": {"resolution": [64, 64], "count": 10},
+        "1": {"resolution": [64, 64], "count": 25},
     }
-    assert buckets["mean_img_ar_error"] == pytest.approx((1 / 2 - 1 / 3) / 3)
+    assert buckets["mean_img_ar_error"] == pytest.approx((1 / 2 - 1 / 3) / 4)
+
+
+def test_every_setting_under_kohyas_name(description):
+    expected = {
+        "ss_learning_rate": "0.002",
+        "ss_unet_lr": "0.001",
+        "ss_text_encoder_lr": "0.0",
+        "ss_optimizer": "torch.optim.adamw.AdamW(weight_decay=0.1)",
+        "ss_gradient_accumulation_steps": "3",
+        "ss_total_batch_size": "6",
+        "ss_num_batches_per_epoch": "16",
+        "ss_gradient_checkpointing": "True",
+        "ss_min_snr_gamma": "5.0",
+        "ss_noise_offset": "0.05",
+        "ss_caption_dropout_rate": "0.1",
+        "ss_caption_dropout_every_n_epochs": "4",
+        "ss_caption_tag_dropout_rate": "0.2",
+        "ss_flip_aug": "True",
+        "ss_random_crop": "True",
+        "ss_prior_loss_weight": "0.5",
+        "ss_network_dropout": "0.1",
+        "ss_network_args": '{"conv_alpha": "1.0", "conv_dim": "4"}',
+        "ss_scale_weight_norms": "1.0",
+        "ss_zero_terminal_snr": "True",
+        "ss_num_train_images": "15",
+        "ss_num_reg_images": "1",
+        "ss_reg_dataset_dirs": '{"1_girl": {"img_count": 1, "n_repeats": 1}}',
+    }
+    assert {key: description.get(key) for key in expected} == expected
+
+
+def test_model_hash_is_read_from_the_bytes(tmp_path):
+    file = tmp_path / "x.safetensors"
+    expected = kohya.write(file, some_state(), NOTES)
+    assert kohya.model_hash(file) == expected
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert kohya.model_hash(file) != expected
+    file.write_bytes(b"x")
+    assert kohya.model_hash(file) is None
 
 
 def test_modelspec(description):

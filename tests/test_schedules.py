@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.optimization import get_scheduler
 
+from bakery.config import Train
+from bakery.errors import BakeryError
 from bakery.schedules import learning_rate, plan, warmup_steps
-from bakery.train_settings import LrScheduler, Train
+from bakery.train_settings import LrScheduler
 
 NAMES = get_args(LrScheduler)
 
@@ -101,6 +103,23 @@ def test_golden_plan():
 def test_max_steps_wins(max_steps, epochs):
     found = plan(Train(num_epochs=6, max_steps=max_steps), 325)
     assert (found.total, found.epochs) == (max_steps, epochs)
+
+
+@pytest.mark.parametrize(
+    ("batches", "accumulation", "steps"), [(325, 1, 325), (325, 4, 82), (8, 4, 2), (3, 3, 1)]
+)
+def test_accumulated_steps(batches, accumulation, steps):
+    """ceil(batches / accumulation) an epoch, and the epoch's last batch always ends a step."""
+    found = plan(Train(num_epochs=6, gradient_accumulation_steps=accumulation), batches)
+    assert (found.steps_per_epoch, found.total) == (steps, 6 * steps)
+    ends = [batch for batch in range(1, batches + 1) if found.steps_after(batch)]
+    assert len(ends) == steps
+    assert ends[-1] == batches
+
+
+def test_more_accumulation_than_batches():
+    with pytest.raises(BakeryError, match=r"gradient_accumulation_steps is 9, .* only 8 batches"):
+        plan(Train(gradient_accumulation_steps=9), 8)
 
 
 def test_saved_epochs():

@@ -10,12 +10,13 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
-from tiny_base import tiny_sd1
+from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery import base as bases
-from bakery import dataset, kohya, seeds, train
+from bakery import dataset, kohya, resume, seeds, train
+from bakery.config import Train
 from bakery.errors import BakeryError
-from bakery.train_settings import LrScheduler, Train
+from bakery.train_settings import LrScheduler
 
 SMALL = {
     "resolution": 48,
@@ -57,7 +58,7 @@ def layout(tmp_path_factory):
 
 @pytest.fixture
 def bake(bases_at, layout, tmp_path):
-    def run(folder="out", kind="v_prediction", **changes):
+    def run(folder="out", kind="v_prediction", cache=None, **changes):
         settings = Train(**{"base": bases_at[kind], **SMALL, **changes})
         return train.run(
             settings,
@@ -67,20 +68,38 @@ def bake(bases_at, layout, tmp_path):
             metadata={"trigger": "mirael", "config": {"train": changes}},
             device="cpu",
             threads=1,
+            cache=cache,
         )
 
     return run
 
 
 @pytest.fixture
-def prepared(bases_at, layout):
+def prepared(bases_at, layout, tmp_path):
+    """(kitchen, variant) in one square bucket, nothing read from or written to disk yet."""
+
     def make(kind="v_prediction", **changes):
-        settings = Train(**{"base": bases_at[kind], **SMALL, **changes})
+        squares = {"enable_bucket": False, "resolution": 48}
+        settings = Train(**{"base": bases_at[kind], **SMALL, **squares, **changes})
         base = bases.load(settings.base)
-        data = dataset.encode(dataset.read(layout), ((48, 48),), base, settings.seed)
-        return train.prepare(settings, base, data)
+        kitchen = train.equip(settings, dataset.read(layout), base, 1, None)
+        kitchen.latents.prepare(kitchen.data.views(settings) or [])
+        variant = train.prepare(settings, kitchen, out=tmp_path / "prepared", name="mirael")
+        variant.out.mkdir(exist_ok=True)
+        return kitchen, variant
 
     return make
+
+
+def showing(kitchen, variant, indices, number=0):
+    """The batch `number` of these pictures with the captions as they are written."""
+    items = [kitchen.data.items[i] for i in indices]
+    return dataset.Batch(
+        number=number,
+        views=tuple(dataset.View(i, *kitchen.data.fits[i].centre) for i in indices),
+        captions=tuple(item.caption for item in items),
+        is_reg=tuple(item.is_reg for item in items),
+    )
 
 
 def progress(out):
@@ -91,11 +110,12 @@ def test_files_and_facts(bake, tmp_path):
     facts = bake()
     out = tmp_path / "out"
     files = {"mirael-000001.safetensors", "mirael.safetensors", "epochs.csv", "progress.jsonl"}
-    assert {path.name for path in out.iterdir()} == files
+    assert {path.name for path in out.iterdir()} == files | {resume.STATE}
     assert facts["pictures"] == 4
     assert facts["buckets"] == {"32x64": 2, "48x48": 6}
     assert (facts["steps_per_epoch"], facts["steps"], facts["adapters"]) == (4, 8, 66)
     assert (facts["ignored"], facts["truncated_captions"]) == (["notes"], 0)
+    assert (facts["threads"], facts["empty_captions"]) == (1, 0)
     json.dumps(facts)
 
     table = pd.read_csv(out / "epochs.csv")
@@ -107,6 +127,7 @@ def test_files_and_facts(bake, tmp_path):
     for _, row in table.iterrows():
         state, metadata = kohya.read(out / row["file"])
         assert metadata["sshs_model_hash"] == row["sshs_model_hash"]
+        assert metadata["bakery_threads"] == "1"
         assert (metadata["ss_epoch"], metadata["ss_steps"]) == (str(row["epoch"]), str(row["step"]))
         assert len(state) == 3 * 66
         assert {value.dtype for value in state.values()} == {torch.float16}
@@ -123,23 +144,25 @@ def test_same_config_same_bytes(bake, tmp_path):
 
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
 def test_training_lowers_the_loss(prepared, kind):
-    """On the very noise of step 0, which a few steps can learn by heart."""
-    bake = prepared(kind, unet_lr=1e-2, lr_scheduler="constant", lr_warmup_ratio=0)
+    """On the very noise of one batch, which a few steps can learn by heart."""
+    kitchen, variant = prepared(kind, unet_lr=1e-2, lr_scheduler="constant", lr_warmup_ratio=0)
+    batch = showing(kitchen, variant, [0, 1])
     with torch.no_grad():
-        before = train.batch_loss(bake, [0, 1], 0).item()
+        before = train.batch_loss(kitchen, variant, batch).item()
     for _ in range(15):
-        train.training_step(bake, [0, 1], 0)
+        train.batch_loss(kitchen, variant, batch).backward()
+        variant._optimize()
     with torch.no_grad():
-        assert train.batch_loss(bake, [0, 1], 0).item() < 0.9 * before
+        assert train.batch_loss(kitchen, variant, batch).item() < 0.9 * before
 
 
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
 def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
     """An independent loop over peft's layers, with the formulas written out, goes the same way."""
-    bake = prepared(
+    kitchen, variant = prepared(
         kind, shuffle_caption=False, lr_scheduler="constant", lr_warmup_ratio=0, max_grad_norm=0.01
     )
-    save_file(bake.network.state_dict_kohya(), tmp_path / "start.safetensors")
+    save_file(variant.network.state_dict_kohya(), tmp_path / "start.safetensors")
     pipeline = StableDiffusionPipeline.from_pretrained(bases_at[kind])
     pipeline.load_lora_weights(tmp_path, weight_name="start.safetensors")
     parts = {2e-3: pipeline.unet, 4e-4: pipeline.text_encoder}
@@ -150,19 +173,19 @@ def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
     optimizer = torch.optim.AdamW(groups)
     everything = [p for group in groups for p in group["params"]]
     betas = bases.load(bases_at[kind]).noise_scheduler.betas
-    batch = [0, 2]
     for step in range(3):
-        ours, norm = train.training_step(bake, batch, step)
-        x = torch.stack([bake.data.latents[i] for i in batch])
+        batch = showing(kitchen, variant, [0, 2], step)
+        loss = train.batch_loss(kitchen, variant, batch)
+        loss.backward()
+        ours, norm = loss.item(), variant._optimize().item()
+        x = torch.stack([kitchen.latents.draw(view, 23) for view in batch.views])
         draw = seeds.generator(23, "noise", step)
         noise = torch.randn(x.shape, generator=draw)
         t = torch.randint(1000, (2,), generator=draw)
         signal = (1 - betas).cumprod(0)[t].view(2, 1, 1, 1)
         noisy = signal.sqrt() * x + (1 - signal).sqrt() * noise
         velocity = signal.sqrt() * noise - (1 - signal).sqrt() * x
-        text, _ = pipeline.encode_prompt(
-            [bake.data.items[i].caption for i in batch], "cpu", 1, False
-        )
+        text, _ = pipeline.encode_prompt(list(batch.captions), "cpu", 1, False)
         target = noise if kind == "epsilon" else velocity
         loss = (pipeline.unet(noisy, t, text).sample - target).square().mean()
         optimizer.zero_grad()
@@ -175,10 +198,44 @@ def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
     probe = torch.randn(1, 4, 4, 4)
     with torch.no_grad():
         their_text = pipeline.encode_prompt(["mirael"], "cpu", 1, False)[0]
-        our_text = bases.encode(bake.base, ["mirael"], 1).hidden
+        our_text = bases.encode(kitchen.base, ["mirael"], 1).hidden
         assert (their_text - our_text).abs().max() < 1e-4
         theirs = pipeline.unet(probe, 500, their_text).sample
-        assert (theirs - bake.base.unet(probe, 500, our_text).sample).abs().max() < 1e-4
+        assert (theirs - kitchen.base.unet(probe, 500, our_text).sample).abs().max() < 1e-4
+
+
+def test_a_step_over_two_batches_is_one_over_both(prepared):
+    """With gradient accumulation the gradient is the mean of the batches' gradients."""
+    steady = {"lr_scheduler": "constant", "lr_warmup_ratio": 0, "optimizer_type": "AdamW"}
+    kitchen, halves = prepared(gradient_accumulation_steps=2, **steady)
+    halves.begin_epoch(kitchen.data)
+    for _ in range(2):
+        batch = halves.next_batch()
+        loss = train.batch_loss(kitchen, halves, batch)
+        halves.scaled(loss).backward()
+        summed = [p.grad.clone() for p in halves.parameters]
+        halves.learn(loss)
+        assert halves.step == (halves._place == 2)
+    expected = []
+    halves.network.remove()
+    kitchen, whole = prepared(**steady)
+    whole.begin_epoch(kitchen.data)
+    for _ in range(2):
+        train.batch_loss(kitchen, whole, whole.next_batch()).backward()
+    expected = [p.grad / 2 for p in whole.parameters]
+    for ours, theirs in zip(summed, expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-7)
+
+
+def test_accumulation_is_refused_beyond_an_epoch(bake):
+    with pytest.raises(BakeryError, match=r"gradient_accumulation_steps is 5, .* only 4 batches"):
+        bake(gradient_accumulation_steps=5)
+
+
+def test_accumulation_counts_steps_as_kohya_does(bake, tmp_path):
+    facts = bake(gradient_accumulation_steps=3)
+    assert (facts["steps_per_epoch"], facts["steps"]) == (2, 4)  # 4 batches: 3 and 1
+    assert len(progress(tmp_path / "out")) == 4
 
 
 @pytest.mark.parametrize("scheduler", get_args(LrScheduler))
@@ -232,18 +289,6 @@ def test_which_epochs_are_saved(bake, changes, saved):
     assert [row["file"] for row in rows] == [*names, "mirael.safetensors"]
 
 
-def test_captions_are_shuffled_behind_the_kept_tokens(prepared):
-    bake = prepared(keep_tokens=2)
-    shown = {train.shown_captions(bake, [0], step)[0] for step in range(20)}
-    assert len(shown) > 3
-    for caption in shown:
-        tags = caption.split(", ")
-        assert tags[:2] == ["mirael", "smile"]
-        assert sorted(tags[2:]) == ["blue", "red", "t0"]
-    still = prepared(keep_tokens=2, shuffle_caption=False)
-    assert train.shown_captions(still, [0], 5) == ["mirael, smile, red, blue, t0"]
-
-
 def test_clip_skip_changes_the_bake(bake):
     hashes = {bake(max_steps=2, clip_skip=n)["epochs"][-1]["loss"] for n in (1, 2)}
     assert len(hashes) == 2
@@ -283,12 +328,118 @@ def test_a_run_after_a_kill_starts_clean(bake, tmp_path):
     clean = bake("clean")
     out.mkdir()
     for name in ("mirael-000001.safetensors", "mirael-000009.safetensors", "epochs.csv",
-                 "mirael.safetensors.part", "progress.jsonl"):  # fmt: skip
+                 "mirael.safetensors.part", "progress.jsonl", resume.STATE):  # fmt: skip
         (out / name).write_text("half")
     (out / "keep.txt").write_text("not ours")
     assert bake() == clean
     names = {path.name for path in (tmp_path / "clean").iterdir()}
     assert {path.name for path in out.iterdir()} == names | {"keep.txt"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"flip_aug": True},
+        {"random_crop": True, "max_data_loader_n_workers": 2,
+         "persistent_data_loader_workers": True},
+        {"min_snr_gamma": 1.0},
+        {"noise_offset": 0.1},
+        {"caption_dropout_rate": 0.9},
+        {"caption_dropout_every_n_epochs": 1},
+        {"caption_tag_dropout_rate": 0.9},
+        {"v_parameterization": False, "zero_terminal_snr": False},
+        {"zero_terminal_snr": False},
+        {"optimizer_type": "Lion"},
+        {"optimizer_args": {"weight_decay": 0.5}},
+        {"network_train_unet_only": True},
+        {"network_dropout": 0.5},
+        {"scale_weight_norms": 0.001},
+        {"conv_dim": 2},
+        {"conv_dim": 2, "conv_alpha": 0.5},
+        {"learning_rate": 1e-3},
+    ],
+    ids=lambda changes: next(reversed(changes)),
+)  # fmt: skip
+def test_no_setting_is_without_effect(bake, changes):
+    short = {"num_epochs": 1, "lr_warmup_ratio": 0}
+    hashes = [bake(**short, **more)["epochs"][-1]["sshs_model_hash"] for more in ({}, changes)]
+    assert hashes[0] != hashes[1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gradient_checkpointing": True},
+        {"max_data_loader_n_workers": 3},
+        {"log_with": "tensorboard"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_is_not_in_the_key_changes_nothing(bake, tmp_path, changes):
+    assert changes.keys() <= Train.not_in_key
+    hashes = [bake(o, num_epochs=1, **c)["epochs"][-1]["sshs_model_hash"]
+              for o, c in (("a", {}), ("b", changes))]  # fmt: skip
+    assert hashes[0] == hashes[1]
+    events = [path.name for path in (tmp_path / "b").glob("events.out.tfevents.*.log")]
+    assert len(events) == ("log_with" in changes)
+
+
+def test_text_is_encoded_once_where_it_does_not_change(bake, tmp_path):
+    still = {"text_encoder_lr": 0, "shuffle_caption": False, "lr_warmup_ratio": 0}
+    first = bake("a", cache=tmp_path / "cache", **still)
+    entries = {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*.cache")}
+    assert len(entries) == 4 + 4  # pictures and captions
+    again = bake("b", cache=tmp_path / "cache", **still)
+    without = bake("c", **still)
+    assert first == again == without
+    assert {p: p.read_bytes() for p in (tmp_path / "cache").rglob("*.cache")} == entries
+
+
+def test_a_damaged_cache_is_made_again(bake, tmp_path, caplog):
+    first = bake("a", cache=tmp_path / "cache", max_steps=2, lr_warmup_ratio=0)
+    paths = sorted((tmp_path / "cache").rglob("*.cache"))
+    whole = [path.read_bytes() for path in paths]
+    paths[0].write_bytes(whole[0][:-3])
+    paths[1].write_bytes(bytes([*whole[1][:-1], whole[1][-1] ^ 1]))
+    paths[2].write_bytes(b"")
+    assert bake("b", cache=tmp_path / "cache", max_steps=2, lr_warmup_ratio=0) == first
+    assert [path.read_bytes() for path in paths] == whole
+    assert sum("is damaged" in record.message for record in caplog.records) == 3
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_an_sdxl_bake(layout, tmp_path, learns):
+    """Two text encoders, a pooled text, sizes; with everything on that touches them."""
+    base = tiny_sdxl(tmp_path / "base")
+    changes = {"text_encoder_lr": 1e-4} if learns else {"network_train_unet_only": True}
+    settings = Train(
+        base=str(base), **{**SMALL, **changes, "num_epochs": 1, "lr_warmup_ratio": 0},
+        shuffle_caption=False, flip_aug=True, random_crop=True, conv_dim=2,
+        gradient_checkpointing=True, network_dropout=0.1,
+    )  # fmt: skip
+    found = [
+        train.run(settings, layout=layout, out=tmp_path / out, name="mirael", metadata={},
+                  cache=tmp_path / "cache")
+        for out in "ab"
+    ]  # fmt: skip
+    assert found[0] == found[1]
+    state, metadata = kohya.read(tmp_path / "a" / "mirael.safetensors")
+    assert metadata["ss_base_model_version"] == "sdxl_base_v1-0"
+    assert any(key.startswith("lora_te2_") for key in state) == learns
+    assert sum(bool(v.any()) for k, v in state.items() if "lora_up" in k) > 20
+
+
+def test_prior_loss_weight(bake, layout):
+    """Regularization pictures at weight 0 are as good as none, but for the noise they draw."""
+    reg = layout.parent / "regularization"
+    (reg / "1_girl").mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (48, 48), (9, 200, 9)).save(reg / "1_girl" / "r.png")
+    facts = [bake(f"r{w}", reg_data_dir=str(reg), prior_loss_weight=w, num_epochs=1)
+             for w in (0.0, 1.0)]  # fmt: skip
+    assert [f["reg_pictures"] for f in facts] == [1, 1]
+    assert facts[0]["steps"] == 8  # as many again
+    losses = [f["epochs"][0]["loss"] for f in facts]
+    assert losses[0] < 0.8 * losses[1]
 
 
 def test_a_bake_that_blows_up_says_so(bake):
@@ -305,24 +456,42 @@ class BurningUNet(torch.nn.Module):
         super().__init__()
         self.unet, self.good = unet, good
 
-    def forward(self, *args):
+    def forward(self, *args, **more):
         self.good -= 1
-        answer = self.unet(*args)
+        answer = self.unet(*args, **more)
         answer.sample = answer.sample * (1.0 if self.good >= 0 else math.nan)
         return answer
 
 
-def test_the_epochs_before_a_nan_stay(prepared, tmp_path):
-    bake = prepared(num_epochs=3)  # of 4 steps
-    bake.base.unet = BurningUNet(bake.base.unet, good=6)
-    with pytest.raises(BakeryError, match="the loss is nan at step 7 of epoch 2"):
-        train.fit(bake, tmp_path, "mirael", {})
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"mirael-000001.safetensors", "epochs.csv", "progress.jsonl"}
-    table = pd.read_csv(tmp_path / "epochs.csv")
-    _, metadata = kohya.read(tmp_path / "mirael-000001.safetensors")
+def test_the_epochs_before_a_nan_stay(prepared):
+    kitchen, variant = prepared(num_epochs=3)  # of 4 steps
+    variant.owner = "me"
+    variant.restore()
+    kitchen.base.unet = BurningUNet(kitchen.base.unet, good=6)
+    train.fit(kitchen, [variant])
+    assert variant.failure.startswith("the loss is nan at step 7 of epoch 2 (unet_lr ")
+    names = {path.name for path in variant.out.iterdir()}
+    kept = {"mirael-000001.safetensors", "epochs.csv", "progress.jsonl"}
+    assert names == kept | {resume.STOPPED, resume.STATE}
+    table = pd.read_csv(variant.out / "epochs.csv")
+    _, metadata = kohya.read(variant.out / "mirael-000001.safetensors")
     assert list(table["sshs_model_hash"]) == [metadata["sshs_model_hash"]]
-    assert len(progress(tmp_path)) == 6
+    assert len(progress(variant.out)) == 6
+    record = json.loads((variant.out / resume.STOPPED).read_text())
+    assert (record["epoch"], record["step"], record["failure"]) == (2, 7, variant.failure)
+
+
+def test_a_failed_bake_does_not_fail_again_and_again(bake, tmp_path):
+    burnt = {"unet_lr": 1e30, "lr_scheduler": "constant", "lr_warmup_ratio": 0}
+    with pytest.raises(BakeryError, match="at step"):
+        bake(**burnt)
+    (tmp_path / "out" / "progress.jsonl").write_text("")
+    with pytest.raises(BakeryError, match="failed before and would again") as told:
+        bake(**burnt)
+    assert (tmp_path / "out" / "progress.jsonl").read_text() == ""  # no step was taken
+    assert "stopped.json" in str(told.value)
+    bake(max_steps=1)  # other settings in the same place try again
+    assert not (tmp_path / "out" / resume.STOPPED).exists()
 
 
 def test_weights_too_large_for_the_file(bake):
@@ -340,39 +509,22 @@ def test_devices_that_are_not_there(bake):
             train._check_device(settings, "cuda")
 
 
-def test_bucket_steps_finer_than_the_vae(prepared):
+def test_bucket_steps_finer_than_the_vae():
     coarse = SimpleNamespace(pixels_per_latent=32, path="x")
     with pytest.raises(BakeryError, match=r"bucket_reso_steps is 16, .* give a multiple of 32"):
-        train._encode(Train(**SMALL), None, coarse)
+        train._sizes(Train(**SMALL), coarse)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-        MemoryError(),
-    ],
-)
-def test_out_of_memory_is_advice(error):
-    with pytest.raises(BakeryError) as told, train._memory(Train(**SMALL)):
-        raise error
-    for word in ("train_batch_size (2)", "resolution (48)", "network_dim (4)", "mixed_precision"):
-        assert word in str(told.value)
-
-
-def test_other_errors_are_not_called_memory():
-    with pytest.raises(RuntimeError, match="something else"), train._memory(Train(**SMALL)):
-        raise RuntimeError("something else")
-
-
-def test_progress_lines(prepared, tmp_path):
-    bake = prepared()
-    with (tmp_path / "p").open("w") as stream:
-        progress = train.Progress(stream, bake.plan)
-        progress.write(1, 1, 0.5, 0.25, bake.optimizer)
-        progress.write(2, 1, 0.3, math.inf, bake.optimizer)
-    first, second = map(json.loads, (tmp_path / "p").read_text().splitlines())
-    assert {"steps", "epochs", "steps_per_second", "eta_seconds", "unet_lr"} <= first.keys()
-    assert (first["grad_norm"], second["grad_norm"]) == (0.25, None)
-    assert second["loss_average"] == pytest.approx(0.4)
+def test_a_caption_of_10000_characters_and_one_without_any(bake, layout, caplog):
+    long, empty = layout / "2_mirael" / "0.txt", layout / "2_mirael" / "1.txt"
+    kept = long.read_text(), empty.read_text()
+    long.write_text("mirael, " + "very long hair, " * 625)
+    empty.write_text("\n")
+    try:
+        facts = bake(max_steps=2)
+    finally:
+        long.write_text(kept[0])
+        empty.write_text(kept[1])
+    assert (facts["truncated_captions"], facts["empty_captions"]) == (1, 1)
+    assert "1 captions are longer than max_token_length 225 and are cut" in caplog.text
+    assert "1 captions are empty: these pictures teach what no words mean" in caplog.text

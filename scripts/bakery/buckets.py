@@ -2,7 +2,7 @@
 
 The rules are those of kohya's scripts: a bucket's area is at most that of the resolution's square,
 its sides are multiples of a step within limits, and a picture goes to the bucket of the nearest
-aspect ratio (width / height), is scaled until it covers it, and is cropped around its centre.
+aspect ratio (width / height), is scaled until it covers it, and is cropped.
 """
 
 from __future__ import annotations
@@ -28,11 +28,20 @@ class Fit:
     """|aspect ratio of the bucket - aspect ratio of the picture|."""
 
     @property
-    def crop(self) -> tuple[int, int, int, int]:
-        """left, upper, right, lower of the bucket in the resized picture."""
-        left = (self.resized[0] - self.bucket[0]) // 2
-        upper = (self.resized[1] - self.bucket[1]) // 2
-        return left, upper, left + self.bucket[0], upper + self.bucket[1]
+    def spare(self) -> tuple[int, int]:
+        """How far the resized picture juts out of the bucket: (width, height); one of them is 0."""
+        return self.resized[0] - self.bucket[0], self.resized[1] - self.bucket[1]
+
+    @property
+    def centre(self) -> tuple[int, int]:
+        """(left, upper) of the bucket in the middle of the resized picture."""
+        return self.spare[0] // 2, self.spare[1] // 2
+
+    @property
+    def lost(self) -> float:
+        """Share of the picture that lies outside the bucket."""
+        whole = self.resized[0] * self.resized[1]
+        return 1 - self.bucket[0] * self.bucket[1] / whole
 
 
 def resolutions(resolution: int, min_side: int, max_side: int, step: int) -> tuple[Size, ...]:
@@ -80,10 +89,9 @@ def fit(size: Size, buckets: Sequence[Size]) -> Fit:
     return Fit(bucket, resized, abs(bucket[0] / bucket[1] - aspect))
 
 
-def steps_per_epoch(counts: Iterable[int], batch_size: int) -> int:
-    """Optimizer steps of an epoch; `counts` are pictures in each bucket, repeats counted.
+def batches_per_epoch(counts: Iterable[int], batch_size: int) -> int:
+    """Batches of an epoch; `counts` are pictures in each bucket, repeats counted.
 
-    A batch never mixes buckets, so each bucket's last batch may be short and is a step all the
-    same.
+    A batch never mixes buckets, so each bucket's last batch may be short and counts all the same.
     """
     return sum(math.ceil(count / batch_size) for count in counts)

@@ -53,6 +53,33 @@ def join(tags: Iterable[str]) -> str:
     return ", ".join(tag.strip() for tag in tags)
 
 
+def shown(
+    caption: str,
+    rng: random.Random,
+    *,
+    keep_tokens: int = 0,
+    shuffled: bool = False,
+    tag_dropout: float = 0.0,
+    dropout: float = 0.0,
+) -> str:
+    """`caption` as one showing of its picture has it, in kohya's words.
+
+    With the chance `dropout` it is empty; else the tags behind the first `keep_tokens` are shuffled
+    if asked, and each of them is left out with the chance `tag_dropout`.
+    """
+    if dropout > 0 and rng.random() < dropout:
+        return ""
+    if not shuffled and tag_dropout <= 0:
+        return caption
+    tags = split(caption)
+    if shuffled:
+        tags = shuffle(tags, keep_tokens, rng)
+    kept, rest = tags[:keep_tokens], tags[keep_tokens:]
+    if tag_dropout > 0:
+        rest = [tag for tag in rest if rng.random() >= tag_dropout]
+    return join([*kept, *rest])
+
+
 def shuffle(tags: Sequence[str], keep_tokens: int, rng: random.Random) -> list[str]:
     """`tags` with the first `keep_tokens` in place and the others in an order drawn from `rng`."""
     rest = list(tags[keep_tokens:])

@@ -1,29 +1,29 @@
-"""kohya's repeat folders as training data: captions, latents in buckets, and the order of epochs.
+"""kohya's repeat folders as training data: captions, buckets, and the order of epochs.
 
-Steps: `read` finds pictures and captions, `encode` fits each picture into its bucket and encodes
-it once, `Dataset.batches` gives an epoch.
+Steps: `read` finds pictures and captions, `arrange` fits each picture into its bucket,
+`Dataset.epoch` gives an epoch's batches: which pictures, how cropped, with which words.
 """
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-
 from bakery import captions, images, seeds
-from bakery.base import Base
-from bakery.buckets import Fit, Size, fit, steps_per_epoch
+from bakery.buckets import Fit, Size, batches_per_epoch, fit
+from bakery.config import Train
 from bakery.errors import BakeryError
 
 FOLDER = re.compile(r"(\d+)_(.*)")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 CAPTIONS = (".txt", ".caption")
+REGULARIZATION = "reg"
+"""A folder of this name inside a dataset has no number, so kohya's scripts pass it over there; they
+are given it as reg_data_dir."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Item:
     """`5_name`."""
     caption: str
     repeats: int
+    is_reg: bool = False
+    """A regularization picture: it says what the class looks like without the character."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,18 @@ class Folders:
     ignored: tuple[str, ...]
     """What kohya's scripts would not read either, relative to the layout: folders without a
     number of repeats, and in the others whatever is neither picture nor caption."""
+    unused: int = 0
+    """Regularization pictures beyond what balances the training pictures."""
 
-    def directories(self) -> dict[str, dict[str, int]]:
-        """Repeats and pictures of each folder, as in ss_dataset_dirs."""
-        counts = Counter((item.folder, item.repeats) for item in self.items)
+    def directories(self, is_reg: bool = False) -> dict[str, dict[str, int]]:
+        """Repeats and pictures of each folder, as in ss_dataset_dirs and ss_reg_dataset_dirs."""
+        counts: Counter[str] = Counter()
+        for item in self.items:
+            counts[item.folder] += item.is_reg == is_reg
         return {
-            folder: {"n_repeats": repeats, "img_count": count}
-            for (folder, repeats), count in counts.items()
+            folder: {"n_repeats": int(FOLDER.fullmatch(folder)[1]), "img_count": count}
+            for folder, count in counts.items()
+            if count
         }
 
     def tag_frequency(self) -> dict[str, dict[str, int]]:
@@ -63,42 +70,88 @@ class Folders:
         return {folder: dict(count) for folder, count in counts.items()}
 
 
-def read(layout: Path) -> Folders:
+@dataclass(frozen=True)
+class View:
+    """A picture as one showing has it."""
+
+    index: int
+    """Of the item."""
+    left: int
+    upper: int
+    """Where the bucket lies in the resized picture."""
+    flipped: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass shows."""
+
+    number: int
+    """Counted from 0 since the bake began: what its random draws depend on."""
+    views: tuple[View, ...]
+    captions: tuple[str, ...]
+    is_reg: tuple[bool, ...]
+
+
+def read(layout: Path, reg: Path | None = None) -> Folders:
     """The repeat folders under `layout`: `5_name` is shown five times, `name` are class tokens.
 
     A caption is the `.txt` or `.caption` with the picture's stem; without one, the class tokens
-    stand in. Raises `BakeryError` if there is nothing to train on or two pictures share a caption.
+    stand in. Regularization pictures lie in such folders under `reg`, by default `layout`/reg.
+    Raises `BakeryError` if there is nothing to train on or two pictures share a caption.
     """
     if not layout.is_dir():
         raise BakeryError(f"there is no dataset folder {layout}: run layout first")
-    items: list[Item] = []
-    ignored: list[str] = []
-    for folder in sorted(path for path in layout.iterdir() if path.is_dir()):
-        match = FOLDER.fullmatch(folder.name)
-        if match is None or int(match[1]) == 0:
-            ignored.append(folder.name)
-            continue
-        found, strangers = _pictures(folder)
-        ignored += [f"{folder.name}/{path.name}" for path in strangers]
-        items += [
-            Item(path, folder.name, _caption(path, match[2]), int(match[1])) for path in found
-        ]
+    inner = layout / REGULARIZATION
+    taken = reg is None and inner.is_dir()
+    items, ignored = _repeat_folders(layout, is_reg=False, skip={inner} if taken else set())
     if not items:
         raise BakeryError(
             f"{layout} has no pictures in a folder named <repeats>_<name>, such as "
             "5_mirael: the folder given is the one above it"
         )
-    return Folders(tuple(items), tuple(ignored))
+    reg = inner if taken else reg
+    if reg is None:
+        return Folders(tuple(items), tuple(ignored))
+    if not reg.is_dir():
+        raise BakeryError(f"train.reg_data_dir: there is no folder {reg}: check the spelling")
+    extra, more_ignored = _repeat_folders(reg, is_reg=True)
+    if not extra:
+        raise BakeryError(
+            f"train.reg_data_dir: {reg} has no pictures in a folder named <repeats>_<class>, such "
+            "as 1_girl: the folder given is the one above it"
+        )
+    used = balanced(extra, sum(item.repeats for item in items))
+    ignored += [f"{reg.name}/{name}" for name in more_ignored]
+    return Folders((*items, *used), tuple(ignored), len(extra) - len(used))
+
+
+def balanced(reg: Sequence[Item], wanted: int) -> list[Item]:
+    """`reg` with as many repeats as make `wanted` showings, as kohya's scripts count them.
+
+    Each picture comes with its folder's repeats until there are enough; what then is missing is
+    made up by one more repeat of each in turn. Pictures that are not reached are left out.
+    """
+    repeats: list[int] = []
+    for item in reg:
+        if sum(repeats) >= wanted:
+            break
+        repeats.append(item.repeats)
+    rounds, rest = divmod(max(0, wanted - sum(repeats)), len(repeats))
+    return [
+        replace(item, repeats=count + rounds + (place < rest))
+        for place, (item, count) in enumerate(zip(reg, repeats, strict=False))
+    ]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Encoded pictures, in the order of `items`."""
+    """Pictures with their places in buckets, in the order of `items`."""
 
     items: tuple[Item, ...]
     fits: tuple[Fit, ...]
-    latents: tuple[torch.Tensor, ...]
-    """(C, height / f, width / f) each, float32 on the CPU, scaled as the UNet wants them."""
+    sizes: tuple[Size, ...] = ()
+    """Of the pictures as they are."""
 
     def bucket_counts(self) -> dict[Size, int]:
         """Pictures in each bucket, repeats counted, sorted by size."""
@@ -107,11 +160,11 @@ class Dataset:
             counts[place.bucket] += item.repeats
         return dict(sorted(counts.items()))
 
-    def steps_per_epoch(self, batch_size: int) -> int:
-        """Batches that `batches` gives."""
-        return steps_per_epoch(self.bucket_counts().values(), batch_size)
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """Batches that `order` gives."""
+        return batches_per_epoch(self.bucket_counts().values(), batch_size)
 
-    def batches(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    def order(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
         """An epoch: indices of items, shuffled inside each bucket, then the batches shuffled."""
         rng = seeds.rng(seed, "order", epoch)
         batches = []
@@ -127,43 +180,79 @@ class Dataset:
         rng.shuffle(batches)
         return batches
 
+    def epoch(self, settings: Train, epoch: int) -> list[Batch]:
+        """All that `epoch`, counted from 1, shows."""
+        order = self.order(settings.train_batch_size, settings.seed, epoch)
+        before = (epoch - 1) * len(order)
+        return [
+            self._batch(settings, epoch, number, indices)
+            for number, indices in enumerate(order, start=before)
+        ]
 
-def encode(folders: Folders, buckets: Sequence[Size], base: Base, seed: int) -> Dataset:
-    """Encode every picture once. Like kohya's cached latents, each is one draw from the VAE's
-    distribution, here from a generator that depends on the seed and the picture's place only.
-    """
-    fits = tuple(fit(images.size_of(item.image), buckets) for item in folders.items)
-    latents = tuple(
-        _latent(base, picture(item.image, place), seeds.generator(seed, "latent", index))
-        for index, (item, place) in enumerate(zip(folders.items, fits, strict=True))
-    )
-    for item, latent in zip(folders.items, latents, strict=True):
-        if not torch.isfinite(latent).all():
-            raise BakeryError(
-                f"the VAE of {base.path} turns {item.image} into NaN: "
-                "set mixed_precision to bf16 or no"
-            )
-    return Dataset(folders.items, fits, latents)
+    def views(self, settings: Train) -> list[View] | None:
+        """All views that a bake may show; None if each epoch draws crops of its own."""
+        if settings.random_crop:
+            return None
+        return [
+            View(index, *place.centre, flipped)
+            for index, place in enumerate(self.fits)
+            for flipped in ((False, True) if settings.flip_aug else (False,))
+        ]
+
+    def _batch(self, settings: Train, epoch: int, number: int, indices: list[int]) -> Batch:
+        crops = seeds.rng(settings.seed, "view", number)
+        words = seeds.rng(settings.seed, "caption", number)
+        every = settings.caption_dropout_every_n_epochs
+        wordless = every > 0 and epoch % every == 0
+        return Batch(
+            number=number,
+            views=tuple(self._view(settings, index, crops) for index in indices),
+            captions=tuple(
+                captions.shown(
+                    self.items[index].caption,
+                    words,
+                    keep_tokens=settings.keep_tokens,
+                    shuffled=settings.shuffle_caption,
+                    tag_dropout=settings.caption_tag_dropout_rate,
+                    dropout=1.0 if wordless else settings.caption_dropout_rate,
+                )
+                for index in indices
+            ),
+            is_reg=tuple(self.items[index].is_reg for index in indices),
+        )
+
+    def _view(self, settings: Train, index: int, rng: random.Random) -> View:
+        place = self.fits[index]
+        left, upper = place.centre
+        if settings.random_crop:
+            left, upper = (rng.randint(0, spare) for spare in place.spare)
+        return View(index, left, upper, settings.flip_aug and rng.random() < 0.5)
 
 
-def picture(path: Path, place: Fit) -> torch.Tensor:
-    """(3, height, width) in -1 .. 1, resized (area to shrink, Lanczos to enlarge) and cropped."""
-    image = images.open_rgb(path)
-    if image.size != place.resized:
-        shrinks = image.width > place.resized[0] and image.height > place.resized[1]
-        method = Image.Resampling.BOX if shrinks else Image.Resampling.LANCZOS
-        image = image.resize(place.resized, method)
-    pixels = np.asarray(image.crop(place.crop), dtype=np.float32)  # (H, W, 3), 0 .. 255
-    return torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1
+def arrange(folders: Folders, buckets: Sequence[Size]) -> Dataset:
+    """Every picture's place among `buckets`."""
+    sizes = tuple(images.size_of(item.image) for item in folders.items)
+    return Dataset(folders.items, tuple(fit(size, buckets) for size in sizes), sizes)
 
 
-@torch.no_grad()
-def _latent(base: Base, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    batch = pixels[None].to(base.device, base.vae.dtype)
-    spread = base.vae.encode(batch).latent_dist
-    mean, std = spread.mean[0].float().cpu(), spread.std[0].float().cpu()
-    noise = torch.randn(mean.shape, generator=generator)
-    return (mean + std * noise) * base.vae.config.scaling_factor
+def _repeat_folders(
+    parent: Path, *, is_reg: bool, skip: set[Path] = frozenset()
+) -> tuple[list[Item], list[str]]:
+    """(pictures with their captions, what is ignored)."""
+    items: list[Item] = []
+    ignored: list[str] = []
+    for folder in sorted(path for path in parent.iterdir() if path.is_dir() and path not in skip):
+        match = FOLDER.fullmatch(folder.name)
+        if match is None or int(match[1]) == 0:
+            ignored.append(folder.name)
+            continue
+        found, strangers = _pictures(folder)
+        ignored += [f"{folder.name}/{path.name}" for path in strangers]
+        items += [
+            Item(path, folder.name, _caption(path, match[2]), int(match[1]), is_reg)
+            for path in found
+        ]
+    return items, ignored
 
 
 def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:

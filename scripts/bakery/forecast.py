@@ -128,7 +128,7 @@ def make(asked: Asked, trained: Path) -> Forecast:
     plan = None
     if filled:
         counts = [bucket.shown for bucket in filled]
-        plan = schedules.plan(train, buckets.steps_per_epoch(counts, train.train_batch_size))
+        plan = schedules.plan(train, buckets.batches_per_epoch(counts, train.train_batch_size))
     files = _files(asked.settings["scrape"]["name"], train, plan)
     samples, cannot = _samples(asked, files)
     warnings = [

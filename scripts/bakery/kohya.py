@@ -49,21 +49,23 @@ def describe(
     data: Dataset,
     plan: Plan,
     extra: Mapping[str, object],
+    optimizer: str,
 ) -> dict[str, str]:
     """The metadata all epochs of a bake share, under the names that other programs read.
 
     `extra` is what the caller wants kept with the weights (`config`, `trigger` ...), each as
-    `bakery_<key>`; `trigger` also becomes modelspec.trigger_phrase.
+    `bakery_<key>`; `trigger` also becomes modelspec.trigger_phrase. `optimizer` is its full name.
     """
     values: dict[str, object] = {f"bakery_{key}": value for key, value in extra.items()}
     values |= _settings(settings, plan)
+    values |= _learning(settings, optimizer)
     values |= _dataset(folders, data)
     values |= {
         "ss_output_name": name,
         "ss_base_model_version": BASE_VERSIONS[base.kind],
         "ss_v2": False,
         "ss_sd_model_name": Path(settings.base).name,
-        "ss_zero_terminal_snr": bool(base.noise_scheduler.config.rescale_betas_zero_snr),
+        "ss_zero_terminal_snr": base.zero_terminal_snr,
         # https://github.com/Stability-AI/ModelSpec 1.0.1
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{ARCHITECTURES[base.kind]}/lora",
@@ -84,20 +86,17 @@ def _settings(settings: Train, plan: Plan) -> dict[str, object]:
         "ss_network_module": "networks.lora",
         "ss_network_dim": settings.network_dim,
         "ss_network_alpha": settings.network_alpha or float(settings.network_dim),
-        "ss_learning_rate": settings.learning_rate,
-        "ss_unet_lr": settings.rates["unet_lr"],
-        "ss_text_encoder_lr": settings.rates["text_encoder_lr"],
+        "ss_network_dropout": settings.network_dropout or None,
+        "ss_scale_weight_norms": settings.scale_weight_norms,
         "ss_lr_scheduler": settings.lr_scheduler,
         "ss_lr_warmup_steps": plan.warmup,
-        "ss_optimizer": "torch.optim.adamw.AdamW",
-        "ss_max_grad_norm": settings.max_grad_norm,
         "ss_max_train_steps": plan.total,
         "ss_num_epochs": plan.epochs,
-        "ss_num_batches_per_epoch": plan.steps_per_epoch,
+        "ss_num_batches_per_epoch": plan.batches_per_epoch,
         "ss_batch_size_per_device": settings.train_batch_size,
-        "ss_total_batch_size": settings.train_batch_size,
-        "ss_gradient_accumulation_steps": 1,
-        "ss_gradient_checkpointing": False,
+        "ss_total_batch_size": settings.train_batch_size * plan.accumulation,
+        "ss_gradient_accumulation_steps": plan.accumulation,
+        "ss_gradient_checkpointing": settings.gradient_checkpointing,
         "ss_resolution": (settings.resolution, settings.resolution),
         "ss_enable_bucket": bucketed,
         "ss_min_bucket_reso": settings.min_bucket_reso if bucketed else None,
@@ -109,21 +108,61 @@ def _settings(settings: Train, plan: Plan) -> dict[str, object]:
         "ss_clip_skip": settings.clip_skip,
         "ss_max_token_length": settings.max_token_length,
         "ss_mixed_precision": settings.mixed_precision,
+        "ss_full_fp16": False,
+        "ss_fp8_base": False,
+        "ss_lowram": False,
         "ss_seed": settings.seed,
+    } | ({"ss_network_args": network_args(settings)} if settings.conv_dim else {})
+
+
+def network_args(settings: Train) -> dict[str, str]:
+    """What kohya's scripts take as --network_args and keep as ss_network_args."""
+    if settings.conv_dim is None:
+        return {}
+    alpha = 1.0 if settings.conv_alpha is None else settings.conv_alpha
+    return {"conv_dim": str(settings.conv_dim), "conv_alpha": str(alpha)}
+
+
+def _learning(settings: Train, optimizer: str) -> dict[str, object]:
+    """How the loss is made and followed; None where a setting is off, as kohya's scripts write it."""
+    return {
+        "ss_learning_rate": settings.learning_rate,
+        "ss_unet_lr": settings.rates["unet_lr"],
+        "ss_text_encoder_lr": settings.rates["text_encoder_lr"],
+        "ss_optimizer": optimizer,
+        "ss_max_grad_norm": settings.max_grad_norm,
+        "ss_min_snr_gamma": settings.min_snr_gamma,
+        "ss_noise_offset": settings.noise_offset or None,
+        "ss_noise_offset_random_strength": False,
+        "ss_adaptive_noise_scale": None,
+        "ss_multires_noise_iterations": None,
+        "ss_multires_noise_discount": None,
+        "ss_ip_noise_gamma": None,
+        "ss_debiased_estimation": False,
+        "ss_loss_type": "l2",
+        "ss_prior_loss_weight": settings.prior_loss_weight,
+        "ss_caption_dropout_rate": settings.caption_dropout_rate,
+        "ss_caption_dropout_every_n_epochs": settings.caption_dropout_every_n_epochs,
+        "ss_caption_tag_dropout_rate": settings.caption_tag_dropout_rate,
+        "ss_flip_aug": settings.flip_aug,
+        "ss_random_crop": settings.random_crop,
+        "ss_color_aug": False,
+        "ss_face_crop_aug_range": None,
     }
 
 
 def _dataset(folders: Folders, data: Dataset) -> dict[str, object]:
-    shown = [item.repeats for item in data.items]
+    reg = folders.directories(is_reg=True)
     errors = [fit.aspect_error for fit in data.fits]
     buckets = {
         str(number): {"resolution": size, "count": count}
         for number, (size, count) in enumerate(data.bucket_counts().items())
     }
     return {
-        "ss_num_train_images": sum(shown),
-        "ss_num_reg_images": 0,
+        "ss_num_train_images": sum(item.repeats for item in data.items if not item.is_reg),
+        "ss_num_reg_images": sum(found["n_repeats"] * found["img_count"] for found in reg.values()),
         "ss_dataset_dirs": folders.directories(),
+        "ss_reg_dataset_dirs": reg,
         "ss_tag_frequency": folders.tag_frequency(),
         "ss_bucket_info": {
             "buckets": buckets,
@@ -164,6 +203,15 @@ def pack(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> tupl
     else:  # a header so long would have to contain the hash of itself
         del known["sshs_legacy_hash"]
     return _header(layout, known) + data, model_hash
+
+
+def model_hash(path: Path) -> str | None:
+    """sshs_model_hash of a file, from its bytes and not from what it says of itself; None if it is no
+    safetensors file.
+    """
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    return sha256(content[start:]).hexdigest() if 8 < start <= len(content) else None
 
 
 def legacy_hash(content: bytes) -> str:

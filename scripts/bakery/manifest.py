@@ -15,7 +15,7 @@ from typing import Any
 from bakery.errors import BakeryError
 
 NAME = "manifest.json"
-VOLATILE = (".log", ".part", ".lock")
+VOLATILE = (".log", ".part", ".lock", ".state")
 """Endings of files that a manifest does not stand for: they differ between equal runs."""
 
 

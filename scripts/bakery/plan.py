@@ -31,6 +31,7 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "tag": 2,
     "prune": 2,
     "layout": 2,
+    "train": 2,
     "sample": 2,
     "score": 2,
     "compare": 2,
@@ -187,6 +188,14 @@ def critic_file(critic: Critic, roots: Sequence[Path]) -> Path:
 def critics_of(node: Node, roots: Sequence[Path]) -> list[str]:
     """The files of `filter.models`, in their order."""
     return [str(critic_file(critic, roots)) for critic in node.above("filter").settings.models]
+
+
+def pictures_of(node: Node, setting: str, roots: Sequence[Path]) -> str | None:
+    """Path of the user's folder that `setting` of the node's chain names; None if it names none."""
+    stage, name = setting.split(".")
+    value = getattr(node.above(stage).settings, name)
+    found = None if value is None else locate(value, roots[:1], setting)
+    return value if found is None else str(found)
 
 
 def edits_of(node: Node, roots: Sequence[Path]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from bakery.config import Train
+from bakery.errors import BakeryError
 
 POLYNOMIAL_END = 1e-7
 """Where `polynomial` ends (transformers' lr_end)."""
@@ -20,12 +21,20 @@ class Plan:
     """How long a bake is."""
 
     steps_per_epoch: int
+    """Of the optimizer."""
     epochs: int
     """The last one is cut short when `max_steps` ends inside it."""
     total: int
     """Optimizer steps T."""
     warmup: int
     """Warm-up steps W, part of T."""
+    batches_per_epoch: int = 0
+    accumulation: int = 1
+    """Batches of one step; an epoch's last step may have fewer."""
+
+    def steps_after(self, batch: int) -> bool:
+        """Whether the optimizer steps after the `batch`-th one of an epoch, counted from 1."""
+        return batch % self.accumulation == 0 or batch == self.batches_per_epoch
 
     def rate(self, settings: Train, base: float, step: int) -> float:
         """The learning rate of `step` for a part whose full rate is `base`."""
@@ -44,14 +53,28 @@ class Plan:
         return epoch == self.epochs or epoch % settings.save_every_n_epochs == 0
 
 
-def plan(settings: Train, steps_per_epoch: int) -> Plan:
-    """`max_steps` wins over `num_epochs` when it is set, whether it is less or more."""
+def plan(settings: Train, batches_per_epoch: int) -> Plan:
+    """`max_steps` wins over `num_epochs` when it is set, whether it is less or more.
+
+    With gradient accumulation an epoch has ceil(batches / accumulation) steps, and the schedule
+    counts those, as accelerate does for kohya's scripts. Raises `BakeryError` when a step would
+    need more batches than an epoch has.
+    """
+    accumulation = settings.gradient_accumulation_steps
+    if accumulation > batches_per_epoch:
+        raise BakeryError(
+            f"train.gradient_accumulation_steps is {accumulation}, but an epoch has only "
+            f"{batches_per_epoch} batches: give at most that many"
+        )
+    steps_per_epoch = math.ceil(batches_per_epoch / accumulation)
     total = settings.max_steps or settings.num_epochs * steps_per_epoch
     return Plan(
         steps_per_epoch=steps_per_epoch,
         epochs=math.ceil(total / steps_per_epoch),
         total=total,
         warmup=warmup_steps(total, settings.lr_warmup_ratio),
+        batches_per_epoch=batches_per_epoch,
+        accumulation=accumulation,
     )
 
 

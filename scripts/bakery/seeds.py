@@ -14,15 +14,15 @@ import torch
 
 def rng(seed: int, *purpose: str | int) -> random.Random:
     """Python's generator for `purpose`."""
-    return random.Random(_number(seed, purpose))
+    return random.Random(number(seed, *purpose))
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
     """Torch's generator for `purpose`, on the CPU: every device gets the same numbers."""
-    return torch.Generator().manual_seed(_number(seed, purpose))
+    return torch.Generator().manual_seed(number(seed, *purpose))
 
 
-def _number(seed: int, purpose: tuple[str | int, ...]) -> int:
+def number(seed: int, *purpose: str | int) -> int:
     """63 bits of a digest, so that neighbouring seeds have nothing in common."""
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1

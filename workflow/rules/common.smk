@@ -63,6 +63,13 @@ def optional_model(stage, setting):
     )
 
 
+def pictures(stage, setting):
+    """Params function: the local folder that `stage`'s node names, or None if it names none."""
+    return lambda wildcards: plan.pictures_of(
+        PLAN.node(stage, wildcards.bake), setting, ROOTS
+    )
+
+
 def edits(stage):
     """Params function: the hand edits that `stage`'s node heeds, name -> path."""
     return lambda wildcards: plan.edits_of(PLAN.node(stage, wildcards.bake), ROOTS)

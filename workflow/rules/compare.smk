@@ -42,10 +42,10 @@ rule best:
         compare=ancient("results/compare/{bake}/manifest.json"),
     output:
         "results/best/{sweep}/from-{bake}.json",
-    wildcard_constraints:
-        sweep=r"[^/]+",
     log:
         "logs/best/{sweep}.{bake}.log",
+    wildcard_constraints:
+        sweep=r"[^/]+",
     conda:
         "../../envs/compare.yaml"
     params:

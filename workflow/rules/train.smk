@@ -1,5 +1,5 @@
 # The bake.
-# In:  results/layout/<key>/, the base model
+# In:  results/layout/<key>/, the base model, regularization pictures; results/cache/ (latents, text)
 # Out: results/train/<key>/ a kohya LoRA per epoch, epochs.csv, progress.jsonl
 
 
@@ -20,5 +20,7 @@ rule train:
     params:
         node=about("train"),
         base=model("train", "train.base"),
+        reg=pictures("train", "train.reg_data_dir"),
+        cache="results/cache",
     script:
         "../../scripts/train.py"

@@ -1,0 +1,83 @@
+"""Where a bake stands after an epoch, so that it can go on after a kill as if nothing had happened.
+
+Nothing of the random numbers is in it: they depend on the seed and on what they are for (`seeds`).
+The order of writing is what makes a kill harmless: the epoch's LoRA, then `epochs.csv`, then this
+state, each whole or not at all. Files that the state does not vouch for are of no epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bakery.manifest import write_text
+
+log = logging.getLogger(__name__)
+
+STATE = "resume.state"
+STOPPED = "stopped.json"
+
+
+def identity(**parts: Any) -> str:
+    """A digest of all that must be equal for a state to be of use (plain JSON values)."""
+    return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def save(folder: Path, owner: str, state: Mapping[str, Any]) -> None:
+    """Replace the state of the bake `owner` (its identity)."""
+    part = folder / f"{STATE}.part"
+    with part.open("wb") as file:
+        torch.save({"owner": owner, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, folder / STATE)
+
+
+def load(folder: Path, owner: str) -> dict[str, Any] | None:
+    """The state of the bake `owner`; None, with a word in the log, if there is none of it."""
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes of torch's readers
+        log.warning("%s is damaged (%s): starting over", path, type(error).__name__)
+        return None
+    if not isinstance(state, dict) or state.pop("owner", None) != owner:
+        log.warning("%s belongs to other settings, code, versions or threads: starting over", path)
+        return None
+    return state
+
+
+def forget(folder: Path) -> None:
+    """The bake is finished: its state has done its work."""
+    (folder / STATE).unlink(missing_ok=True)
+
+
+def record_failure(folder: Path, owner: str, sentence: str, **facts: Any) -> None:
+    """Put on record why a bake cannot be finished; it would fail again in the same way."""
+    record = {"owner": owner, "failure": sentence, **facts}
+    write_text(folder / STOPPED, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def failure(folder: Path, owner: str) -> str | None:
+    """The sentence of an earlier failure of the bake `owner`; those of others are removed."""
+    path = folder / STOPPED
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError):
+        record = {}
+    if isinstance(record, dict) and record.get("owner") == owner:
+        return str(record["failure"])
+    path.unlink()
+    log.info("%s is of other settings, code, versions or threads: trying again", path)
+    return None
