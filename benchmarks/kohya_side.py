@@ -2,6 +2,7 @@
 
     python benchmarks/kohya_side.py network FOLDER      networks/lora.py on the models in FOLDER
     python benchmarks/kohya_side.py dataset FOLDER      the parser and dataset code on a config TOML
+    python benchmarks/kohya_side.py settings FOLDER     the parser, optimizers and schedulers
     python benchmarks/kohya_side.py train FOLDER        train_network.py itself, step by step
 
 PYTHONPATH must lead to sd-scripts. Nothing of ours is imported, nothing of theirs is kept. sd-scripts
@@ -10,6 +11,7 @@ uses three transforms of torchvision; where that is not installed, stand-ins of 
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import logging
@@ -156,26 +158,53 @@ def network(folder: Path) -> None:
     (folder / "counts.json").write_text(json.dumps(counts))
 
 
-def dataset(folder: Path) -> None:
-    """Read `config.toml` as train_network.py does; list what its dataset code finds."""
+def read_config(path: Path) -> tuple[argparse.Namespace, list[str]]:
+    """(arguments as train_network.py reads them from a config TOML, keys that it does not have)."""
     import train_network
-    from library import config_util, train_util
+    from library import train_util
 
     parser = train_network.setup_parser()
-    before = vars(parser.parse_args([]))
-    sys.argv = ["train_network.py", "--config_file", str(folder / "config.toml")]
+    known = vars(parser.parse_args([]))
+    sys.argv = ["train_network.py", "--config_file", str(path)]
     arguments = train_util.read_config_from_file(parser.parse_args(), parser)
     train_util.verify_training_args(arguments)
-    strange = sorted(set(vars(arguments)) - set(before))
-    arguments.dataset_config = str(arguments.dataset_config)
-    train_util.prepare_dataset_args(arguments, True)
-    # every value once more through the parser's own types and choices
+    # every value once more through the parser's own types and choices, which a TOML goes around
     for action in parser._actions:
         value = getattr(arguments, action.dest, None)
         if value is None or action.nargs == 0 or action.dest == "dataset_config":
             continue
         for one in value if isinstance(value, list) else [value]:
             parser._check_value(action, parser._get_value(action, str(one)))
+    return arguments, sorted(set(vars(arguments)) - set(known))
+
+
+def settings(folder: Path) -> None:
+    """For each `<n>.toml`: strange keys, the optimizer that is made, its learning rate step by step."""
+    from library import train_util
+
+    told = []
+    for path in sorted(folder.glob("*.toml"), key=lambda p: int(p.stem)):
+        arguments, strange = read_config(path)
+        weight = torch.nn.Parameter(torch.zeros(8, 8))
+        groups = [{"params": [weight], "lr": arguments.unet_lr or arguments.learning_rate}]
+        name, _, optimizer = train_util.get_optimizer(arguments, groups)
+        scheduler = train_util.get_scheduler_fix(arguments, optimizer, 1)
+        rates = []
+        for _ in range(arguments.max_train_steps):
+            rates.append(scheduler.get_last_lr()[0])
+            optimizer.step()
+            scheduler.step()
+        told.append({"strange": strange, "optimizer": name, "rates": rates})
+    (folder / "kohya.json").write_text(json.dumps(told))
+
+
+def dataset(folder: Path) -> None:
+    """Read `config.toml` as train_network.py does; list what its dataset code finds."""
+    from library import config_util, train_util
+
+    arguments, strange = read_config(folder / "config.toml")
+    arguments.dataset_config = str(arguments.dataset_config)
+    train_util.prepare_dataset_args(arguments, True)
     sanitizer = config_util.ConfigSanitizer(True, True, False, True)
     user = config_util.load_user_config(arguments.dataset_config)
     blueprint = config_util.BlueprintGenerator(sanitizer).generate(user, arguments)
@@ -185,8 +214,7 @@ def dataset(folder: Path) -> None:
          "is_reg": info.is_reg, "bucket": list(info.bucket_reso)}
         for one in group.datasets for info in one.image_data.values()
     ]  # fmt: skip
-    told = {"strange": strange, "pictures": pictures, "batches": len(group),
-            "arguments": {k: repr(v) for k, v in vars(arguments).items()}}  # fmt: skip
+    told = {"strange": strange, "pictures": pictures, "batches": len(group)}
     (folder / "kohya.json").write_text(json.dumps(told))
 
 
@@ -208,4 +236,5 @@ if __name__ == "__main__":
     stand_in_for_torchvision()
     if sys.argv[1] != "train":
         torch.set_num_threads(1)
-    {"network": network, "dataset": dataset, "train": train}[sys.argv[1]](Path(sys.argv[2]))
+    commands = {"network": network, "dataset": dataset, "settings": settings, "train": train}
+    commands[sys.argv[1]](Path(sys.argv[2]))

@@ -78,7 +78,11 @@ def base_of(model: str, folder: Path) -> Path:
     )  # fmt: skip
     without_spread(vae).save_pretrained(folder / "vae")
     # the tokenizer stays tiny, a step does not care for words; sd-scripts looks for it under this name
-    tiny_tokenizer(77).save_pretrained(folder / "clip" / "openai_clip-vit-large-patch14")
+    place = folder / "clip" / "openai_clip-vit-large-patch14"
+    tokenizer = tiny_tokenizer(77)
+    tokenizer.save_pretrained(place)
+    (place / "vocab.json").write_text(json.dumps(tokenizer.get_vocab()))  # older transformers' way
+    (place / "merges.txt").write_text("#version: 0.2\n")
     return folder
 
 
@@ -200,14 +204,18 @@ def for_kohya(folder: Path, job: dict[str, Any]) -> None:
     (folder / "dataset.toml").write_text(tomlkit.dumps(dataset), encoding="utf-8")
 
 
+def job_of(model: str, base: Path, *, threads: int) -> dict[str, Any]:
+    """What all trainers are told; settings as our Train section has them."""
+    settings = COMMON | MODELS[model] | {"base": str(base)}
+    settings |= dict.fromkeys(("min_bucket_reso", "max_bucket_reso"), settings["resolution"])
+    channels = SHAPES[model][0] if model in SHAPES else None
+    return {"settings": settings, "threads": threads, "channels": channels}
+
+
 def measure(model: str, folder: Path, given: argparse.Namespace) -> tuple[dict, dict[str, list]]:
     """(the job, trainer -> its reports), the trainers taking turns."""
-    base = base_of(model, folder / "base")
-    job = {"settings": COMMON | MODELS[model] | {"base": str(base)}, "threads": given.threads,
-           "channels": SHAPES[model][0] if model in SHAPES else None}  # fmt: skip
-    side = job["settings"]["resolution"]
-    job["settings"] |= {"min_bucket_reso": side, "max_bucket_reso": side}
-    picture(folder, side)
+    job = job_of(model, base_of(model, folder / "base"), threads=given.threads)
+    picture(folder, job["settings"]["resolution"])
     (folder / "job.json").write_text(json.dumps(job))
     environment = {**os.environ, "OMP_NUM_THREADS": str(given.threads)}
     workers = {
