@@ -145,9 +145,9 @@ def network(folder: Path) -> None:
     unet, encoders, handed = fresh()
     lora.LoRANetwork.UNET_TARGET_REPLACE_MODULE = ["Transformer2DModel"]  # loading has widened it
     conv = {"conv_dim": str(job["conv_dim"]), "conv_alpha": "1"} if job["conv_dim"] else {}
+    torch.manual_seed(1)
     made = lora.create_network(1.0, job["dim"], job["alpha"], None, handed, unet, **conv)
     made.apply_to(handed, unet)
-    torch.manual_seed(1)
     for name, weight in made.named_parameters():
         if "lora_up" in name:  # zero in a new network
             torch.nn.init.normal_(weight, std=0.05)
