@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from hardware import describe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -55,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--most", type=int, default=100_000, help="largest number of hashes")
     most = parser.parse_args().most
+    print(f"{describe()}\n")
     print("| set | hashes | pairs | seconds | exponent |")
     print("| --- | --- | --- | --- | --- |")
     for kind in (random, clustered, framed):
