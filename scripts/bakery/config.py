@@ -456,8 +456,8 @@ def section_in(annotation: Any) -> Any:
     """The section that an annotation such as `dict[Name, Concept]` or `Concept | None` holds."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    found = [a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
-    return found[-1] if found else None
+    inside = (section_in(part) for part in get_args(annotation))  # also of a tuple in a union
+    return next((section for section in inside if section is not None), None)
 
 
 def _dotted_names() -> list[str]:
