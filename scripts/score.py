@@ -11,8 +11,10 @@ with Job(snakemake) as job:  # noqa: F821
             sample=job.folder("sample"),
             prune=job.folder("prune"),
             tag=job.folder("tag"),
+            scrape=job.folder("scrape"),
             out=job.out,
             model=tagger.fetch(snakemake.params.model),  # noqa: F821
+            embedding=snakemake.params.embedding,  # noqa: F821
             threads=job.threads,
         )
     )

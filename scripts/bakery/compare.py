@@ -8,6 +8,7 @@ Steps: read what train, sample and score left of each bake; judge which epoch is
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,27 +66,11 @@ def run(settings: Compare, *, bakes: Sequence[Bake], out: Path, sweep: str) -> d
 def judge(baked: Sequence[Baked]) -> Judged:
     """What the scores recommend."""
 
-    def epochs(one: Baked) -> list[verdicts.Epoch]:
-        return [
-            verdicts.Epoch(
-                bake=one.bake.label,
-                number=e.number,
-                fidelity=e.score("fidelity").value,
-                flexibility=e.score("flexibility").value,
-                fidelity_low=e.score("fidelity").low,
-                fidelity_high=e.score("fidelity").high,
-                flexibility_low=e.score("flexibility").low,
-                flexibility_high=e.score("flexibility").high,
-                file=e.file,
-            )
-            for e in one.epochs
-        ]
-
-    all_epochs = [epochs(one) for one in baked]
+    all_epochs = [_scored(one) for one in baked]
     verdict = verdicts.judge(all_epochs)
     own = [verdicts.judge([each]).best for each in all_epochs]
-    balances = [epoch.balance if epoch else -math.inf for epoch in own]
-    order = sorted(range(len(baked)), key=lambda i: -balances[i])
+    scores = [epoch.rank if epoch else -math.inf for epoch in own]
+    order = sorted(range(len(baked)), key=lambda i: -scores[i])
     best = None
     if verdict.best:
         number = next(i for i, each in enumerate(all_epochs) if verdict.best in each)
@@ -97,6 +82,26 @@ def judge(baked: Sequence[Baked]) -> Judged:
         own=[epoch.number if epoch else None for epoch in own],
         ranks=[order.index(i) for i in range(len(baked))],
     )
+
+
+def _scored(one: Baked) -> list[verdicts.Epoch]:
+    """The epochs of a bake with what the recommendation goes by."""
+    draws = verdicts.read_draws(one.bake.folders["score"] / "draws.csv")
+    leaks: dict[int, Counter[str]] = {}
+    for shot in one.shots.values():
+        leaks.setdefault(shot.epoch, Counter()).update(shot.leaked)
+    names = ("fidelity", "flexibility", "leak", "bleed", "tradeoff")
+    return [
+        verdicts.Epoch(
+            bake=one.bake.label,
+            number=e.number,
+            **{name: e.score(name).value for name in names},
+            file=e.file,
+            draws=draws.get(e.number, {}),
+            leaks=leaks.get(e.number, {}),
+        )
+        for e in one.epochs
+    ]
 
 
 def results(baked: Iterable[Baked], differing: Sequence[str]) -> list[dict[str, Any]]:

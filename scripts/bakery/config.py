@@ -310,7 +310,7 @@ class Score(Section):
 
     min_trait_share: Share = 0.5
     """A pruned trait counts if the tagger sees it on this share of the training pictures."""
-    habit: Annotated[float, Field(gt=0, le=1)] = 0.1
+    habit: Annotated[float, Field(gt=0, le=1)] = 0.25
     """An outfit or scene tag can leak if the training pictures show it more often than the base does, by
     this share of the pictures."""
     memorised_distance: Annotated[int, Field(ge=0, le=32)] = 6
@@ -456,8 +456,8 @@ def section_in(annotation: Any) -> Any:
     """The section that an annotation such as `dict[Name, Concept]` or `Concept | None` holds."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    inside = (section_in(part) for part in get_args(annotation))  # also of a tuple in a union
-    return next((section for section in inside if section is not None), None)
+    found = [section_in(part) for part in get_args(annotation)]  # a tuple in a union, too
+    return next((section for section in reversed(found) if section is not None), None)
 
 
 def _dotted_names() -> list[str]:

@@ -47,6 +47,18 @@ def prepare(image: Image.Image) -> Image.Image:
     return image.resize((WORK_SIDE, WORK_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
+def perceptual(pictures: Sequence[Image.Image]) -> np.ndarray:
+    """uint64 perceptual hashes (N,) of pictures made by `prepare`, as they stand."""
+    bits = [imagehash.phash(picture).hash.ravel() for picture in pictures]
+    packed = np.packbits(np.array(bits, bool).reshape(-1, hashes.BITS), axis=-1)
+    return packed.view(">u8")[:, 0].astype(np.uint64)
+
+
+def copies(one: Image.Image, other: Image.Image, distance: int) -> bool:
+    """Whether two pictures made by `prepare` are alike as they stand, without lining up."""
+    return _alike(one, other, (0.0,) * 4, distance)
+
+
 def representatives(
     pictures: Sequence[Image.Image], order: Iterable[int], distance: int
 ) -> dict[int, int]:

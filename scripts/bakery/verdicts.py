@@ -1,16 +1,29 @@
-"""Which epoch of which bake is the best, and the sentences that say why."""
+"""Which epoch of which bake to take, and the sentences that say why.
+
+Best is the epoch with the highest trade-off. Recommended is the earliest epoch of that bake that is
+no worse as far as one can tell: within one standard error of the best, taken draw by draw, since
+all epochs start from the same noise. docs/scores.md says what the numbers mean.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from bakery import bootstrap, tables
 from bakery.page import fixed, percent
 
+RANKED = {"fidelity": 1, "flexibility": 1, "leak": -1, "bleed": -1}
+"""Metrics that decide -> 1 where more is better, -1 where less is."""
+NOTED = 0.05
+"""A leak or bleed from which a sentence is worth its room."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Epoch:
     """Scores and file of one epoch of one bake; number 0 is the base, without a file."""
 
@@ -18,18 +31,14 @@ class Epoch:
     number: int
     fidelity: float
     flexibility: float
-    fidelity_low: float = math.nan
-    fidelity_high: float = math.nan
-    flexibility_low: float = math.nan
-    flexibility_high: float = math.nan
-    loss: float = math.nan
+    leak: float = math.nan
+    bleed: float = math.nan
+    tradeoff: float = math.nan
     file: str = ""
-    sshs_model_hash: str = ""
-
-    @property
-    def lora_name(self) -> str:
-        """What a prompt calls the file: its name without extension."""
-        return Path(self.file).stem
+    draws: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    """Metric -> its bootstrap draws (D,), for `tradeoff` and those of `RANKED`."""
+    leaks: Mapping[str, int] = field(default_factory=dict)
+    """Tag that leaked -> on how many pictures."""
 
     @property
     def balance(self) -> float:
@@ -43,45 +52,112 @@ class Epoch:
             return math.nan
         return 2 * self.fidelity * self.flexibility / total if total else 0.0
 
+    @property
+    def rank(self) -> float:
+        """The trade-off, or the balance where no trade-off was measured."""
+        return self.balance if math.isnan(self.tradeoff) else self.tradeoff
+
+    def values(self, name: str) -> np.ndarray:
+        """A metric as measured and its draws, (1 + D,); `rank` is what epochs are ranked by."""
+        ranked = name == "rank"
+        measured = self.rank if ranked else getattr(self, name)
+        draws = self.draws.get("tradeoff" if ranked else name, np.empty(0))
+        return np.concatenate([[measured], draws])
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """The best epoch (None without one), a headline, and the reasons, a sentence each."""
+    """The recommended epoch (None without one), a headline, and the reasons, a sentence each."""
 
     best: Epoch | None
+    """The recommended epoch."""
     title: str
     reasons: Sequence[str] = field(default=())
+    top: Epoch | None = None
+    """The epoch with the highest trade-off; the recommended one may be an earlier equal of it."""
+
+
+def read_draws(path: Path) -> dict[int, dict[str, np.ndarray]]:
+    """Epoch -> metric -> its draws (D,), from the score stage's draws.csv; {} where there is none."""
+    if not path.is_file():
+        return {}
+    names = ("tradeoff", *RANKED)
+    table = tables.read(path, ("epoch", "draw", *names))
+    for name in ("epoch", "draw", *names):
+        table[name] = tables.numbers(table[name], path).astype(float)
+    table = table.sort_values(["epoch", "draw"])
+    return {
+        int(epoch): {name: part[name].to_numpy() for name in names}
+        for epoch, part in table.groupby("epoch")
+    }
 
 
 def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
-    """The epoch with the highest balance; of equals the earlier one, then the earlier bake.
+    """The epoch to take.
 
-    Each entry of `bakes` holds the epochs of one bake, the base (number 0) among them.
+    Each entry of `bakes` holds the epochs of one bake, the base (number 0) among them. Of epochs
+    that rank equal the earlier comes first, then the bake with the smaller name, so the order of
+    `bakes` decides nothing.
     """
     epochs = [epoch for bake in bakes for epoch in bake if epoch.number]
     ranked = sorted(
-        (epoch for epoch in epochs if not math.isnan(epoch.balance)),
-        key=lambda epoch: (-epoch.balance, epoch.number),
+        (epoch for epoch in epochs if not math.isnan(epoch.rank)),
+        key=lambda epoch: (-epoch.rank, epoch.number, epoch.bake),
     )
     if not ranked:
         return _no_verdict(epochs)
-    best = ranked[0]
-    own = next(bake for bake in bakes if any(epoch is best for epoch in bake))
+    free = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
+    top = (free or ranked)[0]
+    own = next(bake for bake in bakes if any(epoch is top for epoch in bake))
+    best = _earliest(top, [epoch for epoch in free if any(epoch is e for e in own)])
     base = next((epoch for epoch in own if not epoch.number), None)
     title = f"{best.bake}, epoch {best.number}" if len(bakes) > 1 else f"Epoch {best.number}"
-    reasons = [_numbers(best, base), _rank(best, len(ranked), len(bakes))]
-    if base is not None and base.balance >= best.balance:
+    reasons = [_numbers(best, base, len(bakes))]
+    if base is not None and base.rank >= best.rank:
         title = "No epoch beats the base"
-        reasons[1] = (
-            f"The base without a LoRA reaches a balance of {fixed(base.balance)}; the best of "
-            f"{_count(len(ranked), 'epoch')}, {_name(best, len(bakes))}, only "
-            f"{fixed(best.balance)}."
+        reasons.append(
+            f"The base without a LoRA reaches a trade-off of {fixed(base.rank)}; the best of "
+            f"{_count(len(ranked), 'epoch')}, {_name(top, len(bakes))} only {fixed(top.rank)}."
         )
-    if len(ranked) > 1:
-        reasons.append(_next(best, ranked[1], len(bakes)))
+    else:
+        reasons.append(_rank(best, top, len(ranked), len(bakes)))
+    reasons += _side_effects(best)
+    reasons += _later(best, own)
+    reasons += _rival(best, top, ranked, len(bakes))
     if best.number == max(epoch.number for epoch in own) > 1:
-        reasons.append("The best is the last epoch baked: more epochs might be better still.")
-    return Verdict(best, title, reasons)
+        reasons.append("It is the last epoch baked: more epochs might be better still.")
+    return Verdict(best, title, reasons, top)
+
+
+def dominated(one: Epoch, other: Epoch) -> bool:
+    """Whether `other` beats `one` beyond noise in every metric of `RANKED` that both have.
+
+    Beyond noise: by more than one standard error of the paired difference.
+    """
+    compared = 0
+    for name, better in RANKED.items():
+        here, there = one.values(name), other.values(name)
+        if math.isnan(here[0]) or math.isnan(there[0]):
+            continue
+        compared += 1
+        if close(better * there, better * here):
+            return False
+    return compared > 0
+
+
+def close(best: np.ndarray, other: np.ndarray) -> bool:
+    """`bootstrap.close`, also where only one of the two, or neither, has draws."""
+    draws = min(len(best), len(other))
+    return bootstrap.close(best[:draws], other[:draws])
+
+
+def _earliest(top: Epoch, own: Sequence[Epoch]) -> Epoch:
+    """The earliest of the bake's epochs, none of them dominated, within the noise of `top`."""
+    level = top.values("rank")
+    near = [
+        epoch for epoch in own if epoch.number < top.number and close(level, epoch.values("rank"))
+    ]
+    return min(near, key=lambda epoch: epoch.number, default=top)
 
 
 def _no_verdict(epochs: Sequence[Epoch]) -> Verdict:
@@ -104,42 +180,94 @@ def _no_verdict(epochs: Sequence[Epoch]) -> Verdict:
     )
 
 
-def _numbers(best: Epoch, base: Epoch | None) -> str:
-    def against(name: str) -> str:
-        known = base is not None and not math.isnan(getattr(base, name))
-        return f" (the base: {percent(getattr(base, name))})" if known else ""
-
+def _numbers(best: Epoch, base: Epoch | None, bakes: int) -> str:
+    """`Epoch 3 of unet_lr 0.00016: 0.91 of the traits (the base: 0.15), 0.84 of what was asked.`"""
+    floor = base is not None and not math.isnan(base.fidelity)
+    against = f" (the base: {fixed(base.fidelity)})" if floor else ""
+    of = f" of {best.bake}" if bakes > 1 else ""
     return (
-        f"The trigger alone brings back {percent(best.fidelity)} of the character"
-        f"{against('fidelity')}, and {percent(best.flexibility)} of what the prompts ask beyond it "
-        f"is in the pictures{against('flexibility')}."
+        f"Epoch {best.number}{of}: {fixed(best.fidelity)} of the traits{against}, "
+        f"{fixed(best.flexibility)} of what was asked."
     )
 
 
-def _rank(best: Epoch, epochs: int, bakes: int) -> str:
+def _rank(best: Epoch, top: Epoch, epochs: int, bakes: int) -> str:
+    among = f"{_count(epochs, 'epoch')} in {bakes} bakes" if bakes > 1 else _count(epochs, "epoch")
     if epochs == 1:
-        return f"Their harmonic mean, the balance, is {fixed(best.balance)}."
-    among = f" in {bakes} bakes" if bakes > 1 else ""
+        return f"Its trade-off is {fixed(best.rank)}."
+    if best is top:
+        return f"Its trade-off, {fixed(best.rank)}, is the highest of {among}."
+    _, error = bootstrap.lag(top.values("rank"), best.values("rank"))
+    band = "" if math.isnan(error) else f" (give or take {fixed(error)})"
     return (
-        f"Their harmonic mean, the balance, is {fixed(best.balance)}: the highest of "
-        f"{_count(epochs, 'epoch')}{among}."
+        f"Epoch {top.number} has the highest trade-off of {among}, {fixed(top.rank)}, but epoch "
+        f"{best.number} with {fixed(best.rank)} is no worse beyond noise{band}, and earlier."
     )
 
 
-def _next(best: Epoch, second: Epoch, bakes: int) -> str:
-    said = f"Next is {_name(second, bakes)} with {fixed(second.balance)}"
-    if best.balance == second.balance:
-        return f"{said}, which is just as good; the earlier epoch wins."
-    if _overlap(best, second, "fidelity") and _overlap(best, second, "flexibility"):
-        return f"{said}, too close to tell apart with these seeds."
-    return f"{said}."
+def _side_effects(best: Epoch) -> Iterator[str]:
+    if best.leak >= NOTED:
+        tags = _tags(best.leaks)
+        yield f"It leaks{f' {tags}' if tags else ''} unasked (leak {fixed(best.leak)})."
+    if best.bleed >= NOTED:
+        yield f"Without the trigger, {percent(best.bleed)} of the character still comes."
 
 
-def _overlap(one: Epoch, other: Epoch, name: str) -> bool:
-    """Whether the seeds' intervals of two epochs meet; False where there are none."""
-    return getattr(one, f"{name}_low") <= getattr(other, f"{name}_high") and getattr(
-        other, f"{name}_low"
-    ) <= getattr(one, f"{name}_high")
+def _later(best: Epoch, own: Sequence[Epoch]) -> Iterator[str]:
+    """What the next epoch would have brought."""
+    after = [e for e in own if e.number > best.number and not math.isnan(e.rank)]
+    if not after:
+        return
+    later = min(after, key=lambda epoch: epoch.number)
+    parts = []
+    gains = [
+        f"{name} {fixed(getattr(later, name) - getattr(best, name))}"
+        for name in ("fidelity", "flexibility")
+        if _beyond(later, best, name)
+    ]
+    losses = [name for name in ("fidelity", "flexibility") if _beyond(best, later, name)]
+    if losses:
+        parts.append(f"loses {' and '.join(losses)}")
+    if not gains and not losses:
+        parts.append("adds nothing beyond noise")
+    if gains:
+        parts.append(f"adds {' and '.join(gains)}")
+    if _beyond(later, best, "leak") and later.leak >= NOTED:
+        parts.append(f"leaks {_tags(later.leaks) or 'more'}")
+    if _beyond(later, best, "bleed") and later.bleed >= NOTED:
+        parts.append("bleeds more")
+    yield f"Epoch {later.number} {_listed(parts)}."
+
+
+def _rival(best: Epoch, top: Epoch, ranked: Sequence[Epoch], bakes: int) -> Iterator[str]:
+    """The best epoch of the other bakes."""
+    others = [epoch for epoch in ranked if epoch.bake != best.bake]
+    if not others:
+        return
+    rival = others[0]
+    said = f"Next is {_name(rival, bakes)} with {fixed(rival.rank)}"
+    if close(top.values("rank"), rival.values("rank")):
+        yield f"{said}, too close to tell apart with these prompts and seeds."
+    else:
+        yield f"{said}."
+
+
+def _beyond(more: Epoch, less: Epoch, name: str) -> bool:
+    """Whether a metric of `more` is higher than that of `less` beyond noise."""
+    here, there = more.values(name), less.values(name)
+    if math.isnan(here[0]) or math.isnan(there[0]):
+        return False
+    return not close(here, there)
+
+
+def _tags(leaks: Mapping[str, int]) -> str:
+    """The tags that leak most: `the red jacket`."""
+    often = sorted(leaks, key=lambda tag: (-leaks[tag], tag))[:2]
+    return f"the {' and the '.join(often)}" if often else ""
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(parts) if len(parts) < 3 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _name(epoch: Epoch, bakes: int) -> str:

@@ -1,11 +1,13 @@
-# What the tagger sees in the samples: fidelity and flexibility of each epoch.
-# In:  results/sample/<key>/, results/prune/<key>/, results/tag/<key>/, the tagger's ONNX model
-# Out: results/score/<key>/ scores.csv (a line a picture), epochs.csv (a line an epoch), tags.csv,
-#      details.csv (what the samples miss)
+# What the tagger sees in the samples: fidelity, flexibility, leak, bleed ... of each epoch.
+# In:  results/{sample,prune,tag,scrape}/<key>/, the tagger's ONNX model
+# Out: results/score/<key>/ epochs.csv, cells.csv, scores.csv (a line an epoch, cell, picture),
+#      weights.csv, draws.csv (the bootstrap), tags.csv, details.csv (what the samples miss);
+#      docs/scores.md explains them
 
 
 rule score:
     input:
+        scrape=ancient(above("score", "scrape")),
         tag=ancient(above("score", "tag")),
         prune=ancient(above("score", "prune")),
         sample=ancient(above("score", "sample")),
@@ -21,5 +23,6 @@ rule score:
     params:
         node=about("score"),
         model=model("score", "tag.model"),
+        embedding=optional_model("score", "score.embedding_model"),
     script:
         "../../scripts/score.py"
