@@ -28,7 +28,7 @@ class Coding:
 
 BEST = Coding(2, 92)
 """Two pixels a tile's pixel, for dense displays. At 96 px, less than 92 costs the colour of an eye."""
-LADDER = (BEST, Coding(2, 80), Coding(1.5, 75), Coding(1, 70), Coding(1, 45))
+LADDER = (BEST, Coding(2, 80), Coding(1.5, 75), Coding(1, 70), Coding(1, 45), Coding(0.7, 40))
 STEPS_WITH_SEEDS = 3
 """Steps of the ladder that are tried before a seed is given up."""
 _PROBES = 12

@@ -12,8 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from bakery.bakes import Bake
+from bakery.config import STAGES, Config
 
-QUIET = frozenset({"tag.batch_size", "sample.batch_size"})
+QUIET = frozenset(
+    f"{stage}.{name}" for stage in STAGES for name in Config.model_fields[stage].default.not_in_key
+)
 """Settings that say how fast, never what."""
 _NAMED = 3
 """Differing settings that go into a label at most."""

@@ -24,6 +24,8 @@ from bakery.manifest import write_text
 
 REPORT_BYTES = 1_500_000
 """Size of `report.html`: a report shows it as a data URI, and Chromium opens none above 2 MiB."""
+NUMBERS = 10
+"""Bytes that a shot's two line numbers take more than the two that stand for none."""
 STRIP = 4
 """Prompts beside the headline."""
 __all__ = ["Bake", "run"]
@@ -146,7 +148,7 @@ class View:
         for seeds in range(min(self.settings.seeds, len(drawn)), 0, -1):
             table = cells.arrange(self.baked, self.judged.ranks, seeds)
             bare = self._render(words, table, None)
-            room = limit - len(bare.encode())
+            room = limit - len(bare.encode()) - NUMBERS * len(table.shots)
             paths = [shot.path for shot in table.shots]
             ladder = album.LADDER[: album.STEPS_WITH_SEEDS] if seeds > 1 else album.LADDER
             step = album.step_down(paths, self.settings.thumbnail, room, ladder)
@@ -162,8 +164,8 @@ class View:
         payload |= {"bakes": self._in_short(), "best": self.judged.best}
         purposes = list(dict.fromkeys(prompt.purpose for prompt in table.prompts))
         return page.render(
-            "compare", table=table, purposes=purposes, payload=payload, lacking=lacking,
-            linked=linked, album=book.text if book else "", **words,
+            "compare", columns=len(table.epochs), table=table, purposes=purposes, payload=payload,
+            lacking=lacking, linked=linked, album=book.text if book else "", **words,
         )  # fmt: skip
 
     def _in_short(self) -> list[dict[str, Any]]:
@@ -206,6 +208,7 @@ class View:
             "same": same,
             "notes": comparable.notes(bakes),
             "styles": styles,
+            "drawing": sorted(range(len(baked)), key=lambda i: -self.judged.ranks[i]),
             "shapes": [charts.shape(style) for style in styles],
             "figures": curves.figures(baked, best),
             "lineages": lineage.read(baked),

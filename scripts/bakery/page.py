@@ -48,12 +48,12 @@ def thumbnail(path: Path, side: int) -> Inline:
     return Inline(_data_uri(small, THUMBNAIL_QUALITY), *small.size)
 
 
-def render(name: str, *, tile: int, **context: Any) -> str:
+def render(name: str, *, tile: int, columns: int = 1, **context: Any) -> str:
     """`name`.html.j2 with `name`.css and, if there is one, `name`.js inside.
 
-    `tile` is the CSS length `--tile`.
+    `tile` is the CSS length `--tile` in pixels, `columns` the number `--columns`.
     """
-    style = f":root {{ --tile: {tile}px; }}\n" + _text(f"{name}.css")
+    style = f":root {{ --tile: {tile}px; --columns: {columns}; }}\n" + _text(f"{name}.css")
     script = _text(f"{name}.js") if (TEMPLATES / f"{name}.js").is_file() else ""
     policy = (
         "default-src 'none'; img-src data: file: 'self'; base-uri 'none'; form-action 'none'; "

@@ -15,13 +15,11 @@
   let shown = null;  // the cell in the viewer
 
   // A cell is a button of the table; a place is where it stands, a shot what is to be seen there.
-  const place = (cell) => ({
-    bake: Number(cell.closest("tr").dataset.bake),
-    prompt: Number(cell.closest("tr").dataset.prompt),
-    epoch: Number(cell.dataset.epoch),
-  });
+  const places = new WeakMap();
+  const place = (cell) => places.get(cell);
   const shotAt = ({ bake, prompt, epoch }) => data.shots[data.cells[bake][prompt][epoch][seed]];
   const line = (number) => `data:image/webp;base64,${album[number]}`;
+  const file = (shot) => `${data.folders[shot[2]]}/${encodeURIComponent(shot[3])}`;
   const infotext = (shot) => shot[5].map((piece) => data.pieces[piece]).join("");
   const words = (shot, field) => shot[field].map((word) => data.words[word]);
   const epochName = (epoch) => (data.epochs[epoch] ? `epoch ${data.epochs[epoch]}` : "base");
@@ -41,20 +39,28 @@
   }
 
   // The table: its cells, and their pictures as they come near.
-  function build() {
-    for (const row of $$("[data-row]", body)) {
-      data.epochs.forEach((number, epoch) => {
-        const cell = document.createElement("button");
-        cell.type = "button";
-        cell.className = "shot";
-        cell.dataset.epoch = epoch;
-        cell.append(new Image(), document.createElement("span"));
-        cell.lastChild.className = "found";
-        const td = row.insertCell();
-        td.append(cell);
-        if (data.best && data.best[1] === number && data.best[0] === Number(row.dataset.bake)) td.className = "best";
-      });
-    }
+  const blank = document.createElement("button");
+  Object.assign(blank, { type: "button", className: "shot", tabIndex: -1 });
+  body.addEventListener("error", (event) => event.target.removeAttribute("src"), true);  // no such file here
+  blank.append(new Image(), Object.assign(document.createElement("span"), { className: "found" }));
+  function fill(row) {
+    const [bake, prompt] = [Number(row.dataset.bake), Number(row.dataset.prompt)];
+    data.epochs.forEach((number, epoch) => {
+      const cell = blank.cloneNode(true);
+      places.set(cell, { bake, prompt, epoch });
+      cell.dataset.epoch = epoch;
+      const td = row.insertCell();
+      td.append(cell);
+      if (data.best && data.best[1] === number && data.best[0] === bake) td.className = "best";
+      describe(cell);
+      near.observe(cell);
+    });
+  }
+  // A few rows at a time, so that the page answers meanwhile.
+  function build(waiting) {
+    waiting.splice(0, 64).forEach(fill);
+    if (waiting.length) setTimeout(build, 0, waiting);
+    else frame.removeAttribute("aria-busy");
   }
   const cells = () => $$(".shot", body);
   const near = new IntersectionObserver((entries) => entries.forEach((entry) => {
@@ -69,8 +75,7 @@
     const shot = shotAt(flipped || at);
     const [image, found] = cell.children;
     image.alt = "";
-    if (shot[0] === ABSENT) image.removeAttribute("src");
-    else if ("near" in cell.dataset) image.src = line(shot[0]);
+    if ("near" in cell.dataset) image.src = shot[0] === ABSENT ? file(shot) : line(shot[0]);
     cell.classList.toggle("flipped", Boolean(flipped));
     if (flipped) { found.textContent = name(flipped); return; }
     const asked = shot[6].length + shot[7].length;
@@ -186,16 +191,15 @@
   function large(figure, at, spoken = false) {
     const shot = shotAt(at);
     const image = $("img", figure);
-    const file = `${data.folders[shot[2]]}/${encodeURIComponent(shot[3])}`;
     const note = $("#viewer-note");
     note.hidden = true;
     image.onerror = () => {  // no file beside the page, as in a report
       image.onerror = null;
       note.hidden = false;
-      note.textContent = `The whole picture is in ${file.replace(/^(\.\.\/)+/, "results/")}.`;
+      note.textContent = `The whole picture is ${file(shot).replace(/^(\.\.\/)+/, "results/")}.`;
       if (shot[0] !== ABSENT) image.src = line(shot[0]);
     };
-    image.src = shot[1] === ABSENT ? file : line(shot[1]);
+    image.src = shot[1] === ABSENT ? file(shot) : line(shot[1]);
     [image.width, image.height] = data.sizes[shot[4]];
     image.alt = `${name(at)}: ${title(at)}`;
     $("figcaption", figure).textContent = name(at);
@@ -262,6 +266,9 @@
     if (shown.hidden) viewer.close();
     else open(shown);
   }
+  function reorder(parent, children) {
+    if (children.some((child, i) => parent.children[i] !== child)) parent.replaceChildren(...children);
+  }
   function arrange() {
     const group = tools.elements.group ? tools.elements.group.value : "bake";
     const sort = tools.elements.sort ? tools.elements.sort.value : "";
@@ -282,10 +289,10 @@
     };
     const sorted = [...body.rows].map((row) => [key(row), row]).sort(([a], [b]) => a[0] - b[0] || a[1] - b[1]);
     sorted.forEach(([, row]) => { row.hidden = !visible(row); });
-    body.replaceChildren(...sorted.map(([, row]) => row));
+    reorder(body, sorted.map(([, row]) => row));
     frame.dataset.group = group;
     const table = $("#bakes tbody");
-    table.replaceChildren(...order.map((bake) => $(`[data-bake="${bake}"]`, table)));
+    reorder(table, order.map((bake) => $(`[data-bake="${bake}"]`, table)));
     $$("#bakes [data-sort]").forEach((button) => button.closest("th").setAttribute(
       "aria-sort", button.dataset.sort !== sort ? "none" : good ? "descending" : "ascending"));
     $$("[data-series]").forEach((line) => line.classList.toggle("off", data.bakes.length > 1 && !shownBakes.has(Number(line.dataset.series))));
@@ -314,7 +321,11 @@
       button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
       arrange();
     });
-    const mark = (on) => $$("[data-series]").forEach((line) => line.classList.toggle("dim", on && line.dataset.series !== button.dataset.toggle));
+    const mark = (on) => $$("[data-series]").forEach((line) => {
+      const own = line.dataset.series === button.dataset.toggle;
+      line.classList.toggle("dim", on && !own);
+      line.classList.toggle("lit", on && own);
+    });
     ["mouseenter", "focus"].forEach((kind) => button.addEventListener(kind, () => mark(true)));
     ["mouseleave", "blur"].forEach((kind) => button.addEventListener(kind, () => mark(false)));
   });
@@ -343,9 +354,9 @@
   });
   window.addEventListener("beforeprint", () => cells().forEach((cell) => { cell.dataset.near = ""; if (!cell.hidden) paint(cell); }));
 
-  build();
-  cells().forEach((cell) => { cell.tabIndex = -1; describe(cell); near.observe(cell); });
   arrange();
+  build($$("[data-row]", body));
+  tabStop(rows().flatMap((row) => $$(".shot", row)).find((cell) => !cell.hidden));
   const first = $(".shot[tabindex='0']", body);
   if (first) tools.elements.size.value = first.getBoundingClientRect().width;  // narrower on a phone
 })();
