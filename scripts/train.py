@@ -1,27 +1,32 @@
 """Door of the train stage."""
 
+from importlib import import_module
 from pathlib import Path
 
-from bakery import manifest, resume, sidecar
-from bakery import train as stage
+from bakery import claims, manifest
 from bakery.doors import Job, device
 
 with Job(snakemake) as job:  # noqa: F821
-    places = {"base": snakemake.params.base, "reg_data_dir": snakemake.params.reg}  # noqa: F821
+    params = snakemake.params  # noqa: F821
     scrape, prune = manifest.read(job.folder("scrape")), manifest.read(job.folder("prune"))
-    trigger, class_tokens = prune["settings"]["trigger"], prune["settings"]["class_tokens"]
-    summary = stage.run(
-        job.settings.model_copy(update=places),
-        layout=job.folder("layout"),
-        out=job.out,
-        name=scrape["settings"]["name"],
-        metadata={"bake": job.about, "trigger": trigger},
-        device=device(),
-        threads=job.threads,
-        cache=Path(snakemake.params.cache),  # noqa: F821
+    abouts = {job.out: job.about} | {Path(f): about for f, about in params.siblings.items()}
+    job.finish(
+        claims.settle(
+            job.out,
+            list(abouts)[1:],
+            workers=params.bakers,
+            most=job.settings.side_by_side,
+            # imported only where there is something to bake: torch takes seconds
+            train=lambda folders: import_module("bakery.train").bake(
+                {folder: abouts[folder] for folder in folders},
+                places={"base": params.base, "reg_data_dir": params.reg},
+                name=scrape["settings"]["name"],
+                trigger=prune["settings"]["trigger"],
+                class_tokens=prune["settings"]["class_tokens"],
+                layout=job.folder("layout"),
+                device=device(),
+                threads=job.threads,
+                cache=Path(params.cache),
+            ),
+        )
     )
-    for epoch in summary["epochs"]:
-        called = sidecar.activation_text(trigger, class_tokens)
-        sidecar.write(job.out / epoch["file"], activation=called)
-    job.finish(summary)
-    resume.forget(job.out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -31,7 +30,8 @@ def train(folders):
     for folder in folders:
         claims.finish(folder, {"by": Path(own).name})
 
-summary = claims.settle(Path(own), [Path(s) for s in siblings], workers=int(workers), train=train)
+siblings = [Path(folder) for folder in siblings]
+summary = claims.settle(Path(own), siblings, workers=int(workers), most=8, train=train)
 print(summary["by"])
 """
 
@@ -78,7 +78,7 @@ def test_the_first_job_bakes_the_whole_sweep_and_the_others_find_it_done(bakes) 
     log: list[list[str]] = []
     for own in bakes:
         siblings = [b for b in bakes if b != own]
-        summary = claims.settle(own, siblings, workers=1, train=train_as(own.name, log))
+        summary = claims.settle(own, siblings, workers=1, most=8, train=train_as(own.name, log))
         assert summary == {"by": "a"}
     assert log == [["a", "b", "c", "d"]]
 
@@ -87,7 +87,7 @@ def test_with_two_workers_each_takes_half(bakes) -> None:
     log: list[list[str]] = []
     for own in (bakes[0], bakes[2]):
         siblings = [b for b in bakes if b != own]
-        claims.settle(own, siblings, workers=2, train=train_as(own.name, log))
+        claims.settle(own, siblings, workers=2, most=8, train=train_as(own.name, log))
     assert log == [["a", "b"], ["c"]]
 
 
@@ -113,29 +113,48 @@ def test_a_killed_job_s_claims_are_free_again(bakes) -> None:
     first.send_signal(signal.SIGKILL)
     first.wait()
     log: list[list[str]] = []
-    claims.settle(bakes[1], [bakes[0], *bakes[2:]], workers=1, train=train_as("b", log))
+    claims.settle(bakes[1], [bakes[0], *bakes[2:]], workers=1, most=8, train=train_as("b", log))
     assert log == [["b", "a", "c", "d"]]
 
 
 def test_a_failed_sibling_is_reported_once_by_its_own_job_and_not_trained_again(bakes) -> None:
     claims.fail(bakes[1], "the loss is nan at step 3")
     log: list[list[str]] = []
-    claims.settle(bakes[0], bakes[1:], workers=1, train=train_as("a", log))
+    claims.settle(bakes[0], bakes[1:], workers=1, most=8, train=train_as("a", log))
     assert log == [["a", "c", "d"]]
     with pytest.raises(BakeryError, match="the loss is nan at step 3"):
-        claims.settle(bakes[1], [], workers=1, train=train_as("b", log))
-    claims.settle(bakes[1], [], workers=1, train=train_as("b", log))  # asked again: tried again
+        claims.settle(bakes[1], [], workers=1, most=8, train=train_as("b", log))
+    claims.settle(
+        bakes[1], [], workers=1, most=8, train=train_as("b", log)
+    )  # asked again: tried again
     assert log[-1] == ["b"]
 
 
 def test_a_finished_bake_needs_no_folder_but_its_own(bakes) -> None:
     claims.finish(bakes[0], {"steps": 3})
-    assert claims.settle(bakes[0], [], workers=1, train=lambda folders: 1 / 0) == {"steps": 3}
-    assert json.loads((bakes[0] / claims.FINISHED).read_text()) == {"steps": 3}
+    assert claims.settle(bakes[0], [], workers=1, most=8, train=lambda folders: 1 / 0) == {
+        "steps": 3
+    }
+
+
+def test_no_more_at_once_than_asked(bakes) -> None:
+    log: list[list[str]] = []
+    for own in bakes:
+        siblings = [b for b in bakes if b != own]
+        claims.settle(own, siblings, workers=1, most=3, train=train_as(own.name, log))
+    assert log == [["a", "b", "c"], ["d"]]
+
+
+def test_who_removes_a_file_wants_it_again(bakes) -> None:
+    (bakes[0] / "a.safetensors").write_text("weights")
+    claims.finish(bakes[0], {"steps": 3}, ["a.safetensors"])
+    assert claims.finished(bakes[0]) == {"steps": 3}
+    (bakes[0] / "a.safetensors").unlink()
+    assert claims.finished(bakes[0]) is None
 
 
 def test_a_record_that_is_not_json_counts_as_unfinished(bakes) -> None:
     (bakes[0] / claims.FINISHED).write_text("{")
     log: list[list[str]] = []
-    claims.settle(bakes[0], [], workers=1, train=train_as("a", log))
+    claims.settle(bakes[0], [], workers=1, most=8, train=train_as("a", log))
     assert log == [["a"]]

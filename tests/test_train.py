@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery import base as bases
-from bakery import dataset, kohya, resume, seeds, train
+from bakery import dataset, kohya, passes, resume, seeds, train
 from bakery.config import Train
 from bakery.errors import BakeryError
 from bakery.train_settings import LrScheduler
@@ -148,12 +148,12 @@ def test_training_lowers_the_loss(prepared, kind):
     kitchen, variant = prepared(kind, unet_lr=1e-2, lr_scheduler="constant", lr_warmup_ratio=0)
     batch = showing(kitchen, variant, [0, 1])
     with torch.no_grad():
-        before = train.batch_loss(kitchen, variant, batch).item()
+        before = passes.loss(kitchen, variant, batch).item()
     for _ in range(15):
-        train.batch_loss(kitchen, variant, batch).backward()
+        passes.loss(kitchen, variant, batch).backward()
         variant._optimize()
     with torch.no_grad():
-        assert train.batch_loss(kitchen, variant, batch).item() < 0.9 * before
+        assert passes.loss(kitchen, variant, batch).item() < 0.9 * before
 
 
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
@@ -175,7 +175,7 @@ def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
     betas = bases.load(bases_at[kind]).noise_scheduler.betas
     for step in range(3):
         batch = showing(kitchen, variant, [0, 2], step)
-        loss = train.batch_loss(kitchen, variant, batch)
+        loss = passes.loss(kitchen, variant, batch)
         loss.backward()
         ours, norm = loss.item(), variant._optimize().item()
         x = torch.stack([kitchen.latents.draw(view, 23) for view in batch.views])
@@ -211,7 +211,7 @@ def test_a_step_over_two_batches_is_one_over_both(prepared):
     halves.begin_epoch(kitchen.data)
     for _ in range(2):
         batch = halves.next_batch()
-        loss = train.batch_loss(kitchen, halves, batch)
+        loss = passes.loss(kitchen, halves, batch)
         halves.scaled(loss).backward()
         summed = [p.grad.clone() for p in halves.parameters]
         halves.learn(loss)
@@ -221,7 +221,7 @@ def test_a_step_over_two_batches_is_one_over_both(prepared):
     kitchen, whole = prepared(**steady)
     whole.begin_epoch(kitchen.data)
     for _ in range(2):
-        train.batch_loss(kitchen, whole, whole.next_batch()).backward()
+        passes.loss(kitchen, whole, whole.next_batch()).backward()
     expected = [p.grad / 2 for p in whole.parameters]
     for ours, theirs in zip(summed, expected, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-7)

@@ -14,7 +14,7 @@ import torch
 
 from bakery.config import Train
 from bakery.dataset import Dataset, Folders
-from bakery.errors import BakeryError
+from bakery.errors import OutOfMemory
 from bakery.progress import memory_gib
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def out_of_memory(settings: Train, meter: Meter) -> Iterator[None]:
             raise
         peak = memory_gib(meter.device) + _asked_gib(str(error))
         sentence = memory_sentence(settings, meter.resting, peak, meter.total())
-        raise BakeryError(sentence) from None
+        raise OutOfMemory(sentence) from None
 
 
 def memory_sentence(

@@ -34,9 +34,10 @@ Train = Callable[[list[Path]], None]
 """Bakes the folders given, and calls `finish` or `fail` for each."""
 
 
-def finish(folder: Path, summary: dict[str, Any]) -> None:
-    """All files of the bake are there; `summary` is what its manifest will say."""
-    manifest.write_text(folder / FINISHED, json.dumps(summary) + "\n")
+def finish(folder: Path, summary: dict[str, Any], files: Sequence[str] = ()) -> None:
+    """All `files` of the bake are there; `summary` is what its manifest will say."""
+    record = {"summary": summary, "files": list(files)}
+    manifest.write_text(folder / FINISHED, json.dumps(record) + "\n")
 
 
 def fail(folder: Path, sentence: str) -> None:
@@ -45,23 +46,28 @@ def fail(folder: Path, sentence: str) -> None:
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """The summary of a finished bake, or None."""
-    return _read(folder / FINISHED)
+    """The summary of a finished bake, or None; who removes one of its files wants it again."""
+    record = _read(folder / FINISHED)
+    if record is None or not all((folder / name).is_file() for name in record["files"]):
+        return None
+    return record["summary"]
 
 
-def settle(own: Path, siblings: Sequence[Path], *, workers: int, train: Train) -> dict[str, Any]:
+def settle(
+    own: Path, siblings: Sequence[Path], *, workers: int, most: int, train: Train
+) -> dict[str, Any]:
     """Have `own` baked, here or elsewhere, and return its summary.
 
     `siblings` are the bakes that could share a process with it. With `workers` processes at work on
-    the sweep, each claims at most its even share of what is undone. Raises `BakeryError` with the
-    recorded sentence if the bake failed.
+    the sweep, each claims its even share of what is undone, up to `most` at once. Raises
+    `BakeryError` with the recorded sentence if the bake failed.
     """
     while (summary := finished(own)) is None:
         failure = _read(own / FAILURE)
         if failure is not None:
             (own / FAILURE).unlink(missing_ok=True)
             raise BakeryError(failure["error"])
-        with _claimed(own, siblings, workers) as folders:
+        with _claimed(own, siblings, workers, most) as folders:
             if folders:
                 train(folders)
         if not folders:
@@ -70,18 +76,17 @@ def settle(own: Path, siblings: Sequence[Path], *, workers: int, train: Train) -
 
 
 @contextmanager
-def _claimed(own: Path, siblings: Sequence[Path], workers: int) -> Iterator[list[Path]]:
+def _claimed(own: Path, siblings: Sequence[Path], workers: int, most: int) -> Iterator[list[Path]]:
     """Lock what this process is to bake: its own first, if nobody has it."""
     open_bakes = [folder for folder in (own, *siblings) if _is_open(folder)]
-    most = math.ceil(len(open_bakes) / max(1, workers))
+    most = min(most, math.ceil(len(open_bakes) / max(1, workers)))
     with ExitStack() as locks:
         folders: list[Path] = []
         for folder in open_bakes:
             if len(folders) == most:
                 break
-            if not locks.enter_context(_try_lock(folder)):
-                continue
-            if _is_open(folder):  # it may have been finished before the lock was ours
+            ours = locks.enter_context(_try_lock(folder))
+            if ours and _is_open(folder):  # it may have been finished before the lock was ours
                 folders.append(folder)
         yield folders
 

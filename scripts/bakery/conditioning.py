@@ -41,6 +41,13 @@ class Conditioning:
         """Some of the prompts."""
         return Conditioning(self.hidden[rows], None if self.pooled is None else self.pooled[rows])
 
+    @classmethod
+    def join(cls, parts: Sequence[Conditioning]) -> Conditioning:
+        """All prompts of `parts`, which share T."""
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        hidden = torch.cat([part.hidden for part in parts])
+        return cls(hidden, torch.cat(pooled) if pooled else None)
+
 
 def encode(
     base: Base, prompts: Sequence[str], clip_skip: int, max_chunks: int = MAX_CHUNKS

@@ -5,6 +5,10 @@ class BakeryError(Exception):
     """Bad input. The message names the file or key, says what is wrong and what to do."""
 
 
+class OutOfMemory(BakeryError):
+    """The machine is too small for what was asked of it at once."""
+
+
 def first_line(error: Exception) -> str:
     """What another library says was wrong, short enough for a sentence of ours."""
     lines = str(error).strip().splitlines()

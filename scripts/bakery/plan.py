@@ -134,6 +134,16 @@ class Plan:
                 f"known are {', '.join(self.nodes.get(stage, {})) or 'none'}"
             ) from None
 
+    def siblings(self, bake: Node) -> list[Node]:
+        """Other nodes of the train stage that could share a process with `bake`."""
+        return [
+            node
+            for node in self.of("train")
+            if node is not bake
+            and node.parents == bake.parents
+            and node.settings.fits_beside(bake.settings)
+        ]
+
     def of(self, stage: str) -> list[Node]:
         return list(self.nodes[stage].values())
 

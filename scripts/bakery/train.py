@@ -18,20 +18,24 @@ import torch
 from bakery import (
     advice,
     buckets,
+    claims,
     dataset,
     kohya,
     losses,
     optimizers,
+    passes,
     resume,
     schedules,
     seeds,
+    sidecar,
 )
 from bakery import base as bases
 from bakery.config import Train
-from bakery.dataset import Batch, Dataset, Folders
-from bakery.errors import BakeryError
+from bakery.dataset import Folders
+from bakery.errors import BakeryError, OutOfMemory
 from bakery.latents import Latents
-from bakery.lora import TEXT_ENCODER_PREFIX, UNET_PREFIX, LoRANetwork
+from bakery.lora import TEXT_ENCODER_PREFIX, UNET_PREFIX, Adapter, LoRANetwork
+from bakery.passes import Kitchen
 from bakery.store import Store
 from bakery.texts import Texts
 from bakery.variant import Variant
@@ -41,15 +45,16 @@ log = logging.getLogger(__name__)
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-@dataclass
-class Kitchen:
-    """What all variants share."""
+@dataclass(frozen=True)
+class Order:
+    """A bake to be made."""
 
-    base: bases.Base
-    data: Dataset
-    latents: Latents
-    store: Store
-    threads: int
+    settings: Train
+    out: Path
+    name: str
+    """Of the LoRA files."""
+    metadata: Mapping[str, object]
+    """Goes into the files (see `kohya.describe`)."""
 
 
 def run(
@@ -72,9 +77,27 @@ def run(
     behind its last epoch, to the same end. Raises `BakeryError` for bad input, a loss that is no
     number, and too little memory; the epochs saved before stay, with their `epochs.csv`.
     """
+    order = Order(settings, out, name, metadata)
+    (made,) = run_all([order], layout=layout, device=device, threads=threads, cache=cache)
+    if isinstance(made, BakeryError):
+        raise made
+    return made
+
+
+def run_all(
+    orders: Sequence[Order], *, layout: Path, device: str, threads: int, cache: Path | None
+) -> list[dict[str, Any] | BakeryError]:
+    """As `run`, for bakes side by side on one base; what failed gives its error.
+
+    Settings must fit beside each other (`Train.fits_beside`). A bake is the same in any company up
+    to rounding: its random numbers, steps and gradients are its own, but products over more rows may
+    sum in another order. The files' metadata say how many were baked together.
+    """
+    settings = orders[0].settings
     _check_device(settings, device)
     torch.set_num_threads(threads)
-    advice.about_settings(settings)
+    for order in orders:
+        advice.about_settings(order.settings)
     meter = advice.Meter(device)
     with advice.out_of_memory(settings, meter):
         reg = Path(settings.reg_data_dir) if settings.reg_data_dir is not None else None
@@ -86,19 +109,86 @@ def run(
         )  # fmt: skip
         kitchen = equip(settings, folders, base, threads, cache)
         arithmetic = {"threads": threads, "device": device, "torch": torch.__version__}
-        variant = prepare(settings, kitchen, out=out, name=name)
+        if len(orders) > 1:
+            arithmetic["baked_together"] = len(orders)
+        variants = prepare_all(orders, kitchen)
         try:
-            about = _describe(variant, kitchen, folders, {**metadata, **arithmetic})
-            variant.restore()
-            meter.rest(variant.parameters)
-            fit(kitchen, [variant])
+            abouts = [
+                _describe(variant, kitchen, folders, {**order.metadata, **arithmetic})
+                for variant, order in zip(variants, orders, strict=True)
+            ]
+            for variant in variants:
+                if variant.failure is None:
+                    variant.restore()
+            meter.rest([p for variant in variants for p in variant.parameters])
+            fit(kitchen, variants)
         finally:
-            variant.network.remove()
-            if variant.progress is not None:
-                variant.progress.close()
-    if variant.failure is not None:
-        raise BakeryError(variant.failure)
-    return {**about, "epochs": variant.rows}
+            variants[0].network.remove()
+            for variant in variants:
+                if variant.progress is not None:
+                    variant.progress.close()
+    return [
+        {**about, "epochs": variant.rows}
+        if variant.failure is None
+        else BakeryError(variant.failure)
+        for variant, about in zip(variants, abouts, strict=True)
+    ]
+
+
+def bake(
+    abouts: Mapping[Path, Mapping[str, Any]],
+    *,
+    places: Mapping[str, str | None],
+    name: str,
+    trigger: str,
+    class_tokens: str,
+    layout: Path,
+    device: str,
+    threads: int,
+    cache: Path,
+) -> None:
+    """Bake what was claimed, and leave in each folder what its own job looks for (`claims`).
+
+    `abouts` leads from folders to what their nodes say about themselves; `places` are settings that
+    name files, as this machine finds them.
+    """
+    orders = [
+        Order(
+            Train.model_validate(about["settings"]).model_copy(update=places),
+            folder,
+            name,
+            {"bake": about, "trigger": trigger},
+        )
+        for folder, about in abouts.items()
+    ]
+    activation = sidecar.activation_text(trigger, class_tokens)
+    waiting = [orders]
+    while waiting:
+        group = waiting.pop(0)
+        log.info("%d bakes side by side: %s", len(group), ", ".join(o.out.name for o in group))
+        try:
+            results = run_all(group, layout=layout, device=device, threads=threads, cache=cache)
+        except OutOfMemory as error:
+            if len(group) == 1:
+                raise
+            log.warning("%s; going on with half as many bakes at once", error)
+            half = -(-len(group) // 2)
+            waiting = [group[:half], group[half:], *waiting]
+            continue
+        for order, made in zip(group, results, strict=True):
+            _settle(order, made, activation)
+
+
+def _settle(order: Order, made: dict[str, Any] | BakeryError, activation: str) -> None:
+    """Put a bake's end on record."""
+    if isinstance(made, BakeryError):
+        claims.fail(order.out, str(made))
+        return
+    files = [epoch["file"] for epoch in made["epochs"]]
+    for file in files:
+        sidecar.write(order.out / file, activation=activation)
+    claims.finish(order.out, made, ["epochs.csv", *files])
+    resume.forget(order.out)
 
 
 def equip(
@@ -119,34 +209,52 @@ def equip(
 
 
 def prepare(settings: Train, kitchen: Kitchen, *, out: Path, name: str) -> Variant:
-    """New adapters on the base, switched on, with an optimizer group for each part that learns."""
-    base, rates = kitchen.base, settings.rates
-    plan = schedules.plan(settings, kitchen.data.batches_per_epoch(settings.train_batch_size))
-    network = LoRANetwork(
+    """One bake's adapters on the base, switched on, and its optimizer."""
+    (variant,) = prepare_all([Order(settings, out, name, {})], kitchen)
+    return variant
+
+
+def prepare_all(orders: Sequence[Order], kitchen: Kitchen) -> list[Variant]:
+    """New adapters on the base, switched on, a stack of one for each bake."""
+    base, settings = kitchen.base, orders[0].settings
+    rates = settings.rates
+    network = LoRANetwork.stack(
         base.unet if rates["unet_lr"] else None,
         base.text_encoders if rates["text_encoder_lr"] else None,
         settings.network_dim,
-        settings.network_alpha,
-        seeds.generator(settings.seed, "lora"),
+        [
+            Adapter(
+                alpha=order.settings.network_alpha,
+                conv_alpha=1.0 if order.settings.conv_alpha is None else order.settings.conv_alpha,
+                dropout=order.settings.network_dropout,
+                generator=seeds.generator(order.settings.seed, "lora"),
+            )
+            for order in orders
+        ],
         conv_dim=settings.conv_dim,
-        conv_alpha=1.0 if settings.conv_alpha is None else settings.conv_alpha,
-        dropout=settings.network_dropout,
     ).apply()
-    parts = {"unet_lr": UNET_PREFIX, "text_encoder_lr": TEXT_ENCODER_PREFIX}
-    groups = [
-        {"params": network.parameters_of(prefix), "name": part, "full_lr": rates[part]}
-        for part, prefix in parts.items()
-        if rates[part]
-    ]
     if settings.gradient_checkpointing:
         _recompute_activations(base, text_encoder=rates["text_encoder_lr"] > 0)
+    return [_variant(order, kitchen, network, k) for k, order in enumerate(orders)]
+
+
+def _variant(order: Order, kitchen: Kitchen, network: LoRANetwork, adapter: int) -> Variant:
+    """A bake with an optimizer group for each part that learns."""
+    settings, base = order.settings, kitchen.base
+    parts = {"unet_lr": UNET_PREFIX, "text_encoder_lr": TEXT_ENCODER_PREFIX}
+    groups = [
+        {"params": network.parameters_of(prefix, adapter), "name": part, "full_lr": rate}
+        for part, prefix in parts.items()
+        if (rate := settings.rates[part])
+    ]
     return Variant(
         settings=settings,
-        name=name,
-        out=out,
+        name=order.name,
+        out=order.out,
         owner="",
-        plan=plan,
+        plan=schedules.plan(settings, kitchen.data.batches_per_epoch(settings.train_batch_size)),
         network=network,
+        adapter=adapter,
         optimizer=optimizers.make(settings, groups, base.device.type),
         scaler=torch.amp.GradScaler(base.device.type, enabled=settings.mixed_precision == "fp16"),
         diffusion=losses.diffusion(settings, base.noise_scheduler),
@@ -155,40 +263,21 @@ def prepare(settings: Train, kitchen: Kitchen, *, out: Path, name: str) -> Varia
 
 
 def fit(kitchen: Kitchen, variants: Sequence[Variant]) -> None:
-    """Train until every variant is at its end, be it good or bad."""
+    """Train until every variant is at its end, be it good or bad.
+
+    Variants that show batches of one shape share a pass: with equal seeds, all of them always do.
+    """
     while live := [variant for variant in variants if variant.live]:
         _begin_epochs(kitchen, live)
-        batches = [variant.next_batch() for variant in live]
-        found = [batch_loss(kitchen, *pair) for pair in zip(live, batches, strict=True)]
-        scaled = [variant.scaled(loss) for variant, loss in zip(live, found, strict=True)]
-        torch.stack(scaled).sum().backward()
-        for variant, loss in zip(live, found, strict=True):
-            variant.learn(loss)
-
-
-def batch_loss(kitchen: Kitchen, variant: Variant, batch: Batch) -> torch.Tensor:
-    """The loss of one variant's batch at uniformly drawn timesteps."""
-    base, settings, diffusion = kitchen.base, variant.settings, variant.diffusion
-    latents = torch.stack([kitchen.latents.draw(view, settings.seed) for view in batch.views])
-    noise, t = diffusion.draw(
-        latents.shape, seeds.generator(settings.seed, "noise", batch.number)
-    )  # (B, C, h, w) and (B,)
-    importance = torch.tensor([settings.prior_loss_weight if r else 1.0 for r in batch.is_reg])
-    latents, noise, t, importance = (x.to(base.device) for x in (latents, noise, t, importance))
-    noisy = diffusion.noisy(latents, noise, t)
-    variant.network.seed_dropout([seeds.number(settings.seed, "dropout", batch.number)])
-    with torch.autocast(base.device.type, base.dtype, enabled=base.dtype != torch.float32):
-        text = variant.texts(batch.captions)
-        predicted = bases.predict(base, noisy, t, text, _size_ids(kitchen.data, batch))
-    return diffusion.loss(predicted, latents, noise, t, importance)
-
-
-def _size_ids(data: Dataset, batch: Batch) -> list[tuple[int, ...]]:
-    """What SDXL is told of each picture's size and place."""
-    return [
-        bases.size_ids(data.sizes[view.index], data.fits[view.index].bucket, view.flipped)
-        for view in batch.views
-    ]
+        showings = [passes.show(kitchen, variant, variant.next_batch()) for variant in live]
+        shapes = dict.fromkeys(showing.shape for showing in showings)
+        for shape in shapes:
+            together = [showing for showing in showings if showing.shape == shape]
+            found = passes.losses(kitchen, together)
+            scaled = [s.variant.scaled(loss) for s, loss in zip(together, found, strict=True)]
+            torch.stack(scaled).sum().backward()
+            for showing, loss in zip(together, found, strict=True):
+                showing.variant.learn(loss)
 
 
 def _begin_epochs(kitchen: Kitchen, live: Sequence[Variant]) -> None:
@@ -218,7 +307,7 @@ def _describe(
     variant.owner = resume.identity(metadata=variant.metadata, settings=chosen)
     failed = resume.failure(variant.out, variant.owner)
     if failed is not None:
-        raise BakeryError(
+        variant.failure = (
             f"this bake failed before and would again ({failed}): change its settings, or remove "
             f"{variant.out / resume.STOPPED} to try it once more"
         )

@@ -126,6 +126,9 @@ class Train(Section):
     cached, so that there is nothing to load between two steps; 0 reads one picture at a time."""
     persistent_data_loader_workers: bool = False
     """Keep these threads from epoch to epoch; of use with random_crop, which crops in every epoch."""
+    fuse: Literal["auto", "off"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    """How many bakes of a sweep one process trains side by side on one base; auto takes up to 8, and
+    half as many where memory runs out."""
     log_with: Literal["tensorboard"] | None = None
     """tensorboard writes event files into the bake's folder, besides progress.jsonl."""
 
@@ -135,8 +138,24 @@ class Train(Section):
             "max_data_loader_n_workers",
             "persistent_data_loader_workers",
             "log_with",
+            "fuse",
         }
     )
+    own: ClassVar[frozenset[str]] = frozenset(
+        {
+            "network_alpha", "conv_alpha", "network_dropout", "scale_weight_norms",
+            "learning_rate", "unet_lr", "text_encoder_lr", "network_train_unet_only",
+            "optimizer_type", "optimizer_args",
+            "lr_scheduler", "lr_scheduler_num_cycles", "lr_scheduler_power", "lr_warmup_ratio",
+            "train_batch_size", "gradient_accumulation_steps", "max_grad_norm",
+            "num_epochs", "max_steps", "save_every_n_epochs", "save_precision", "seed",
+            "shuffle_caption", "keep_tokens", "caption_dropout_rate",
+            "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
+            "flip_aug", "random_crop", "prior_loss_weight", "min_snr_gamma", "noise_offset",
+            "log_with",
+        }
+    )  # fmt: skip
+    """Settings in which bakes that share a process may differ."""
 
     @property
     def rates(self) -> dict[str, float]:
@@ -146,6 +165,19 @@ class Train(Section):
         if self.network_train_unet_only:
             rates["text_encoder_lr"] = 0.0
         return rates
+
+    @property
+    def side_by_side(self) -> int:
+        """The most bakes that may share a process."""
+        return {"auto": 8, "off": 1}.get(self.fuse, self.fuse)
+
+    def fits_beside(self, other: Train) -> bool:
+        """Whether both can be trained by one process: the same base, rank, sizes and parts."""
+        parts = [{name for name, rate in train.rates.items() if rate} for train in (self, other)]
+        alone = set(Train.model_fields) - self.own
+        return parts[0] == parts[1] and self.model_dump(include=alone) == other.model_dump(
+            include=alone
+        )
 
     @field_validator("optimizer_type", mode="before")
     @classmethod

@@ -42,6 +42,8 @@ class Variant:
     """Identity of the bake (`resume.identity`)."""
     plan: Plan
     network: LoRANetwork
+    adapter: int
+    """Which of the network's adapters is this bake's."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     diffusion: Diffusion
@@ -161,7 +163,7 @@ class Variant:
         self.scaler.update()
         self.optimizer.zero_grad()
         if self.settings.scale_weight_norms is not None:
-            self.network.apply_max_norm(self.settings.scale_weight_norms)
+            self.network.apply_max_norm(self.settings.scale_weight_norms, self.adapter)
         return norm
 
     def _is_lost(self, losses: list[float], norm: float) -> bool:
@@ -210,7 +212,7 @@ class Variant:
         """Write an epoch's LoRA and put it into epochs.csv."""
         optimizers.trains(self.optimizer, False)
         precision = self.settings.save_precision
-        state = self.network.state_dict_kohya(kohya.DTYPES[precision])
+        state = self.network.state_dict_kohya(kohya.DTYPES[precision], self.adapter)
         optimizers.trains(self.optimizer, True)
         for key, weight in state.items():
             if not torch.isfinite(weight).all():

@@ -25,6 +25,11 @@ wildcard_constraints:
 
 ROOTS = (Path.cwd(), HOME)
 
+# how many train jobs run at the same time: what the profile says of gpu
+BAKERS = (
+    workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else 1
+)
+
 try:
     PLAN = plan.build(settings.load(config), ROOTS)
 except BakeryError as error:
@@ -83,6 +88,14 @@ def dataset(stage):
 def critics(wildcards):
     """Params function: the local paths of the models that the filter's node {bake} names."""
     return plan.critics_of(PLAN.node("filter", wildcards.bake), ROOTS)
+
+
+def siblings(wildcards):
+    """Params function: folder -> facts of the bakes that may be trained beside {bake}."""
+    return {
+        node.folder: node.about()
+        for node in PLAN.siblings(PLAN.node("train", wildcards.bake))
+    }
 
 
 def bakes_of_page(wildcards):

@@ -1,0 +1,109 @@
+"""One pass through the base, for one bake or for several side by side.
+
+A showing is what one bake's step looks at: pictures under noise, with their captions. Showings of one
+shape share a pass; each bake's rows go through its own adapters (`lora`) and give its own loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bakery import base as bases
+from bakery import seeds
+from bakery.dataset import Batch, Dataset
+from bakery.latents import Latents
+from bakery.store import Store
+from bakery.variant import Variant
+
+
+@dataclass
+class Kitchen:
+    """What all variants share."""
+
+    base: bases.Base
+    data: Dataset
+    latents: Latents
+    store: Store
+    threads: int
+
+
+@dataclass(frozen=True)
+class Showing:
+    """What one variant shows in a forward pass."""
+
+    variant: Variant
+    batch: Batch
+    latents: torch.Tensor
+    """(B, C, h, w)"""
+    noise: torch.Tensor
+    t: torch.Tensor
+    importance: torch.Tensor
+    """(B,)"""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What showings of one pass have in common: (B, C, h, w) and the passes of their captions."""
+        chunks = max(map(self.variant.texts.chunks, self.batch.captions))
+        return (*self.latents.shape, chunks)
+
+
+def show(kitchen: Kitchen, variant: Variant, batch: Batch) -> Showing:
+    """A batch with its noise, at uniformly drawn timesteps."""
+    seed, device = variant.settings.seed, kitchen.base.device
+    latents = torch.stack([kitchen.latents.draw(view, seed) for view in batch.views])
+    noise, t = variant.diffusion.draw(latents.shape, seeds.generator(seed, "noise", batch.number))
+    prior = variant.settings.prior_loss_weight
+    importance = torch.tensor([prior if is_reg else 1.0 for is_reg in batch.is_reg])
+    drawn = (x.to(device) for x in (latents, noise, t, importance))
+    return Showing(variant, batch, *drawn)
+
+
+def loss(kitchen: Kitchen, variant: Variant, batch: Batch) -> torch.Tensor:
+    """The loss of one variant's batch."""
+    (loss,) = losses(kitchen, [show(kitchen, variant, batch)])
+    return loss
+
+
+def losses(kitchen: Kitchen, together: Sequence[Showing]) -> list[torch.Tensor]:
+    """The loss of each showing; all of one shape, in one pass through the base."""
+    base = kitchen.base
+    _route(together)
+    noisy = [s.variant.diffusion.noisy(s.latents, s.noise, s.t) for s in together]
+    sizes = [row for s in together for row in _size_ids(kitchen.data, s.batch)]
+    with torch.autocast(base.device.type, base.dtype, enabled=base.dtype != torch.float32):
+        predicted = bases.predict(
+            base, torch.cat(noisy), torch.cat([s.t for s in together]), _texts(together), sizes
+        )  # (K B, C, h, w)
+    return [
+        s.variant.diffusion.loss(part, s.latents, s.noise, s.t, s.importance)
+        for s, part in zip(together, predicted.chunk(len(together)), strict=True)
+    ]
+
+
+def _route(together: Sequence[Showing]) -> None:
+    """Send each showing's rows through its variant's adapter."""
+    network = together[0].variant.network
+    masks = [0] * len(network)
+    for s in together:
+        masks[s.variant.adapter] = seeds.number(s.variant.settings.seed, "dropout", s.batch.number)
+    network.seed_dropout(masks)
+    network.route([s.variant.adapter for s in together])
+
+
+def _texts(together: Sequence[Showing]) -> bases.Conditioning:
+    """The conditioning of all rows; in one pass if the text encoder learns."""
+    first = together[0].variant.texts
+    if first.learns:
+        return first([caption for s in together for caption in s.batch.captions])
+    return bases.Conditioning.join([s.variant.texts(s.batch.captions) for s in together])
+
+
+def _size_ids(data: Dataset, batch: Batch) -> list[tuple[int, ...]]:
+    """What SDXL is told of each picture's size and place."""
+    return [
+        bases.size_ids(data.sizes[view.index], data.fits[view.index].bucket, view.flipped)
+        for view in batch.views
+    ]

@@ -1,0 +1,235 @@
+"""Bakes side by side: each is what it would be alone, and each has a fate of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from safetensors.torch import load_file
+from tiny_base import tiny_sd1
+
+from bakery import claims, passes, resume, train
+from bakery.config import Train
+from bakery.errors import BakeryError, OutOfMemory
+
+SMALL = {
+    "resolution": 48, "min_bucket_reso": 32, "max_bucket_reso": 64, "bucket_reso_steps": 16,
+    "network_dim": 4, "network_alpha": 2, "train_batch_size": 2, "num_epochs": 2,
+    "unet_lr": 1e-3, "text_encoder_lr": 4e-4, "save_precision": "float",
+}  # fmt: skip
+DIFFERENT = [
+    {},
+    {"unet_lr": 3e-4, "lr_scheduler": "linear", "network_alpha": 4, "min_snr_gamma": 5},
+    {"seed": 7, "optimizer_type": "Lion", "network_dropout": 0.3, "num_epochs": 1},
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return str(tiny_sd1(tmp_path_factory.mktemp("base") / "toon"))
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory) -> Path:
+    """Five pictures in two buckets."""
+    root = tmp_path_factory.mktemp("layout")
+    folder = root / "2_mirael"
+    folder.mkdir()
+    for i, size in enumerate([(32, 32), (40, 40), (64, 60), (20, 60), (48, 48)]):
+        image = Image.new("RGB", size, (240, 120, 40 * i))
+        ImageDraw.Draw(image).ellipse((4, 4, 16, 16), fill=(30, 60 * i, 200))
+        image.save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"mirael, smile, red, blue, t{i}")
+    return root
+
+
+@pytest.fixture
+def orders(base, tmp_path):
+    def make(changes, folder="together"):
+        return [
+            train.Order(
+                Train(**{"base": base, **SMALL, **change}), tmp_path / folder / str(i), "mirael", {}
+            )
+            for i, change in enumerate(changes)
+        ]
+
+    return make
+
+
+def bake(orders, layout):
+    return train.run_all(orders, layout=layout, device="cpu", threads=1, cache=None)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "mirael.safetensors")
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("parts", [{}, {"text_encoder_lr": 0}])
+def test_a_bake_is_the_same_in_company(orders, layout, count, parts):
+    changes = [{**change, **parts} for change in DIFFERENT[:count]]
+    together = orders(changes)
+    results = bake(together, layout)
+    for alone, order, made in zip(orders(changes, "alone"), together, results, strict=True):
+        (solo,) = bake([alone], layout)
+        mine, own = weights(order.out), weights(alone.out)
+        assert mine.keys() == own.keys()
+        for key, weight in own.items():
+            torch.testing.assert_close(mine[key], weight, rtol=1e-3, atol=2e-5, msg=key)
+        losses = [[epoch["loss"] for epoch in facts["epochs"]] for facts in (made, solo)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        assert [e["file"] for e in made["epochs"]] == [e["file"] for e in solo["epochs"]]
+    assert not torch.equal(
+        *(next(w for k, w in weights(o.out).items() if "lora_up" in k) for o in together[:2])
+    )
+
+
+def test_equal_seeds_share_every_pass_and_other_seeds_where_shapes_allow(
+    orders, layout, monkeypatch
+):
+    sizes = []
+    real = passes.losses
+    monkeypatch.setattr(
+        passes, "losses", lambda kitchen, group: sizes.append(len(group)) or real(kitchen, group)
+    )
+    bake(orders([{}, {"unet_lr": 1e-4}]), layout)
+    assert set(sizes) == {2}
+    sizes.clear()
+    facts = bake(orders([{}, {"seed": 7}], "seeds"), layout)
+    assert set(sizes) <= {1, 2}
+    assert sum(sizes) == sum(made["steps"] for made in facts)
+
+
+def test_one_that_blows_up_leaves_the_others_as_they_are(orders, layout):
+    """Bit by bit: from then on its companion goes alone, before that its rows touch no other's."""
+    changes = [{}, {"unet_lr": 1e30, "lr_warmup_ratio": 0.0, "max_grad_norm": 0}, {"unet_lr": 1e-4}]
+    good, failed, fine = bake(orders(changes), layout)
+    assert isinstance(failed, BakeryError)
+    assert "nan" in str(failed) or "inf" in str(failed)
+    for made in (good, fine):
+        assert len(made["epochs"]) == 2
+        assert all(math.isfinite(epoch["loss"]) for epoch in made["epochs"])
+    calm, _, quiet = bake(orders([{}, {"unet_lr": 1e-9}, {"unet_lr": 1e-4}], "calm"), layout)
+    for one, other in ((good, calm), (fine, quiet)):
+        losses = [[epoch["loss"] for epoch in facts["epochs"]] for facts in (one, other)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_files_say_how_many_were_baked_together(orders, layout):
+    from bakery import kohya
+
+    pair = orders([{}, {"unet_lr": 1e-4}])
+    bake(pair, layout)
+    for order in pair:
+        _, metadata = kohya.read(order.out / "mirael.safetensors")
+        assert metadata["bakery_baked_together"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("change", "fits"),
+    [
+        ({"unet_lr": 1e-4, "seed": 3, "network_alpha": 1, "num_epochs": 9}, True),
+        ({"optimizer_type": "Lion", "train_batch_size": 3}, True),
+        ({"network_dim": 8}, False),
+        ({"conv_dim": 4}, False),
+        ({"resolution": 56}, False),
+        ({"text_encoder_lr": 0}, False),
+        ({"clip_skip": 2}, False),
+        ({"mixed_precision": "bf16"}, False),
+        ({"base": "another"}, False),
+    ],
+)
+def test_what_fits_beside(change, fits):
+    one, other = Train(**SMALL), Train(**{**SMALL, **change})
+    assert one.fits_beside(other) is other.fits_beside(one) is fits
+
+
+def about(base: str, **change) -> dict:
+    settings = Train(**{"base": base, **SMALL, **change})
+    return {"settings": settings.model_dump(mode="json")}
+
+
+def claimed(base: str, layout: Path, root: Path, changes: list[dict]) -> dict:
+    return {
+        "abouts": {root / str(i): about(base, **change) for i, change in enumerate(changes)},
+        "places": {}, "name": "mirael", "trigger": "mirael", "class_tokens": "1girl",
+        "layout": layout, "device": "cpu", "threads": 1, "cache": root / "cache",
+    }  # fmt: skip
+
+
+def test_each_folder_gets_its_record_and_its_sidecar(base, layout, tmp_path):
+    train.bake(**claimed(base, layout, tmp_path, [{}, {"unet_lr": 1e30, "max_grad_norm": 0}]))
+    summary = claims.finished(tmp_path / "0")
+    assert [epoch["epoch"] for epoch in summary["epochs"]] == [1, 2]
+    sidecar = json.loads((tmp_path / "0" / "mirael.json").read_text())
+    assert sidecar["activation text"] == "mirael, 1girl"
+    assert claims.finished(tmp_path / "1") is None
+    assert "lower the learning rates" in (tmp_path / "1" / claims.FAILURE).read_text()
+    assert not (tmp_path / "0" / resume.STATE).exists()
+
+
+def test_half_as_many_where_memory_runs_out(base, layout, tmp_path, monkeypatch):
+    groups = []
+
+    def small(orders, **rest):
+        groups.append(len(orders))
+        if len(orders) > 2:
+            raise OutOfMemory("out of memory")
+        return [{"epochs": []} for _ in orders]
+
+    monkeypatch.setattr(train, "run_all", small)
+    changes = [{"unet_lr": rate} for rate in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4)]
+    order = claimed(base, layout, tmp_path, changes)
+    for folder in order["abouts"]:
+        folder.mkdir(parents=True)
+        (folder / "epochs.csv").write_text("")
+    train.bake(**order)
+    assert groups == [5, 3, 2, 1, 2]
+    assert all(claims.finished(folder) is not None for folder in order["abouts"])
+    monkeypatch.setattr(
+        train, "run_all", lambda *_, **__: (_ for _ in ()).throw(OutOfMemory("too small"))
+    )
+    with pytest.raises(OutOfMemory, match="too small"):
+        train.bake(**claimed(base, layout, tmp_path / "one", [{}]))
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from test_side_by_side import claimed
+from bakery import train
+train.bake(**claimed({base!r}, Path({layout!r}), Path({root!r}), {changes!r}))
+"""
+
+
+def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(base, layout, tmp_path):
+    changes = [{"num_epochs": 3}, {"num_epochs": 3, "unet_lr": 3e-4}]
+    train.bake(**claimed(base, layout, tmp_path / "whole", changes))
+    root = tmp_path / "killed"
+    code = KILLED.format(
+        path=[str(Path(__file__).parent), str(Path(train.__file__).parents[1])],
+        base=base, layout=str(layout), root=str(root), changes=changes,
+    )  # fmt: skip
+    job = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    end = time.monotonic() + 240
+    while not (root / "1" / resume.STATE).exists():
+        assert job.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    assert claims.finished(root / "1") is None
+    train.bake(**claimed(base, layout, root, changes))
+    for bake in ("0", "1"):
+        for file in sorted((tmp_path / "whole" / bake).glob("*.safetensors")):
+            assert (root / bake / file.name).read_bytes() == file.read_bytes(), (bake, file.name)
