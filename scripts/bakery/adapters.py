@@ -8,7 +8,8 @@ this is the plain LoRA and takes the plain path.
 Each adapter has `nn.Parameter`s of its own; a forward stacks those it needs (a copy of some
 thousand numbers beside a product with the whole batch). So autograd brings every gradient to the
 adapter that earned it, and the rest is ordinary: an optimizer of any library for each adapter,
-zero_grad, clipping, and its own end if it turns to NaN.
+zero_grad, clipping, and its own end if it turns to NaN. Those of a Linear are held transposed, as
+rows of x take them, y = x W' + s (x A') B', so that their gradients arrive laid out as they are.
 
 A layer keeps its own class and weights; only its `forward` is routed through the adapters.
 """
@@ -53,14 +54,14 @@ class LoRAModule(nn.Module):
         self.shape = target.weight.shape  # (out, in) or (out, in, height, width)
         self.ranks = [dim] * len(alphas)
         self.alphas = list(alphas)
-        self.downs: list[nn.Parameter] = []  # A: (r, in) or (r, in, height, width)
-        self.ups: list[nn.Parameter] = []  # B: (out, r) or (out, r, 1, 1)
+        self.downs: list[nn.Parameter] = []  # A as `held`
+        self.ups: list[nn.Parameter] = []  # B as `held`
         self._target = (target,)  # in a tuple: the frozen layer is no part of the adapters
         self._frozen = target.forward  # x -> W x + bias
         for k in range(len(alphas)):
             zeros = [torch.zeros(s, device=target.weight.device) for s in self.shapes(dim)]
-            self.downs.append(nn.Parameter(zeros[0]))
-            self.ups.append(nn.Parameter(zeros[1]))
+            self.downs.append(nn.Parameter(self.held(zeros[0])))
+            self.ups.append(nn.Parameter(self.held(zeros[1])))
             self._register(k)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -72,8 +73,8 @@ class LoRAModule(nn.Module):
             return y
         if x.shape[0] % len(route):
             raise ValueError(f"{x.shape[0]} rows are no {len(route)} equal shares")
-        a = _stacked(self.downs, route).to(x.dtype)  # (K, r, in ...); (r, in ...) if K = 1
-        b = _stacked(self.ups, route).to(x.dtype)  # (K, out, r ...); (out, r ...) if K = 1
+        a = _stacked(self.downs, route).to(x.dtype)  # with K in front, unless K = 1
+        b = _stacked(self.ups, route).to(x.dtype)
         ax = self._dropped(self._down(x, a))  # A x
         if len(set(scales)) == 1:
             return self._add_up(y, b, ax, scales[0])  # y + s B (A x)
@@ -85,17 +86,17 @@ class LoRAModule(nn.Module):
         return self.routing.multiplier[k] * self.alphas[k] / self.ranks[k]
 
     def shapes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of A and B."""
+        """Of A and B as a file has them: (r, in, ...) and (out, r, ...)."""
         out_features, in_features, *kernel = self.shape
         return (rank, in_features, *kernel), (out_features, rank, *[1] * len(kernel))
 
     @torch.no_grad()
     def reset(self, k: int, generator: torch.Generator | None) -> None:
         """Adapter k anew: A drawn as kohya's scripts do, B zero."""
-        drawn = torch.empty(self.downs[k].shape)
+        drawn = torch.empty(self.shapes(self.ranks[k])[0])
         if not self.downs[k].is_meta:
             nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
-        self.downs[k].copy_(drawn)
+        self.downs[k].copy_(self.held(drawn))
         self.ups[k].zero_()
 
     @torch.no_grad()
@@ -106,17 +107,37 @@ class LoRAModule(nn.Module):
         add nothing, and keeps the scale of its own rank. Parameters whose shape stays are written
         in place, so that an optimizer that knows them goes on.
         """
-        others = [j for j in range(len(self.ranks)) if j != k]
-        rank = max([down.shape[0], *(self.downs[j].shape[0] for j in others)])
-        self._write(k, down, up, rank)
-        for j in others:
-            self._write(j, self.downs[j], self.ups[j], rank)
-        self.ranks[k], self.alphas[k] = down.shape[0], alpha
+        files = [(self.held(a), self.held(b)) for a, b in zip(self.downs, self.ups, strict=True)]
+        before, files[k] = len(files[0][0]), (down, up)
+        rank = max(len(a) for a, _ in files)
+        for j, (a, b) in enumerate(files):
+            if j != k and rank == before:
+                continue
+            extra = rank - len(a)
+            wide = (torch.cat([a, a.new_zeros(extra, *a.shape[1:])]),
+                    torch.cat([b, b.new_zeros(len(b), extra, *b.shape[2:])], dim=1))  # fmt: skip
+            for kept, new in zip((self.downs, self.ups), map(self.held, wide), strict=True):
+                if kept[j].shape == new.shape:
+                    kept[j].copy_(new)
+                else:
+                    kept[j] = nn.Parameter(new.to(kept[j]), kept[j].requires_grad)
+            self._register(j)
+        self.ranks[k], self.alphas[k] = len(down), alpha
 
     def weights(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A and B of adapter k at its own rank."""
+        """A and B of adapter k as a file has them, at its own rank."""
         rank = self.ranks[k]
-        return self.downs[k].detach()[:rank], self.ups[k].detach()[:, :rank]
+        return self.held(self.downs[k].detach())[:rank], self.held(self.ups[k].detach())[:, :rank]
+
+    @torch.no_grad()
+    def norm(self, k: int) -> torch.Tensor:
+        """|s B A| of adapter k at multiplier 1, by Frobenius.
+
+        From the Gram matrices, which are small: |B A|^2 = sum((B^T B) * (A A^T)).
+        """
+        a, b = (self.held(w).flatten(1) for w in (self.downs[k], self.ups[k]))
+        square = ((b.T @ b) * (a @ a.T)).sum().clamp(min=0)
+        return square.sqrt() * (self.alphas[k] / self.ranks[k])
 
     def apply_to_target(self) -> None:
         """Route the layer through the adapters."""
@@ -125,6 +146,10 @@ class LoRAModule(nn.Module):
     def remove_from_target(self) -> None:
         """Give the layer its own forward back."""
         self._target[0].__dict__.pop("forward", None)
+
+    def held(self, weight: torch.Tensor) -> torch.Tensor:
+        """A weight of a file as the layer holds it, and back."""
+        return weight
 
     def _down(self, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
@@ -152,44 +177,37 @@ class LoRAModule(nn.Module):
                 mask.bernoulli_(1 - rate, generator=draw).div_(1 - rate)
         return ax * keep.view(ax.shape).to(ax.dtype)
 
-    def _write(self, k: int, down: torch.Tensor, up: torch.Tensor, rank: int) -> None:
-        for held, given in ((self.downs, down), (self.ups, up)):
-            rows, columns = (rank, given.shape[1]) if held is self.downs else (given.shape[0], rank)
-            if held[k].shape[:2] != (rows, columns):
-                held[k] = nn.Parameter(
-                    held[k].new_zeros(rows, columns, *given.shape[2:]), held[k].requires_grad
-                )
-            held[k][: given.shape[0], : given.shape[1]] = given
-            held[k][given.shape[0] :] = 0
-            held[k][:, given.shape[1] :] = 0
-        self._register(k)
-
     def _register(self, k: int) -> None:
         self.register_parameter(f"lora_down_{k}", self.downs[k])
         self.register_parameter(f"lora_up_{k}", self.ups[k])
 
 
 class LinearLoRA(LoRAModule):
-    """The adapters of a Linear."""
+    """The adapters of a Linear; A is held as (in, r), B as (r, out)."""
+
+    def held(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight.t().contiguous()
 
     def _down(self, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         if a.ndim == 2:
-            return F.linear(x, a)  # (..., r)
-        return torch.bmm(x.reshape(len(a), -1, x.shape[-1]), a.mT)  # (K, rows, r)
+            return x @ a  # (..., r)
+        return torch.bmm(x.reshape(len(a), -1, x.shape[-1]), a)  # (K, rows, r)
 
     def _add_up(
         self, y: torch.Tensor, b: torch.Tensor, ax: torch.Tensor, scale: float
     ) -> torch.Tensor:
         # in one pass over y
         if b.ndim == 2:
-            rows = y.flatten(0, -2)
-            return torch.addmm(rows, ax.flatten(0, -2), b.t(), alpha=scale).view_as(y)
+            return torch.addmm(y.flatten(0, -2), ax.flatten(0, -2), b, alpha=scale).view_as(y)
         rows = y.reshape(len(b), -1, y.shape[-1])  # (K, rows, out)
-        return torch.baddbmm(rows, ax, b.mT, alpha=scale).view_as(y)
+        return torch.baddbmm(rows, ax, b, alpha=scale).view_as(y)
 
 
 class ConvLoRA(LoRAModule):
-    """The adapters of a convolution: A is one like it into r channels, B is 1x1."""
+    """The adapters of a convolution: A is one like it into r channels, B is 1x1.
+
+    A is held as (r, in, height, width), B as (out, r, 1, 1).
+    """
 
     def _down(self, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         layer = self._target[0]

@@ -37,6 +37,7 @@ from bakery.targets import (
 
 __all__ = ["TEXT_ENCODER_PREFIX", "UNET_PREFIX", "Adapter", "LoRAModule", "LoRANetwork", "targets"]
 
+_ALIGNED = 16  # floats in 64 bytes: products round alike wherever a weight lies
 _KEYS = ("lora_down.weight", "lora_up.weight", "alpha")
 
 
@@ -110,6 +111,8 @@ class LoRANetwork(nn.Module):
         self, found: Iterable[Target], dim: int, adapters: Sequence[Adapter], conv_dim: int | None
     ) -> LoRANetwork:
         super().__init__()
+        self._vectors: dict[tuple[str, int], nn.Parameter] = {}
+        self._windows: dict[tuple[str, int], list[tuple[nn.Parameter, int]]] = {}
         self.routing = Routing(
             adapters=tuple(range(len(adapters))),
             multiplier=[1.0] * len(adapters),
@@ -178,20 +181,54 @@ class LoRANetwork(nn.Module):
         ]
 
     @torch.no_grad()
+    def vector_of(self, prefix: str, adapter: int = 0) -> nn.Parameter:
+        """The parameters of one part of an adapter as one vector, and their gradients with it.
+
+        For optimizers that treat every number alike (AdamW, Lion, Prodigy): a step, a clipping or a
+        check is then one operation instead of hundreds. The parameters become windows into the
+        vector, so either name may be used. Zero gradients with `zero_grad` of the network, in
+        place: an optimizer's own would cut the vector off from what the layers gather. Load files
+        before, or files of the same ranks.
+        """
+        if (prefix, adapter) in self._vectors:
+            return self._vectors[prefix, adapter]
+        windows, end = [], 0
+        for parameter in self.parameters_of(prefix, adapter):
+            windows.append((parameter, end))
+            end += -(-parameter.numel() // _ALIGNED) * _ALIGNED
+        example = windows[0][0]
+        vector = nn.Parameter(example.new_zeros(end))
+        vector.grad = torch.zeros_like(vector)
+        for parameter, start in windows:
+            window = _window(vector.detach(), start, parameter)
+            window.copy_(parameter)
+            parameter.data = window
+            parameter.grad = _window(vector.grad, start, parameter)
+        self._vectors[prefix, adapter] = vector
+        self._windows[prefix, adapter] = windows
+        return vector
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients; those that are windows of a vector are zeroed in place."""
+        bound = {id(p) for windows in self._windows.values() for p, _ in windows}
+        for parameter in self.parameters():
+            if id(parameter) not in bound and parameter.grad is not None:
+                parameter.grad = None if set_to_none else parameter.grad.zero_()
+        for key, vector in self._vectors.items():
+            dropped = vector.grad is None
+            vector.grad = torch.zeros_like(vector) if dropped else vector.grad.zero_()
+            for parameter, start in self._windows[key]:
+                if dropped or parameter.grad is None:
+                    parameter.grad = _window(vector.grad, start, parameter)
+
+    @torch.no_grad()
     def apply_max_norm(self, limit: float, adapter: int = 0) -> tuple[int, float, float]:
         """kohya's scale_weight_norms: shrink each layer whose |s B A| is above `limit` to it.
 
-        Returns (layers that were shrunk, mean norm, largest norm), norms taken afterwards. The
-        norm is Frobenius', from the Gram matrices: |B A|^2 = sum((B^T B) * (A A^T)).
+        Returns (layers that were shrunk, mean norm, largest norm), norms taken afterwards.
         """
-        squares, scales = [], []
-        for layer in self.layers.values():
-            a, b = layer.downs[adapter].flatten(1), layer.ups[adapter].flatten(1)
-            squares.append(((b.T @ b) * (a @ a.T)).sum())
-            scales.append(layer.alphas[adapter] / layer.ranks[adapter])
-        found = torch.stack(squares).clamp(min=0).sqrt()
-        found = found * torch.tensor(scales, device=found.device)
-        ratios = limit / found.clamp(min=limit)
+        found = torch.stack([layer.norm(adapter) for layer in self.layers.values()])
+        ratios = (limit / found).clamp(max=1)
         for layer, root in zip(self.layers.values(), ratios.sqrt(), strict=True):
             layer.downs[adapter].mul_(root)
             layer.ups[adapter].mul_(root)
@@ -245,6 +282,10 @@ def check_keys(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> None:
         f"LoRA: the key {strangers[0]} ({len(strangers)} such) fits no layer of this model: use "
         "the base it was trained on"
     )
+
+
+def _window(vector: torch.Tensor, start: int, like: torch.Tensor) -> torch.Tensor:
+    return vector[start : start + like.numel()].view_as(like)
 
 
 def _adapter_in(
