@@ -65,6 +65,16 @@ def test_checkpoint_beside_its_configs(base, beside):
     assert single.prediction_type == base.prediction_type
 
 
+def test_the_marks_of_a_file_overrule_the_configs_beside_it(base, beside):
+    config = beside / "scheduler" / "scheduler_config.json"
+    plain = {"prediction_type": "epsilon", "rescale_betas_zero_snr": False}
+    config.write_text(json.dumps(json.loads(config.read_text()) | plain))
+    state = checkpoint_of(base) | {"v_pred": torch.empty(0), "ztsnr": torch.empty(0)}
+    save_file(state, beside / "model.safetensors")
+    single = bases.load(str(beside / "model.safetensors"))
+    assert (single.prediction_type, single.zero_terminal_snr) == ("v_prediction", True)
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_pickle_of_nothing_but_weights(base, beside, wrapped):
     state = checkpoint_of(base)

@@ -158,6 +158,28 @@ def test_nan_stays_where_it_is(kind):
         assert all(torch.equal(a, b) for a, b in zip(after, grads, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["linear", "1x1", "3x3"])
+@pytest.mark.parametrize("how", ["model in bfloat16", "autocast"])
+def test_half_precision(kind, how):
+    """The adapters stay in float32 and their gradients come in it; scales differ, so K is mixed."""
+    generator = torch.Generator().manual_seed(6)
+    module, x, _ = stack_and_solos(kind, [1.0, 2.0, 0.7], [0, 1, 2], 2, generator)
+    exact, _ = run(module, x)
+    grads = [w.grad.clone() for w in module.parameters()]
+    module.zero_grad()
+    if how == "autocast":
+        with torch.autocast("cpu", torch.bfloat16):
+            y, _ = run(module, x)
+    else:
+        module._target[0].bfloat16()
+        y, _ = run(module, x.bfloat16())
+    assert y.dtype == torch.bfloat16
+    assert (y.float() - exact).abs().max() < 0.03 * exact.abs().max()
+    for parameter, expected in zip(module.parameters(), grads, strict=True):
+        assert parameter.grad.dtype == parameter.dtype == torch.float32
+        assert (parameter.grad - expected).abs().max() < 0.05 * expected.abs().max()
+
+
 def test_routes():
     network = LoRANetwork.stack(None, tiny_text(), 2, [Adapter()] * 3)
     routing = network.routing
@@ -404,6 +426,8 @@ def test_one_vector_for_all_parameters(base):
                 norms.append(float(torch.nn.utils.clip_grad_norm_(group, 0.01)))
                 optimizer.step()
                 optimizer.zero_grad()  # to None
+            network.zero_grad(1)
+            assert network.parameters_of(UNET_PREFIX, 0)[0].grad is not None or not flat
             network.zero_grad()
         network.remove()
         states.append([norms, *[network.state_dict_kohya(adapter=k) for k in range(2)]])

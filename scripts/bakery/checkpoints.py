@@ -178,14 +178,14 @@ def _tokenizer(path: str, file: Path, name: str) -> CLIPTokenizer:
 def _scheduler(
     tensors: Tensors, metadata: Mapping[str, str], configs: Path | None
 ) -> DDPMScheduler:
-    """What the model predicts, by the marks that such files carry.
+    """What the model predicts: as configs beside it say, and by the marks that such files carry.
 
     NoobAI and its kin hold an empty tensor named v_pred, and one named ztsnr; kohya's scripts
     write modelspec.prediction_type.
     """
-    if configs is not None:
-        return DDPMScheduler.from_pretrained(configs, subfolder="scheduler")
     config = dict(architectures.SCHEDULER)
+    if configs is not None:
+        config = dict(DDPMScheduler.load_config(configs, subfolder="scheduler"))
     if "v_pred" in tensors or metadata.get("modelspec.prediction_type") == "v":
         config["prediction_type"] = "v_prediction"
     if "ztsnr" in tensors:

@@ -208,13 +208,18 @@ class LoRANetwork(nn.Module):
         self._windows[prefix, adapter] = windows
         return vector
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients; those that are windows of a vector are zeroed in place."""
+    def zero_grad(self, adapter: int | None = None) -> None:  # type: ignore[override]
+        """Forget the gradients of an adapter, or of all; windows of a vector are zeroed in place."""
+        chosen = range(len(self)) if adapter is None else (adapter,)
         bound = {id(p) for windows in self._windows.values() for p, _ in windows}
-        for parameter in self.parameters():
-            if id(parameter) not in bound and parameter.grad is not None:
-                parameter.grad = None if set_to_none else parameter.grad.zero_()
+        for layer in self.layers.values():
+            for k in chosen:
+                for parameter in (layer.downs[k], layer.ups[k]):
+                    if id(parameter) not in bound:
+                        parameter.grad = None
         for key, vector in self._vectors.items():
+            if key[1] not in chosen:
+                continue
             dropped = vector.grad is None
             vector.grad = torch.zeros_like(vector) if dropped else vector.grad.zero_()
             for parameter, start in self._windows[key]:
