@@ -117,7 +117,8 @@ def test_a_bake_comes_back(tmp_path: Path) -> None:
     moved = {"base": (tmp_path / BAKE.base).as_posix(),
              "reg_data_dir": (tmp_path / "results/layout/mirael-b/reg").as_posix()}  # fmt: skip
     assert back.train == BAKE.model_copy(update=moved)
-    assert back.scrape.folders == ((tmp_path / "results/layout/mirael-b/5_mirael").as_posix(),)
+    (folder,) = back.scrape.folders
+    assert folder.path == (tmp_path / "results/layout/mirael-b/5_mirael").as_posix()
     assert back.prune.trigger == "mirael"
     assert back.layout.repeats == 5
 

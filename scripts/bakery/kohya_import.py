@@ -26,6 +26,12 @@ from bakery.kohya_files import Source, Subset, common_front, read
 _HANDLED = {"output_name", "caption_extension", "num_repeats", "class_tokens", "optimizer_args",
             "network_args", "reg_data_dir", "network_train_text_encoder_only", "use_lion",
             "network_module"}  # fmt: skip
+EVERY_PICTURE: dict[str, Any] = {
+    "min_side": 0, "max_aspect": None, "min_score": None, "extra_characters": False,
+    "monochrome": False, "text_heavy": False, "ai_generated": False, "max_blur": 1.0,
+    "min_jpeg_quality": 0, "duplicate_distance": -1,
+}  # fmt: skip
+"""The filter that lets pass what kohya's scripts would train on; ratings still count."""
 _OFF = (None, False, "", [], {}, "None")
 
 
@@ -151,9 +157,8 @@ def _data(draft: Draft, source: Source) -> None:
     name = _name(str(source.arguments.get("output_name") or main.class_tokens or called))
     draft.put("scrape.name", name, "the name of the LoRA files")
     draft.put("scrape.urls", [])
-    draft.put("scrape.folders", [_path(s.image_dir) for s in folders])
-    for setting, value in (("min_side", 0), ("min_score", None), ("extra_characters", False),
-                           ("monochrome", False), ("duplicate_distance", -1)):  # fmt: skip
+    draft.put("scrape.folders", _places(draft, folders, main))
+    for setting, value in EVERY_PICTURE.items():
         draft.put(f"filter.{setting}", value, "kohya's scripts take every picture")
     draft.put("tag.model", "SmilingWolf/wd-swinv2-tagger-v3", "a choice: not in the file")
     where = "the front of every caption" if front else "from the folder's name: check it"
@@ -164,7 +169,6 @@ def _data(draft: Draft, source: Source) -> None:
     extension = main.caption_extension or source.arguments.get("caption_extension", ".caption")
     if extension == ".caption" and main.captions:
         draft.put("layout.caption_extension", extension)
-    _more_folders(draft, folders, main)
     _regularization(draft, source)
     _captions(draft, folders, name)
 
@@ -185,13 +189,23 @@ def _captions(draft: Draft, folders: list[Subset], name: str) -> None:
         )
 
 
-def _more_folders(draft: Draft, folders: list[Subset], main: Subset) -> None:
+def _places(draft: Draft, folders: list[Subset], main: Subset) -> list[Any]:
+    """The folders as scrape names them; one with repeats of its own becomes a concept."""
+    places: list[Any] = []
+    concepts: dict[str, dict[str, int]] = {}
     for subset in folders:
-        if subset.num_repeats != main.num_repeats:
-            draft.notes.append(
-                f"{Path(subset.image_dir).name} is shown {subset.num_repeats} times there; here the "
-                f"whole dataset has {main.num_repeats} repeats unless its folder is a concept of its own"
-            )
+        place = _path(subset.image_dir)
+        if subset.num_repeats == main.num_repeats:
+            places.append(place)
+            continue
+        name = _name(subset.class_tokens or Path(subset.image_dir).name)
+        while name in concepts:
+            name += "-2"
+        concepts[name] = {"repeats": subset.num_repeats}
+        places.append({"path": place, "concept": name})
+    if concepts:
+        draft.put("layout.concepts", concepts, "folders with repeats of their own")
+    return places
 
 
 def _regularization(draft: Draft, source: Source) -> None:
