@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from made_plans import baked, done, filtered, laid_out, outlined
 
 from bakery import forecast, tables
-from bakery.forecast import Asked, Shown
+from bakery.forecast import Asked
 
 GUIDE = {
     "train_batch_size": 2, "num_epochs": 6, "resolution": 512, "min_bucket_reso": 320,
@@ -188,21 +186,15 @@ def test_time_is_that_of_bakes_with_the_same_cost(tmp_path: Path) -> None:
     assert made(bake, tmp_path).seconds == 0
 
 
-def as_kohya(repeats: list[int], wanted: int) -> list[int]:
-    """How often each regularization picture is shown: the loop of kohya's scripts, in short."""
-    counts = [0] * len(repeats)
-    first = True
-    while sum(counts) < wanted:
-        for place, own in enumerate(repeats):
-            counts[place] += own if first else 1
-            if sum(counts) >= wanted:
-                break
-        first = False
-    return [count for count in counts if count]
+def test_too_many_batches_a_step_are_a_sentence(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, train={"gradient_accumulation_steps": 99})
+    filtered(bake, [(64, 64)] * 3)
+    one = made(bake, tmp_path)
+    assert (one.plan, one.files, one.samples) == (None, (), None)
+    assert any("gradient_accumulation_steps is 99" in warning for warning in one.warnings)
 
 
-@settings(max_examples=60)
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.integers(1, 60))
-def test_regularization_pictures_are_repeated_as_kohya_s(repeats: list[int], wanted: int) -> None:
-    reg = [Shown("reg/1_x", (8, 8), n, is_reg=True) for n in repeats]
-    assert [one.repeats for one in forecast.balanced(reg, wanted)] == as_kohya(repeats, wanted)
+def test_gradient_accumulation_makes_fewer_steps(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, train=GUIDE | {"gradient_accumulation_steps": 4})
+    filtered(bake, [SQUARE] * 130)
+    assert made(bake, tmp_path).plan.steps_per_epoch == 82  # 325 batches, the last step has one

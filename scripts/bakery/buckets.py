@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bakery.config import Train
 from bakery.errors import BakeryError
 
 Size = tuple[int, int]
@@ -73,6 +74,18 @@ def resolutions(resolution: int, min_side: int, max_side: int, step: int) -> tup
             "give smaller steps"
         )
     return tuple(sorted(found))
+
+
+def of(settings: Train) -> tuple[Size, ...]:
+    """The buckets of a bake, sorted; without enable_bucket one square."""
+    if not settings.enable_bucket:
+        return ((settings.resolution, settings.resolution),)
+    return resolutions(
+        settings.resolution,
+        settings.min_bucket_reso,
+        settings.max_bucket_reso,
+        settings.bucket_reso_steps,
+    )
 
 
 def fit(size: Size, buckets: Sequence[Size]) -> Fit:

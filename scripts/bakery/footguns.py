@@ -25,9 +25,7 @@ def of_buckets(train: Train, sizes: Sequence[Size], lost: float | None) -> list[
         return []
     (size,) = sizes
     if lost is None:
-        place = fit(PAGE, sizes)
-        of_page = 1 - size[0] * size[1] / (place.resized[0] * place.resized[1])
-        cost = f"a page of {PAGE[0]}x{PAGE[1]} loses {of_page:.0%} of its pixels"
+        cost = f"a page of {PAGE[0]}x{PAGE[1]} loses {fit(PAGE, sizes).lost:.0%} of its pixels"
     else:
         cost = f"that crops away {lost:.0%} of the pixels"
     if not train.enable_bucket:

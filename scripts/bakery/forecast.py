@@ -9,11 +9,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bakery import buckets, concepts, footguns, images, past, prompts, schedules, tables, vocabulary
+from bakery import (
+    buckets,
+    captions,
+    concepts,
+    dataset,
+    footguns,
+    images,
+    past,
+    prompts,
+    schedules,
+    tables,
+    vocabulary,
+)
 from bakery.buckets import Fit, Size
 from bakery.concepts import Folder
 from bakery.config import Layout, Prune, Sample, Train
@@ -45,7 +57,7 @@ class Shown:
     """A picture of an epoch."""
 
     folder: str
-    """`5_mirael`; `reg/1_1girl` for a regularization picture."""
+    """`5_mirael`."""
     size: Size
     repeats: int
     is_reg: bool = False
@@ -121,18 +133,15 @@ def make(asked: Asked, trained: Path) -> Forecast:
     train = Train.model_validate(asked.settings["train"])
     prune = Prune.model_validate(asked.settings["prune"])
     known = known_pictures(asked)
-    sizes = bucket_sizes(train)
+    sizes = buckets.of(train)
     placed = [(one, buckets.fit(one.size, sizes)) for one in known.shown]
     filled = fill(placed)
     lost = _mean_lost(placed)
-    plan = None
-    if filled:
-        counts = [bucket.shown for bucket in filled]
-        plan = schedules.plan(train, buckets.batches_per_epoch(counts, train.train_batch_size))
+    plan, too_few = _plan(train, filled)
     files = _files(asked.settings["scrape"]["name"], train, plan)
     samples, cannot = _samples(asked, files)
     warnings = [
-        *[sentence for sentence in (known.trouble, cannot) if sentence],
+        *[sentence for sentence in (known.trouble, too_few, cannot) if sentence],
         *footguns.of_buckets(train, sizes, lost),
         *footguns.of_training(train, prune, plan),
         *footguns.of_concepts(known.folders),
@@ -155,13 +164,16 @@ def make(asked: Asked, trained: Path) -> Forecast:
     )
 
 
-def bucket_sizes(train: Train) -> tuple[Size, ...]:
-    """The buckets of a bake: one square without enable_bucket."""
-    if not train.enable_bucket:
-        return ((train.resolution, train.resolution),)
-    return buckets.resolutions(
-        train.resolution, train.min_bucket_reso, train.max_bucket_reso, train.bucket_reso_steps
-    )
+def _plan(train: Train, filled: Sequence[Bucket]) -> tuple[schedules.Plan | None, str]:
+    """The steps, None where they are not known or cannot be; and why they cannot."""
+    if not filled:
+        return None, ""
+    counts = [bucket.shown for bucket in filled]
+    batches = buckets.batches_per_epoch(counts, train.train_batch_size)
+    try:
+        return schedules.plan(train, batches), ""
+    except BakeryError as problem:
+        return None, str(problem)
 
 
 def fill(placed: Sequence[tuple[Shown, Fit]]) -> tuple[Bucket, ...]:
@@ -169,32 +181,10 @@ def fill(placed: Sequence[tuple[Shown, Fit]]) -> tuple[Bucket, ...]:
     found = []
     for size in sorted({place.bucket for _, place in placed}):
         mine = [(one, place) for one, place in placed if place.bucket == size]
-        losses = [lost(place) for _, place in mine]
+        losses = [place.lost for _, place in mine]
         shown = sum(one.repeats for one, _ in mine)
         found.append(Bucket(size, len(mine), shown, sum(losses) / len(losses)))
     return tuple(found)
-
-
-def lost(place: Fit) -> float:
-    """Share of a resized picture that lies outside its bucket."""
-    return 1 - place.bucket[0] * place.bucket[1] / (place.resized[0] * place.resized[1])
-
-
-def balanced(reg: Sequence[Shown], wanted: int) -> list[Shown]:
-    """`reg` with as many repeats as make `wanted` showings, as kohya's scripts count them.
-
-    Each picture comes with its folder's repeats until there are enough; what then is missing is
-    made up by one more repeat of each in turn. Pictures that are not reached are left out.
-    """
-    taken: list[Shown] = []
-    while len(taken) < len(reg) and sum(one.repeats for one in taken) < wanted:
-        taken.append(reg[len(taken)])
-    missing = max(0, wanted - sum(one.repeats for one in taken))
-    rounds, rest = divmod(missing, len(taken)) if taken else (0, 0)
-    return [
-        replace(one, repeats=one.repeats + rounds + (place < rest))
-        for place, one in enumerate(taken)
-    ]
 
 
 def known_pictures(asked: Asked) -> Known:
@@ -210,33 +200,40 @@ def known_pictures(asked: Asked) -> Known:
 
 
 def _laid_out(asked: Asked, folders: Mapping[str, Path]) -> Known:
+    """As the trainer reads them."""
     path = folders["layout"] / "layout.csv"
-    rows = tables.read(path, ("file", "repeats", "concept", "kind", "caption", "by_hand"))
-    rows = rows.to_dict("records")
-    shown = [
-        Shown(
-            folder=str(Path(row["file"]).parent),
-            size=images.size_of(folders["layout"] / row["file"]),
-            repeats=int(row["repeats"]),
-            is_reg=row["kind"] == "reg",
-        )
-        for row in rows
-    ]
+    table = tables.read(path, ("file", "concept", "kind", "caption", "by_hand"))
+    rows = table.to_dict("records")
+    reg = asked.settings["train"].get("reg_data_dir")
+    items = dataset.read(folders["layout"], None if reg is None else Path(reg)).items
+    shown = tuple(
+        Shown(item.folder, images.size_of(item.image), item.repeats, item.is_reg) for item in items
+    )
+    trigger = captions.same(str(asked.settings["prune"]["trigger"]))
+    by_hand = [captions.split(row["caption"]) for row in rows if row["by_hand"] == "true"]
+    return Known(
+        "layout",
+        _folders(asked, shown, {row["file"].split("/")[0]: row["concept"] for row in rows}),
+        shown,
+        by_hand=sum(trigger not in map(captions.same, tags) for tags in by_hand),
+    )
+
+
+def _folders(
+    asked: Asked, shown: Sequence[Shown], concept: Mapping[str, str]
+) -> tuple[Folder, ...]:
+    """The repeat folders of the dataset; `concept` leads from a folder to its concept."""
+    wished = asked.settings["layout"].get("concepts", {})
     main = [one for one in shown if not one.is_reg]
     total = sum(one.repeats for one in main)
-    wished = asked.settings["layout"].get("concepts", {})
-    concept = {str(Path(row["file"]).parent): row["concept"] for row in rows}
-    by_folder = Counter(one.folder for one in main)
-    planned = []
-    for folder, count in by_folder.items():
+    found = []
+    for folder, count in Counter(one.folder for one in main).items():
         repeats, name = folder.split("_", 1)
+        mine = concept.get(folder, concepts.MAIN)
         share = count * int(repeats) / total
-        wish = wished.get(concept[folder], {}).get("share")
-        planned.append(Folder(concept[folder], name, int(repeats), count, share, wish))
-    trigger = str(asked.settings["prune"]["trigger"])
-    strangers = [r for r in rows if r["by_hand"] == "true" and trigger not in r["caption"]]
-    reg = balanced([one for one in shown if one.is_reg], total)
-    return Known("layout", tuple(planned), (*main, *reg), by_hand=len(strangers))
+        wish = wished.get(mine, {}).get("share")
+        found.append(Folder(mine, name, int(repeats), count, share, wish))
+    return tuple(sorted(found, key=lambda one: one.concept))
 
 
 def _filtered(asked: Asked, folders: Mapping[str, Path]) -> Known:
@@ -293,7 +290,7 @@ def _name(asked: Asked) -> str:
 
 def _mean_lost(placed: Sequence[tuple[Shown, Fit]]) -> float | None:
     shown = sum(one.repeats for one, _ in placed)
-    return sum(one.repeats * lost(place) for one, place in placed) / shown if shown else None
+    return sum(one.repeats * place.lost for one, place in placed) / shown if shown else None
 
 
 def _by_hand(known: Known) -> list[str]:

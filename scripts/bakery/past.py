@@ -15,7 +15,9 @@ FREE = frozenset(
         "lr_scheduler_power", "lr_warmup_ratio", "num_epochs", "max_steps", "save_every_n_epochs",
         "shuffle_caption", "keep_tokens", "network_alpha", "conv_alpha", "max_grad_norm", "seed",
         "min_snr_gamma", "noise_offset", "prior_loss_weight", "caption_dropout_rate",
-        "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "log_with",
+        "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "log_with", "reg_data_dir",
+        "v_parameterization", "zero_terminal_snr", "max_data_loader_n_workers",
+        "persistent_data_loader_workers",
     }
 )  # fmt: skip
 """Settings of train that change neither a step's duration nor its memory."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def rng(seed: int, *purpose: str | int) -> random.Random:
@@ -19,6 +21,8 @@ def rng(seed: int, *purpose: str | int) -> random.Random:
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
     """Torch's generator for `purpose`, on the CPU: every device gets the same numbers."""
+    import torch  # who only shuffles captions never pays for it
+
     return torch.Generator().manual_seed(number(seed, *purpose))
 
 

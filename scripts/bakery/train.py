@@ -347,11 +347,7 @@ def _sizes(settings: Train, base: bases.Base) -> Sequence[buckets.Size]:
             f"train.{key} is {step}, but the VAE of {base.path} works in squares of {factor} "
             f"pixels: give a multiple of {factor}"
         )
-    if not settings.enable_bucket:
-        return ((settings.resolution, settings.resolution),)
-    return buckets.resolutions(
-        settings.resolution, settings.min_bucket_reso, settings.max_bucket_reso, step
-    )
+    return buckets.of(settings)
 
 
 def _recompute_activations(base: bases.Base, *, text_encoder: bool) -> None:
