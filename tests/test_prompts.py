@@ -11,9 +11,9 @@ from tiny_tagger import tiny_tagger
 
 from bakery import captions, prompts, topics, vocabulary
 from bakery import config as cfg
-from bakery.config import Auto, Prompt, Sample
 from bakery.errors import BakeryError
 from bakery.prompts import Trigger
+from bakery.sample_settings import Auto, Prompt, Sample
 
 WORDS = {
     "1girl": 900, "pink hair": 80, "shirt": 500, "white shirt": 90, "blue shirt": 95, "jacket": 400,

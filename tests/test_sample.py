@@ -20,9 +20,9 @@ from tiny_tagger import tiny_tagger
 from bakery import base as bases
 from bakery import infotext, prompts, sample, samplers, tables
 from bakery.artist import Artist, Shot
-from bakery.config import Auto, Prompt, Sample, Sampler
 from bakery.errors import BakeryError
 from bakery.lora import LoRANetwork
+from bakery.sample_settings import Auto, Prompt, Sample, Sampler
 
 SIDE = 32
 

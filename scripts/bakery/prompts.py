@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from bakery import captions, topics
-from bakery.config import Auto, Prompt, Sample
 from bakery.errors import BakeryError
+from bakery.sample_settings import Auto, Prompt, Sample
 
 PLAIN = (
     (),
