@@ -157,7 +157,7 @@ class Variant:
                 group["lr"] = self.plan.rate(self.settings, group["full_lr"], self.step)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(
-            self.parameters, self.settings.max_grad_norm or math.inf
+            self.parameters, self.settings.max_grad_norm or math.inf, foreach=True
         )
         self.scaler.step(self.optimizer)
         self.scaler.update()
