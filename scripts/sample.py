@@ -15,6 +15,7 @@ with Job(snakemake) as job:  # noqa: F821
             out=job.out,
             base=snakemake.params.base,  # noqa: F821
             clip_skip=bake["clip_skip"],
+            mixed_precision=bake["mixed_precision"],
             v_parameterization=bake.get("v_parameterization"),
             zero_terminal_snr=bake.get("zero_terminal_snr"),
             device=device(),

@@ -418,6 +418,21 @@ def test_sdxl_is_drawn_as_a_stock_pipeline_does(tmp_path: Path, prediction: str)
     assert np.abs(both[0] - both[1]).max() > 8
 
 
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_half_precision_draws_nearly_the_same(tmp_path: Path, kind: str) -> None:
+    base = {"sd1": tiny_sd1, "sdxl": tiny_sdxl}[kind](tmp_path / "toon")
+    file = baked(base, tmp_path / "x.safetensors", 3)
+    drawn = []
+    for dtype in (torch.float32, torch.bfloat16):
+        artist = Artist.load(settings(), base=str(base), clip_skip=1, device="cpu", dtype=dtype)
+        artist.use([(None, 0.0), (file, 1.0)])
+        pictures, finite = artist.draw([Shot(0, "mirael", 3), Shot(1, "mirael", 3)])
+        assert all(finite)
+        drawn.append([np.asarray(picture).astype(int) for picture in pictures])
+    for exact, half in zip(*drawn, strict=True):
+        assert np.abs(exact - half).mean() < 3
+
+
 def test_what_the_bake_was_told_of_the_base_holds_for_its_pictures(base: Path) -> None:
     artist = Artist.load(
         settings(), base=str(base), clip_skip=1, device="cpu",

@@ -57,12 +57,15 @@ class Artist:
         base: str,
         clip_skip: int,
         device: str,
+        dtype: torch.dtype = torch.float32,
         v_parameterization: bool | None = None,
         zero_terminal_snr: bool | None = None,
     ) -> Artist:
+        """`dtype` is the precision of the base; latents stay in float32 from step to step."""
         loaded = bases.load(
             base,
             device=device,
+            dtype=dtype,
             v_parameterization=v_parameterization,
             zero_terminal_snr=zero_terminal_snr,
         )
@@ -126,16 +129,19 @@ class Artist:
         # the pipeline puts the negative prompts of all rows before the prompts
         self.network.route([shot.lora for shot in batch] * (2 if guided else 1))
         generators = [torch.Generator("cpu").manual_seed(shot.seed) for shot in batch]
-        pixels = self.pipeline(
-            **text,
-            latents=torch.cat([self.noise(generator) for generator in generators]),
-            generator=generators,  # goes on where the noise ended: some samplers add more
-            num_inference_steps=self.settings.steps,
-            guidance_scale=self.settings.cfg_scale,
-            width=self.settings.width,
-            height=self.settings.height,
-            output_type="np",
-        ).images  # (B, H, W, 3) in 0..1
+        half = self.base.dtype != torch.float32
+        with torch.autocast(self.base.device.type, self.base.dtype, enabled=half):
+            latents = self.pipeline(
+                **text,
+                latents=torch.cat([self.noise(generator) for generator in generators]),
+                generator=generators,  # goes on where the noise ended: some samplers add more
+                num_inference_steps=self.settings.steps,
+                guidance_scale=self.settings.cfg_scale,
+                width=self.settings.width,
+                height=self.settings.height,
+                output_type="latent",
+            ).images  # (B, C, h, w)
+        pixels = self._decoded(latents)  # (B, H, W, 3) in 0..1
         finite = np.isfinite(pixels).all(axis=(1, 2, 3))
         return self.pipeline.numpy_to_pil(np.nan_to_num(pixels)), finite.tolist()
 
@@ -152,8 +158,18 @@ class Artist:
             self.settings.height // unit,
             self.settings.width // unit,
         )
-        noise = torch.randn(shape, generator=generator, dtype=self.base.dtype)
-        return noise.to(self.base.device)
+        return torch.randn(shape, generator=generator).to(self.base.device)
+
+    def _decoded(self, latents: torch.Tensor) -> np.ndarray:
+        """The VAE's pictures; SDXL's one by one, for at 1024 px a batch would take the most memory.
+
+        Outside of autocast: SDXL's VAE is in float32 because it needs to be.
+        """
+        vae = self.base.vae
+        latents = (latents / vae.config.scaling_factor).to(vae.dtype)
+        rows = latents.split(1 if self.base.kind == "sdxl" else len(latents))
+        pixels = torch.cat([vae.decode(row).sample.float() for row in rows])
+        return self.pipeline.image_processor.postprocess(pixels, output_type="np")
 
     def _text(self, shot: Shot) -> bases.Conditioning:
         """Two rows: the shot's prompt and the negative prompt, as its LoRA reads them.

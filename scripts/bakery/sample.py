@@ -31,6 +31,7 @@ COLUMNS = (
     "epoch", "weight", "nominal", "prompt_id", "purpose", "prompt", "asked", "seed", "image",
     "reference",
 )  # fmt: skip
+DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _log = logging.getLogger(__name__)
 
 
@@ -48,14 +49,16 @@ def run(
     clip_skip: int,
     device: str,
     threads: int,
+    mixed_precision: str = "no",
     v_parameterization: bool | None = None,
     zero_terminal_snr: bool | None = None,
     tagger: Path | None = None,
 ) -> dict[str, Any]:
     """Draws every epoch of the bake in `train`, and the base.
 
-    `clip_skip`, `v_parameterization` and `zero_terminal_snr` are those of the bake; `tagger` is the
-    folder whose vocabulary prompts are derived from. Writes `images/`, `prompts.csv`, `samples.csv`,
+    `clip_skip`, `mixed_precision`, `v_parameterization` and `zero_terminal_snr` are those of the
+    bake; a CPU draws in full precision all the same. `tagger` is the folder whose vocabulary prompts
+    are derived from. Writes `images/`, `prompts.csv`, `samples.csv`,
     `grid.png` and, while it works, `progress.jsonl`. Pictures carry their infotext. A batch whose
     pictures are all there with it already is not drawn again.
     """
@@ -69,6 +72,7 @@ def run(
         base=base,
         clip_skip=clip_skip,
         device=device,
+        dtype=torch.float32 if device == "cpu" else DTYPES[mixed_precision],
         v_parameterization=v_parameterization,
         zero_terminal_snr=zero_terminal_snr,
     )
