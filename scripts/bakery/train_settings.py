@@ -24,7 +24,8 @@ class Train(Section):
     """The bake, in kohya's words."""
 
     base: str = "resources/world/base"
-    """Stable Diffusion model: a diffusers folder, a `.safetensors` checkpoint or a hub id."""
+    """Stable Diffusion 1.x or SDXL model: a diffusers folder, a `.safetensors` checkpoint (`.ckpt` where
+    it holds nothing but weights), or a hub id."""
     v_parameterization: bool | None = None
     """Whether the model predicts v instead of the noise; null takes the model's own word."""
     zero_terminal_snr: bool | None = None
