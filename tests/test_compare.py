@@ -172,19 +172,26 @@ def test_equal_labels_are_told_apart_by_what_differs(tmp_path: Path) -> None:
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     plain = made_bake(tmp_path, "x", LOW)
-    assert comparable.notes([plain]) == []
-    assert comparable.notes(sweep(tmp_path)) == []
+    assert comparable.notes([bakes.read(plain)]) == []
+    assert comparable.notes([bakes.read(bake) for bake in sweep(tmp_path)]) == []
 
     def said(**changes: Any) -> str:
         settings = {name.replace("__", "."): value for name, value in changes.items()}
-        dataset = settings.pop("dataset", "d")
-        other = made_bake(tmp_path, "y", LOW, settings=settings, dataset=dataset)
-        return " ".join(comparable.notes([plain, other]))
+        other = {
+            key: settings.pop(key) for key in ("dataset", "seeds", "prompts") if key in settings
+        }
+        one = made_bake(tmp_path / f"{changes}"[:40], "y", LOW, settings=settings, **other)
+        return " ".join(comparable.notes([bakes.read(plain), bakes.read(one)]))
 
     assert "different training pictures" in said(dataset="e")
     assert "same tagger" in said(tag__model="another")
-    assert "Prompts or seeds differ" in said(sample__seeds=[7])
-    assert "same character" in said(prune__trigger="akari")
+    assert "Prompts or seeds differ" in said(seeds=(7,))
+    assert "Prompts or seeds differ" in said(prompts={"trigger": "mirael", "beach": "mirael, snow"})
+    akari = said(
+        prune__trigger="akari", prompts={"trigger": "akari", "beach": "akari, beach, smile"}
+    )
+    assert "same character" in akari
+    assert "Prompts" not in akari, "the same but for the trigger"
     assert "not the same noise" in said(sample__steps=5)
     assert "weighed differently" in said(score__leak_weight=2)
     html = page_of([plain, made_bake(tmp_path, "y", LOW, dataset="e")], tmp_path / "out")
@@ -371,3 +378,20 @@ def test_scores_that_were_not_measured_have_no_place(tmp_path: Path) -> None:
     assert "<b>Leak</b>" in html
     assert 'data-sort="variety"' in html
     assert 'data-sort="drift"' not in html
+
+
+def test_the_answer_to_the_lora_weight_is_drawn(tmp_path: Path) -> None:
+    bake = made_bake(tmp_path, "x", LOW)
+    score = bake.folders["score"]
+    rows = [
+        {"epoch": 1, "weight": weight, "fidelity": weight / 2, "flexibility": 1 - weight / 2}
+        for weight in (1.2, 0.4, 0.8)
+    ]
+    tables.write(score / "weights.csv", rows, list(rows[0]))
+    about = json.loads((score / "manifest.json").read_text("utf-8"))
+    about["summary"] = {"preferred_weight": 0.8}
+    (score / "manifest.json").write_text(json.dumps(about), "utf-8")
+    html = page_of([bake], tmp_path / "out")
+    assert "Epoch 1 at other LoRA weights; 0.8 is the one to start from." in html
+    assert "weight 0.4: fidelity 20%" in html
+    assert "&lt;lora:mirael:0.8&gt;, mirael" in html

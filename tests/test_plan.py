@@ -76,6 +76,17 @@ def test_one_value_less_remakes_only_the_page(root: Path) -> None:
     assert changed(nodes(root, SWEEP), nodes(root, less)) == {"compare": 1}
 
 
+def test_a_page_s_best_lora_is_asked_for_under_the_page_s_key(root: Path) -> None:
+    """So that a new recommendation, or going back to an old one, remakes it."""
+    marks = set()
+    for values in ([1e-4], [1e-3], [1e-4]):
+        made = plan.build(cfg.load({"sweeps": {"lr": {"grid": {"train.unet_lr": values}}}}), [root])
+        (page,) = made.of("compare")
+        assert page.wanted[-1] == f"results/best/lr/from-{page.name}.json"
+        marks.add(page.wanted[-1])
+    assert len(marks) == 2
+
+
 def test_any_stage_can_be_swept(root: Path) -> None:
     raw = {"sweeps": {"prune": {"grid": {"prune.enabled": [True, False]}}}}
     counts = {stage: len(folders) for stage, folders in nodes(root, raw).items()}

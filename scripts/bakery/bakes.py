@@ -142,6 +142,16 @@ class Baked:
     def epoch(self, number: int) -> Epoch:
         return next(epoch for epoch in self.epochs if epoch.number == number)
 
+    def generic(self, prompt: str) -> str:
+        """`prompt` with `{trigger}` for the bake's own trigger, so that other characters compare."""
+        trigger = self.bake.trigger
+        return prompt.replace(trigger, "{trigger}", 1) if trigger else prompt
+
+    @property
+    def asked(self) -> frozenset[tuple[str, str]]:
+        """Every prompt, as `generic`, with each of its seeds."""
+        return frozenset((self.generic(s.prompt), s.seed) for s in self.shots.values() if s.epoch)
+
     @property
     def base(self) -> Epoch:
         return self.epochs[0]

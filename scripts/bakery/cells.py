@@ -155,6 +155,4 @@ def _prompts(baked: Sequence[Baked]) -> list[Prompt]:
 
 
 def _prompt(one: Baked, shot: Shot) -> Prompt:
-    trigger = one.bake.trigger
-    text = shot.prompt.replace(trigger, "{trigger}", 1) if trigger else shot.prompt
-    return Prompt(shot.prompt_id, text, shot.purpose)
+    return Prompt(shot.prompt_id, one.generic(shot.prompt), shot.purpose)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bakery.bakes import Bake
+from bakery.bakes import Bake, Baked
 from bakery.config import STAGES, Config
 
 QUIET = frozenset(
@@ -24,7 +24,7 @@ _NAMED = 3
 _PICTURES = tuple(
     f"sample.{name}"
     for name in ("steps", "cfg_scale", "width", "height", "negative_prompt", "sampler",
-                 "schedule_type", "lora_weight")
+                 "clip_skip", "lora_weight")
 )  # fmt: skip
 
 
@@ -68,8 +68,9 @@ def labelled(bakes: Sequence[Bake]) -> list[Bake]:
     ]
 
 
-def notes(bakes: Sequence[Bake]) -> list[str]:
-    """A sentence for each reason why some numbers of `bakes` must not be compared; [] for none."""
+def notes(baked: Sequence[Baked]) -> list[str]:
+    """A sentence for each reason why some numbers of `baked` must not be compared; [] for none."""
+    bakes = [one.bake for one in baked]
 
     def differ(*names: str) -> bool:
         return any(len({_plain(bake, name) for bake in bakes}) > 1 for name in names)
@@ -90,16 +91,16 @@ def notes(bakes: Sequence[Bake]) -> list[str]:
         )
     elif differ("train.base", "train.resolution", "train.mixed_precision"):
         found.append("Base or resolution differ: losses cannot be compared.")
-    if differ("prune.trigger", "prune.class_tokens", "scrape.name") and len(bakes) > 1:
+    if differ("prune.trigger", "prune.class_tokens", "scrape.name"):
         found.append("Not every bake is of the same character, or it is called by another word.")
-    if differ("sample.prompts", "sample.seeds"):
+    if len({one.asked for one in baked}) > 1:
         found.append(
             "Prompts or seeds differ. Flexibility, leak and bleed depend on what is asked: compare "
             "them in the picture table, prompt by prompt, where a prompt is the same."
         )
     if differ(*_PICTURES) or differ("train.base", "train.clip_skip"):
         found.append("Pictures were drawn in different ways: the same seed is not the same noise.")
-    if differ("score.min_trait_share", "score.leak_weight", "score.bleed_weight", "score.habit"):
+    if any(name.startswith("score.") for name in differences(bakes)):
         found.append("The scores are weighed differently: see the settings of the score stage.")
     return found
 

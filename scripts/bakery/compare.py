@@ -206,7 +206,7 @@ class View:
                 for name in self.differing
             ],
             "same": same,
-            "notes": comparable.notes(bakes),
+            "notes": comparable.notes(baked),
             "styles": styles,
             "drawing": sorted(range(len(baked)), key=lambda i: -self.judged.ranks[i]),
             "shapes": [charts.shape(style) for style in styles],

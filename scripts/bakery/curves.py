@@ -114,10 +114,18 @@ def _trade_off(baked: Sequence[Baked], best: tuple[int, int] | None) -> Figure:
 
 
 def _weights(one: Baked, epoch: int) -> Figure | None:
-    """Fidelity and flexibility of the recommended epoch by LoRA weight; None for a single weight."""
-    rows = sorted((w, scores) for number, w, scores in one.weights if number == epoch)
-    if len(rows) < 2:
+    """Fidelity and flexibility by LoRA weight, of `epoch` or else the one that was drawn at several.
+
+    None where no epoch was.
+    """
+    by_epoch: dict[int, list[tuple[float, Mapping[str, Value]]]] = {}
+    for number, weight, scores in one.weights:
+        by_epoch.setdefault(number, []).append((weight, scores))
+    several = [number for number, rows in by_epoch.items() if number and len(rows) > 1]
+    if not several:
         return None
+    drawn = epoch if epoch in several else several[-1]
+    rows = sorted(by_epoch[drawn], key=lambda row: row[0])
 
     def series(name: str) -> charts.Series:
         values: list[tuple[float, Value]] = [(w, scores.get(name, Value())) for w, scores in rows]
@@ -135,9 +143,7 @@ def _weights(one: Baked, epoch: int) -> Figure | None:
     chart = charts.lines(
         [series("fidelity"), series("flexibility")], y_range=(0.0, 1.0), percent=True, ring=ring
     )
-    caption = (
-        f"The recommended epoch at other LoRA weights; {one.weight:g} is the one to start from."
-    )
+    caption = f"Epoch {drawn} at other LoRA weights; {one.weight:g} is the one to start from."
     return Figure(chart, "LoRA weight", caption, "weight", "share")
 
 
