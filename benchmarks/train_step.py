@@ -14,10 +14,8 @@ and with `small`, the same blocks with a tenth of the channels.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -29,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import torch  # noqa: E402
+from hardware import describe  # noqa: E402
 from stepwise import Worker, obey  # noqa: E402
 
 CAPTION = "mirael, smile"
@@ -267,16 +266,6 @@ def table(model: str, job: dict[str, Any], reports: dict[str, list]) -> str:
     return "\n".join(lines)
 
 
-def processor() -> str:
-    """The CPU's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=MODELS, action="append")
@@ -302,8 +291,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             rows.append(table(model, *measure(model, Path(scratch), given)))
     print(
-        f"\n{processor()}, {given.threads} of {os.cpu_count()} cores, torch {torch.__version__}, "
-        f"{datetime.date.today()}\n\n"
+        f"\n{describe()}, {given.threads} threads\n\n"
         "| base | trainer | seconds a step (median) | time over ours (median) | peak GiB | steps |\n"
         "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows)
     )
