@@ -15,7 +15,7 @@ from bakery import dataset, kohya, passes, resume, seeds, train
 from bakery.config import Train
 from bakery.errors import BakeryError
 
-pytest_plugins = ("small_bakes",)
+pytest_plugins = ("bake_fixtures",)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from bakery import kohya, train
 from bakery.config import Train
 from bakery.train_settings import LrScheduler
 
-pytest_plugins = ("small_bakes",)
+pytest_plugins = ("bake_fixtures",)
 
 
 @pytest.mark.parametrize("scheduler", get_args(LrScheduler))
