@@ -262,8 +262,10 @@ def _flexibility(
         plain = topics.garment(chosen.get("outfit", ""))
         if plain in words:  # boorus say both, and so do captions
             asked.insert(1, plain)
-        name = _free(_slug(chosen.get("scene", asked[0])), taken)
         text = captions.join(["{trigger}", *asked])
+        if any(text == earlier.prompt.prompt for earlier in found):
+            break  # so few words that they come again
+        name = _free(_slug(chosen.get("scene", asked[0])), taken)
         prompt = Prompt(id=name, prompt=text, purpose="flexibility")
         found.append(Asked(prompt, ", ".join(why)))
     return found

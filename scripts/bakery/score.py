@@ -272,7 +272,8 @@ def _detail_rows(seen: Sightings) -> list[dict[str, Any]]:
 
 def unknown_tags(seen: Sightings) -> list[str]:
     """What prompts ask and the tagger does not know: it cannot be scored."""
-    asked = {tag for cell in seen.samples["asked"] for tag in tables.split(cell)}
+    counted = seen.samples.loc[seen.of("flexibility", "recreate"), "asked"]
+    asked = {tag for cell in counted for tag in tables.split(cell)}
     return sorted(tag for tag in asked if captions.same(tag) not in seen.sight.known)
 
 
