@@ -58,9 +58,9 @@ def run(
 
     `clip_skip`, `mixed_precision`, `v_parameterization` and `zero_terminal_snr` are those of the
     bake; a CPU draws in full precision all the same. `tagger` is the folder whose vocabulary prompts
-    are derived from. Writes `images/`, `prompts.csv`, `samples.csv`,
-    `grid.png` and, while it works, `progress.jsonl`. Pictures carry their infotext. A batch whose
-    pictures are all there with it already is not drawn again.
+    are derived from. Writes `images/`, `prompts.csv`, `samples.csv`, `grid.png` and, while it works,
+    `progress.jsonl`. Pictures carry their infotext. A batch whose pictures are all there with it
+    already is not drawn again.
     """
     torch.set_num_threads(max(1, threads))
     clip_skip = settings.clip_skip or clip_skip
@@ -90,11 +90,7 @@ def run(
     rows = [row(cell, epoch) for epoch, cell in infos]
     tables.write(out / "samples.csv", rows, COLUMNS)
     draw_grid(out / "grid.png", images, epochs, settings, cells)
-    if broken:
-        warnings.append(
-            f"{len(broken)} pictures are broken (not a number), first {broken[0]}: "
-            "the LoRA is burnt, lower its learning rate"
-        )
+    warnings += _burnt(broken)
     for warning in warnings:
         _log.warning("sample: %s", warning)
     return {
@@ -103,6 +99,15 @@ def run(
         "broken": len(broken),
         "warnings": warnings,
     }
+
+
+def _burnt(broken: Sequence[str]) -> list[str]:
+    if not broken:
+        return []
+    return [
+        f"{len(broken)} pictures are broken (not a number), first {broken[0]}: "
+        "the LoRA is burnt, lower its learning rate"
+    ]
 
 
 def draw(artist: Artist, infos: Infos, images: Path, progress: Path) -> list[str]:
