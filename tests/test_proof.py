@@ -1,0 +1,134 @@
+"""The proof benchmark: truth counted by hand, and configs that the workflow can bake."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from made_samples import CATEGORIES, TAGS, Shot, sample_stage, stages
+from tiny_tagger import tiny_tagger
+
+from bakery import config as cfg
+from bakery import plan, score, tables
+from bakery.bakes import Bake, Baked, read
+from bakery.config import Score
+from bakery.tagger import Tagger
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def proof():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    spec = importlib.util.spec_from_file_location("proof", ROOT / "benchmarks" / "proof.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["proof"] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(epoch: int, purpose: str, image: str, asked: str = "", reference: str = "") -> dict:
+    return {"epoch": str(epoch), "nominal": "1", "purpose": purpose, "image": image,
+            "asked": asked, "reference": reference}  # fmt: skip
+
+
+def test_truth_is_the_harmonic_mean_of_what_the_yardstick_sees(proof) -> None:
+    samples = [
+        row(0, "identity", "a0"),
+        row(0, "flexibility", "b0", "Blue_Shirt; beach", "r0"),
+        row(0, "base", "r0", "blue shirt; beach"),
+        row(1, "identity", "a1"),
+        row(1, "flexibility", "b1", "Blue_Shirt; beach", "r0"),
+        row(2, "identity", "a2"),
+        row(2, "flexibility", "b2", "Blue_Shirt; beach", "r0"),
+        row(2, "identity", "heavy") | {"nominal": "0"},
+    ]
+    both = {"pink hair", "halo"}
+    seen = {
+        "a0": set(), "b0": {"beach"}, "r0": {"beach", "blue shirt"}, "a1": both, "b1": {"beach"},
+        "a2": {"halo"}, "b2": {"beach", "blue shirt"}, "heavy": both,
+    }  # fmt: skip
+    found = proof.truth(samples, seen, ["halo", "pink hair"])
+    assert found == {0: 0, 1: pytest.approx(2 / 3), 2: pytest.approx(2 / 3)}
+
+
+def test_what_a_character_always_has_comes_from_the_renderer(proof) -> None:
+    said = [["1girl", "halo", "smile"], ["1girl", "halo"], ["1girl", "halo", "hat"], ["halo"]]
+    assert proof.always(said) == ["halo"]
+
+
+def test_a_choice_is_measured_by_what_it_loses(proof) -> None:
+    truth = {("a", 1): 0.9, ("a", 2): 0.88, ("b", 1): 0.3}
+    scores = {("a", 1): 0.8, ("a", 2): 0.9, ("b", 1): 0.1}
+    near = proof.Trial("x", truth, scores, ("a", 2), 0.03)
+    far = proof.Trial("y", truth, truth, ("b", 1), 0.05)
+    assert near.loss == pytest.approx(1 - 0.88 / 0.9)
+    assert far.loss == pytest.approx(2 / 3)
+    table = proof.lines([near, far])
+    assert table[2] == "| x | 3 | 0.50 | a, epoch 2 | 0.88 | 0.90 | 2% | 0.03 |"
+    assert "within 5% of the best: 1 of 2" in table[-1]
+    assert "| 0.75 |" in table[-1]
+
+
+def scored(folder: Path, model: Path, label: str, shown: list[dict[str, float]]) -> Baked:
+    """A bake whose base shows nothing of the character, and each epoch `shown[epoch - 1]`."""
+    shots: list[Shot] = [
+        shot
+        for epoch, seen in enumerate([{}, *shown])
+        for seed in (1, 2)
+        for shot in (
+            (epoch, "trigger", "identity", "", seed, seen),
+            (epoch, "beach", "flexibility", "beach", seed, {"beach": 0.9} | seen),
+        )
+    ]
+    shots += [(0, "beach-base", "base", "beach", seed, {"beach": 0.9}) for seed in (1, 2)]
+    folders = stages(folder)
+    sample, train = sample_stage(folder / "sample", shots), folder / "train"
+    score.run(Score(), sample=sample, out=folder / "score", model=model, **folders)
+    train.mkdir()
+    saved = [
+        {"epoch": e, "file": f"{e}.safetensors", "sshs_model_hash": "", "loss": 0.1}
+        for e in range(1, len(shown) + 1)
+    ]
+    tables.write(train / "epochs.csv", saved, list(saved[0]))
+    places = {"train": train, "sample": sample, "score": folder / "score"}
+    return read(Bake(label, places))
+
+
+def test_a_trial_sets_the_score_beside_the_truth(proof, tmp_path: Path) -> None:
+    model = tiny_tagger(tmp_path / "tagger", TAGS, categories=CATEGORIES)
+    both, some = {"pink hair": 0.9, "halo": 0.9}, {"halo": 0.9}
+    bakes = [
+        scored(tmp_path / "low", model, "low", [{}, some]),
+        scored(tmp_path / "good", model, "good", [some, both]),
+    ]
+    yardstick, known = Tagger.load(model), {}
+    for one in bakes:
+        folder = one.bake.folders["sample"]
+        samples = tables.read(folder / "samples.csv", ("image",))
+        seen = proof.look(yardstick, folder, list(samples["image"]))
+        by_epoch = proof.truth(samples.to_dict("records"), seen, ["halo", "pink hair"])
+        known |= {(one.bake.label, e): value for e, value in by_epoch.items() if e}
+    found = proof.trial("x", bakes, known)
+    assert found.choice == ("good", 2)
+    assert known == {
+        ("low", 1): 0, ("low", 2): pytest.approx(2 / 3),
+        ("good", 1): pytest.approx(2 / 3), ("good", 2): 1,
+    }  # fmt: skip
+    assert found.loss == 0
+    assert "| x | 4 | 1.00 | good, epoch 2 | 1.00 | 1.00 | 0% |" in proof.lines([found])[2]
+
+
+def test_prepared_configs_can_be_planned(proof, tmp_path: Path) -> None:
+    proof.prepare(tmp_path, pictures=2, rates=(1e-3, 1e-2), seeds=(1, 2))
+    assert sorted(p.name for p in tmp_path.glob("*.yaml")) == [
+        "mirael.yaml", "torrin.yaml", "velka.yaml",
+    ]  # fmt: skip
+    raw = yaml.safe_load((tmp_path / "mirael.yaml").read_text("utf-8"))
+    made = plan.build(cfg.load(raw), [tmp_path, ROOT])
+    assert len(made.of("train")) == 4
+    assert len(made.of("layout")) == 1
+    assert "halo" in (tmp_path / "mirael.json").read_text("utf-8")
