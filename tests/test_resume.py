@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 from tiny_base import tiny_sd1
 
-from bakery import manifest, resume, train
+from bakery import manifest, passes, resume, train
 from bakery.config import Train
 from bakery.progress import Progress
 
@@ -158,7 +158,7 @@ def test_a_finished_bake_is_not_baked_again(world, whole, tmp_path, monkeypatch)
     out = tmp_path / "out"
     facts = bake(world, out)
     assert files(out) == whole["AdamW"]  # the state is no file of the bake
-    monkeypatch.setattr(train, "batch_loss", None)
+    monkeypatch.setattr(passes, "losses", None)
     assert bake(world, out) == facts
     resume.forget(out)
     assert not (out / resume.STATE).exists()
