@@ -30,7 +30,7 @@ SETTINGS = {
 SUMMARIES: dict[str, dict[str, Any]] = {
     "scrape": {"posts": 12, "images": 10, "reasons": {"404 Not Found": 2}},
     "filter": {"images": 10, "kept": 7},
-    "layout": {"images": 7, "repeats": 5},
+    "layout": {"images": 7, "folders": {"5_mirael": {"images": 7}}},
     "train": {"steps_per_epoch": 9},
 }
 _SHARED = ("scrape", "filter", "tag", "prune", "layout")

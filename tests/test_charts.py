@@ -108,7 +108,8 @@ def test_the_ring_is_around_its_point() -> None:
 
 
 def test_weights_that_are_no_whole_numbers_have_ticks() -> None:
-    chart = charts.lines([Series("a", [(0.4, 0.2, ""), (0.8, 0.5, ""), (1.2, 0.6, "")])])
+    series = Series("a", [(0.4, 0.2, ""), (0.8, 0.5, ""), (1.2, 0.6, "")])
+    chart = charts.lines([series], whole=False)
     assert [text for _, text in chart.x_ticks] == ["0.4", "0.8", "1.2"]
     left, middle, right = (x for x, _ in chart.x_ticks)
     assert middle - left == pytest.approx(right - middle, abs=0.02)

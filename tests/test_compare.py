@@ -206,6 +206,7 @@ def test_the_way_from_the_posts_to_the_steps(tmp_path: Path) -> None:
         ("12", "posts looked at"), ("10", "pictures fetched"), ("7", "pictures kept"),
         ("2", "tags pruned"), ("7", "pictures laid out"), ("9", "steps an epoch"),
     ]  # fmt: skip
+    assert [step.detail for step in line.steps][-2] == "in 5_mirael"
     assert line.dropped == {"rating": 2, "too small": 1, "duplicate": 1}
     assert line.dropped_total == 3
     assert line.unfetched == {"404 Not Found": 2}
@@ -389,9 +390,10 @@ def test_the_answer_to_the_lora_weight_is_drawn(tmp_path: Path) -> None:
     ]
     tables.write(score / "weights.csv", rows, list(rows[0]))
     about = json.loads((score / "manifest.json").read_text("utf-8"))
-    about["summary"] = {"preferred_weight": 0.8}
+    about["summary"] = {"preferred_weight": 0.8, "warnings": ["bleed is empty: <b>"]}
     (score / "manifest.json").write_text(json.dumps(about), "utf-8")
     html = page_of([bake], tmp_path / "out")
     assert "Epoch 1 at other LoRA weights; 0.8 is the one to start from." in html
     assert "weight 0.4: fidelity 20%" in html
     assert "&lt;lora:mirael:0.8&gt;, mirael" in html
+    assert "bleed is empty: &lt;b&gt;" in html

@@ -44,12 +44,12 @@ def browser() -> Iterator[Any]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a sweep with hostile names; its pictures are larger than a thumbnail."""
     folder = tmp_path_factory.mktemp("made")
-    leak = {"leak": (0.0, 0.1, 0.2)}
-    low, good = (leak | {"tradeoff": t} for t in ((0.3, 0.35, 0.38), (0.3, 0.4, 0.5)))
+    more = {"leak": (0.0, 0.1, 0.2), "tradeoff": (0.3, 0.4, 0.5)}
+    better = more | {"tradeoff": (0.3, 0.6, 0.7)}
     bakes = [
-        made_bake(folder, "unet_lr 0.0003", LOW, settings={"train.unet_lr": 3e-4}, more=low,
+        made_bake(folder, "unet_lr 0.0003", LOW, settings={"train.unet_lr": 3e-4}, more=more,
                   prompts=PROMPTS, missing=(QUOTED,), size=(80, 96)),
-        made_bake(folder, "unet_lr 0.002", GOOD, settings={"train.unet_lr": 2e-3}, more=good,
+        made_bake(folder, "unet_lr 0.002", GOOD, settings={"train.unet_lr": 2e-3}, more=better,
                   prompts=PROMPTS, missing=(QUOTED,), size=(80, 96)),
     ]  # fmt: skip
     settings = Compare(title=f"Bakery {NASTY}", thumbnail=32)

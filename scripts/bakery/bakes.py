@@ -138,6 +138,8 @@ class Baked:
     weights: Sequence[tuple[int, float, Mapping[str, Value]]] = ()
     """(epoch, LoRA weight, scores) where several weights were drawn."""
     preferred_weight: float | None = None
+    warnings: Sequence[str] = ()
+    """What the score stage could not measure, a sentence each."""
 
     def epoch(self, number: int) -> Epoch:
         return next(epoch for epoch in self.epochs if epoch.number == number)
@@ -199,12 +201,14 @@ def read(bake: Bake) -> Baked:
     weights, weights_file = {}, score / "weights.csv"
     if weights_file.is_file():
         weights = _scored(weights_file, ["epoch", "weight"])
+    summary = _manifest(score).get("summary", {})
     return Baked(
         bake=bake,
         epochs=epochs,
         shots=_shots(bake),
         weights=[(int(epoch), weight, values) for (epoch, weight), values in weights.items()],
-        preferred_weight=_manifest(score).get("summary", {}).get("preferred_weight"),
+        preferred_weight=summary.get("preferred_weight"),
+        warnings=summary.get("warnings", ()),
     )
 
 

@@ -15,7 +15,6 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 38, 14, 40
 """Room around the plot for the labels of its axes."""
 
 Point = tuple[float, float]
-MOST_PLACES = 12
 
 
 @dataclass(frozen=True)
@@ -97,14 +96,15 @@ def lines(
     reference: float | None = None,
     percent: bool = False,
     ring: Point | None = None,
+    whole: bool = True,
 ) -> Chart:
     """A chart of values by epoch (or parts of one), or by weight. Points that are NaN are left out.
 
     Without `y_range` the axis spans the values. `reference` is a level to compare with, `ring` the
-    point (x, y) to be pointed out.
+    point (x, y) to be pointed out. The x axis is labelled at `whole` numbers, else at each value.
     """
     series = [_finite(one) for one in series]
-    epochs = _places({x for one in series for x, _, _ in one.points})
+    epochs = _places({x for one in series for x, _, _ in one.points}, whole)
     values = [y for one in series for _, y, _ in one.points]
     first, last = (epochs[0], epochs[-1]) if epochs else (0, 1)
     x = Scale(first, last if last > first else first + 1, LEFT + 8, WIDTH - RIGHT - 8)
@@ -186,10 +186,10 @@ def _centre(ring: Point | None, x: Scale, y: Scale) -> Point | None:
     return (x(ring[0]), y(ring[1])) if ring is not None and known else None
 
 
-def _places(xs: set[float]) -> list[float]:
-    """Where the x axis is labelled: at each value, or at the whole ones around a curve of many."""
-    if len(xs) > MOST_PLACES and any(x != int(x) for x in xs):
-        xs = {float(math.floor(x)) for x in xs} | {float(math.ceil(x)) for x in xs}
+def _places(xs: set[float], whole: bool) -> list[float]:
+    """Where the x axis is labelled: at each value, or at the whole ones around them."""
+    if whole:
+        xs = {float(end(x)) for x in xs for end in (math.floor, math.ceil)}
     return sorted(xs)
 
 

@@ -207,6 +207,7 @@ class View:
             ],
             "same": same,
             "notes": comparable.notes(baked),
+            "warnings": list(dict.fromkeys(said for one in baked for said in one.warnings)),
             "styles": styles,
             "drawing": sorted(range(len(baked)), key=lambda i: -self.judged.ranks[i]),
             "shapes": [charts.shape(style) for style in styles],

@@ -141,7 +141,11 @@ def _weights(one: Baked, epoch: int) -> Figure | None:
     preferred: Mapping[str, Value] = dict(rows).get(one.preferred_weight or math.nan, {})
     ring = (one.weight, preferred["fidelity"].value) if "fidelity" in preferred else None
     chart = charts.lines(
-        [series("fidelity"), series("flexibility")], y_range=(0.0, 1.0), percent=True, ring=ring
+        [series("fidelity"), series("flexibility")],
+        y_range=(0.0, 1.0),
+        percent=True,
+        ring=ring,
+        whole=False,
     )
     caption = f"Epoch {drawn} at other LoRA weights; {one.weight:g} is the one to start from."
     return Figure(chart, "LoRA weight", caption, "weight", "share")

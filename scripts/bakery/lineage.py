@@ -94,8 +94,8 @@ def _steps(
     if "prune" in folders:
         where = str(folders["prune"])
         yield Step("prune", f"{pruned}", "tags pruned", where, f"{kept} stay in the captions")
-    repeats = sums.get("layout", {}).get("repeats")
-    yield from step("layout", "images", "pictures laid out", f"{repeats} times an epoch")
+    repeated = ", ".join(sums.get("layout", {}).get("folders", {}))
+    yield from step("layout", "images", "pictures laid out", repeated and f"in {repeated}")
     yield from step("train", "steps_per_epoch", "steps an epoch")
 
 
