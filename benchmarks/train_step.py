@@ -143,7 +143,7 @@ def plain(folder: Path, job: dict[str, Any]) -> None:
     unet, text_encoder, vae, tokenizer, scheduler = parts
     wanted = {id(layer) for _, layer in targets(unet, text_encoder)}
     for part in (unet, text_encoder, vae):
-        part.requires_grad_(False).eval()
+        part.requires_grad_(False).eval().float()  # the embedded base is kept in fp16
     for part in (unet, text_encoder):
         names = [name for name, layer in part.named_modules() if id(layer) in wanted]
         part.add_adapter(
