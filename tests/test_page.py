@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,6 @@ GOOD = [BASE, (0.6, 0.75), (0.9, 0.7)]
 NASTY = '<script>fetch("http://evil.example/")</script>'
 QUOTED = '"><img src=x onerror="document.title=1">'
 PROMPTS = {"trigger": "mirael", "beach": f"mirael, {NASTY}", "nobody": "beach"}
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if BROWSER is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -282,12 +265,9 @@ def test_bakes_can_be_switched_off(page: Any) -> None:
     assert len(order(page)) == 8
 
 
-def test_copy_buttons_fill_the_clipboard(page: Any) -> None:
-    page.locator(".verdict .copy").click()
-    assert page.evaluate("navigator.clipboard.readText()") == "<lora:mirael:1>, mirael"
-    assert text(page, "#status") == "Copied"
-    page.locator(".files .copy").nth(1).click()
-    assert len(page.evaluate("navigator.clipboard.readText()")) == 64
+def test_copy_buttons_fill_the_clipboard(page: Any, copied: Callable[[Any, Any], str]) -> None:
+    assert copied(page, page.locator(".verdict .copy")) == "<lora:mirael:1>, mirael"
+    assert len(copied(page, page.locator(".files .copy").nth(1))) == 64
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

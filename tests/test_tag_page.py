@@ -6,8 +6,7 @@ import csv
 import io
 import math
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,24 +105,6 @@ def test_nothing_in_the_data_can_become_markup(tmp_path: Path) -> None:
     assert str(tmp_path) not in page
 
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if BROWSER is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
     """The page with two decisions given; every request and message is held against it."""
@@ -164,7 +145,7 @@ def test_browser_given_decisions_come_back_untouched(opened: Any, tmp_path: Path
     assert tag_edits.read(tmp_path / "tags.csv") == GIVEN
 
 
-def test_browser_mouse(opened: Any, tmp_path: Path) -> None:
+def test_browser_mouse(opened: Any, tmp_path: Path, copied: Callable[[Any, Any], str]) -> None:
     page = opened
     smile, halo = tag(page, "smile"), tag(page, "halo")
     assert smile.get_attribute("aria-pressed") == "false"
@@ -187,8 +168,7 @@ def test_browser_mouse(opened: Any, tmp_path: Path) -> None:
     ]  # fmt: skip
     (tmp_path / "tags.csv").write_text(text, encoding="utf-8")
     assert tag_edits.read(tmp_path / "tags.csv") == expected
-    page.locator("#copy").click()
-    assert page.evaluate("navigator.clipboard.readText()") == text
+    assert copied(page, page.locator("#copy")) == text
     # back again: no line is left that was not there, and none is lost that was
     for button in (smile, halo, tag(page, "pink hair")):
         button.click()

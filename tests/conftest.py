@@ -1,0 +1,40 @@
+"""What tests of several pages share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real headless Chromium, one a module: its event loop must not outlive the page's tests."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def copied() -> Callable[[Any, Any], str]:
+    """Presses a page's copy button and reads the clipboard, once the page says that it is done."""
+    from playwright.sync_api import expect
+
+    def copy(page: Any, button: Any) -> str:
+        status = page.locator("#status")
+        status.evaluate("node => node.textContent = ''")
+        button.click()
+        expect(status).to_have_text("Copied")
+        return page.evaluate("navigator.clipboard.readText()")
+
+    return copy
