@@ -2,6 +2,8 @@
 
 `python benchmarks/side_by_side.py` prints a markdown table for the embedded base. Throughput is the
 median over rounds of K times a solo step's seconds, over those of a step of K bakes done next to it.
+What arithmetic allows is the same with one bake of K times the batch in its place: as many rows go
+through the same layers, but through one adapter, with one optimizer and one loss.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).absolute().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
@@ -26,10 +29,8 @@ from bakery import dataset, passes, train  # noqa: E402
 from bakery.config import Train  # noqa: E402
 from bakery.variant import Variant  # noqa: E402
 
-WARM_UP = 2
 
-
-def orders(settings: dict, count: int, folder: Path) -> list[train.Order]:
+def orders(settings: dict[str, Any], count: int, folder: Path) -> list[train.Order]:
     """`count` bakes that differ in their learning rate."""
     rates = [settings["unet_lr"] * (1 + i) for i in range(count)]
     return [
@@ -52,33 +53,47 @@ def step(kitchen: passes.Kitchen, variants: list[Variant]) -> float:
     return seconds
 
 
-def measure(model: str, counts: list[int], rounds: int, threads: int, folder: Path) -> list[str]:
-    torch.set_num_threads(threads)
-    job = job_of(model, base_of(model, folder / "base"), threads=threads)
-    settings = job["settings"]
+def measure(given: argparse.Namespace, folder: Path) -> list[str]:
+    """The table's rows."""
+    model, counts, rounds = given.model, given.bakes, given.rounds
+    torch.set_num_threads(given.threads)
+    settings = job_of(model, base_of(model, folder / "base"), threads=given.threads)["settings"]
+    settings |= {} if given.batch is None else {"train_batch_size": given.batch}
     picture(folder, settings["resolution"])
     base = bases.load(settings["base"])
     first = Train(**settings)
-    kitchen = train.equip(first, dataset.read(folder / "layout"), base, threads, None)
+    kitchen = train.equip(first, dataset.read(folder / "layout"), base, given.threads, None)
     teams = {}
     for count in dict.fromkeys([1, *counts]):
-        teams[count] = train.prepare_all(orders(settings, count, folder / f"k{count}"), kitchen)
-        teams[count][0].network.remove()
-        for variant in teams[count]:
-            variant.begin_epoch(kitchen.data)
+        wide = settings | {"train_batch_size": count * settings["train_batch_size"]}
+        for what, job, many in (("bakes", settings, count), ("one bake", wide, 1)):
+            made = train.prepare_all(orders(job, many, folder / f"{what} {count}"), kitchen)
+            made[0].network.remove()
+            for variant in made:
+                variant.begin_epoch(kitchen.data)
+            teams[what, count] = made
     kitchen.latents.prepare(kitchen.data.views(first) or [])
-    times: dict[int, list[float]] = {count: [] for count in teams}
-    for turn in range(WARM_UP + rounds):
+    times: dict[tuple[str, int], list[float]] = {team: [] for team in teams}
+    for turn in range(given.warm_up + rounds):
         order = list(teams) if turn % 2 else list(teams)[::-1]
-        for count in order:
-            times[count].append(step(kitchen, teams[count]))
+        for team in order:
+            times[team].append(step(kitchen, teams[team]))
+    measured = {team: seconds[given.warm_up :] for team, seconds in times.items()}
+
+    def gain(team: tuple[str, int]) -> float:
+        """Throughput over as many bakes one after another."""
+        pairs = zip(measured["bakes", 1], measured[team], strict=True)
+        return statistics.median(team[1] * solo / together for solo, together in pairs)
+
     rows = []
     for count in counts:
-        pairs = list(zip(times[1], times[count], strict=True))[WARM_UP:]
-        gain = statistics.median(count * solo / together for solo, together in pairs)
-        seconds = statistics.median(together for _, together in pairs)
+        seconds = statistics.median(measured["bakes", count])
+        reached, allowed = gain(("bakes", count)), gain(("one bake", count))
         what = f"{model}, {settings['resolution']} px, batch {settings['train_batch_size']}"
-        rows.append(f"| {what} | {count} | {seconds:.3f} | {gain:.2f} |")
+        rows.append(
+            f"| {what} | {count} | {seconds:.3f} | {reached:.2f} | {allowed:.2f} | "
+            f"{reached / allowed:.0%} |"
+        )
     return rows
 
 
@@ -89,13 +104,16 @@ def main() -> None:
     )
     parser.add_argument("--bakes", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--warm-up", type=int, default=2, help="rounds that do not count")
+    parser.add_argument("--batch", type=int, help="of each bake, instead of the model's own")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(args.model, args.bakes, args.rounds, args.threads, Path(folder))
+        rows = measure(args, Path(folder))
     print(f"{describe()}, {args.threads} threads, medians of {args.rounds} rounds\n")
-    print("| base | bakes | seconds a step | throughput over one after another |")
-    print("| --- | --- | --- | --- |\n" + "\n".join(rows))
+    print("| base | bakes | seconds a step | throughput over one after another | what arithmetic "
+          "allows | share reached |")  # fmt: skip
+    print("| --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows))
 
 
 if __name__ == "__main__":

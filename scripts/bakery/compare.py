@@ -1,8 +1,8 @@
 """Compare: every bake of a sweep on one page, and in one table.
 
 Steps: read what train, sample and score left of each bake; judge which epoch is to be recommended; write
-`results.csv`; draw the charts; put pictures, numbers, files and origins into `index.html`, and into
-`report.html`, the same page small enough for a Snakemake report.
+`results.csv` and `grid.jpg`, all of it as one picture; draw the charts; put pictures, numbers, files and
+origins into `index.html`, and into `report.html`, the same page small enough for a Snakemake report.
 """
 
 from __future__ import annotations
@@ -14,7 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bakery import album, cells, charts, comparable, curves, lineage, page, tables, verdicts
+from PIL import Image
+
+from bakery import (
+    album,
+    cells,
+    charts,
+    comparable,
+    curves,
+    lineage,
+    page,
+    sweep_grid,
+    tables,
+    verdicts,
+)
 from bakery.bakes import METRICS, Bake, Baked, Shot, Value, read
 from bakery.comparable import shown
 from bakery.config import Compare
@@ -45,7 +58,7 @@ class Judged:
 
 
 def run(settings: Compare, *, bakes: Sequence[Bake], out: Path, sweep: str) -> dict[str, Any]:
-    """Writes `results.csv`, `index.html` and `report.html`.
+    """Writes `results.csv`, `grid.jpg`, `index.html` and `report.html`.
 
     The summary names the recommended bake, epoch and file, None where the scores allow no verdict.
     Raises `BakeryError` when there is no bake, or when the files of one do not fit together.
@@ -58,11 +71,18 @@ def run(settings: Compare, *, bakes: Sequence[Bake], out: Path, sweep: str) -> d
     out.mkdir(parents=True, exist_ok=True)
     columns = ("label", *differing, "epoch", *_columns(baked), "loss", "file", "sshs_model_hash")
     tables.write(out / "results.csv", results(baked, differing), columns)
+    _save(sweep_grid.draw(baked, sweep), out / "grid.jpg")
     view = View(settings, baked, judged, differing, sweep, out)
     most = round(settings.max_mb * 1e6)
     write_text(out / "index.html", view.html(most, report=False))
     write_text(out / "report.html", view.html(min(most, REPORT_BYTES), report=True))
     return _summary(baked, judged)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    part = path.with_name(path.name + ".part")
+    picture.save(part, format="JPEG", quality=90)
+    part.replace(path)
 
 
 def judge(baked: Sequence[Baked]) -> Judged:

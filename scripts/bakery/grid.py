@@ -33,21 +33,23 @@ def draw(
     column_labels: Sequence[str],
     *,
     title: str = "",
+    tile: int = TILE,
 ) -> Image.Image:
     """The grid as an RGB picture.
 
     `rows[r][c]` is the tile under `column_labels[c]`, None leaves its cell empty. Tiles of
-    different sizes are centred in their cell. Raises `ValueError` when the labels do not count as
-    many as the rows and columns, or when there is no picture at all.
+    different sizes are centred in their cell; tiny ones are enlarged to `tile` pixels. Raises
+    `ValueError` when the labels do not count as many as the rows and columns, or when there is no
+    picture at all.
     """
     if len(rows) != len(row_labels) or any(len(row) != len(column_labels) for row in rows):
         raise ValueError("a grid needs one label for each row and one for each column")
-    tiles = [tile for row in rows for tile in row if tile is not None]
+    tiles = [picture for row in rows for picture in row if picture is not None]
     if not tiles:
         raise ValueError("a grid needs at least one picture")
-    factor = scale(max(max(tile.size) for tile in tiles))
-    width = max(tile.width for tile in tiles) * factor
-    height = max(tile.height for tile in tiles) * factor
+    factor = scale(max(max(one.size) for one in tiles), tile)
+    width = max(one.width for one in tiles) * factor
+    height = max(one.height for one in tiles) * factor
 
     font = ImageFont.load_default(FONT_SIZE)
     line = FONT_SIZE + 5
@@ -68,19 +70,20 @@ def draw(
         y = top + r * (height + MARGIN)
         text = "\n".join(wrap(label, font, LABEL_WIDTH - MARGIN, 6))
         pen.multiline_text((MARGIN, y + height // 2), text, INK, font, anchor="lm", spacing=5)
-        for c, tile in enumerate(row):
+        for c, picture in enumerate(row):
             x = left + c * (width + MARGIN)
-            if tile is None:
+            if picture is None:
                 pen.rectangle((x, y, x + width - 1, y + height - 1), FAINT)
                 continue
-            tile = enlarge(tile.convert("RGB"), factor)
-            grid.paste(tile, (x + (width - tile.width) // 2, y + (height - tile.height) // 2))
+            picture = enlarge(picture.convert("RGB"), factor)
+            corner = (x + (width - picture.width) // 2, y + (height - picture.height) // 2)
+            grid.paste(picture, corner)
     return grid
 
 
-def scale(side: int) -> int:
-    """The smallest whole factor that brings `side` pixels to `TILE` or more."""
-    return max(1, math.ceil(TILE / side))
+def scale(side: int, tile: int = TILE) -> int:
+    """The smallest whole factor that brings `side` pixels to `tile` or more."""
+    return max(1, math.ceil(tile / side))
 
 
 def enlarge(picture: Image.Image, factor: int) -> Image.Image:

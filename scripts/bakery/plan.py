@@ -34,7 +34,7 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "train": 2,
     "sample": 2,
     "score": 3,
-    "compare": 3,
+    "compare": 4,
 }
 """Raised by hand when a stage's code gives other results: that stage and all below are remade.
 
@@ -47,7 +47,7 @@ CHAIN = cfg.STAGES[:-1]
 LOOKED_AT = {
     "prune": ("prune.html",),
     "sample": ("grid.png",),
-    "compare": ("index.html", "report.html"),
+    "compare": ("index.html", "report.html", "grid.jpg"),
 }
 """What people open, besides the manifest: asked for by name, so that a deleted one is remade."""
 

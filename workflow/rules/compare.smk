@@ -1,6 +1,7 @@
 # One self-contained page a sweep: which bake, which epoch, and why; and that epoch's LoRA, set apart.
 # In:  results/<stage>/<key>/ of every bake of the sweep, and those that compare.with names
-# Out: results/compare/<key>/ index.html, report.html (the same, small enough for a report), results.csv;
+# Out: results/compare/<key>/ index.html, report.html (the same, small enough for a report), results.csv,
+#      grid.jpg (all bakes, epochs and prompts as one picture);
 #      results/best/<sweep>/ the recommended LoRA with sidecar and preview
 
 
@@ -17,6 +18,7 @@ rule compare:
     output:
         "results/compare/{bake}/manifest.json",
         "results/compare/{bake}/index.html",
+        "results/compare/{bake}/grid.jpg",
         report(
             "results/compare/{bake}/report.html",
             category="Comparison",
