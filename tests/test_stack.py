@@ -393,50 +393,6 @@ def test_loading_keeps_the_parameters_an_optimizer_knows(base):
     assert all(torch.equal(after[key], value + 1) for key, value in state.items())
 
 
-def test_one_vector_for_all_parameters(base):
-    """Trains the same, and gradients come back after an optimizer has dropped them."""
-    parts = base.unet, base.text_encoders
-    states = []
-    for flat in (False, True):
-        pairs = zip((2.0, 4.0), generators(), strict=False)
-        network = LoRANetwork.stack(
-            *parts, 4, [Adapter(alpha=a, generator=g) for a, g in pairs], conv_dim=2
-        )
-        before = network.state_dict_kohya(adapter=1)
-        if flat:
-            groups = [
-                [network.vector_of(prefix, k) for prefix in (UNET_PREFIX, TEXT_ENCODER_PREFIX)]
-                for k in range(2)
-            ]
-            assert network.vector_of(UNET_PREFIX, 1) is groups[1][0]
-            assert all(
-                torch.equal(network.state_dict_kohya(adapter=1)[k], before[k]) for k in before
-            )
-        else:
-            groups = [network.parameters_of("lora_", k) for k in range(2)]
-        optimizers = [torch.optim.AdamW(group, lr=0.01) for group in groups]
-        network.apply()
-        norms = []
-        for step in range(3):
-            generator = torch.Generator().manual_seed(step)
-            noise = torch.randn(2, 4, 4, 4, generator=generator)
-            text = bases.encode(base, ["mirael", "cat"], 1)
-            bases.predict(base, noise, torch.tensor(500), text).square().mean().backward()
-            for group, optimizer in zip(groups, optimizers, strict=True):
-                norms.append(float(torch.nn.utils.clip_grad_norm_(group, 0.01)))
-                optimizer.step()
-                optimizer.zero_grad()  # to None
-            network.zero_grad(1)
-            assert network.parameters_of(UNET_PREFIX, 0)[0].grad is not None or not flat
-            network.zero_grad()
-        network.remove()
-        states.append([norms, *[network.state_dict_kohya(adapter=k) for k in range(2)]])
-    assert states[0][0] == pytest.approx(states[1][0], rel=1e-4)
-    assert min(states[0][0]) > 0
-    for plain, flat in zip(states[0][1:], states[1][1:], strict=True):
-        assert all((plain[key] - flat[key]).abs().max() < 1e-4 for key in plain)
-
-
 def test_a_lora_of_the_other_family(base):
     network = LoRANetwork(base.unet, base.text_encoders, 4, 4)
     strange = {"lora_unet_input_blocks_4_1_proj_in.alpha": torch.tensor(1.0)}

@@ -37,7 +37,6 @@ from bakery.targets import (
 
 __all__ = ["TEXT_ENCODER_PREFIX", "UNET_PREFIX", "Adapter", "LoRAModule", "LoRANetwork", "targets"]
 
-_ALIGNED = 16  # floats in 64 bytes: products round alike wherever a weight lies
 _KEYS = ("lora_down.weight", "lora_up.weight", "alpha")
 
 
@@ -111,8 +110,6 @@ class LoRANetwork(nn.Module):
         self, found: Iterable[Target], dim: int, adapters: Sequence[Adapter], conv_dim: int | None
     ) -> LoRANetwork:
         super().__init__()
-        self._vectors: dict[tuple[str, int], nn.Parameter] = {}
-        self._windows: dict[tuple[str, int], list[tuple[nn.Parameter, int]]] = {}
         self.routing = Routing(
             adapters=tuple(range(len(adapters))),
             multiplier=[1.0] * len(adapters),
@@ -181,52 +178,6 @@ class LoRANetwork(nn.Module):
         ]
 
     @torch.no_grad()
-    def vector_of(self, prefix: str, adapter: int = 0) -> nn.Parameter:
-        """The parameters of one part of an adapter as one vector, and their gradients with it.
-
-        For optimizers that treat every number alike (AdamW, Lion, Prodigy): a step, a clipping or a
-        check is then one operation instead of hundreds. The parameters become windows into the
-        vector, so either name may be used. Zero gradients with `zero_grad` of the network, in
-        place: an optimizer's own would cut the vector off from what the layers gather. Load files
-        before, or files of the same ranks.
-        """
-        if (prefix, adapter) in self._vectors:
-            return self._vectors[prefix, adapter]
-        windows, end = [], 0
-        for parameter in self.parameters_of(prefix, adapter):
-            windows.append((parameter, end))
-            end += -(-parameter.numel() // _ALIGNED) * _ALIGNED
-        example = windows[0][0]
-        vector = nn.Parameter(example.new_zeros(end))
-        vector.grad = torch.zeros_like(vector)
-        for parameter, start in windows:
-            window = _window(vector.detach(), start, parameter)
-            window.copy_(parameter)
-            parameter.data = window
-            parameter.grad = _window(vector.grad, start, parameter)
-        self._vectors[prefix, adapter] = vector
-        self._windows[prefix, adapter] = windows
-        return vector
-
-    def zero_grad(self, adapter: int | None = None) -> None:  # type: ignore[override]
-        """Forget the gradients of an adapter, or of all; windows of a vector are zeroed in place."""
-        chosen = range(len(self)) if adapter is None else (adapter,)
-        bound = {id(p) for windows in self._windows.values() for p, _ in windows}
-        for layer in self.layers.values():
-            for k in chosen:
-                for parameter in (layer.downs[k], layer.ups[k]):
-                    if id(parameter) not in bound:
-                        parameter.grad = None
-        for key, vector in self._vectors.items():
-            if key[1] not in chosen:
-                continue
-            dropped = vector.grad is None
-            vector.grad = torch.zeros_like(vector) if dropped else vector.grad.zero_()
-            for parameter, start in self._windows[key]:
-                if dropped or parameter.grad is None:
-                    parameter.grad = _window(vector.grad, start, parameter)
-
-    @torch.no_grad()
     def apply_max_norm(self, limit: float, adapter: int = 0) -> tuple[int, float, float]:
         """kohya's scale_weight_norms: shrink each layer whose |s B A| is above `limit` to it.
 
@@ -287,10 +238,6 @@ def check_keys(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> None:
         f"LoRA: the key {strangers[0]} ({len(strangers)} such) fits no layer of this model: use "
         "the base it was trained on"
     )
-
-
-def _window(vector: torch.Tensor, start: int, like: torch.Tensor) -> torch.Tensor:
-    return vector[start : start + like.numel()].view_as(like)
 
 
 def _adapter_in(
