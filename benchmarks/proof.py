@@ -152,10 +152,22 @@ def look(yardstick: Tagger, folder: Path, images: Sequence[str]) -> dict[str, se
     }
 
 
+def own_tags(folder: Path, name: str) -> list[str]:
+    """What `prepare` noted that the character always has."""
+    return [captions.same(t) for t in json.loads((folder / f"{name}.json").read_text("utf-8"))]
+
+
+def truth_of(bake: Bake, own: Sequence[str], yardstick: Tagger) -> dict[int, float]:
+    """Epoch -> truth of a finished bake, the base (0) among them."""
+    samples = tables.read(bake.folders["sample"] / "samples.csv", ("image", "reference"))
+    seen = look(yardstick, bake.folders["sample"], list(samples["image"]))
+    return truth(samples.to_dict("records"), seen, own)
+
+
 def trials(folder: Path, name: str, yardstick: Tagger) -> list[Trial]:
     """A trial for each seed of the character's sweep."""
     raw = yaml.safe_load((folder / f"{name}.yaml").read_text("utf-8"))
-    own = [captions.same(t) for t in json.loads((folder / f"{name}.json").read_text("utf-8"))]
+    own = own_tags(folder, name)
     (page,) = plan.build(cfg.load(raw), (folder, ROOT)).of("compare")
     by_seed: dict[int, list[Bake]] = {}
     for planned in plan.bakes_of(page):
@@ -164,12 +176,12 @@ def trials(folder: Path, name: str, yardstick: Tagger) -> list[Trial]:
         by_seed.setdefault(int(bake.settings["train.seed"]), []).append(bake)
     found = []
     for seed, bakes in by_seed.items():
-        known = {}
-        for bake in bakes:
-            samples = tables.read(bake.folders["sample"] / "samples.csv", ("image", "reference"))
-            seen = look(yardstick, bake.folders["sample"], list(samples["image"]))
-            by_epoch = truth(samples.to_dict("records"), seen, own)
-            known |= {(bake.label, e): value for e, value in by_epoch.items() if e}
+        known = {
+            (bake.label, epoch): value
+            for bake in bakes
+            for epoch, value in truth_of(bake, own, yardstick).items()
+            if epoch
+        }
         found.append(trial(f"{name}, seed {seed}", [read(bake) for bake in bakes], known))
     return found
 

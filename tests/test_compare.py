@@ -356,6 +356,16 @@ def test_what_does_not_fit_together_is_said(tmp_path: Path) -> None:
         compare.run(Compare(), bakes=[other], out=tmp_path / "out", sweep="lr")
 
 
+def test_what_does_not_beat_the_base_is_not_called_recommended(tmp_path: Path) -> None:
+    overs = [
+        re.findall(
+            r'<p class="over">(.*?)</p>', page_of([made_bake(tmp_path, name, scores)], tmp_path)
+        )
+        for name, scores in (("good", GOOD), ("worse", [GOOD[2], GOOD[1]]))
+    ]
+    assert overs == [["Recommended"], ["The best of them"]]
+
+
 def test_without_scores_there_is_a_page_but_no_recommendation(tmp_path: Path) -> None:
     alone = [made_bake(tmp_path, "x", [(math.nan, 0.5), (math.nan, 0.6)])]
     summary = compare.run(Compare(), bakes=alone, out=tmp_path / "out", sweep="lr")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -20,14 +20,19 @@ from bakery.tagger import Tagger
 ROOT = Path(__file__).parents[1]
 
 
+def benchmark(name: str):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    return importlib.import_module(name)
+
+
 @pytest.fixture(scope="module")
 def proof():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location("proof", ROOT / "benchmarks" / "proof.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["proof"] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("proof")
+
+
+@pytest.fixture(scope="module")
+def guide(proof):
+    return benchmark("guide")
 
 
 def row(epoch: int, purpose: str, image: str, asked: str = "", reference: str = "") -> dict:
@@ -132,3 +137,48 @@ def test_prepared_configs_can_be_planned(proof, tmp_path: Path) -> None:
     assert len(made.of("train")) == 4
     assert len(made.of("layout")) == 1
     assert "halo" in (tmp_path / "mirael.json").read_text("utf-8")
+
+
+def test_the_guides_bakes_can_be_planned(proof, guide, tmp_path: Path) -> None:
+    proof.prepare(tmp_path, pictures=2, rates=(1e-3, 1e-2), seeds=(1, 2))
+    guide.prepare(tmp_path, pictures=5, seeds=(1, 2))
+    unpruned = guide.bakes_in(tmp_path, "unpruned-velka")
+    assert [bake.settings["prune.enabled"] for bake in unpruned] == [False, False]
+    halo = guide.bakes_in(tmp_path, "halo")
+    assert [bake.settings["layout.details"] for bake in halo] == [[], [], ["halo"], ["halo"]]
+    assert len(list((tmp_path / "pictures/halo").glob("*.png"))) == 5
+
+
+def test_epochs_are_counted_by_where_each_bake_is_best(
+    guide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bakes = {
+        "mirael": {"unet_lr 1, seed 1": {0: 0.9, 1: 0.2, 2: 0.8}},
+        "velka": {"unet_lr 1, seed 1": {0: 0, 1: 0.5, 2: 0.5}},
+        "torrin": {"unet_lr 2, seed 1": {0: 0, 1: 0.4, 2: 0.2}},
+    }
+    monkeypatch.setattr(guide, "measured", lambda folder, config, name, yardstick: bakes[name])
+    assert guide.second_epoch(tmp_path, None)[2:] == [
+        "| unet_lr 1 | 1 of 2 | 1 of 2 | 0% |",  # of equals the earlier
+        "| unet_lr 2 | 1 of 1 | 0 of 1 | 50% |",
+        "| all | 2 of 3 | 1 of 3 | 17% |",
+    ]
+
+
+def test_a_halo_is_counted_where_it_is_asked_and_where_it_is_not(
+    guide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [("a", "mirael, halo", 2), ("b", "mirael", 2), ("old", "mirael, halo", 1)]
+    tables.write(
+        tmp_path / "samples.csv",
+        [{"image": i, "epoch": e, "prompt": p, "nominal": 1} for i, p, e in rows],
+        ("image", "epoch", "prompt", "nominal"),
+    )
+    seen = {"a": {"halo", "pink hair"}, "b": {"pink hair", "twintails"}}
+    monkeypatch.setattr(guide.proof, "look", lambda yardstick, place, images: seen)
+    bake = Bake("x", {"sample": tmp_path}, {"layout.details": ["halo"]})
+    monkeypatch.setattr(guide, "bakes_in", lambda folder, config: [bake])
+    monkeypatch.setattr(
+        guide.proof, "own_tags", lambda folder, name: ["halo", "pink hair", "twintails"]
+    )
+    assert guide.halo(tmp_path, None)[2:] == ["| with a halo folder | 1.00 | 0.00 | 0.75 | 1 |"]

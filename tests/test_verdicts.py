@@ -139,6 +139,7 @@ def test_without_draws_what_is_measured_decides() -> None:
 def test_no_epoch_beats_the_base() -> None:
     verdict = judge([bake("burnt", (0.5, 0.9), (0.1, 0.1), (0.2, 0.1))])
     assert verdict.title == "No epoch beats the base"
+    assert not verdict.beats_base
     assert verdict.best.number == 2
     assert "only 0.13" in verdict.reasons[1]
 

@@ -50,6 +50,7 @@ class Judged:
 
     title: str
     reasons: Sequence[str]
+    beats_base: bool
     best: tuple[int, int] | None
     own: Sequence[int | None]
     """The epoch of each bake that would be recommended if there were no other bake."""
@@ -100,6 +101,7 @@ def judge(baked: Sequence[Baked]) -> Judged:
     return Judged(
         title=verdict.title,
         reasons=verdict.reasons,
+        beats_base=verdict.beats_base,
         best=best,
         own=[epoch.number if epoch else None for epoch in own],
         ranks=[order.index(i) for i in range(len(baked))],

@@ -75,6 +75,8 @@ class Verdict:
     reasons: Sequence[str] = field(default=())
     top: Epoch | None = None
     """The epoch with the highest trade-off; the recommended one may be an earlier equal of it."""
+    beats_base: bool = True
+    """False where the base without a LoRA ranks as high: then `best` is merely the best of them."""
 
 
 def read_draws(path: Path) -> dict[int, dict[str, np.ndarray]]:
@@ -113,7 +115,8 @@ def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
     base = next((epoch for epoch in own if not epoch.number), None)
     title = f"{best.bake}, epoch {best.number}" if len(bakes) > 1 else f"Epoch {best.number}"
     reasons = [_numbers(best, base, len(bakes))]
-    if base is not None and base.rank >= best.rank:
+    beats_base = base is None or not base.rank >= best.rank
+    if base is not None and not beats_base:
         title = "No epoch beats the base"
         reasons.append(
             f"The base without a LoRA reaches a trade-off of {fixed(base.rank)}; the best of "
@@ -126,7 +129,7 @@ def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
     reasons += _rival(best, top, ranked, len(bakes))
     if best.number == max(epoch.number for epoch in own) > 1:
         reasons.append("It is the last epoch baked: more epochs might be better still.")
-    return Verdict(best, title, reasons, top)
+    return Verdict(best, title, reasons, top, beats_base)
 
 
 def dominated(one: Epoch, other: Epoch) -> bool:
