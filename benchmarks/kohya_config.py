@@ -64,7 +64,7 @@ EVERYTHING: dict[str, Any] = {
     "noise_offset": 0.05, "max_grad_norm": 0.5, "mixed_precision": "bf16", "save_precision": "bf16",
     "seed": 7, "max_data_loader_n_workers": 2, "persistent_data_loader_workers": True,
     "log_with": "tensorboard", "lr_warmup_ratio": 0.1, "lr_scheduler_num_cycles": 3,
-    "lr_scheduler_power": 1.5,
+    "lr_scheduler_power": 1.5, "torch_compile": True, "dynamo_backend": "aot_eager",
 }  # fmt: skip
 CASES: list[dict[str, Any]] = [
     *({"lr_scheduler": name} for name in ("linear", "cosine", "cosine_with_restarts",

@@ -325,6 +325,8 @@ def trains(draw: st.DrawFn) -> Train:
         "train_batch_size": draw(st.integers(1, 16)),
         "gradient_accumulation_steps": draw(st.integers(1, 4)),
         "gradient_checkpointing": draw(st.booleans()),
+        "torch_compile": draw(st.booleans()),
+        "dynamo_backend": draw(st.sampled_from(["inductor", "cudagraphs", "aot_eager", "eager"])),
         "max_steps": steps,
         **({} if steps else {"num_epochs": draw(st.integers(1, 30))}),
         "shuffle_caption": draw(st.booleans()),

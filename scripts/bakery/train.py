@@ -8,7 +8,8 @@ epoch has saved stays valid whatever happens afterwards, and a killed bake goes 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from bakery import (
     advice,
     buckets,
     claims,
+    compiling,
     dataset,
     kohya,
     losses,
@@ -121,7 +123,8 @@ def run_all(
                 if variant.failure is None:
                     variant.restore()
             meter.rest([p for variant in variants for p in variant.parameters])
-            fit(kitchen, variants)
+            with _compiled(kitchen, variants):
+                fit(kitchen, variants)
         finally:
             variants[0].network.remove()
             for variant in variants:
@@ -278,6 +281,26 @@ def fit(kitchen: Kitchen, variants: Sequence[Variant]) -> None:
             torch.stack(scaled).sum().backward()
             for showing, loss in zip(together, found, strict=True):
                 showing.variant.learn(loss)
+
+
+@contextmanager
+def _compiled(kitchen: Kitchen, variants: Sequence[Variant]) -> Iterator[None]:
+    """The UNet compiled, where the settings ask for it and it works."""
+    settings, live = variants[0].settings, [variant for variant in variants if variant.live]
+    if not settings.torch_compile or not live:
+        yield
+        return
+
+    def first_pass() -> None:
+        """The first batch's, its gradients forgotten: random numbers have no state to spoil."""
+        _begin_epochs(kitchen, live)
+        try:
+            passes.loss(kitchen, live[0], live[0].batches[0]).backward()
+        finally:
+            live[0].optimizer.zero_grad()
+
+    with compiling.compiled(kitchen.base.unet, settings.dynamo_backend, first_pass):
+        yield
 
 
 def _begin_epochs(kitchen: Kitchen, live: Sequence[Variant]) -> None:
