@@ -91,7 +91,7 @@ def settings(run: Callable[[str, Path], None], folder: Path) -> list[tuple[str, 
     rows = []
     for bake, told in zip(bakes, json.loads((folder / "kohya.json").read_text()), strict=True):
         full = bake.rates["unet_lr"]
-        plan = schedules.plan(bake, steps_per_epoch=325)
+        plan = schedules.plan(bake, batches_per_epoch=650)
         own = [plan.rate(bake, full, step) for step in range(plan.total)]
         apart = max(abs(a - b) for a, b in zip(own, told["rates"], strict=True)) / full
         said = f"{bake.optimizer_type}, {bake.lr_scheduler}"

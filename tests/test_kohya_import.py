@@ -358,6 +358,20 @@ def trains(draw: st.DrawFn) -> Train:
     return Train(**given)
 
 
+SD_SCRIPTS = {
+    "pretrained_model_name_or_path", "v_parameterization", "zero_terminal_snr", "network_module",
+    "network_dim", "network_alpha", "network_args", "network_dropout", "scale_weight_norms",
+    "network_train_unet_only", "learning_rate", "unet_lr", "text_encoder_lr", "optimizer_type",
+    "optimizer_args", "lr_scheduler", "lr_scheduler_num_cycles", "lr_scheduler_power",
+    "lr_warmup_steps", "train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing",
+    "torch_compile", "dynamo_backend", "max_train_epochs", "max_train_steps",
+    "save_every_n_epochs", "prior_loss_weight", "clip_skip", "max_token_length", "min_snr_gamma",
+    "noise_offset", "max_grad_norm", "mixed_precision", "save_precision", "seed",
+    "max_data_loader_n_workers", "persistent_data_loader_workers", "log_with",
+}  # fmt: skip
+"""Arguments of its train_network.py, version 0.10.1, that a bake of ours can use."""
+
+
 @settings(max_examples=60, deadline=None)
 @given(trains())
 def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, wanted: Train) -> None:
@@ -369,6 +383,7 @@ def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, wanted: Train)
     assert wanted.model_fields_set | elsewhere == set(Train.model_fields)
     folder = tmp_path_factory.mktemp("toml")
     arguments, general = kohya_terms.to_kohya(wanted)
+    assert set(arguments) <= SD_SCRIPTS
     arguments["dataset_config"] = "d.toml"
     (folder / "c.toml").write_text(tomlkit.dumps(arguments), encoding="utf-8")
     datasets = {

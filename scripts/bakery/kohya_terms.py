@@ -160,10 +160,10 @@ def kohya_name(ours: str) -> str:
 def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arguments of train_network.py, `[general]` of a dataset TOML); what is None is left out.
 
-    reg_data_dir is in neither: regularization folders are subsets of the dataset.
+    In neither are reg_data_dir, as regularization folders are subsets of the dataset, and fuse, as
+    sd-scripts bakes one at a time.
     """
-    values = settings.model_dump(mode="json")
-    values.pop("reg_data_dir")
+    values = settings.model_dump(mode="json", exclude={"reg_data_dir", "fuse"})
     general = {name: values.pop(name) for name in IN_DATASET}
     network_args = [
         f"{name}={value}" for name in IN_NETWORK_ARGS if (value := values.pop(name)) is not None
