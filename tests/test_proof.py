@@ -182,3 +182,15 @@ def test_a_halo_is_counted_where_it_is_asked_and_where_it_is_not(
         guide.proof, "own_tags", lambda folder, name: ["halo", "pink hair", "twintails"]
     )
     assert guide.halo(tmp_path, None)[2:] == ["| with a halo folder | 1.00 | 0.00 | 0.75 | 1 |"]
+
+
+def test_a_plot_shows_every_epoch(proof, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
+    both = {("unet_lr 0.001, seed 1", 1): 0.8, ("unet_lr 0.01, seed 1", 1): 0.2}
+    trial = proof.Trial("mirael, seed 1", both, both, ("unet_lr 0.001, seed 1", 1), 0.03)
+    proof.plot([trial], tmp_path / "proof.png")
+    assert (tmp_path / "proof.png").stat().st_size > 1000
+
+
+def test_a_rate_stands_in_the_label(proof) -> None:
+    assert proof.rate_of("unet_lr 0.0001, seed 23") == 1e-4
