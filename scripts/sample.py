@@ -1,25 +1,35 @@
 """Door of the sample stage."""
 
-from bakery import manifest, tagger
-from bakery import sample as stage
+from importlib import import_module
+from pathlib import Path
+
+from bakery import claims, manifest
 from bakery.doors import Job, device
 
 with Job(snakemake) as job:  # noqa: F821
-    train = job.folder("train")
-    bake = manifest.read(train)["settings"]
+    params = snakemake.params  # noqa: F821
+    bakes = {job.out: job.folder("train")} | {Path(f): Path(t) for f, t in params.siblings.items()}
+    trained = manifest.read(job.folder("train"))["settings"]
     job.finish(
-        stage.run(
-            job.settings,
-            train=train,
-            prune=job.folder("prune"),
-            out=job.out,
-            base=snakemake.params.base,  # noqa: F821
-            clip_skip=bake["clip_skip"],
-            mixed_precision=bake["mixed_precision"],
-            v_parameterization=bake.get("v_parameterization"),
-            zero_terminal_snr=bake.get("zero_terminal_snr"),
-            device=device(),
-            threads=job.threads,
-            tagger=tagger.fetch(snakemake.params.model),  # noqa: F821
+        claims.settle(
+            job.out,
+            # only what is trained can be drawn
+            [f for f, t in bakes.items() if f != job.out and (t / manifest.NAME).is_file()],
+            workers=params.bakers,
+            most=len(bakes),
+            # imported only where there is something to draw: torch takes seconds
+            work=lambda folders: import_module("bakery.sample").draw_claimed(
+                {folder: bakes[folder] for folder in folders},
+                job.settings,
+                prune=job.folder("prune"),
+                base=params.base,
+                clip_skip=trained["clip_skip"],
+                mixed_precision=trained["mixed_precision"],
+                v_parameterization=trained.get("v_parameterization"),
+                zero_terminal_snr=trained.get("zero_terminal_snr"),
+                device=device(),
+                threads=job.threads,
+                tagger=import_module("bakery.tagger").fetch(params.model),
+            ),
         )
     )

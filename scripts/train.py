@@ -17,7 +17,7 @@ with Job(snakemake) as job:  # noqa: F821
             workers=params.bakers,
             most=job.settings.side_by_side,
             # imported only where there is something to bake: torch takes seconds
-            train=lambda folders: import_module("bakery.train").bake(
+            work=lambda folders: import_module("bakery.train").bake(
                 {folder: abouts[folder] for folder in folders},
                 places={"base": params.base, "reg_data_dir": params.reg},
                 name=scrape["settings"]["name"],

@@ -31,7 +31,7 @@ def train(folders):
         claims.finish(folder, {"by": Path(own).name})
 
 siblings = [Path(folder) for folder in siblings]
-summary = claims.settle(Path(own), siblings, workers=int(workers), most=8, train=train)
+summary = claims.settle(Path(own), siblings, workers=int(workers), most=8, work=train)
 print(summary["by"])
 """
 
@@ -78,7 +78,7 @@ def test_the_first_job_bakes_the_whole_sweep_and_the_others_find_it_done(bakes) 
     log: list[list[str]] = []
     for own in bakes:
         siblings = [b for b in bakes if b != own]
-        summary = claims.settle(own, siblings, workers=1, most=8, train=train_as(own.name, log))
+        summary = claims.settle(own, siblings, workers=1, most=8, work=train_as(own.name, log))
         assert summary == {"by": "a"}
     assert log == [["a", "b", "c", "d"]]
 
@@ -87,7 +87,7 @@ def test_with_two_workers_each_takes_half(bakes) -> None:
     log: list[list[str]] = []
     for own in (bakes[0], bakes[2]):
         siblings = [b for b in bakes if b != own]
-        claims.settle(own, siblings, workers=2, most=8, train=train_as(own.name, log))
+        claims.settle(own, siblings, workers=2, most=8, work=train_as(own.name, log))
     assert log == [["a", "b"], ["c"]]
 
 
@@ -113,26 +113,26 @@ def test_a_killed_job_s_claims_are_free_again(bakes) -> None:
     first.send_signal(signal.SIGKILL)
     first.wait()
     log: list[list[str]] = []
-    claims.settle(bakes[1], [bakes[0], *bakes[2:]], workers=1, most=8, train=train_as("b", log))
+    claims.settle(bakes[1], [bakes[0], *bakes[2:]], workers=1, most=8, work=train_as("b", log))
     assert log == [["b", "a", "c", "d"]]
 
 
 def test_a_failed_sibling_is_reported_once_by_its_own_job_and_not_trained_again(bakes) -> None:
     claims.fail(bakes[1], "the loss is nan at step 3")
     log: list[list[str]] = []
-    claims.settle(bakes[0], bakes[1:], workers=1, most=8, train=train_as("a", log))
+    claims.settle(bakes[0], bakes[1:], workers=1, most=8, work=train_as("a", log))
     assert log == [["a", "c", "d"]]
     with pytest.raises(BakeryError, match="the loss is nan at step 3"):
-        claims.settle(bakes[1], [], workers=1, most=8, train=train_as("b", log))
+        claims.settle(bakes[1], [], workers=1, most=8, work=train_as("b", log))
     claims.settle(
-        bakes[1], [], workers=1, most=8, train=train_as("b", log)
+        bakes[1], [], workers=1, most=8, work=train_as("b", log)
     )  # asked again: tried again
     assert log[-1] == ["b"]
 
 
 def test_a_finished_bake_needs_no_folder_but_its_own(bakes) -> None:
     claims.finish(bakes[0], {"steps": 3})
-    assert claims.settle(bakes[0], [], workers=1, most=8, train=lambda folders: 1 / 0) == {
+    assert claims.settle(bakes[0], [], workers=1, most=8, work=lambda folders: 1 / 0) == {
         "steps": 3
     }
 
@@ -141,7 +141,7 @@ def test_no_more_at_once_than_asked(bakes) -> None:
     log: list[list[str]] = []
     for own in bakes:
         siblings = [b for b in bakes if b != own]
-        claims.settle(own, siblings, workers=1, most=3, train=train_as(own.name, log))
+        claims.settle(own, siblings, workers=1, most=3, work=train_as(own.name, log))
     assert log == [["a", "b", "c"], ["d"]]
 
 
@@ -156,5 +156,17 @@ def test_who_removes_a_file_wants_it_again(bakes) -> None:
 def test_a_record_that_is_not_json_counts_as_unfinished(bakes) -> None:
     (bakes[0] / claims.FINISHED).write_text("{")
     log: list[list[str]] = []
-    claims.settle(bakes[0], [], workers=1, most=8, train=train_as("a", log))
+    claims.settle(bakes[0], [], workers=1, most=8, work=train_as("a", log))
     assert log == [["a"]]
+
+
+def test_what_the_workflow_deletes_is_put_back(bakes) -> None:
+    grid = bakes[0] / "grid.png"
+    claims.kept(grid).write_text("a grid")
+    claims.finish(bakes[0], {"images": 3}, declared=["grid.png"])
+    for _ in range(2):  # each time that its own job starts
+        grid.unlink(missing_ok=True)
+        claims.settle(bakes[0], [], workers=1, most=1, work=lambda folders: 1 / 0)
+        assert grid.read_text() == "a grid"
+    claims.kept(grid).unlink()
+    assert claims.finished(bakes[0]) is None

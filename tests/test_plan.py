@@ -248,3 +248,24 @@ def test_a_node_knows_its_hand_edits(root: Path) -> None:
     assert plan.edits_of(node, [root]) == {"exclude.txt": str(folder / "exclude.txt")}
     (node,) = made.of("prune")
     assert plan.edits_of(node, [root]) == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "values", "together"),
+    [
+        ("train.unet_lr", [1e-4, 1e-3, 1e-2], 3),
+        ("train.network_dim", [4, 8], 2),  # not trained together, but drawn
+        ("layout.repeats", [1, 2], 2),
+        ("train.clip_skip", [1, 2], 1),
+        ("train.zero_terminal_snr", [True, False], 1),
+        ("sample.steps", [10, 20], 1),
+        ("prune.enabled", [True, False], 1),
+    ],
+)
+def test_which_bakes_are_drawn_together(
+    root: Path, setting: str, values: list, together: int
+) -> None:
+    made = plan.build(cfg.load({"sweeps": {"a": {"grid": {setting: values}}}}), [root])
+    for node in made.of("sample"):
+        assert len(made.siblings(node)) == together - 1
+        assert node not in made.siblings(node)

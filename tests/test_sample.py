@@ -380,14 +380,12 @@ def test_loras_of_any_kind_share_a_batch(base: Path, tmp_path: Path) -> None:
     assert len(different) == len(shots)
 
 
-def test_batches_are_full_and_of_one_length(base: Path) -> None:
-    artist = Artist.load(settings(batch_size=4), base=str(base), clip_skip=1, device="cpu")
-    prompts = ["short", "letters " * 12, "long, long"] * 3
-    batches = artist.batches(prompts)
-    assert sorted(place for batch in batches for place in batch) == list(range(9))
-    assert [len(batch) for batch in batches] == [4, 2, 3]
-    for batch in batches:
-        assert len({prompts[place] == prompts[1] for place in batch}) == 1
+def test_a_prompt_is_drawn_as_long_as_its_negative_prompt_needs(base: Path) -> None:
+    artist = Artist.load(settings(), base=str(base), clip_skip=1, device="cpu")
+    assert artist.lengths(["short", "letters " * 12, "x" * 500]) == [1, 2, 3]
+    longer = settings(negative_prompt="letters " * 12)
+    artist = Artist.load(longer, base=str(base), clip_skip=1, device="cpu")
+    assert artist.lengths(["short"]) == [2]
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

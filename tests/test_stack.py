@@ -180,6 +180,31 @@ def test_half_precision(kind, how):
         assert (parameter.grad - expected).abs().max() < 0.05 * expected.abs().max()
 
 
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_merged_is_routed_and_leaves_no_trace(kind, last):
+    generator = torch.Generator().manual_seed(5)
+    layer = LAYERS[kind]().requires_grad_(False)
+    if last and kind != "linear":
+        layer = layer.to(memory_format=torch.channels_last)
+    routing = Routing((1,), [1.0, 0.7], [0.0, 0.0])
+    module = adapters_on(layer, 3, [3, 2], routing, "layer").requires_grad_(False)
+    for k in range(2):
+        fill(module, k, generator)
+    x = shown(kind, 4, generator, last=last)
+    before, weight = layer(x), layer.weight.clone()
+    routed = module(x)
+    module.merge_into_target(1)
+    close(layer(x), routed)
+    assert not torch.allclose(layer(x), before, atol=1e-2)
+    module.remove_from_target()
+    assert torch.equal(layer(x), before)
+    assert torch.equal(layer.weight, weight)
+    routing.multiplier[1] = 0.0
+    module.merge_into_target(1)
+    assert torch.equal(layer(x), before)
+
+
 def test_routes():
     network = LoRANetwork.stack(None, tiny_text(), 2, [Adapter()] * 3)
     routing = network.routing

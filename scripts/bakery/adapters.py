@@ -17,9 +17,9 @@ A layer keeps its own class and weights; only its `forward` is routed through th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from zlib import crc32
 
 import torch
@@ -143,6 +143,17 @@ class LoRAModule(nn.Module):
         """Route the layer through the adapters."""
         self._target[0].forward = self.forward
 
+    @torch.no_grad()
+    def merge_into_target(self, k: int) -> None:
+        """Route the layer through (W + s B A) x, which costs no more than W x; for inference."""
+        scale = self.scale(k)
+        if not scale:
+            return
+        layer = self._target[0]
+        down, up = (weight.flatten(1).to(layer.weight) for weight in self.weights(k))
+        merged = torch.addmm(layer.weight.flatten(1), up, down, alpha=scale).view(self.shape)
+        layer.forward = self._through(merged)
+
     def remove_from_target(self) -> None:
         """Give the layer its own forward back."""
         self._target[0].__dict__.pop("forward", None)
@@ -150,6 +161,10 @@ class LoRAModule(nn.Module):
     def held(self, weight: torch.Tensor) -> torch.Tensor:
         """A weight of a file as the layer holds it, and back."""
         return weight
+
+    def _through(self, weight: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The layer's own forward with another weight."""
+        raise NotImplementedError
 
     def _down(self, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
@@ -188,6 +203,9 @@ class LinearLoRA(LoRAModule):
     def held(self, weight: torch.Tensor) -> torch.Tensor:
         return weight.t().contiguous()
 
+    def _through(self, weight: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        return partial(F.linear, weight=weight, bias=self._target[0].bias)
+
     def _down(self, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         if a.ndim == 2:
             return x @ a  # (..., r)
@@ -208,6 +226,11 @@ class ConvLoRA(LoRAModule):
 
     A is held as (r, in, height, width), B as (out, r, 1, 1).
     """
+
+    def _through(self, weight: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        layer = self._target[0]
+        weight = weight.contiguous(memory_format=_layout(layer.weight))
+        return lambda x: layer._conv_forward(x, weight, layer.bias)
 
     def _down(self, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
         layer = self._target[0]
@@ -248,6 +271,11 @@ def adapters_on(
 
 def _stacked(held: Sequence[nn.Parameter], route: Sequence[int]) -> torch.Tensor:
     return held[route[0]] if len(route) == 1 else torch.stack([held[k] for k in route])
+
+
+def _layout(weight: torch.Tensor) -> torch.memory_format:
+    last = weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
 
 
 @lru_cache(maxsize=256)

@@ -2,23 +2,28 @@
 
 The drawing itself is a stock `StableDiffusionPipeline` or `StableDiffusionXLPipeline` with a sampler
 made from the model's own scheduler config: whoever loads the base and a LoRA file in diffusers gets the
-same picture. A batch may mix LoRAs; each row goes through its own (see `lora.py`).
+same picture. A batch may mix LoRAs; each row goes through its own (see `lora.py`). One LoRA alone is
+added to the weights where these are in float32, and then costs nothing.
+
+What the UNet's layers make of the text is the same at every step, so it is computed at the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers.models.attention import BasicTransformerBlock
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from bakery import base as bases
 from bakery import samplers
@@ -76,6 +81,8 @@ class Artist:
                     f"sample.{name} is {side}, but {base} draws in steps of {unit} pixels: "
                     f"give {side - side % unit or unit} or {side - side % unit + unit}"
                 )
+        for part in (loaded.unet, loaded.vae):  # convolutions then need no other layout
+            part.to(memory_format=torch.channels_last)
         return cls(loaded, _pipeline(loaded, settings.sampler), settings, clip_skip)
 
     def use(self, loras: Sequence[tuple[Path | None, float]]) -> None:
@@ -90,29 +97,28 @@ class Artist:
         states = [{} if file is None else _read(file) for file, _ in loras]
         self.network = LoRANetwork.for_files(self.base.unet, self.base.text_encoders, states)
         for k, ((file, weight), state) in enumerate(zip(loras, states, strict=True)):
-            try:
+            with _named(file):
                 self.network.load_kohya(state, k)
-            except BakeryError as problem:
-                raise BakeryError(f"{file}: {problem}") from None
             self.network.routing.multiplier[k] = weight if file else 0.0
         self.network.requires_grad_(False).eval()
-        self.network.apply()
+        if len(loras) == 1 and self.base.dtype == torch.float32:
+            self.network.merge()
+        else:
+            self.network.apply()
 
-    def batches(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Places in `prompts`, in full batches of those that need the same length of text."""
+    def check(self, lora: Path) -> None:
+        """`BakeryError` if the file is damaged or does not fit the base."""
+        state = _read(lora)
+        with _named(lora):
+            LoRANetwork.for_files(self.base.unet, self.base.text_encoders, [state]).fitted(state)
+
+    def lengths(self, prompts: Sequence[str]) -> list[int]:
+        """How many chunks of text each prompt is drawn with; pictures of a batch share that."""
         different = list(dict.fromkeys([*prompts, self.settings.negative_prompt]))
         needed = bases.chunks_needed(self.base, different)
         chunks = dict(zip(different, needed, strict=True))
         least = chunks[self.settings.negative_prompt]
-
-        def length(place: int) -> int:
-            return min(bases.MAX_CHUNKS, max(chunks[prompts[place]], least))
-
-        size, found = self.settings.batch_size, []
-        for _, group in groupby(sorted(range(len(prompts)), key=length), key=length):
-            alike = list(group)
-            found += [alike[start : start + size] for start in range(0, len(alike), size)]
-        return found
+        return [min(bases.MAX_CHUNKS, max(chunks[prompt], least)) for prompt in prompts]
 
     @torch.inference_mode()
     def draw(self, batch: Sequence[Shot]) -> tuple[list[Image.Image], list[bool]]:
@@ -130,7 +136,8 @@ class Artist:
         self.network.route([shot.lora for shot in batch] * (2 if guided else 1))
         generators = [torch.Generator("cpu").manual_seed(shot.seed) for shot in batch]
         half = self.base.dtype != torch.float32
-        with torch.autocast(self.base.device.type, self.base.dtype, enabled=half):
+        autocast = torch.autocast(self.base.device.type, self.base.dtype, enabled=half)
+        with autocast, text_projected_once(self.base.unet):
             latents = self.pipeline(
                 **text,
                 latents=torch.cat([self.noise(generator) for generator in generators]),
@@ -184,6 +191,46 @@ class Artist:
                 self.base, pair * len(self.network), self.clip_skip
             )
         return self._texts[shot.prompt][2 * shot.lora : 2 * shot.lora + 2]
+
+
+@contextmanager
+def _named(file: Path | None) -> Iterator[None]:
+    """Says which file a `BakeryError` is about."""
+    try:
+        yield
+    except BakeryError as problem:
+        raise BakeryError(f"{file}: {problem}") from None
+
+
+@contextmanager
+def text_projected_once(unet: nn.Module) -> Iterator[None]:
+    """Cross-attention's keys and values are kept as long as they are asked of the very same text."""
+    with ExitStack() as undo:
+        for block in unet.modules():
+            if isinstance(block, BasicTransformerBlock) and block.attn2 is not None:
+                for layer in (block.attn2.to_k, block.attn2.to_v):
+                    before = layer.__dict__.get("forward")  # of an adapter
+                    layer.forward = _remembering(layer.forward)
+                    undo.callback(_restore, layer, before)
+        yield
+
+
+def _remembering(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    seen: list[torch.Tensor] = []
+
+    def remembered(text: torch.Tensor) -> torch.Tensor:
+        if not seen or seen[0] is not text:
+            seen[:] = [text, forward(text)]
+        return seen[1]
+
+    return remembered
+
+
+def _restore(layer: nn.Module, forward: Callable[..., torch.Tensor] | None) -> None:
+    if forward is None:
+        del layer.forward
+    else:
+        layer.forward = forward
 
 
 def _read(file: Path) -> dict[str, torch.Tensor]:

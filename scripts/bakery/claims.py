@@ -1,16 +1,19 @@
 """Who bakes what: one process may finish several bakes of a sweep, each in its own folder.
 
 A sweep is one job for each bake, so that one more learning rate is one more job. But bakes that share
-data, base and rank train faster together. So a job that starts claims, besides its own bake, unfinished
-siblings; it trains them all at once and leaves each one's result in its own folder. The siblings' own
-jobs then find theirs finished. `settle` is that rule; it holds however jobs start, die and overlap:
+data, base and rank train faster together, and are drawn faster together. So a job that starts claims,
+besides its own bake, unfinished siblings; it works on them all at once and leaves each one's result in
+its own folder. The siblings' own jobs then find theirs finished. `settle` is that rule, for training
+and for sampling; it holds however jobs start, die and overlap:
 
 - a claim is a lock on a file in the bake's folder, so it ends with the process that holds it;
 - a job whose own bake is claimed by another helps with the rest first, then waits;
 - `finished.json` says that all files of a bake are there. It is not the manifest: the workflow deletes
   that when a bake's own job starts;
-- a sibling that cannot be baked (its loss became NaN) leaves `failure.json`, which its own job reports
-  once, instead of training it again in each.
+- what the workflow deletes when a bake's own job starts is made under a second name (`kept`), and the
+  job itself puts it back;
+- a sibling that cannot be finished (its loss became NaN, its file is damaged) leaves `failure.json`,
+  which its own job reports once, instead of trying again in each.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 import fcntl
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,13 +34,20 @@ FINISHED = "finished.json"
 FAILURE = "failure.json"
 LOCK = "claim.lock"
 
-Train = Callable[[list[Path]], None]
-"""Bakes the folders given, and calls `finish` or `fail` for each."""
+Work = Callable[[list[Path]], None]
+"""Finishes the folders given, and calls `finish` or `fail` for each."""
 
 
-def finish(folder: Path, summary: dict[str, Any], files: Sequence[str] = ()) -> None:
-    """All `files` of the bake are there; `summary` is what its manifest will say."""
-    record = {"summary": summary, "files": list(files)}
+def finish(
+    folder: Path, summary: dict[str, Any], files: Sequence[str] = (), declared: Sequence[str] = ()
+) -> None:
+    """All `files` of the bake are there; `summary` is what its manifest will say.
+
+    `declared` are outputs that the workflow knows by name; they lie where `kept` says.
+    """
+    record: dict[str, Any] = {"summary": summary, "files": list(files)}
+    if declared:
+        record["declared"] = list(declared)
     manifest.write_text(folder / FINISHED, json.dumps(record) + "\n")
 
 
@@ -48,15 +59,29 @@ def fail(folder: Path, sentence: str) -> None:
 def finished(folder: Path) -> dict[str, Any] | None:
     """The summary of a finished bake, or None; who removes one of its files wants it again."""
     record = _read(folder / FINISHED)
-    if record is None or not all((folder / name).is_file() for name in record["files"]):
+    if record is None:
         return None
-    return record["summary"]
+    files = [folder / name for name in record["files"]]
+    files += [kept(folder / name) for name in record.get("declared", ())]
+    return record["summary"] if all(file.is_file() for file in files) else None
+
+
+def kept(output: Path) -> Path:
+    """Where a declared output lies until its own job puts it in its place; manifests pass it over."""
+    return output.with_name(f"{output.name}.state")
+
+
+def put_back(output: Path) -> None:
+    """Put a declared output in its place."""
+    part = output.with_name(f"{output.name}.part")
+    shutil.copyfile(kept(output), part)
+    part.replace(output)
 
 
 def settle(
-    own: Path, siblings: Sequence[Path], *, workers: int, most: int, train: Train
+    own: Path, siblings: Sequence[Path], *, workers: int, most: int, work: Work
 ) -> dict[str, Any]:
-    """Have `own` baked, here or elsewhere, and return its summary.
+    """Have `own` finished, here or elsewhere, and return its summary.
 
     `siblings` are the bakes that could share a process with it. With `workers` processes at work on
     the sweep, each claims its even share of what is undone, up to `most` at once. Raises
@@ -69,15 +94,17 @@ def settle(
             raise BakeryError(failure["error"])
         with _claimed(own, siblings, workers, most) as folders:
             if folders:
-                train(folders)
+                work(folders)
         if not folders:
             _wait_for(own)
+    for name in _read(own / FINISHED).get("declared", ()):
+        put_back(own / name)
     return summary
 
 
 @contextmanager
 def _claimed(own: Path, siblings: Sequence[Path], workers: int, most: int) -> Iterator[list[Path]]:
-    """Lock what this process is to bake: its own first, if nobody has it."""
+    """Lock what this process is to finish: its own first, if nobody has it."""
     open_bakes = [folder for folder in (own, *siblings) if _is_open(folder)]
     most = min(most, math.ceil(len(open_bakes) / max(1, workers)))
     with ExitStack() as locks:

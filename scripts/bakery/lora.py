@@ -163,6 +163,16 @@ class LoRANetwork(nn.Module):
             layer.apply_to_target()
         return self
 
+    def merge(self, adapter: int = 0) -> LoRANetwork:
+        """Switch one adapter on as part of the weights, for forwards as fast as the base's.
+
+        Equal to `route([adapter])` up to rounding, which is finer the more digits the weights have:
+        meant for models in float32. `remove` gives the model back bit for bit.
+        """
+        for layer in self.layers.values():
+            layer.merge_into_target(adapter)
+        return self
+
     def remove(self) -> None:
         """Give the model back as it was."""
         for layer in self.layers.values():
@@ -211,13 +221,19 @@ class LoRANetwork(nn.Module):
         is the rank. Raises `BakeryError` for keys that belong to no layer of this network, for
         half an adapter and for shapes that do not fit, before anything is changed.
         """
-        found = {name: _adapter_in(state, name, layer) for name, layer in self.layers.items()}
-        check_keys(state, self.layers)
-        for name, weights in found.items():
+        for name, weights in self.fitted(state).items():
             if weights is None:
                 self.layers[name].ups[adapter].zero_()
             else:
                 self.layers[name].load(adapter, *weights)
+
+    def fitted(
+        self, state: Mapping[str, torch.Tensor]
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor, float] | None]:
+        """(down, up, alpha) of each layer, None where the file leaves it out; errors as above."""
+        found = {name: _adapter_in(state, name, layer) for name, layer in self.layers.items()}
+        check_keys(state, self.layers)
+        return found
 
 
 def check_keys(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> None:

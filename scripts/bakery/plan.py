@@ -32,7 +32,7 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "prune": 2,
     "layout": 2,
     "train": 2,
-    "sample": 2,
+    "sample": 3,
     "score": 3,
     "compare": 4,
 }
@@ -135,17 +135,22 @@ class Plan:
             ) from None
 
     def siblings(self, bake: Node) -> list[Node]:
-        """Other nodes of the train stage that could share a process with `bake`."""
-        return [
-            node
-            for node in self.of("train")
-            if node is not bake
-            and node.parents == bake.parents
-            and node.settings.fits_beside(bake.settings)
-        ]
+        """Other nodes of `bake`'s stage, train or sample, that could share a process with it."""
+        return [n for n in self.of(bake.stage) if n is not bake and _fit_together(n, bake)]
 
     def of(self, stage: str) -> list[Node]:
         return list(self.nodes[stage].values())
+
+
+def _fit_together(one: Node, other: Node) -> bool:
+    if one.stage == "train":
+        return one.parents == other.parents and one.settings.fits_beside(other.settings)
+    bakes = [node.above("train").settings for node in (one, other)]
+    return (  # the same prompts on the same base: only the LoRAs differ
+        one.settings == other.settings
+        and one.above("prune") is other.above("prune")
+        and bakes[0].drawn_beside(bakes[1])
+    )
 
 
 def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:

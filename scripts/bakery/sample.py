@@ -1,19 +1,20 @@
 """Sample: the same prompts on the same noise, once for the base and once for each epoch.
 
-Steps: choose the prompts (`prompts`); find the bake's LoRA files; draw every prompt with every
+Steps: choose the prompts (`prompts`); find the bakes' LoRA files; draw every prompt with every
 seed for epoch 0 (the base) and for each file; lay the first seed's pictures out as a grid.
 
 A cell (prompt, seed) starts from the same noise in every epoch and every bake, so what differs
-between two of its pictures is the LoRA. Epochs share batches: as many LoRAs as `batch_size` are in
-use at once, and which pictures are drawn together depends on the plan alone. So a run that was
-interrupted ends in the same bytes; another batch size changes roundings, at most a level of 255.
+between two of its pictures is the LoRA. Bakes of a sweep are drawn by one process: the base once for
+all of them, then LoRA by LoRA (`batches`). A LoRA with pictures enough for half a batch has batches of
+its own, and these pictures have the same bytes in any company and after any interruption; pictures of
+smaller sets, and those of another batch size, are the same up to a level of 255.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +22,60 @@ import torch
 from PIL import Image
 
 from bakery import base as bases
-from bakery import grid, infotext, prompts, tables, vocabulary
+from bakery import batches, claims, grid, infotext, prompts, tables, vocabulary
 from bakery.artist import Artist, Shot
 from bakery.config import Sample
 from bakery.errors import BakeryError
-from bakery.prompts import Cell, Epoch
+from bakery.pictures import IMAGES, Lora, Picture, Portfolio, Writer
+from bakery.prompts import Asked, Cell, Epoch
 
 COLUMNS = (
     "epoch", "weight", "nominal", "prompt_id", "purpose", "prompt", "asked", "seed", "image",
     "reference",
 )  # fmt: skip
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+GRID = "grid.png"
 _log = logging.getLogger(__name__)
 
 
-Picture = tuple[Epoch, Cell]
-Infos = Mapping[Picture, infotext.Infotext]
+@dataclass(frozen=True)
+class Order:
+    """A bake to be drawn: where its LoRAs lie, and where the pictures go."""
+
+    train: Path
+    out: Path
 
 
-def run(
+def run(settings: Sample, *, train: Path, out: Path, **stage: Any) -> dict[str, Any]:
+    """Draws every epoch of the bake in `train`, and the base, into `out`; the rest as `run_all`."""
+    (made,) = run_all([Order(train, out)], settings, **stage)
+    if isinstance(made, BakeryError):
+        raise made
+    claims.put_back(out / GRID)
+    return made
+
+
+def draw_claimed(bakes: Mapping[Path, Path], settings: Sample, **stage: Any) -> None:
+    """As `run_all`, and each folder gets what its own job looks for (`claims`).
+
+    `bakes` leads from the folders that were claimed to those of their LoRAs.
+    """
+    orders = [Order(train, out) for out, train in bakes.items()]
+    _log.info("%d bakes drawn together: %s", len(orders), ", ".join(o.out.name for o in orders))
+    made = run_all(orders, settings, **stage)
+    for order, facts in zip(orders, made, strict=True):
+        if isinstance(facts, BakeryError):
+            claims.fail(order.out, str(facts))
+            continue
+        images = sorted(f"{IMAGES}/{path.name}" for path in (order.out / IMAGES).glob("*.png"))
+        claims.finish(order.out, facts, ["prompts.csv", "samples.csv", *images], [GRID])
+
+
+def run_all(
+    orders: Sequence[Order],
     settings: Sample,
     *,
-    train: Path,
     prune: Path,
-    out: Path,
     base: str,
     clip_skip: int,
     device: str,
@@ -53,20 +84,21 @@ def run(
     v_parameterization: bool | None = None,
     zero_terminal_snr: bool | None = None,
     tagger: Path | None = None,
-) -> dict[str, Any]:
-    """Draws every epoch of the bake in `train`, and the base.
+) -> list[dict[str, Any] | BakeryError]:
+    """Draws the bakes of `orders` on one base; one that cannot be drawn gives its error.
 
-    `clip_skip`, `mixed_precision`, `v_parameterization` and `zero_terminal_snr` are those of the
-    bake; a CPU draws in full precision all the same. `tagger` is the folder whose vocabulary prompts
-    are derived from. Writes `images/`, `prompts.csv`, `samples.csv`, `grid.png` and, while it works,
+    `clip_skip`, `mixed_precision`, `v_parameterization` and `zero_terminal_snr` are those of all the
+    bakes; a CPU draws in full precision all the same. `tagger` is the folder whose vocabulary prompts
+    are derived from. Writes `images/`, `prompts.csv`, `samples.csv`, the grid and, while it works,
     `progress.jsonl`. Pictures carry their infotext. A batch whose pictures are all there with it
     already is not drawn again.
     """
     torch.set_num_threads(max(1, threads))
     clip_skip = settings.clip_skip or clip_skip
-    cells, warnings = choose(settings, prune=prune, tagger=tagger, out=out)
-    epochs = read_epochs(train, settings.lora_weight)
-    epochs += prompts.weighed(epochs, settings)
+    asked, cells, warnings = choose(settings, prune=prune, tagger=tagger)
+    found = [_portfolio(order, settings, cells, base, clip_skip) for order in orders]
+    if not any(isinstance(one, Portfolio) for one in found):
+        return found
     artist = Artist.load(
         settings,
         base=base,
@@ -76,23 +108,62 @@ def run(
         v_parameterization=v_parameterization,
         zero_terminal_snr=zero_terminal_snr,
     )
-    asked = (cell.prompt for cell in cells if cell.purpose != "base")
-    texts = dict.fromkeys([*asked, settings.negative_prompt])
-    warnings += too_long(artist.base, list(texts))
-    images = out / "images"
-    images.mkdir(parents=True, exist_ok=True)
+    warnings += too_long(artist.base, _texts(cells, settings))
+    found = [_checked(artist, one) for one in found]
+    portfolios = [one for one in found if isinstance(one, Portfolio)]
+    for portfolio in portfolios:
+        portfolio.open()
+        rows = (entry.row() for entry in asked)
+        tables.write(portfolio.out / "prompts.csv", rows, prompts.COLUMNS)
+    draw(artist, portfolios)
+    return [
+        _finish(one, settings, cells, warnings) if isinstance(one, Portfolio) else one
+        for one in found
+    ]
+
+
+def _portfolio(
+    order: Order, settings: Sample, cells: Sequence[Cell], base: str, clip_skip: int
+) -> Portfolio | BakeryError:
+    """The pictures that a bake is to have."""
+    try:
+        epochs = read_epochs(order.train, settings.lora_weight)
+        epochs += prompts.weighed(epochs, settings)
+    except BakeryError as error:
+        return error
     infos = {
         (epoch, cell): describe(cell, epoch, settings, base, clip_skip)
         for epoch in epochs
         for cell in prompts.of_epoch(cells, epoch)
     }
-    broken = draw(artist, infos, images, out / "progress.jsonl")
-    rows = [row(cell, epoch) for epoch, cell in infos]
+    return Portfolio(order.out, infos)
+
+
+def _checked(artist: Artist, found: Portfolio | BakeryError) -> Portfolio | BakeryError:
+    """The portfolio if all its LoRAs can be used, before the first picture is drawn."""
+    if isinstance(found, BakeryError):
+        return found
+    try:
+        for epoch in found.epochs:
+            if epoch.file is not None:
+                artist.check(epoch.file)
+    except BakeryError as error:
+        return error
+    return found
+
+
+def _finish(
+    portfolio: Portfolio, settings: Sample, cells: Sequence[Cell], warnings: Sequence[str]
+) -> dict[str, Any]:
+    """The tables and the grid of a bake whose pictures are all there, and its facts."""
+    out, epochs = portfolio.out, portfolio.epochs
+    rows = [row(cell, epoch) for epoch, cell in portfolio.infos]
     tables.write(out / "samples.csv", rows, COLUMNS)
-    draw_grid(out / "grid.png", images, epochs, settings, cells)
-    warnings += _burnt(broken)
+    draw_grid(claims.kept(out / GRID), out / IMAGES, epochs, settings, cells)
+    broken = [name for name in portfolio.names if name in portfolio.broken]
+    warnings = [*warnings, *_burnt(broken)]
     for warning in warnings:
-        _log.warning("sample: %s", warning)
+        _log.warning("sample: %s: %s", out.name, warning)
     return {
         "epochs": sum(epoch.nominal for epoch in epochs) - 1,
         "images": len(rows),
@@ -110,36 +181,51 @@ def _burnt(broken: Sequence[str]) -> list[str]:
     ]
 
 
-def draw(artist: Artist, infos: Infos, images: Path, progress: Path) -> list[str]:
-    """Draw what is missing of the pictures; returns the names of those that are not a number."""
-    progress.write_text("", encoding="utf-8")
-    done, broken = 0, []
-    epochs = list(dict.fromkeys(epoch for epoch, _ in infos))
-    size = artist.settings.batch_size
-    for start in range(0, len(epochs), size):
-        group = epochs[start : start + size]
-        pictures = [(epoch, cell) for epoch, cell in infos if epoch in group]
-        in_use = False
-        for places in artist.batches([cell.prompt for _, cell in pictures]):
-            batch = [pictures[place] for place in places]
-            if not all(_drawn_before(images, picture, infos) for picture in batch):
-                if not in_use:
-                    artist.use([(epoch.file, epoch.weight) for epoch in group])
-                    in_use = True
-                shots = [Shot(group.index(epoch), cell.prompt, cell.seed) for epoch, cell in batch]
-                for picture, image, finite in zip(batch, *artist.draw(shots), strict=True):
-                    epoch, cell = picture
-                    infotext.save_png(image, images / cell.image(epoch), infos[picture])
-                    broken += [] if finite else [cell.image(epoch)]
-            done += len(batch)
-            _report(progress, batch[-1][0], done, len(infos))
-    return broken
+def draw(artist: Artist, portfolios: Sequence[Portfolio]) -> None:
+    """Draw what is missing of the pictures, the base's once for all.
+
+    Which pictures share a batch depends on which bakes there are, not on their order, nor on what is
+    there already.
+    """
+    portfolios = sorted(portfolios, key=lambda portfolio: portfolio.out.name)
+    plan = _batches(artist, portfolios)
+    ready = [all([picture.there() for picture in batch]) for batch in plan]  # noqa: C419
+    in_use: list[Lora] = []
+    with Writer() as writer:
+        for batch, there in zip(plan, ready, strict=True):
+            if there:
+                writer.put(batch)
+                continue
+            loras = list(dict.fromkeys(picture.lora for picture in batch))
+            if loras != in_use:
+                artist.use(loras)
+                in_use = loras
+            shots = [Shot(loras.index(p.lora), p.cell.prompt, p.cell.seed) for p in batch]
+            writer.put(batch, artist.draw(shots))
+
+
+def _batches(artist: Artist, portfolios: Sequence[Portfolio]) -> list[list[Picture]]:
+    """The base's batches, which it shares with no LoRA, then the others."""
+    base, others = [], []
+    for portfolio in portfolios:
+        for epoch, cell in portfolio.infos:
+            if epoch.file is not None:
+                others.append(Picture(epoch, cell, (portfolio,)))
+            elif portfolio is portfolios[0]:
+                base.append(Picture(epoch, cell, tuple(portfolios)))
+    found = []
+    for pictures in (base, others):
+        lengths = artist.lengths([picture.cell.prompt for picture in pictures])
+        looks = [(p.lora, length) for p, length in zip(pictures, lengths, strict=True)]
+        for places in batches.arrange(looks, artist.settings.batch_size):
+            found.append([pictures[place] for place in places])
+    return found
 
 
 def choose(
-    settings: Sample, *, prune: Path, tagger: Path | None, out: Path
-) -> tuple[list[Cell], list[str]]:
-    """The cells to draw, and warnings; writes `prompts.csv` with the reason for each prompt."""
+    settings: Sample, *, prune: Path, tagger: Path | None
+) -> tuple[list[Asked], list[Cell], list[str]]:
+    """The prompts with the reason for each, the cells to draw, and warnings."""
     trigger = prompts.read_trigger(prune / "trigger.json")
     texts, words = [], {}
     if settings.prompts is None and tagger is not None:
@@ -150,9 +236,8 @@ def choose(
         raise BakeryError(
             "sample.auto derives no prompt at all: raise its numbers, or write sample.prompts"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    tables.write(out / "prompts.csv", (entry.row() for entry in asked), prompts.COLUMNS)
-    return prompts.cells([entry.prompt for entry in asked], settings.seeds, trigger), warnings
+    cells = prompts.cells([entry.prompt for entry in asked], settings.seeds, trigger)
+    return asked, cells, warnings
 
 
 def read_epochs(train: Path, weight: float) -> list[Epoch]:
@@ -190,6 +275,12 @@ def describe(
         # A1111 shows the first 12 digits of sshs_model_hash
         facts["Lora hashes"] = f"{name}: {epoch.sshs_model_hash[:12]}"
     return infotext.Infotext(prompt, settings.negative_prompt, facts)
+
+
+def _texts(cells: Sequence[Cell], settings: Sample) -> list[str]:
+    """What is asked, each once; references are prompts without the trigger, so never longer."""
+    asked = (cell.prompt for cell in cells if cell.purpose != "base")
+    return list(dict.fromkeys([*asked, settings.negative_prompt]))
 
 
 def too_long(base: bases.Base, prompts: Sequence[str]) -> list[str]:
@@ -236,13 +327,6 @@ def draw_grid(
     part.replace(path)
 
 
-def _drawn_before(images: Path, picture: Picture, infos: Infos) -> bool:
-    """Whether an earlier, interrupted run has left the picture."""
-    epoch, cell = picture
-    file = images / cell.image(epoch)
-    return file.is_file() and infotext.read_png(file) == infotext.write(infos[picture])
-
-
 def row(cell: Cell, epoch: Epoch) -> dict[str, Any]:
     """A row of samples.csv."""
     reference = f"{Epoch(0).prefix}_{cell.reference}_s{cell.seed}.png" if cell.reference else ""
@@ -258,8 +342,3 @@ def row(cell: Cell, epoch: Epoch) -> dict[str, Any]:
         "image": cell.image(epoch),
         "reference": reference,
     }
-
-
-def _report(progress: Path, epoch: Epoch, done: int, total: int) -> None:
-    with progress.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"epoch": epoch.number, "step": done, "steps": total}) + "\n")

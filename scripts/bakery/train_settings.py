@@ -161,6 +161,10 @@ class Train(Section):
         }
     )  # fmt: skip
     """Settings in which bakes that share a process may differ."""
+    drawn_with: ClassVar[frozenset[str]] = frozenset(
+        {"base", "clip_skip", "mixed_precision", "v_parameterization", "zero_terminal_snr"}
+    )
+    """Settings that the bake's pictures are drawn with, too."""
 
     @property
     def rates(self) -> dict[str, float]:
@@ -182,6 +186,12 @@ class Train(Section):
         alone = set(Train.model_fields) - self.own
         return parts[0] == parts[1] and self.model_dump(include=alone) == other.model_dump(
             include=alone
+        )
+
+    def drawn_beside(self, other: Train) -> bool:
+        """Whether LoRAs of both can be drawn by one process: the same base, used in the same way."""
+        return self.model_dump(include=set(self.drawn_with)) == other.model_dump(
+            include=set(self.drawn_with)
         )
 
     @field_validator("optimizer_type", mode="before")

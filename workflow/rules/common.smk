@@ -25,7 +25,7 @@ wildcard_constraints:
 
 ROOTS = (Path.cwd(), HOME)
 
-# how many train jobs run at the same time: what the profile says of gpu
+# how many train or sample jobs run at the same time: what the profile says of gpu
 BAKERS = (
     workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else 1
 )
@@ -95,6 +95,14 @@ def siblings(wildcards):
     return {
         node.folder: node.about()
         for node in PLAN.siblings(PLAN.node("train", wildcards.bake))
+    }
+
+
+def drawn_beside(wildcards):
+    """Params function: folder -> LoRAs' folder of the bakes that may be drawn beside {bake}."""
+    return {
+        node.folder: node.above("train").folder
+        for node in PLAN.siblings(PLAN.node("sample", wildcards.bake))
     }
 
 

@@ -13,6 +13,8 @@ rule train:
         "results/train/{bake}/manifest.json",
     log:
         "logs/train/{bake}.log",
+    # before samples: the bakes that are trained by then are drawn together
+    priority: 1
     conda:
         "../../envs/train.yaml"
     threads: 8
