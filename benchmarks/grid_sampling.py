@@ -12,7 +12,8 @@ seeds, drawn by each contender in turn:
 - the UNet alone: as many rows through the bare UNet, with no LoRA, text, VAE or scheduler, in the batch
   size that is fastest here. No way of drawing these pictures with this arithmetic is faster.
 
-All draw the same pictures (the largest difference is printed). Ratios are medians over rounds.
+All draw the same pictures (the largest difference is printed). Ratios are medians over rounds. With
+one thread seconds are those of the processor, so that other work on the machine counts little.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ def loras(folder: Path, count: int) -> list[Path]:
         files.append(folder / f"{number}.safetensors")
         save_file(network.state_dict_kohya(), files[-1])
     return files
+
+
+def clock() -> float:
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def ours(settings: Sample, cells: list[tuple[str, int]]) -> Callable[[Path], list[Any]]:
@@ -108,6 +113,7 @@ def stock(
 def unet_alone(settings: Sample, count: int) -> Callable[[Path], list[Any]]:
     """The forwards that `count` pictures need, prompt and negative prompt."""
     base = bases.load(str(BASE))
+    base.unet.to(memory_format=torch.channels_last)
     config = base.unet.config
     side = settings.width // base.pixels_per_latent
     text = base.text_encoders[0].config.max_position_embeddings
@@ -116,11 +122,11 @@ def unet_alone(settings: Sample, count: int) -> Callable[[Path], list[Any]]:
     def forwards(size: int, steps: int) -> float:
         noisy = torch.randn(2 * size, config.in_channels, side, side)
         hidden = torch.randn(2 * size, text, config.cross_attention_dim)
-        start = time.perf_counter()
+        start = clock()
         with text_projected_once(base.unet):
             for step in range(steps):
                 base.unet(noisy, torch.tensor(step), hidden)
-        return (time.perf_counter() - start) / size
+        return (clock() - start) / size
 
     tried = {size: min(forwards(size, 2) for _ in range(3)) for size in SIZES}
     best = min(tried, key=tried.get)
@@ -148,9 +154,10 @@ def measure(
     for turn, file in enumerate(files):
         images = {}
         for name in list(contenders)[:: -1 if turn % 2 else 1]:
-            start = time.perf_counter()
+            start = clock()
             images[name] = contenders[name](file)
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
+            print(f"{turn}: {name} {times[name][-1]:.2f} s", file=sys.stderr, flush=True)
         pixels = {n: np.asarray([np.asarray(i) for i in drawn], int) for n, drawn in images.items()}
         for name in list(contenders)[1:3]:
             worst = max(worst, int(np.abs(pixels[name] - pixels["ours"]).max()))

@@ -3,7 +3,7 @@
 The drawing itself is a stock `StableDiffusionPipeline` or `StableDiffusionXLPipeline` with a sampler
 made from the model's own scheduler config: whoever loads the base and a LoRA file in diffusers gets the
 same picture. A batch may mix LoRAs; each row goes through its own (see `lora.py`). One LoRA alone is
-added to the weights where these are in float32, and then costs nothing.
+added to SD1's weights where these are in float32, and then costs nothing.
 
 What the UNet's layers make of the text is the same at every step, so it is computed at the first.
 """
@@ -101,10 +101,15 @@ class Artist:
                 self.network.load_kohya(state, k)
             self.network.routing.multiplier[k] = weight if file else 0.0
         self.network.requires_grad_(False).eval()
-        if len(loras) == 1 and self.base.dtype == torch.float32:
+        if len(loras) == 1 and self._mergeable:
             self.network.merge()
         else:
             self.network.apply()
+
+    @property
+    def _mergeable(self) -> bool:
+        """In half precision the sum would lose digits, and SDXL's weights once more are 8 GB."""
+        return self.base.dtype == torch.float32 and self.base.kind == "sd1"
 
     def check(self, lora: Path) -> None:
         """`BakeryError` if the file is damaged or does not fit the base."""

@@ -24,7 +24,7 @@ Lora = tuple[Path | None, float]
 IMAGES = "images"
 PROGRESS = "progress.jsonl"
 BROKEN = "broken.state"
-"""Names of the pictures that are not a number, a line each: a later run does not see it any more."""
+"""Names of the pictures that are not a number, a line each: the files no longer tell."""
 
 Drawn = tuple[Sequence[Image.Image], Sequence[bool]]
 """The pictures of a batch, and whether the arithmetic of each stayed finite."""
