@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bakery import claims, manifest
-from bakery.doors import Job, device
+from bakery.doors import Job, device, leased_gpu
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
@@ -17,19 +17,21 @@ with Job(snakemake) as job:  # noqa: F821
             [f for f, t in bakes.items() if f != job.out and (t / manifest.NAME).is_file()],
             workers=params.bakers,
             most=len(bakes),
-            # imported only where there is something to draw: torch takes seconds
-            work=lambda folders: import_module("bakery.sample").draw_claimed(
-                {folder: bakes[folder] for folder in folders},
-                job.settings,
-                prune=job.folder("prune"),
-                base=params.base,
-                clip_skip=trained["clip_skip"],
-                mixed_precision=trained["mixed_precision"],
-                v_parameterization=trained.get("v_parameterization"),
-                zero_terminal_snr=trained.get("zero_terminal_snr"),
-                device=device(),
-                threads=job.threads,
-                tagger=import_module("bakery.tagger").fetch(params.model),
+            # imported only where there is something to draw, as in train; first claims, then a GPU
+            work=leased_gpu()(
+                lambda folders: import_module("bakery.sample").draw_claimed(
+                    {folder: bakes[folder] for folder in folders},
+                    job.settings,
+                    prune=job.folder("prune"),
+                    base=params.base,
+                    clip_skip=trained["clip_skip"],
+                    mixed_precision=trained["mixed_precision"],
+                    v_parameterization=trained.get("v_parameterization"),
+                    zero_terminal_snr=trained.get("zero_terminal_snr"),
+                    device=device(),
+                    threads=job.threads,
+                    tagger=import_module("bakery.tagger").fetch(params.model),
+                )
             ),
         )
     )

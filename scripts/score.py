@@ -2,9 +2,9 @@
 
 from bakery import score as stage
 from bakery import tagger
-from bakery.doors import Job
+from bakery.doors import Job, leased_gpu
 
-with Job(snakemake) as job:  # noqa: F821
+with Job(snakemake) as job, leased_gpu():  # noqa: F821
     job.finish(
         stage.run(
             job.settings,

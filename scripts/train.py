@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bakery import claims, manifest
-from bakery.doors import Job, device
+from bakery.doors import Job, device, leased_gpu
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
@@ -16,17 +16,20 @@ with Job(snakemake) as job:  # noqa: F821
             list(abouts)[1:],
             workers=params.bakers,
             most=job.settings.side_by_side,
-            # imported only where there is something to bake: torch takes seconds
-            work=lambda folders: import_module("bakery.train").bake(
-                {folder: abouts[folder] for folder in folders},
-                places={"base": params.base, "reg_data_dir": params.reg},
-                name=scrape["settings"]["name"],
-                trigger=prune["settings"]["trigger"],
-                class_tokens=prune["settings"]["class_tokens"],
-                layout=job.folder("layout"),
-                device=device(),
-                threads=job.threads,
-                cache=Path(params.cache),
+            # imported only where there is something to bake: torch takes seconds. Claim first, lease
+            # second: who waits for another's bake holds no GPU that the other may wait for
+            work=leased_gpu()(
+                lambda folders: import_module("bakery.train").bake(
+                    {folder: abouts[folder] for folder in folders},
+                    places={"base": params.base, "reg_data_dir": params.reg},
+                    name=scrape["settings"]["name"],
+                    trigger=prune["settings"]["trigger"],
+                    class_tokens=prune["settings"]["class_tokens"],
+                    layout=job.folder("layout"),
+                    device=device(),
+                    threads=job.threads,
+                    cache=Path(params.cache),
+                )
             ),
         )
     )

@@ -85,7 +85,9 @@ def snakemake(kitchen: Path, *arguments: str) -> subprocess.CompletedProcess[str
          "--directory", kitchen, "--configfile", kitchen / "config.yaml",
          "--workflow-profile", ROOT / "profiles/default", *arguments],
         capture_output=True, text=True, check=False, timeout=300, cwd=kitchen,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # a GPU that is not there: jobs lease it by name, and compute on the CPU
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "99",
+             "TMPDIR": str(kitchen.parent)},
     )  # fmt: skip
 
 
@@ -168,6 +170,10 @@ def test_the_whole_chain_for_real(kitchen: Path) -> None:
     assert "0.001" in text
     (captions,) = (kitchen / "results/prune").glob("*/captions.csv")
     assert "pink hair" not in captions.read_text("utf-8"), "the trigger absorbs the hair"
+
+    for stage in ("tag", "train", "sample", "score"):
+        logs = [path.read_text("utf-8") for path in (kitchen / "logs" / stage).glob("*.log")]
+        assert any("working on GPU 99" in log for log in logs), f"{stage} leases no GPU"
 
     planned = snakemake(kitchen, "plan")
     assert planned.returncode == 0, planned.stdout + planned.stderr

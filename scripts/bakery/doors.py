@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bakery import manifest
+from bakery import leases, manifest
 from bakery.config import Config, Section
 from bakery.errors import BakeryError
 
@@ -108,6 +112,27 @@ class Job(Errand):
     ) -> None:
         self._lock.close()
         super().__exit__(kind, error, trace)
+
+
+@contextmanager
+def leased_gpu() -> Iterator[None]:
+    """A GPU for this job alone, where there are any (see `leases`); also of use as a decorator.
+
+    It comes before CUDA starts, which reads `CUDA_VISIBLE_DEVICES` once: a process that comes again
+    gets the same GPU. Locks lie in the temporary folder, so that all bakeries of a user on this
+    machine share its GPUs.
+    """
+    among = leases.gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if not among:
+        yield
+        return
+    folder = Path(tempfile.gettempdir()) / f"lora-bakery-{os.getuid()}"
+    with leases.lease(among, folder) as gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu.visible
+        yield
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # the next on this GPU may come while this process goes on
 
 
 def device() -> str:
