@@ -20,7 +20,8 @@ ORDER = filter.REASONS
 
 
 def item(number: int, *reasons: str, kept: bool | None = None, **about: Any) -> Item:
-    small = contact_sheet.thumbnail(Image.new("RGB", (300, 200 + number), (number * 20, 90, 90)))
+    picture = Image.new("RGB", (300, 200 + number), (number * 20, 90, 90))
+    small = contact_sheet.thumbnail(picture, contact_sheet.coding(9))
     decided = not reasons if kept is None else kept
     return Item(f"site-{number}.jpg", decided, reasons, size=(300, 200), thumbnail=small, **about)
 

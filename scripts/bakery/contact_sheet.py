@@ -22,10 +22,13 @@ from bakery.grid import FAINT, INK, PAPER, wrap
 
 THUMBNAIL = 112
 """Pixels of a picture's longer side on the drawn sheet."""
-_STORED, _QUALITY = 192, 80  # longer side and WebP quality on the page
 COLUMNS = 12
 MOST = 480
 """Pictures drawn in each half; of more, every n-th one, so that the sheet stays a page."""
+Coding = tuple[int, int]
+"""Of a thumbnail on the page: its longer side in pixels, and its WebP quality."""
+_CODINGS: tuple[tuple[int, Coding], ...] = ((1500, (192, 80)), (5000, (128, 70)))
+_COARSEST: Coding = (96, 60)
 _GAP, _FONT, _HEADING, _LINES = 8, 11, 18, 3
 _DROPPED = (170, 40, 30)
 
@@ -59,12 +62,18 @@ class Item:
         return "data:image/webp;base64," + base64.b64encode(self.thumbnail).decode("ascii")
 
 
-def thumbnail(image: Image.Image) -> bytes:
+def coding(pictures: int) -> Coding:
+    """How fine the thumbnails of so many pictures may be, for a page that a browser still opens."""
+    return next((fine for most, fine in _CODINGS if pictures <= most), _COARSEST)
+
+
+def thumbnail(image: Image.Image, coding: Coding) -> bytes:
     """A small copy of an RGB picture, in its own shape, for an `Item`."""
+    side, quality = coding
     small = image.copy()
-    small.thumbnail((_STORED, _STORED), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
     encoded = io.BytesIO()
-    small.save(encoded, format="WEBP", quality=_QUALITY, method=4)
+    small.save(encoded, format="WEBP", quality=quality, method=4)
     return encoded.getvalue()
 
 

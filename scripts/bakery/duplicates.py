@@ -12,9 +12,12 @@ outfit in the same pose may move it by 2. So a pair of pictures goes through thr
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
+from typing import Self
 
 import imagehash
 import numpy as np
@@ -25,6 +28,7 @@ from bakery import hashes
 
 WORK_SIDE = 128
 """Pictures are compared at this many pixels a side, whatever their shape."""
+_BYTES = 3 * WORK_SIDE**2
 _FINE = 16  # side of the thumbnails of steps 2 and 3
 # Mean levels 0..255, measured on drawings: copies cropped by up to 8% a side stay below 15 at the
 # best crop of step 1; in step 3 their least similar parts stay below 25, where another colour of
@@ -45,6 +49,37 @@ Margins = tuple[float, float, float, float]
 def prepare(image: Image.Image) -> Image.Image:
     """The small RGB copy of a picture that the functions below compare."""
     return image.resize((WORK_SIDE, WORK_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+class Shelf(Sequence[Image.Image]):
+    """Pictures made by `prepare`, on disk: of 10,000 of them the memory would hold 500 MB.
+
+    The file lies in `folder` without a name, and is gone when it is closed or its process ends.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 closed by __exit__
+        self._count = 0
+
+    def append(self, picture: Image.Image) -> None:
+        self._file.seek(self._count * _BYTES)
+        self._file.write(picture.tobytes())
+        self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Image.Image:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        self._file.seek(index * _BYTES)
+        return Image.frombytes("RGB", (WORK_SIDE, WORK_SIDE), self._file.read(_BYTES))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
 
 def perceptual(pictures: Sequence[Image.Image]) -> np.ndarray:
@@ -103,7 +138,7 @@ def _candidates(
     distinct, back = np.unique(views, return_inverse=True)
     places = np.argsort(back.ravel(), kind="stable")  # of each distinct hash, in a row
     starts = np.searchsorted(back.ravel()[places], np.arange(len(distinct) + 1))
-    looks: list[dict[int, list[int]]] = [{} for _ in pictures]
+    looks: list[dict[int, list[int]]] = [{} for _ in group]
     reach = min(distance + _SLACK, hashes.BITS)
     for query, near in zip(*hashes.near(whole, distinct, reach), strict=True):
         for place in places[starts[query] : starts[query + 1]].tolist():

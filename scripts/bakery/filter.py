@@ -90,12 +90,14 @@ _GREY_LEVELS, _GREY_SHARE = 16, 0.99
 
 @dataclass
 class Candidate:
-    """A picture before the court; `small` is None when it cannot be opened."""
+    """A picture before the court."""
 
     post: Post
     file_size: int = 0
     small: Image.Image | None = None
+    """Until it is judged by itself; then it lies on a shelf."""
     size: tuple[int, int] = (0, 0)
+    """Zeros when it cannot be opened."""
     thumbnail: bytes = b""
     animated: bool = False
     detail: str = ""
@@ -108,6 +110,10 @@ class Candidate:
     by_hand: str = ""
     """`include`, `exclude` or nothing."""
     duplicate_of: str = ""
+
+    @property
+    def readable(self) -> bool:
+        return self.size != (0, 0)
 
     @property
     def kept(self) -> bool:
@@ -138,15 +144,22 @@ def run(
         critics.Critic(path, critic.kind, side=critic.side, mean=critic.mean, std=critic.std)
         for critic, path in zip(settings.models, models, strict=True)
     ]
-    court = [measure(post, scrape / "images" / post.image, judges) for post in rows]
-    for candidate in court:
-        candidate.reasons = judge(settings, candidate)
-    _ask_models(settings, court)
-    if settings.duplicate_distance >= 0:
-        _mark_duplicates(court, settings.duplicate_distance)
+    out.mkdir(parents=True, exist_ok=True)
+    coding = contact_sheet.coding(len(rows))
+    court = []
+    with duplicates.Shelf(out) as shelf:
+        for post in rows:
+            candidate = measure(post, scrape / "images" / post.image, judges, coding)
+            candidate.reasons = judge(settings, candidate)
+            if candidate.small is not None:
+                shelf.append(candidate.small)
+                candidate.small = None
+            court.append(candidate)
+        _ask_models(settings, court)
+        if settings.duplicate_distance >= 0:
+            _mark_duplicates(court, shelf, settings.duplicate_distance)
     _overrule(court, by_hand)
 
-    out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "decisions.csv", [_row(candidate) for candidate in court], COLUMNS)
     items = [_item(candidate) for candidate in court]
     contact_sheet.draw(items).save(out / "contact_sheet.jpg", quality=88)
@@ -157,7 +170,9 @@ def run(
     return _summary(court) | _told(court, by_hand)
 
 
-def measure(post: Post, path: Path, judges: Sequence[critics.Critic] = ()) -> Candidate:
+def measure(
+    post: Post, path: Path, judges: Sequence[critics.Critic], coding: contact_sheet.Coding
+) -> Candidate:
     """Everything about a picture that needs its pixels."""
     candidate = Candidate(post)
     try:
@@ -170,7 +185,7 @@ def measure(post: Post, path: Path, judges: Sequence[critics.Critic] = ()) -> Ca
     candidate.file_size = path.stat().st_size
     candidate.size = image.size
     candidate.small = duplicates.prepare(image)
-    candidate.thumbnail = contact_sheet.thumbnail(image)
+    candidate.thumbnail = contact_sheet.thumbnail(image, coding)
     candidate.blur = quality.blur(image)
     candidate.jpeg_quality = quality.jpeg_quality(image, table)
     candidate.seen = [critic.look(image) for critic in judges]
@@ -179,7 +194,7 @@ def measure(post: Post, path: Path, judges: Sequence[critics.Critic] = ()) -> Ca
 
 def judge(settings: Filter, candidate: Candidate) -> list[str]:
     """Every reason against a picture that needs no other picture, in fixed order."""
-    post, readable = candidate.post, candidate.small is not None
+    post, readable = candidate.post, candidate.readable
     score, shape = _number(post.score), candidate.size
     tags = post.tags()
     against = {
@@ -245,7 +260,7 @@ def is_grey(image: Image.Image) -> bool:
 
 def _ask_models(settings: Filter, court: list[Candidate]) -> None:
     """Turns what the models said into numbers and reasons."""
-    seen = [candidate for candidate in court if candidate.small is not None]
+    seen = [candidate for candidate in court if candidate.readable]
     trusted = [not candidate.reasons for candidate in seen]
     for number, critic in enumerate(settings.models):
         answers = [candidate.seen[number] for candidate in seen]
@@ -284,9 +299,12 @@ def _overrule(court: list[Candidate], by_hand: ImageEdits) -> None:
                         candidate.post.image, candidate.reasons[0])  # fmt: skip
 
 
-def _mark_duplicates(court: list[Candidate], distance: int) -> None:
-    """Of each group the best stays: nothing else against it, largest, least compressed, oldest."""
-    readable = [candidate for candidate in court if candidate.small is not None]
+def _mark_duplicates(court: list[Candidate], small: Sequence[Image.Image], distance: int) -> None:
+    """Of each group the best stays: nothing else against it, largest, least compressed, oldest.
+
+    `small` are the small copies of those that are readable.
+    """
+    readable = [candidate for candidate in court if candidate.readable]
 
     def rank(index: int) -> tuple:
         candidate = readable[index]
@@ -301,7 +319,6 @@ def _mark_duplicates(court: list[Candidate], distance: int) -> None:
         )
 
     order = sorted(range(len(readable)), key=rank)
-    small = [candidate.small for candidate in readable]
     for index, better in duplicates.representatives(small, order, distance).items():
         readable[index].reasons.append(DUPLICATE)
         readable[index].duplicate_of = readable[better].post.image
@@ -309,7 +326,7 @@ def _mark_duplicates(court: list[Candidate], distance: int) -> None:
 
 def _row(candidate: Candidate) -> dict:
     width, height = candidate.size
-    measured = candidate.small is not None
+    measured = candidate.readable
     return {
         "image": candidate.post.image,
         "kept": "true" if candidate.kept else "false",

@@ -27,7 +27,7 @@ BITS = 64
 SIDE = 32
 """Pixels a side of the grey copy that is hashed."""
 _LOW = 8
-_MOST = 1 << 22  # pairs held at once, so that memory stays bounded
+_MOST = 1 << 19  # pairs held at once, so that memory stays bounded: 25 MB
 _UNEVEN = 0.49  # a bit that 99% share tells next to nothing
 _WIDEST = 20  # bits of a band; a table of it has 2**20 entries
 

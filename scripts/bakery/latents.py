@@ -58,14 +58,12 @@ class Latents:
         self._pool: ThreadPoolExecutor | None = None
         self._vae: dict[str, Any] | None = None
         self._moments: dict[View, Moments] = {}
-        self._drawn: dict[tuple[int, View], torch.Tensor] = {}
 
     def prepare(self, views: Iterable[View], *, forget: bool = False) -> None:
         """Encode the views that are not there yet; `forget` drops those that are not named."""
         wanted = set(views)
         if forget:
             self._moments = {view: self._moments[view] for view in wanted & self._moments.keys()}
-            self._drawn = {key: x for key, x in self._drawn.items() if key[1] in wanted}
         missing = sorted(
             wanted - self._moments.keys(), key=lambda v: (v.index, v.left, v.upper, v.flipped)
         )
@@ -80,18 +78,18 @@ class Latents:
             self._encode(absent)
 
     def draw(self, view: View, seed: int) -> torch.Tensor:
-        """(C, height / f, width / f), float32 on the CPU, scaled as the UNet wants it."""
-        if (seed, view) not in self._drawn:
-            purpose: tuple[str | int, ...] = ("latent", view.index)
-            if (view.left, view.upper) != self.data.fits[view.index].centre:
-                purpose += (view.left, view.upper)
-            if view.flipped:
-                purpose += ("flipped",)
-            moments = self._moments[view]
-            noise = torch.randn(moments.mean.shape, generator=seeds.generator(seed, *purpose))
-            scale = self.base.vae.config.scaling_factor
-            self._drawn[seed, view] = (moments.mean + moments.std * noise) * scale
-        return self._drawn[seed, view]
+        """(C, height / f, width / f), float32 on the CPU, scaled as the UNet wants it.
+
+        Each time the same; drawn anew, as that costs less than the memory to keep it.
+        """
+        purpose: tuple[str | int, ...] = ("latent", view.index)
+        if (view.left, view.upper) != self.data.fits[view.index].centre:
+            purpose += (view.left, view.upper)
+        if view.flipped:
+            purpose += ("flipped",)
+        moments = self._moments[view]
+        noise = torch.randn(moments.mean.shape, generator=seeds.generator(seed, *purpose))
+        return (moments.mean + moments.std * noise) * self.base.vae.config.scaling_factor
 
     def _encode(self, views: list[View]) -> None:
         vae = self.base.vae.to(self.base.device)

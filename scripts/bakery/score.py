@@ -85,7 +85,7 @@ def run(
         samples, sight, list(traits), training, pruned=facts["pruned"], habit=settings.habit
     )
     pictures = [scrape / "images" / image for image in _training_pictures(prune)]
-    look = of_pictures(seen, looks, paths, pictures, settings)
+    look = of_pictures(seen, looks, paths, pictures, settings, out)
     look["likeness"], likest = _cosines(settings, embedding, paths, pictures, threads)
     tables.write(out / "scores.csv", score_tables.picture_rows(seen, look), score_tables.SCORES)
     tables.write(out / "cells.csv", score_tables.cell_rows(seen, look), score_tables.CELLS)
@@ -217,17 +217,20 @@ def of_pictures(
     paths: Sequence[Path],
     training: Sequence[Path],
     settings: Score,
+    shelf: Path,
 ) -> pd.DataFrame:
     """Columns nearest, nearest_bits, memorised and broken, a row for each sample.
 
-    `paths` are the samples' files. The first three are empty for pictures without the trigger.
+    `paths` are the samples' files, `shelf` a folder for what lies on disk meanwhile. The first three
+    are empty for pictures without the trigger.
     """
     called = np.flatnonzero(seen.of(*sightings.CALLED))
-    theirs = [duplicates.prepare(open_rgb(path)) for path in training]
     mine = [looks.small[paths[row]] for row in called]
-    hits = dict(
-        zip(called, sightings.nearest(mine, theirs, settings.memorised_distance), strict=True)
-    )
+    with duplicates.Shelf(shelf) as theirs:
+        for path in training:
+            theirs.append(duplicates.prepare(open_rgb(path)))
+        found = sightings.nearest(mine, theirs, settings.memorised_distance)
+    hits = dict(zip(called, found, strict=True))
     rows = []
     for row, path in enumerate(paths):
         index, bits, copy = hits.get(row, (-1, math.nan, math.nan))
