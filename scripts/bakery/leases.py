@@ -75,7 +75,7 @@ def lease(among: Sequence[Gpu], folder: Path) -> Iterator[Gpu]:
                 try:
                     # lockf, not flock: a flock stays held by forked children of a killed process
                     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
+                except (BlockingIOError, PermissionError):  # another process has it
                     continue
                 log.info("working on GPU %s", gpu.visible)
                 yield gpu
