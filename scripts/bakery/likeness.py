@@ -29,7 +29,7 @@ class Embedder:
         """Raises `BakeryError` when `path` is no ONNX model of pictures."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = max(1, threads)
+        options.intra_op_num_threads = threads  # 0: all
         try:
             self._session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
