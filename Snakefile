@@ -23,6 +23,7 @@ localrules:
     filter,
     prune,
     layout,
+    halve,
     compare,
     best,
     plan,

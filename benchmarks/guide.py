@@ -27,7 +27,7 @@ import proof
 import yaml
 from hardware import describe
 
-from bakery import captions, plan, tables
+from bakery import captions, outlines, plan, tables
 from bakery import config as cfg
 from bakery.bakes import Bake
 from bakery.tagger import Tagger
@@ -84,7 +84,7 @@ def bakes_in(folder: Path, config: str) -> list[Bake]:
     return [
         Bake(one["label"], {stage: folder / path for stage, path in one["folders"].items()},
              one["settings"])
-        for one in plan.bakes_of(page)
+        for one in outlines.bakes_of(page)
     ]  # fmt: skip
 
 

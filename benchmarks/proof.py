@@ -37,7 +37,7 @@ import yaml  # noqa: E402
 from hardware import describe  # noqa: E402
 from scipy.stats import spearmanr  # noqa: E402
 
-from bakery import bootstrap, captions, compare, plan, tables, verdicts  # noqa: E402
+from bakery import bootstrap, captions, compare, outlines, plan, tables, verdicts  # noqa: E402
 from bakery import config as cfg  # noqa: E402
 from bakery.bakes import Bake, Baked, read  # noqa: E402
 from bakery.images import open_rgb  # noqa: E402
@@ -170,7 +170,7 @@ def trials(folder: Path, name: str, yardstick: Tagger) -> list[Trial]:
     own = own_tags(folder, name)
     (page,) = plan.build(cfg.load(raw), (folder, ROOT)).of("compare")
     by_seed: dict[int, list[Bake]] = {}
-    for planned in plan.bakes_of(page):
+    for planned in outlines.bakes_of(page):
         folders = {stage: folder / path for stage, path in planned["folders"].items()}
         bake = Bake(planned["label"], folders, planned["settings"])
         by_seed.setdefault(int(bake.settings["train.seed"]), []).append(bake)

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from bakery import claims, manifest
+from bakery import claims, manifest, rungs
 from bakery.doors import Job, device, leased_gpu
 
 with Job(snakemake) as job:  # noqa: F821
@@ -11,10 +11,11 @@ with Job(snakemake) as job:  # noqa: F821
     bakes = {job.out: job.folder("train")} | {Path(f): Path(t) for f, t in params.siblings.items()}
     trained = manifest.read(job.folder("train"))["settings"]
     job.finish(
-        claims.settle(
+        rungs.carried(job.folder("train"), params.rung, job.out)
+        or claims.settle(
             job.out,
             # only what is trained can be drawn
-            [f for f, t in bakes.items() if f != job.out and (t / manifest.NAME).is_file()],
+            [f for f, t in bakes.items() if f != job.out and rungs.is_new(t)],
             workers=params.bakers,
             most=len(bakes),
             # imported only where there is something to draw, as in train; first claims, then a GPU
@@ -22,6 +23,7 @@ with Job(snakemake) as job:  # noqa: F821
                 lambda folders: import_module("bakery.sample").draw_claimed(
                     {folder: bakes[folder] for folder in folders},
                     job.settings,
+                    albums=params.albums,
                     prune=job.folder("prune"),
                     base=params.base,
                     clip_skip=trained["clip_skip"],

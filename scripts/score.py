@@ -1,12 +1,13 @@
 """Door of the score stage."""
 
+from bakery import rungs, tagger
 from bakery import score as stage
-from bakery import tagger
 from bakery.doors import Job, leased_gpu
 
 with Job(snakemake) as job, leased_gpu():  # noqa: F821
     job.finish(
-        stage.run(
+        rungs.carried(job.folder("sample"), snakemake.params.rung, job.out)  # noqa: F821
+        or stage.run(
             job.settings,
             sample=job.folder("sample"),
             prune=job.folder("prune"),

@@ -3,16 +3,16 @@
 from importlib import import_module
 from pathlib import Path
 
-from bakery import claims, manifest
+from bakery import manifest, rungs
 from bakery.doors import Job, device, leased_gpu
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
     scrape, prune = manifest.read(job.folder("scrape")), manifest.read(job.folder("prune"))
-    abouts = {job.out: job.about} | {Path(f): about for f, about in params.siblings.items()}
+    lane = rungs.Lane.of(job.out, job.about, params.rung)
+    abouts = {lane.baked: lane.about} | {Path(f): about for f, about in params.siblings.items()}
     job.finish(
-        claims.settle(
-            job.out,
+        lane.settle(
             list(abouts)[1:],
             workers=params.bakers,
             most=job.settings.side_by_side,
@@ -29,6 +29,7 @@ with Job(snakemake) as job:  # noqa: F821
                     device=device(),
                     threads=job.threads,
                     cache=Path(params.cache),
+                    until=lane.until,
                 )
             ),
         )

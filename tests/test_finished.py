@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from made_bakes import made_bake
 
-from bakery import bakes, compare, finished, manifest, plan
+from bakery import bakes, compare, finished, manifest, outlines, plan
 from bakery import config as cfg
 from bakery.errors import BakeryError
 
@@ -43,7 +43,7 @@ def page_of(kitchen: Path, *with_: str, **raw: Any) -> plan.Node:
 @pytest.mark.parametrize("stage", ["train", "sample", "score"])
 def test_a_bake_is_found_from_any_of_its_folders(kitchen: Path, stage: str) -> None:
     page = page_of(kitchen, names(kitchen)[stage])
-    own, other = plan.bakes_of(page)
+    own, other = outlines.bakes_of(page)
     assert (own["own"], other["own"]) == (True, False)
     assert other["folders"] == names(kitchen)
     assert other["label"] == "mirael"
@@ -53,7 +53,7 @@ def test_a_bake_is_found_from_any_of_its_folders(kitchen: Path, stage: str) -> N
 
 def test_a_bake_named_twice_is_there_once(kitchen: Path) -> None:
     page = page_of(kitchen, names(kitchen)["train"], names(kitchen)["score"])
-    assert len(plan.bakes_of(page)) == 2
+    assert len(outlines.bakes_of(page)) == 2
 
 
 def test_a_page_stands_for_all_its_bakes(kitchen: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_page_stands_for_all_its_bakes(kitchen: Path) -> None:
     about = {"stage": "compare", "settings": {}, "above": dict.fromkeys(scores, "score")}
     manifest.write(folder, about, {})
     page = page_of(kitchen, "results/compare/rates-1")
-    assert len(plan.bakes_of(page)) == 3
+    assert len(outlines.bakes_of(page)) == 3
 
 
 def test_the_manifests_are_part_of_the_page_s_key(kitchen: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_own_bake_among_the_named_is_no_other(kitchen: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         manifest.write(folder, node.about(), {})
         assert stage == node.stage
-    assert len(plan.bakes_of(page_of(kitchen, leaf.folder))) == 1
+    assert len(outlines.bakes_of(page_of(kitchen, leaf.folder))) == 1
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_results_of_another_folder_keep_their_place(
 def test_what_was_cleared_away_above_is_left_out(kitchen: Path) -> None:
     for stage in ("scrape", "filter"):
         (kitchen / names(kitchen)[stage] / "manifest.json").unlink()
-    other = plan.bakes_of(page_of(kitchen, names(kitchen)["score"]))[1]
+    other = outlines.bakes_of(page_of(kitchen, names(kitchen)["score"]))[1]
     assert "filter" not in other["folders"]
     assert "layout" in other["folders"]
 
@@ -151,7 +151,7 @@ def test_bakes_of_two_days_stand_on_one_page(
     made_bake(Path(), "today", [(0.2, 0.8), (0.9, 0.9)], dataset="e")
     found = sorted(Path("results/score").iterdir())
     page = page_of(kitchen, *map(str, found))
-    planned = [bakes.Bake.of(bake) for bake in plan.bakes_of(page)[1:]]
+    planned = [bakes.Bake.of(bake) for bake in outlines.bakes_of(page)[1:]]
     out = Path("results/compare/days")
     summary = compare.run(cfg.Compare(), bakes=planned, out=out, sweep="days")
     html = (out / "index.html").read_text("utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bakery import config as cfg
-from bakery import plan
+from bakery import outlines, plan
 from bakery.errors import BakeryError
 
 SWEEP = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3, 1e-2]}}}}
@@ -180,7 +180,7 @@ def test_a_bake_on_two_pages_is_called_by_each_page_s_own_words(root: Path) -> N
     }
     made = plan.build(cfg.load(raw), [root])
     labels = {
-        page.readable: [b["label"] for b in plan.bakes_of(page)] for page in made.of("compare")
+        page.readable: [b["label"] for b in outlines.bakes_of(page)] for page in made.of("compare")
     }
     assert labels == {
         "rates": ["unet_lr 0.001", "unet_lr 0.01"],

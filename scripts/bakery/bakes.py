@@ -140,6 +140,8 @@ class Baked:
     preferred_weight: float | None = None
     warnings: Sequence[str] = ()
     """What the score stage could not measure, a sentence each."""
+    stopped: str = ""
+    """Why it was not baked to its end, if it was not: `stopped after epoch 1 by halving: ...`."""
 
     def epoch(self, number: int) -> Epoch:
         return next(epoch for epoch in self.epochs if epoch.number == number)
@@ -186,7 +188,8 @@ def read(bake: Bake) -> Baked:
     for name in ("epoch", "loss"):
         saved[name] = tables.numbers(saved[name], train_file)
     files = {int(row["epoch"]): row for row in saved.to_dict("records")}
-    hashes = _manifest(train).get("files", {})
+    about = _manifest(train)
+    hashes, stopped = about.get("files", {}), about.get("summary", {}).get("stopped", {})
     epochs = [
         _epoch(number, values, files.get(number, {}), hashes)
         for number, values in _scored(scores_file, ["epoch"]).items()
@@ -209,6 +212,7 @@ def read(bake: Bake) -> Baked:
         weights=[(int(epoch), weight, values) for (epoch, weight), values in weights.items()],
         preferred_weight=summary.get("preferred_weight"),
         warnings=summary.get("warnings", ()),
+        stopped=stopped.get("sentence", ""),
     )
 
 

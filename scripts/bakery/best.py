@@ -8,7 +8,6 @@ left, and nothing else.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from bakery import manifest, sidecar
 from bakery.bakes import Bake, Baked, Shot, read
 from bakery.errors import BakeryError
+from bakery.links import link
 
 MARK = "from-"
 
@@ -82,11 +82,7 @@ def _link(source: Path, target: Path) -> None:
     """`target` as another name of `source`, or a copy where the file system has no links."""
     if not source.is_file():
         raise BakeryError(f"{source} does not exist: run the train stage again")
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
+    link(source, target)
 
 
 def _clear(out: Path, keep: Sequence[str]) -> None:

@@ -36,6 +36,12 @@ LOCK = "claim.lock"
 
 Work = Callable[[list[Path]], None]
 """Finishes the folders given, and calls `finish` or `fail` for each."""
+Done = Callable[[Path], dict[str, Any] | None]
+"""The summary of a bake that is as far as it is to come, or None."""
+
+
+class Failed(BakeryError):
+    """A bake ended without a result: no other bake is any the worse for it."""
 
 
 def finish(
@@ -79,33 +85,41 @@ def put_back(output: Path) -> None:
 
 
 def settle(
-    own: Path, siblings: Sequence[Path], *, workers: int, most: int, work: Work
+    own: Path,
+    siblings: Sequence[Path],
+    *,
+    workers: int,
+    most: int,
+    work: Work,
+    done: Done = finished,
 ) -> dict[str, Any]:
     """Have `own` finished, here or elsewhere, and return its summary.
 
     `siblings` are the bakes that could share a process with it. With `workers` processes at work on
     the sweep, each claims its even share of what is undone, up to `most` at once. Raises
-    `BakeryError` with the recorded sentence if the bake failed.
+    `Failed` with the recorded sentence if the bake failed.
     """
-    while (summary := finished(own)) is None:
+    while (summary := done(own)) is None:
         failure = _read(own / FAILURE)
         if failure is not None:
             (own / FAILURE).unlink(missing_ok=True)
-            raise BakeryError(failure["error"])
-        with _claimed(own, siblings, workers, most) as folders:
+            raise Failed(failure["error"])
+        with _claimed(own, siblings, workers, most, done) as folders:
             if folders:
                 work(folders)
         if not folders:
             _wait_for(own)
-    for name in _read(own / FINISHED).get("declared", ()):
+    for name in (_read(own / FINISHED) or {}).get("declared", ()):
         put_back(own / name)
     return summary
 
 
 @contextmanager
-def _claimed(own: Path, siblings: Sequence[Path], workers: int, most: int) -> Iterator[list[Path]]:
+def _claimed(
+    own: Path, siblings: Sequence[Path], workers: int, most: int, done: Done
+) -> Iterator[list[Path]]:
     """Lock what this process is to finish: its own first, if nobody has it."""
-    open_bakes = [folder for folder in (own, *siblings) if _is_open(folder)]
+    open_bakes = [folder for folder in (own, *siblings) if _is_open(folder, done)]
     most = min(most, math.ceil(len(open_bakes) / max(1, workers)))
     with ExitStack() as locks:
         folders: list[Path] = []
@@ -113,13 +127,14 @@ def _claimed(own: Path, siblings: Sequence[Path], workers: int, most: int) -> It
             if len(folders) == most:
                 break
             ours = locks.enter_context(_try_lock(folder))
-            if ours and _is_open(folder):  # it may have been finished before the lock was ours
+            # asked again: it may have been finished before the lock was ours
+            if ours and _is_open(folder, done):
                 folders.append(folder)
         yield folders
 
 
-def _is_open(folder: Path) -> bool:
-    return finished(folder) is None and not (folder / FAILURE).exists()
+def _is_open(folder: Path, done: Done) -> bool:
+    return done(folder) is None and not (folder / FAILURE).exists()
 
 
 @contextmanager

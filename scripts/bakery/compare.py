@@ -100,12 +100,22 @@ def judge(baked: Sequence[Baked]) -> Judged:
         best = (number, verdict.best.number)
     return Judged(
         title=verdict.title,
-        reasons=verdict.reasons,
+        reasons=[*verdict.reasons, *_early(baked, best)],
         beats_base=verdict.beats_base,
         best=best,
         own=[epoch.number if epoch else None for epoch in own],
         ranks=[order.index(i) for i in range(len(baked))],
     )
+
+
+def _early(baked: Sequence[Baked], best: tuple[int, int] | None) -> Iterable[str]:
+    """What to know of bakes that were not baked to their end."""
+    stopped = sum(bool(one.stopped) for one in baked)
+    if stopped:
+        verb = "was" if stopped == 1 else "were"
+        yield f"{stopped} of {len(baked)} bakes {verb} not baked to the end."
+    if best and baked[best[0]].stopped:
+        yield f"The recommended one is among them: {baked[best[0]].stopped}."
 
 
 def _scored(one: Baked) -> list[verdicts.Epoch]:

@@ -13,6 +13,7 @@ Steps from a YAML file to something that can be keyed:
 from __future__ import annotations
 
 import difflib
+import math
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
@@ -236,6 +237,27 @@ class Compare(Section):
     `results/score/<name>`, or `results/compare/<name>` for all bakes of a page."""
 
 
+class Halving(Section):
+    """Successive halving: the worst bakes of a sweep are stopped early, by score."""
+
+    after: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Epochs after which bakes are drawn, scored and ranked, rising. Each must be saved, and come before
+    the last."""
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the bakes in the race that goes on each time, rounded up."""
+
+    @field_validator("after")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value[0] < 1 or list(value) != sorted(set(value)):
+            raise ValueError(f"is {list(value)}: name each epoch once, from 1, the earlier first")
+        return value
+
+    def places(self, bakes: int) -> int:
+        """How many of `bakes` go on: ceil(keep * bakes)."""
+        return math.ceil(round(self.keep * bakes, 9))  # 0.07 * 100 is a little more than 7
+
+
 class Sweep(Section):
     """Several bakes on one page: a product of values, and single variants besides."""
 
@@ -243,6 +265,8 @@ class Sweep(Section):
     """Setting (`train.unet_lr`) -> its values; every combination is baked."""
     variants: tuple[dict[str, Any], ...] = ()
     """Further bakes, each a set of settings laid over the config."""
+    halving: Halving | None = None
+    """Stop the worst bakes early; null bakes all of them to the end."""
 
 
 class Config(Section):

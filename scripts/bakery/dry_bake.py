@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Pictures:
 def run(bakes: Iterable[Mapping[str, Any]], *, out: Path, trained: Path) -> str:
     """Writes `plan.csv` and the self-contained `index.html`; returns the table for the terminal.
 
-    `bakes` are `plan.outline`'s, `trained` is the folder of finished bakes. Raises `BakeryError`
+    `bakes` are `outlines.outline`'s, `trained` is the folder of finished bakes. Raises `BakeryError`
     when a setting cannot be baked at all.
     """
     forecasts = [forecast.make(Asked(**bake), trained) for bake in bakes]
@@ -106,6 +107,23 @@ def warnings(forecasts: Iterable[Forecast]) -> list[tuple[str, list[str]]]:
     return [(sentence, list(dict.fromkeys(labels))) for sentence, labels in found.items()]
 
 
+def halvings(forecasts: Iterable[Forecast]) -> list[str]:
+    """For each page with halving: how many bakes go on behind which epoch."""
+    rungs_of = {one.asked.page: one.asked.rungs for one in forecasts if one.asked.rungs}
+    found = []
+    for name, rungs in rungs_of.items():
+        pairs = list(itertools.pairwise(rungs))
+        steps = [f"{b['bakes']} of {a['bakes']} behind epoch {a['until']}" for a, b in pairs]
+        epochs = rungs[0]["until"] * rungs[0]["bakes"]
+        epochs += sum((b["until"] - a["until"]) * b["bakes"] for a, b in pairs)
+        found.append(
+            f"Of {name}, {', then '.join(steps)} go on, the best by score: {epochs} epochs are trained "
+            f"instead of {rungs[-1]['until'] * rungs[0]['bakes']}. Nobody knows yet which bakes, so "
+            "their times are the mean."
+        )
+    return found
+
+
 def duration(seconds: float | None) -> str:
     """`40 s`, `12 min`, `3.5 h`; `unknown` for None."""
     if seconds is None:
@@ -123,6 +141,14 @@ def amount(number: float | None, unit: str = "", digits: int = 0) -> str:
 def to_do(one: Forecast) -> list[str]:
     """The stages that would run, in order."""
     return [stage for stage, done in one.cached.items() if not done]
+
+
+def open_folders(forecasts: Iterable[Forecast]) -> set[str]:
+    """Folders that are still to be made, those of every rung among them."""
+    folders = {f for one in forecasts for s, f in one.asked.folders.items() if not one.cached[s]}
+    rungs = (rung for one in forecasts for rung in one.asked.rungs or ())
+    made = {f for rung in rungs for f in rung["folders"].values()}
+    return folders | {folder for folder in made if not (Path(folder) / NAME).is_file()}
 
 
 def nothing_known(forecasts: Sequence[Forecast]) -> str:
@@ -161,6 +187,7 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
     lines = ["", *_aligned([head, *body]), ""]
     lines += [f"Pictures: {SOURCES[stage]}." for stage in {one.known.stage for one in forecasts}]
     lines += [text] if (text := nothing_known(forecasts)) else []
+    lines += halvings(forecasts)
     several = len(forecasts) > 1
     for sentence, labels in warnings(forecasts):
         all_of_them = len(labels) == len({one.asked.label for one in forecasts})
@@ -196,8 +223,8 @@ def _page(forecasts: Sequence[Forecast], proposed: Sequence[str]) -> str:
         chart=_chart(forecasts),
         chart_size=(charts.WIDTH, charts.HEIGHT, charts.LEFT, charts.RIGHT, charts.BOTTOM),
         done=sum(done for one in forecasts for done in one.cached.values()),
-        jobs=len({(s, f) for one in forecasts for s, f in one.asked.folders.items()
-                  if not one.cached[s]}),
+        jobs=len(open_folders(forecasts)),
+        halvings=halvings(forecasts),
         total=duration(_total(forecasts)),
         amount=amount,
         duration=duration,

@@ -50,6 +50,9 @@ class Asked:
     """Path or hub id of the base model."""
     tagger: str
     """The same of the tagger."""
+    rungs: Sequence[Mapping[str, Any]] | None = None
+    """With halving: each rung's last epoch (`until`), how many bakes run in it if none fails (`bakes`),
+    and its folders by stage."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,18 @@ class Forecast:
 
     @property
     def seconds(self) -> float | None:
-        """Of the training still to be done, as past bakes were; None: unknown."""
+        """Of the training still to be done, as past bakes were; None: unknown.
+
+        With halving nobody knows yet which bakes are stopped: it is the mean of them all.
+        """
         if self.cached["train"]:
             return 0.0
         if self.past is None or self.plan is None:
             return None
-        return self.plan.total / self.past.steps_per_second
+        steps: float = self.plan.total
+        if self.asked.rungs is not None:
+            steps = self.plan.steps_per_epoch * mean_epochs(self.asked.rungs)
+        return steps / self.past.steps_per_second
 
 
 def make(asked: Asked, trained: Path) -> Forecast:
@@ -162,6 +171,16 @@ def make(asked: Asked, trained: Path) -> Forecast:
         past=past.recall(trained, asked.settings["train"]),
         warnings=tuple(warnings),
     )
+
+
+def mean_epochs(rungs: Sequence[Mapping[str, Any]]) -> float:
+    """Epochs that a bake in rungs (see `Asked`) still has before it: the mean over all in the race."""
+    behind, left = 0, 0.0
+    for rung in rungs:
+        if not (Path(rung["folders"]["train"]) / NAME).is_file():
+            left += (rung["until"] - behind) * rung["bakes"] / rungs[0]["bakes"]
+        behind = rung["until"]
+    return left
 
 
 def _plan(train: Train, filled: Sequence[Bucket]) -> tuple[schedules.Plan | None, str]:

@@ -38,6 +38,8 @@ class Portfolio:
     infos: dict[tuple[Epoch, Cell], Infotext]
     done: int = 0
     broken: set[str] = field(default_factory=set)
+    album: Portfolio | None = None
+    """Gets a copy of each picture, and gives what it has."""
 
     def open(self) -> None:
         """Make room, and read what an earlier run has noted."""
@@ -45,6 +47,13 @@ class Portfolio:
         (self.out / PROGRESS).write_text("", encoding="utf-8")
         if (self.out / BROKEN).is_file():
             self.broken = set((self.out / BROKEN).read_text(encoding="utf-8").split())
+        if self.album is not None:
+            self.album.open()
+
+    @property
+    def places(self) -> tuple[Portfolio, ...]:
+        """Where its pictures go."""
+        return (self,) if self.album is None else (self, self.album)
 
     def path(self, epoch: Epoch, cell: Cell) -> Path:
         return self.out / IMAGES / cell.image(epoch)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery import config as cfg
-from bakery import finished
+from bakery import finished, races
 from bakery.errors import BakeryError
 from bakery.filter_settings import Critic
 from bakery.manifest import digest
@@ -35,6 +35,7 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "sample": 3,
     "score": 3,
     "compare": 4,
+    "halve": 1,
 }
 """Raised by hand when a stage's code gives other results: that stage and all below are remade.
 
@@ -76,6 +77,8 @@ class Node:
     """Of a page: what its sweep calls each of its parents (one bake may stand on several pages)."""
     others: tuple[finished.Finished, ...] = field(default=(), repr=False)
     """Of a page: finished bakes that `compare.with` puts beside its own."""
+    rung: races.Rung | None = field(default=None, repr=False)
+    """Of a bake in a sweep with halving: which piece of it this is."""
 
     @property
     def name(self) -> str:
@@ -100,6 +103,11 @@ class Node:
         )
         return [self.manifest, *looked_at, *best]
 
+    @property
+    def baked(self) -> Node:
+        """The node in whose folder this one is baked."""
+        return self.rung.bake if self.rung else self
+
     def above(self, stage: str) -> Node:
         """This node or the one of `stage` that it stands on (a bake's chain is a line)."""
         node = self
@@ -116,7 +124,7 @@ class Node:
             "settings": self.settings.model_dump(mode="json"),
             "above": {parent.name: parent.stage for parent in self.parents}
             | {other.score.name: "score" for other in self.others if other.beside},
-        }
+        } | ({"rung": self.rung.about()} if self.rung else {})
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,8 @@ class Plan:
 
 
 def _fit_together(one: Node, other: Node) -> bool:
+    if (one.rung and one.rung.race) != (other.rung and other.rung.race):
+        return False
     if one.stage == "train":
         return one.parents == other.parents and one.settings.fits_beside(other.settings)
     bakes = [node.above("train").settings for node in (one, other)]
@@ -155,17 +165,13 @@ def _fit_together(one: Node, other: Node) -> bool:
 
 def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:
     """The plan of `config`; local models and folders are looked for below each of `roots`."""
-    plan = Plan({stage: {} for stage in cfg.STAGES})
+    plan = Plan({stage: {} for stage in (*cfg.STAGES, "halve")})
     fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
     beside = finished.named(config.compare.with_, roots[0])
     for sweep_name, sweep in (config.sweeps or {"bake": cfg.Sweep()}).items():
-        leaves: dict[str, tuple[Node, str]] = {}
-        for changes in _variants(sweep_name, sweep):
-            leaf = _chain(plan, cfg.overlay(config, changes), roots, fingerprint)
-            label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in changes.items())
-            leaves.setdefault(leaf.key, (leaf, label or leaf.readable))
-        parents, labels = zip(*leaves.values(), strict=True)
-        content = dict(zip(leaves, labels, strict=True))
+        leaves = _leaves(plan, config, sweep_name, sweep, roots, fingerprint)
+        parents, labels = zip(*leaves, strict=True)
+        content = {leaf.key: label for leaf, label in leaves}
         own = {parent.name for parent in parents}
         others = tuple(other for other in beside if other.score.name not in own)
         content |= {other.score.name: other.content for other in others}
@@ -205,62 +211,9 @@ def critics_of(node: Node, roots: Sequence[Path]) -> list[str]:
     return [str(critic_file(critic, roots)) for critic in node.above("filter").settings.models]
 
 
-def pictures_of(node: Node, setting: str, roots: Sequence[Path]) -> str | None:
-    """Path of the user's folder that `setting` of the node's chain names; None if it names none."""
-    stage, name = setting.split(".")
-    value = getattr(node.above(stage).settings, name)
-    found = None if value is None else locate(value, roots[:1], setting)
-    return value if found is None else str(found)
-
-
 def edits_of(node: Node, roots: Sequence[Path]) -> dict[str, str]:
     """The hand edits that the node heeds: name (`exclude.txt`) -> path; those that exist."""
     return {name: str(path) for name, path in _edits(node.stage, dataset_of(node), roots).items()}
-
-
-def bakes_of(page: Node) -> list[dict[str, Any]]:
-    """Label, flat settings and folders of each bake on `page`: its own ones, then the others.
-
-    A folder is named by its stage. The others' labels are the readable part of their folders.
-    """
-    bakes = []
-    for leaf, label in zip(page.parents, page.labels, strict=True):
-        nodes = {stage: leaf.above(stage) for stage in CHAIN}
-        settings = {
-            f"{stage}.{name}": value
-            for stage, node in nodes.items()
-            for name, value in node.settings.model_dump(mode="json").items()
-        }
-        folders = {stage: node.folder for stage, node in nodes.items()}
-        bakes.append({"label": label, "settings": settings, "folders": folders, "own": True})
-    defaults = {  # an older manifest lacks what was added since
-        f"{stage}.{name}": value
-        for stage in CHAIN
-        for name, value in cfg.Config.model_fields[stage].default.model_dump(mode="json").items()
-    }
-    for other in page.others:
-        folders = {stage: str(folder) for stage, folder in other.folders.items()}
-        bakes.append({"label": other.readable, "settings": defaults | other.settings,
-                      "folders": folders, "own": False})  # fmt: skip
-    return bakes
-
-
-def outline(plan: Plan, roots: Sequence[Path]) -> list[dict[str, Any]]:
-    """Every bake of every page, for the dry bake: its words, settings, folders and models."""
-    return [
-        {
-            "page": page.readable,
-            "label": label,
-            "settings": {
-                stage: leaf.above(stage).settings.model_dump(mode="json") for stage in CHAIN
-            },
-            "folders": {stage: leaf.above(stage).folder for stage in CHAIN},
-            "base": model_of(leaf, "train.base", roots),
-            "tagger": model_of(leaf, "tag.model", roots),
-        }
-        for page in plan.of("compare")
-        for leaf, label in zip(page.parents, page.labels, strict=True)
-    ]
 
 
 def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
@@ -294,8 +247,46 @@ def _variants(name: str, sweep: cfg.Sweep) -> list[dict[str, Any]]:
     return [dict(zip(sweep.grid, values, strict=True)) for values in product] + list(sweep.variants)
 
 
+def _leaves(
+    plan: Plan,
+    config: cfg.Config,
+    name: str,
+    sweep: cfg.Sweep,
+    roots: Sequence[Path],
+    fingerprint: Callable[[Path], str],
+) -> list[tuple[Node, str]]:
+    """The last node of each bake of a sweep, and its label; equal bakes are one."""
+
+    def verdict(halving: cfg.Halving, parents: tuple[Node, ...], labels: Sequence[str]) -> Node:
+        content = {leaf.key: label for leaf, label in zip(parents, labels, strict=True)}
+        node = _node("halve", halving, parents, name, content, tuple(labels))
+        return plan.nodes["halve"].setdefault(node.name, node)
+
+    entries = []
+    for changes in _variants(name, sweep):
+        label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in changes.items())
+        entries.append((cfg.overlay(config, changes), label))
+    if sweep.halving is not None:
+        aside = Plan({stage: {} for stage in cfg.STAGES})
+        return races.plan(
+            name, sweep.halving, entries,
+            whole=lambda one: _chain(aside, one, roots, fingerprint),
+            chain=lambda one, rung: _chain(plan, one, roots, fingerprint, rung),
+            verdict=verdict,
+        )  # fmt: skip
+    leaves: dict[str, tuple[Node, str]] = {}
+    for one, label in entries:
+        leaf = _chain(plan, one, roots, fingerprint)
+        leaves.setdefault(leaf.key, (leaf, label or leaf.readable))
+    return list(leaves.values())
+
+
 def _chain(
-    plan: Plan, config: cfg.Config, roots: Sequence[Path], fingerprint: Callable[[Path], str]
+    plan: Plan,
+    config: cfg.Config,
+    roots: Sequence[Path],
+    fingerprint: Callable[[Path], str],
+    rung: races.Rung | None = None,
 ) -> Node:
     """The nodes of one bake, top to bottom; those already planned are shared. Gives the last."""
     parents: tuple[Node, ...] = ()
@@ -304,7 +295,8 @@ def _chain(
         section = getattr(config, stage)
         files = _models(section, roots) | _edits(stage, config.scrape.name, roots)
         content = {name: fingerprint(path) for name, path in files.items()}
-        node = _node(stage, section, parents, _readable(stage, config), content)
+        place = rung and rung.at(stage)
+        node = _node(stage, section, parents, _readable(stage, config, place), content, rung=place)
         node = plan.nodes[stage].setdefault(node.name, node)
         parents = (node,)
     assert node is not None
@@ -318,6 +310,7 @@ def _node(
     readable: str,
     content: dict[str, str],
     labels: tuple[str, ...] = (),
+    rung: races.Rung | None = None,
 ) -> Node:
     identity = {
         "stage": stage,
@@ -326,15 +319,19 @@ def _node(
         "content": content,
         "above": sorted(parent.key for parent in parents),
     }
+    if rung is not None and stage == "train":
+        identity["rung"] = rung.identity()
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return Node(stage, key, readable, section, parents, labels)
+    return Node(stage, key, readable, section, parents, labels, rung=rung)
 
 
-def _readable(stage: str, config: cfg.Config) -> str:
+def _readable(stage: str, config: cfg.Config, rung: races.Rung | None) -> str:
     if CHAIN.index(stage) < CHAIN.index("train"):
         return config.scrape.name
-    return f"{config.scrape.name}-lr{config.train.rates['unet_lr']:g}"
+    in_passing = rung is not None and rung.until < config.train.num_epochs
+    piece = f"-epoch{rung.until}" if in_passing else ""
+    return f"{config.scrape.name}-lr{config.train.rates['unet_lr']:g}{piece}"
 
 
 def _models(section: cfg.Section, roots: Sequence[Path]) -> dict[str, Path]:

@@ -40,8 +40,10 @@ def save(folder: Path, owner: str, state: Mapping[str, Any]) -> None:
     os.replace(part, folder / STATE)
 
 
-def load(folder: Path, owner: str) -> dict[str, Any] | None:
-    """The state of the bake `owner`; None, with a word in the log, if there is none of it."""
+def load(folder: Path, *owners: str) -> dict[str, Any] | None:
+    """The state of the bake `owners`, by one of these identities; None, with a word in the log, if
+    there is none of it.
+    """
     path = folder / STATE
     if not path.exists():
         return None
@@ -50,7 +52,7 @@ def load(folder: Path, owner: str) -> dict[str, Any] | None:
     except Exception as error:  # whatever a damaged file makes of torch's readers
         log.warning("%s is damaged (%s): starting over", path, type(error).__name__)
         return None
-    if not isinstance(state, dict) or state.pop("owner", None) != owner:
+    if not isinstance(state, dict) or state.pop("owner", None) not in owners:
         log.warning("%s belongs to other settings, code, versions or threads: starting over", path)
         return None
     return state

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from bakery import base as bases
-from bakery import batches, claims, grid, infotext, prompts, tables, vocabulary
+from bakery import batches, claims, grid, infotext, prompts, rungs, tables, vocabulary
 from bakery.artist import Artist, Shot
 from bakery.config import Sample
 from bakery.errors import BakeryError
@@ -44,6 +44,9 @@ class Order:
 
     train: Path
     out: Path
+    album: Path | None = None
+    """Another sample folder of the same bake: what it has is not drawn again, and what is drawn goes
+    there, too."""
 
 
 def run(settings: Sample, *, train: Path, out: Path, **stage: Any) -> dict[str, Any]:
@@ -55,12 +58,20 @@ def run(settings: Sample, *, train: Path, out: Path, **stage: Any) -> dict[str, 
     return made
 
 
-def draw_claimed(bakes: Mapping[Path, Path], settings: Sample, **stage: Any) -> None:
+def draw_claimed(
+    bakes: Mapping[Path, Path],
+    settings: Sample,
+    *,
+    albums: Mapping[str, str] | None = None,
+    **stage: Any,
+) -> None:
     """As `run_all`, and each folder gets what its own job looks for (`claims`).
 
-    `bakes` leads from the folders that were claimed to those of their LoRAs.
+    `bakes` leads from the folders that were claimed to those of their LoRAs, `albums` to their albums,
+    where they have one.
     """
-    orders = [Order(train, out) for out, train in bakes.items()]
+    kept = {Path(out): Path(album) for out, album in (albums or {}).items()}
+    orders = [Order(train, out, kept.get(out)) for out, train in bakes.items()]
     _log.info("%d bakes drawn together: %s", len(orders), ", ".join(o.out.name for o in orders))
     made = run_all(orders, settings, **stage)
     for order, facts in zip(orders, made, strict=True):
@@ -128,7 +139,8 @@ def _portfolio(
     """The pictures that a bake is to have."""
     try:
         epochs = read_epochs(order.train, settings.lora_weight)
-        epochs += prompts.weighed(epochs, settings)
+        if not rungs.is_stopped(order.train):  # who knows which epochs it has
+            epochs += prompts.weighed(epochs, settings)
     except BakeryError as error:
         return error
     infos = {
@@ -136,7 +148,7 @@ def _portfolio(
         for epoch in epochs
         for cell in prompts.of_epoch(cells, epoch)
     }
-    return Portfolio(order.out, infos)
+    return Portfolio(order.out, infos, album=order.album and Portfolio(order.album, infos))
 
 
 def _checked(artist: Artist, found: Portfolio | BakeryError) -> Portfolio | BakeryError:
@@ -210,9 +222,10 @@ def _batches(artist: Artist, portfolios: Sequence[Portfolio]) -> list[list[Pictu
     for portfolio in portfolios:
         for epoch, cell in portfolio.infos:
             if epoch.file is not None:
-                others.append(Picture(epoch, cell, (portfolio,)))
+                others.append(Picture(epoch, cell, portfolio.places))
             elif portfolio is portfolios[0]:
-                base.append(Picture(epoch, cell, tuple(portfolios)))
+                places = (place for one in portfolios for place in one.places)
+                base.append(Picture(epoch, cell, tuple(places)))
     found = []
     for pictures in (base, others):
         lengths = artist.lengths([picture.cell.prompt for picture in pictures])

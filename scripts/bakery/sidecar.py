@@ -11,7 +11,6 @@ identity sample as its preview. A folder so filled can be A1111's models/Lora.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from bakery import captions, manifest, tables
 from bakery.errors import BakeryError
+from bakery.links import link
 
 VERSIONS = ("SD1", "SD2", "SDXL")
 """A1111's words for the family of a base, as far as we bake for it."""
@@ -136,11 +136,7 @@ def _place(lora: Path, target: Path, drawn: Mapping[str, Any], preview: Path) ->
     """One LoRA with what belongs beside it; the trigger is the one written when it was baked."""
     beside = lora.with_suffix(".json")
     told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    target.unlink(missing_ok=True)
-    try:
-        os.link(lora.resolve(), target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(lora, target)
+    link(lora, target)
     write(
         target,
         activation=told.get("activation text", ""),

@@ -27,6 +27,7 @@ from bakery import (
     optimizers,
     passes,
     resume,
+    rungs,
     schedules,
     seeds,
     sidecar,
@@ -57,6 +58,8 @@ class Order:
     """Of the LoRA files."""
     metadata: Mapping[str, object]
     """Goes into the files (see `kohya.describe`)."""
+    until: int | None = None
+    """Rest after this epoch, to go on some other day; None goes to the end."""
 
 
 def run(
@@ -149,11 +152,12 @@ def bake(
     device: str,
     threads: int,
     cache: Path,
+    until: int | None = None,
 ) -> None:
     """Bake what was claimed, and leave in each folder what its own job looks for (`claims`).
 
     `abouts` leads from folders to what their nodes say about themselves; `places` are settings that
-    name files, as this machine finds them.
+    name files, as this machine finds them. `until` is the epoch after which all rest.
     """
     orders = [
         Order(
@@ -161,6 +165,7 @@ def bake(
             folder,
             name,
             {"bake": about, "trigger": trigger},
+            until,
         )
         for folder, about in abouts.items()
     ]
@@ -190,8 +195,12 @@ def _settle(order: Order, made: dict[str, Any] | BakeryError, activation: str) -
     files = [epoch["file"] for epoch in made["epochs"]]
     for file in files:
         sidecar.write(order.out / file, activation=activation)
+    if order.until is not None and order.until < order.settings.num_epochs:
+        rungs.rest(order.out, made, ["epochs.csv", *files], epoch=order.until)
+        return
     claims.finish(order.out, made, ["epochs.csv", *files])
     resume.forget(order.out)
+    rungs.forget(order.out)
 
 
 def equip(
@@ -262,6 +271,7 @@ def _variant(order: Order, kitchen: Kitchen, network: LoRANetwork, adapter: int)
         scaler=torch.amp.GradScaler(base.device.type, enabled=settings.mixed_precision == "fp16"),
         diffusion=losses.diffusion(settings, base.noise_scheduler),
         texts=Texts(base, settings, kitchen.store, threads=kitchen.threads),
+        until=order.until,
     )
 
 
@@ -327,7 +337,7 @@ def _describe(
         optimizer=optimizers.full_name(settings, variant.optimizer),
     )  # fmt: skip
     chosen = settings.model_dump(mode="json", exclude={"base"})  # its content is in the key
-    variant.owner = resume.identity(metadata=variant.metadata, settings=chosen)
+    variant.identify(chosen)
     failed = resume.failure(variant.out, variant.owner)
     if failed is not None:
         variant.failure = (

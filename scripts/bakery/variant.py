@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bakery import kohya, optimizers, resume, tables
+from bakery import kohya, optimizers, resume, rungs, tables
 from bakery.config import Train
 from bakery.dataset import Batch, Dataset
 from bakery.errors import BakeryError
@@ -27,7 +27,8 @@ from bakery.texts import Texts
 
 log = logging.getLogger(__name__)
 
-EPOCH_COLUMNS = ("epoch", "step", "file", "sshs_model_hash", "loss")
+TOGETHER = "bakery_baked_together"
+"""In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
 
 
 @dataclass
@@ -48,6 +49,10 @@ class Variant:
     scaler: torch.amp.GradScaler
     diffusion: Diffusion
     texts: Texts
+    until: int | None = None
+    """The epoch after which it rests; None goes on to the end."""
+    rested: str = ""
+    """Identity of states that the bake may go on from besides its own: those of a bake that rests."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     progress: Progress | None = None
     epoch: int = 0
@@ -74,7 +79,18 @@ class Variant:
 
     @property
     def live(self) -> bool:
-        return self.failure is None and self.step < self.plan.total
+        rests = self.until is not None and self.epoch >= self.until
+        return self.failure is None and self.step < self.plan.total and not rests
+
+    def identify(self, chosen: Mapping[str, Any]) -> None:
+        """Settle by metadata and `chosen` settings which states the bake may go on from.
+
+        Who rests goes on in other company, as not all do, and so its company is no part of it.
+        """
+        alone = {name: text for name, text in self.metadata.items() if name != TOGETHER}
+        self.rested = resume.identity(metadata=alone, settings=chosen, rests=True)
+        whole = resume.identity(metadata=self.metadata, settings=chosen)
+        self.owner = whole if self.until is None else self.rested
 
     def begin_epoch(self, data: Dataset) -> bool:
         """Lay out the next epoch if the last one is over; whether it was."""
@@ -115,7 +131,7 @@ class Variant:
     def restore(self) -> None:
         """Go on where an earlier run of this very bake stood; else clear what lies in its folder."""
         self.out.mkdir(parents=True, exist_ok=True)
-        state = resume.load(self.out, self.owner)
+        state = resume.load(self.out, self.owner, self.rested)
         if state is not None and not self._vouched(state["rows"]):
             log.warning("files of finished epochs in %s were changed: starting over", self.out)
             state = None
@@ -124,6 +140,7 @@ class Variant:
         if state is not None:
             self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
             recent = state["recent"]
+            self._remember_company(state.get("together"))
             with torch.no_grad():
                 for parameter, value in zip(self.parameters, state["weights"], strict=True):
                     parameter.copy_(value)
@@ -131,7 +148,7 @@ class Variant:
             self.scaler.load_state_dict(state["scaler"])
             log.info("going on behind epoch %d, step %d", self.epoch, self.step)
         if self.rows:
-            tables.write(self.out / "epochs.csv", self.rows, EPOCH_COLUMNS)
+            tables.write(self.out / "epochs.csv", self.rows, rungs.EPOCHS)
         self.progress = Progress(
             self.out,
             self.plan,
@@ -140,6 +157,15 @@ class Variant:
             device=self.parameters[0].device.type,
             tensorboard=self.settings.log_with == "tensorboard",
         )
+
+    def _remember_company(self, before: str | None) -> None:
+        """Have the metadata say how many bakes shared the process, also before this one rested."""
+        now = self.metadata.get(TOGETHER, "1")
+        before = before or now
+        if before.split(", then ")[-1] != now:
+            before += f", then {now}"
+        if before != "1":
+            self.metadata = {**self.metadata, TOGETHER: before}
 
     def fail(self, sentence: str) -> None:
         """Stop here, for the record; the epochs saved before stay."""
@@ -201,6 +227,7 @@ class Variant:
                 "epoch": self.epoch,
                 "step": self.step,
                 "rows": self.rows,
+                "together": self.metadata.get(TOGETHER, "1"),
                 "recent": list(self.progress.recent) if self.progress else [],
                 "weights": [parameter.detach() for parameter in self.parameters],
                 "optimizer": self.optimizer.state_dict(),
@@ -226,8 +253,8 @@ class Variant:
         model_hash = kohya.write(self.out / file, state, {**self.metadata, **stand})
         log.info("epoch %d of %d: loss %.4f, saved %s", epoch, self.plan.epochs, loss, file)
         row = (epoch, self.step, file, model_hash, loss)
-        self.rows.append(dict(zip(EPOCH_COLUMNS, row, strict=True)))
-        tables.write(self.out / "epochs.csv", self.rows, EPOCH_COLUMNS)
+        self.rows.append(dict(zip(rungs.EPOCHS, row, strict=True)))
+        tables.write(self.out / "epochs.csv", self.rows, rungs.EPOCHS)
 
     def _vouched(self, rows: list[dict[str, Any]]) -> bool:
         """Whether the files of the saved epochs are there and hold what was saved."""
@@ -239,7 +266,7 @@ class Variant:
         patterns = (f"{self.name}.safetensors", f"{self.name}-??????.safetensors", "*.part")
         stale = [path for pattern in patterns for path in self.out.glob(pattern)]
         if keep is None:
-            names = ("epochs.csv", "progress.jsonl", resume.STATE)
+            names = ("epochs.csv", "progress.jsonl", resume.STATE, rungs.RESTED)
             stale += [self.out / name for name in names]
             stale += self.out.glob("events.out.tfevents.*.log")
         removed = [p for p in stale if p.is_file() and p.name not in (keep or ())]

@@ -15,7 +15,7 @@ STARTED = time.time()
 sys.path.insert(0, str(HOME / "scripts"))
 
 from bakery import config as settings
-from bakery import plan
+from bakery import outlines, plan, races
 from bakery.errors import BakeryError
 
 
@@ -41,12 +41,27 @@ def above(stage, upstream):
     return lambda wildcards: PLAN.node(stage, wildcards.bake).above(upstream).manifest
 
 
-def gathered(upstream):
+def gathered(upstream, stage="compare"):
     """Input function: the manifests of `upstream` of every bake on the page {bake}."""
     return lambda wildcards: [
         leaf.above(upstream).manifest
-        for leaf in PLAN.node("compare", wildcards.bake).parents
+        for leaf in PLAN.node(stage, wildcards.bake).parents
     ]
+
+
+def race(stage):
+    """Input function: with halving, what the rung {bake} of `stage` stands on besides."""
+    return lambda wildcards: races.inputs(PLAN.node(stage, wildcards.bake))
+
+
+def rung(stage):
+    """Params function: with halving, which piece of a bake {bake} is."""
+    return lambda wildcards: races.facts(PLAN.node(stage, wildcards.bake))
+
+
+def racers(wildcards):
+    """Params function: the bakes that the verdict {bake} ranks."""
+    return races.racers(PLAN.node("halve", wildcards.bake))
 
 
 def about(stage):
@@ -70,7 +85,7 @@ def optional_model(stage, setting):
 
 def pictures(stage, setting):
     """Params function: the local folder that `stage`'s node names, or None if it names none."""
-    return lambda wildcards: plan.pictures_of(
+    return lambda wildcards: outlines.pictures_of(
         PLAN.node(stage, wildcards.bake), setting, ROOTS
     )
 
@@ -93,8 +108,18 @@ def critics(wildcards):
 def siblings(wildcards):
     """Params function: folder -> facts of the bakes that may be trained beside {bake}."""
     return {
-        node.folder: node.about()
+        node.baked.folder: node.baked.about()
         for node in PLAN.siblings(PLAN.node("train", wildcards.bake))
+    }
+
+
+def albums(wildcards):
+    """Params function: with halving, folder -> where what is drawn of its bake is kept."""
+    node = PLAN.node("sample", wildcards.bake)
+    return {
+        one.folder: one.baked.folder
+        for one in (node, *PLAN.siblings(node))
+        if one.rung is not None
     }
 
 
@@ -108,12 +133,12 @@ def drawn_beside(wildcards):
 
 def bakes_of_page(wildcards):
     """Params function: label and settings of every bake on the page {bake}, in input order."""
-    return plan.bakes_of(PLAN.node("compare", wildcards.bake))
+    return outlines.bakes_of(PLAN.node("compare", wildcards.bake))
 
 
 def outline(wildcards):
     """What the dry bake needs to know of every bake."""
-    return plan.outline(PLAN, ROOTS)
+    return outlines.outline(PLAN, ROOTS)
 
 
 def repeat_failures():

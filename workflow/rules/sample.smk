@@ -8,6 +8,7 @@ rule sample:
     input:
         prune=ancient(above("sample", "prune")),
         train=ancient(above("sample", "train")),
+        race=ancient(race("sample")),
     output:
         "results/sample/{bake}/manifest.json",
         report(
@@ -25,9 +26,11 @@ rule sample:
         gpu=1,
     params:
         node=about("sample"),
+        rung=rung("sample"),
         base=model("sample", "train.base"),
         model=model("sample", "tag.model"),
         siblings=drawn_beside,
+        albums=albums,
         bakers=BAKERS,
     script:
         "../../scripts/sample.py"

@@ -11,6 +11,7 @@ rule score:
         tag=ancient(above("score", "tag")),
         prune=ancient(above("score", "prune")),
         sample=ancient(above("score", "sample")),
+        race=ancient(race("score")),
     output:
         "results/score/{bake}/manifest.json",
     log:
@@ -22,7 +23,29 @@ rule score:
         gpu=1,
     params:
         node=about("score"),
+        rung=rung("score"),
         model=model("score", "tag.model"),
         embedding=optional_model("score", "score.embedding_model"),
     script:
         "../../scripts/score.py"
+
+
+# With halving: ranks the bakes of a sweep behind a rung, and says which go on. No stage: it computes
+# nothing that scores do not say already.
+# In:  results/{train,score}/<key>/ of every bake of the sweep, of that rung
+# Out: results/halve/<key>/ the verdict, in its manifest
+rule halve:
+    input:
+        train=ancient(gathered("train", "halve")),
+        score=ancient(gathered("score", "halve")),
+    output:
+        "results/halve/{bake}/manifest.json",
+    log:
+        "logs/halve/{bake}.log",
+    conda:
+        "../../envs/score.yaml"
+    params:
+        node=about("halve"),
+        bakes=racers,
+    script:
+        "../../scripts/halve.py"

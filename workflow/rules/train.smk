@@ -9,6 +9,7 @@ rule train:
         scrape=ancient(above("train", "scrape")),
         prune=ancient(above("train", "prune")),
         layout=ancient(above("train", "layout")),
+        race=ancient(race("train")),
     output:
         "results/train/{bake}/manifest.json",
     log:
@@ -22,6 +23,7 @@ rule train:
         gpu=1,
     params:
         node=about("train"),
+        rung=rung("train"),
         base=model("train", "train.base"),
         reg=pictures("train", "train.reg_data_dir"),
         cache="results/cache",
