@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_bakes import made_bake
+from made_plans import baked, filtered, outlined
 from small_bakes import SMALL
 
 from bakery import (
+    bakes,
     claims,
+    compare,
+    dry_bake,
     halving,
     kohya,
     manifest,
@@ -370,6 +375,85 @@ def test_later_stages_carry_over_what_a_stopped_bake_has(tmp_path: Path) -> None
     assert (out / "epochs.csv").read_text() == "epoch\n1\n"
     assert [rungs.is_new(one) for one in (trained, stopped, tmp_path)] == [True, False, False]
     assert [rungs.is_stopped(one) for one in (trained, stopped, tmp_path)] == [False, True, False]
+
+
+# What people see
+
+NASTY = '<script>fetch("http://evil.example/")</script>'
+
+
+def test_the_page_says_who_was_stopped_and_why(tmp_path: Path) -> None:
+    good, bad = [(0.2, 0.8), (0.6, 0.7), (0.9, 0.7)], [(0.2, 0.8), (0.3, 0.8)]
+    made = [made_bake(tmp_path, "good", good), made_bake(tmp_path, "bad", bad)]
+    html = page_of(made, tmp_path / "before")
+    assert 'class="stopped"' not in html
+    assert "early" not in html
+    sentence = f"stopped after epoch 1 by halving: rank 2 of 2, trade-off 0.31 {NASTY}"
+    stop(made[1], sentence)
+    html = page_of(made, tmp_path / "after")
+    assert "stopped after epoch 1 by halving: rank 2 of 2, trade-off 0.31" in html
+    assert NASTY not in html
+    assert "&lt;script&gt;fetch(" in html
+    assert "1 of 2 bakes was not baked to the end." in html
+    assert "The table of bakes says why bad ends early." in html
+    assert "<h1>good, epoch 2</h1>" in html
+    assert "The recommended one is among them" not in html
+    stop(made[0], "stopped after epoch 2 by halving: rank 1 of 2, trade-off 0.80")
+    html = page_of(made, tmp_path / "both")
+    assert "The recommended one is among them: stopped after epoch 2 by halving" in html
+
+
+def stop(bake: bakes.Bake, sentence: str) -> None:
+    path = bake.folders["train"] / manifest.NAME
+    facts = json.loads(path.read_text())
+    facts["summary"]["stopped"] = {"until": 1, "by": "halving", "sentence": sentence}
+    path.write_text(json.dumps(facts))
+
+
+def page_of(made: list[bakes.Bake], out: Path) -> str:
+    compare.run(cfg.Compare(), bakes=made, out=out, sweep="rates")
+    return (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_bake_that_failed_before_its_first_epoch_is_on_the_page(tmp_path: Path) -> None:
+    made = [made_bake(tmp_path, "good", [(0.2, 0.8), (0.6, 0.7)]),
+            made_bake(tmp_path, "burnt", [(0.2, 0.8)])]  # fmt: skip
+    tables.write(made[1].folders["train"] / "epochs.csv", [], rungs.EPOCHS)
+    stop(made[1], "failed: the loss is nan at step 3 of epoch 1")
+    html = page_of(made, tmp_path / "out")
+    assert "<h1>good, epoch 1</h1>" in html
+    assert "failed: the loss is nan at step 3 of epoch 1" in html
+
+
+def test_the_dry_bake_counts_rungs(tmp_path: Path) -> None:
+    made = []
+    for rate in (1e-4, 1e-3, 1e-2, 1e-1):
+        bake = outlined(tmp_path, f"unet_lr {rate:g}", train={"unet_lr": rate})
+        ends = ((1, 4, "epoch1"), (2, 2, "epoch2"), (6, 1, ""))
+        bake["rungs"] = [
+            {"until": until, "bakes": count,
+             "folders": {s: bake["folders"][s] + piece for s in ("train", "sample", "score")}
+                        | ({"halve": str(tmp_path / f"halve/{until}")} if until > 1 else {})}
+            for until, count, piece in ends
+        ]  # fmt: skip
+        made.append(bake)
+    filtered(made[0], [(64, 64)] * 20)
+    baked(outlined(tmp_path, "another bake", train={"unet_lr": 1}), 2.0)
+    text = dry_bake.run(made, out=tmp_path / "plan", trained=tmp_path / "train")
+    # 100 showings are 25 steps an epoch, and a bake has (4 + 2 + 4 * 1) / 4 epochs in the mean
+    seconds = tables.read(tmp_path / "plan/plan.csv", ("seconds",))["seconds"]
+    assert seconds.tolist() == [f"{25 * 10 / 4 / 2:.1f}"] * 4
+    assert "Of sweep, 2 of 4 behind epoch 1, then 1 of 2 behind epoch 2 go on" in text
+    assert "10 epochs are trained instead of 24" in text
+    html = (tmp_path / "plan/index.html").read_text(encoding="utf-8")
+    # tag, prune, layout; 3 rungs of 3 stages for each of 4 bakes; 2 verdicts
+    assert f"<h1>4 bakes, {3 + 36 + 2} stages to run</h1>" in html
+    assert "10 epochs are trained instead of 24" in html
+    for bake in made:
+        done(Path(bake["rungs"][0]["folders"]["train"]), {}, {})
+    dry_bake.run(made, out=tmp_path / "plan", trained=tmp_path / "train")
+    seconds = tables.read(tmp_path / "plan/plan.csv", ("seconds",))["seconds"]
+    assert seconds.tolist() == [f"{25 * 6 / 4 / 2:.1f}"] * 4
 
 
 # The bytes

@@ -203,6 +203,37 @@ def test_the_whole_chain_for_real(kitchen: Path) -> None:
     assert {p: p.read_bytes() for p in before} == before, "the same config gives the same LoRAs"
 
 
+def test_a_sweep_with_halving_for_real(kitchen: Path) -> None:
+    raw = little()
+    raw["sweeps"]["unet_lr"]["halving"] = {"after": [1]}
+    write_config(kitchen, raw)
+    run = snakemake(kitchen)
+    assert run.returncode == 0, run.stdout + run.stderr
+    made = plan.build(cfg.load(raw), [kitchen, ROOT])
+    (verdict,) = made.of("halve")
+    first, second = json.loads((kitchen / verdict.manifest).read_text("utf-8"))["summary"]["bakes"]
+    assert [first["goes_on"], second["goes_on"]] == [True, False]
+    (page,) = made.of("compare")
+    leaves = {leaf.above("train").baked.name: leaf for leaf in page.parents}
+    for standing, epochs in ((first, 2), (second, 1)):
+        leaf = leaves[standing["bake"]]
+        train, sample = (kitchen / leaf.above(stage).folder for stage in ("train", "sample"))
+        facts = json.loads((train / "manifest.json").read_text("utf-8"))["summary"]
+        assert [epoch["epoch"] for epoch in facts["epochs"]] == list(range(1, epochs + 1))
+        assert ("stopped" in facts) == (epochs == 1)
+        drawn = pd.read_csv(sample / "samples.csv")
+        assert set(drawn["epoch"]) == set(range(epochs + 1))
+        before = kitchen / leaf.rung.before.above("sample").folder
+        for image in (before / "images").glob("*.png"):
+            assert image.samefile(sample / "images" / image.name), "drawn once"
+    text = (kitchen / page.folder / "index.html").read_text(encoding="utf-8")
+    assert second["reason"] in text
+    assert second["reason"].startswith("stopped after epoch 1 by halving: rank 2 of 2, trade-off ")
+    (best,) = (kitchen / "results/best/unet_lr").glob("*.safetensors")
+    assert best.name == "little.safetensors"
+    assert jobs(kitchen) == {}
+
+
 def test_the_dry_bake_makes_nothing_and_runs_anew_each_time(kitchen: Path) -> None:
     for _ in range(2):
         run = snakemake(kitchen, "plan")
