@@ -45,9 +45,16 @@ sweeps:
       train.network_dim: [16, 32]
     variants:                    # and single bakes besides
       - {prune.enabled: false}
+    halving:                     # where wanted: stop the worst bakes early
+      after: [1, 2]
+      keep: 0.5
 ```
 
 Bakes share every stage above the first difference. Without sweeps, the config is baked as it stands.
+
+With `halving`, all bakes are trained to the first epoch of `after`, drawn, scored and ranked by their
+trade-off. The best go on to the next, the others keep the files they have; the page says which, and why.
+A bake whose loss is no number is stopped, too, and ends no run.
 """
 
 
@@ -124,7 +131,8 @@ def readme() -> str:
     for stage in config.STAGES:
         section = config.Config.model_fields[stage].annotation
         parts.append(f"\n## {stage}\n\n{section.__doc__}\n\n{_table(section)}{_nested(stage)}")
-    return "".join(parts) + SWEEPS
+    halving = f"\n`sweeps.<name>.halving`: {config.Halving.__doc__}\n\n{_table(config.Halving)}"
+    return "".join(parts) + SWEEPS + halving
 
 
 def schema() -> str:
