@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_bakes import made_bake
 from made_plans import baked, filtered, outlined
+from PIL import Image
 from small_bakes import SMALL
 
 from bakery import (
@@ -34,6 +35,9 @@ from bakery import (
 from bakery import config as cfg
 from bakery.errors import BakeryError
 from bakery.halving import Racer
+from bakery.infotext import Infotext
+from bakery.pictures import Picture, Portfolio
+from bakery.prompts import Cell, Epoch
 
 pytest_plugins = ["bake_fixtures"]
 
@@ -373,8 +377,28 @@ def test_later_stages_carry_over_what_a_stopped_bake_has(tmp_path: Path) -> None
     assert rungs.carried(stopped, {}, out) is None
     assert rungs.carried(stopped, rung, out) == {"samples": 3, "carried": "score-1"}
     assert (out / "epochs.csv").read_text() == "epoch\n1\n"
+    (before / "epochs.csv").unlink()
+    with pytest.raises(BakeryError, match="is missing although"):
+        rungs.carry(before, out)
     assert [rungs.is_new(one) for one in (trained, stopped, tmp_path)] == [True, False, False]
     assert [rungs.is_stopped(one) for one in (trained, stopped, tmp_path)] == [False, True, False]
+
+
+def test_what_an_album_has_is_not_drawn_again(tmp_path: Path) -> None:
+    cell = Cell("alone", "identity", "mirael", (), 1)
+    epoch = Epoch(1, tmp_path / "m.safetensors", "h" * 64, 1.0)
+    infos = {(epoch, cell): Infotext("mirael <lora:m:1>", "", {"Seed": "1"})}
+    album = Portfolio(tmp_path / "album", infos)
+    first, second = (Portfolio(tmp_path / name, infos, album=album) for name in "ab")
+    picture, again = (Picture(epoch, cell, one.places) for one in (first, second))
+    first.open()
+    assert not picture.there()
+    picture.save(Image.new("RGB", (8, 8), "red"), finite=True)
+    second.open()
+    assert again.there()
+    drawn = [one.path(epoch, cell).read_bytes() for one in (first, album, second)]
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert Picture(epoch, cell, (Portfolio(tmp_path / "c", infos),)).there() is False
 
 
 # What people see

@@ -225,7 +225,7 @@ def test_a_sweep_with_halving_for_real(kitchen: Path) -> None:
         assert set(drawn["epoch"]) == set(range(epochs + 1))
         before = kitchen / leaf.rung.before.above("sample").folder
         for image in (before / "images").glob("*.png"):
-            assert image.samefile(sample / "images" / image.name), "drawn once"
+            assert image.read_bytes() == (sample / "images" / image.name).read_bytes()
     text = (kitchen / page.folder / "index.html").read_text(encoding="utf-8")
     assert second["reason"] in text
     assert second["reason"].startswith("stopped after epoch 1 by halving: rank 2 of 2, trade-off ")

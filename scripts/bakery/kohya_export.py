@@ -140,6 +140,8 @@ def _above(bake: Path, about: dict[str, Any], stage: str) -> Path:
 def _baked(bake: Path) -> tuple[str, dict[str, str]]:
     """Name and metadata of the bake's last LoRA."""
     files = tables.read(bake / "epochs.csv", ("epoch", "file"))["file"]
+    if files.empty:
+        raise BakeryError(f"{bake} failed before it saved an epoch: export another bake")
     last = bake / files.iloc[-1]
     metadata = sidecar.metadata_of(last)
     return metadata.get("ss_output_name", last.stem), metadata

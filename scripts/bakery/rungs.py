@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery import claims, manifest, tables
+from bakery.errors import BakeryError
 from bakery.links import link
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,11 @@ def carry(before: Path, out: Path) -> dict[str, Any]:
     """
     done = manifest.read(before)
     for name in done["files"]:
+        if not (before / name).is_file():
+            raise BakeryError(
+                f"{before / name} is missing although {manifest.NAME} lists it: delete {before} to have "
+                "it made again"
+            )
         link(before / name, out / name)
     return {**done["summary"], "carried": before.name}
 
