@@ -387,7 +387,9 @@ def test_later_stages_carry_over_what_a_stopped_bake_has(tmp_path: Path) -> None
 def test_what_an_album_has_is_not_drawn_again(tmp_path: Path) -> None:
     cell = Cell("alone", "identity", "mirael", (), 1)
     epoch = Epoch(1, tmp_path / "m.safetensors", "h" * 64, 1.0)
-    infos = {(epoch, cell): Infotext("mirael <lora:m:1>", "", {"Seed": "1"})}
+    infos = {
+        (epoch, cell): Infotext("mirael <lora:m:1>", "", {"Seed": "1", "Steps": "3", "Size": "8x8"})
+    }
     album = Portfolio(tmp_path / "album", infos)
     first, second = (Portfolio(tmp_path / name, infos, album=album) for name in "ab")
     picture, again = (Picture(epoch, cell, one.places) for one in (first, second))
