@@ -177,12 +177,16 @@ def carried(above: Path, rung: Mapping[str, Any], out: Path) -> dict[str, Any] |
 
 def is_new(train: Path) -> bool:
     """Whether the bake in `train` is finished, and not just what the rung before has."""
-    return (train / manifest.NAME).is_file() and "carried" not in manifest.read(train)["summary"]
+    return (train / manifest.NAME).is_file() and "carried" not in _summary(train)
 
 
 def is_stopped(train: Path) -> bool:
     """Whether the bake in `train` was not baked to its end."""
-    return (train / manifest.NAME).is_file() and "stopped" in manifest.read(train)["summary"]
+    return (train / manifest.NAME).is_file() and "stopped" in _summary(train)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    return manifest.read(folder).get("summary", {})
 
 
 def _lines(folder: Path) -> list[str]:
