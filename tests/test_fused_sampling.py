@@ -313,6 +313,7 @@ job = types.SimpleNamespace(
     params=types.SimpleNamespace(
         node={{"stage": "sample", "key": "k", "settings": {{"steps": 2}}}}, base="base", model="tagger",
         siblings={{str(root / "sample" / n): str(root / "train" / n) for n in "bc"}}, bakers=1,
+        rung={{}}, albums={{}},
     ),
     input={{s: str(root / s / f / "manifest.json") for s, f in (("train", "a"), ("prune", "."))}},
     output=[str(root / "sample" / "a" / "manifest.json")], log=[str(root / "log")], threads=1,
