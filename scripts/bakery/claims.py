@@ -21,7 +21,6 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any
 
 from bakery import manifest
 from bakery.errors import BakeryError
+from bakery.links import copy
 
 FINISHED = "finished.json"
 FAILURE = "failure.json"
@@ -79,9 +79,7 @@ def kept(output: Path) -> Path:
 
 def put_back(output: Path) -> None:
     """Put a declared output in its place."""
-    part = output.with_name(f"{output.name}.part")
-    shutil.copyfile(kept(output), part)
-    part.replace(output)
+    copy(kept(output), output)
 
 
 def settle(

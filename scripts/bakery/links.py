@@ -1,4 +1,4 @@
-"""Files under a second name: no more bytes on the disk, and neither goes when the other does."""
+"""Files in a second place, whole or not at all: by link, for no more bytes on the disk, or as copies."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, part)
     os.replace(part, target)
     part.unlink(missing_ok=True)  # nothing is renamed where both are names of one file already
+
+
+def copy(source: Path, target: Path) -> None:
+    """`target` with the bytes of `source`, in place of what lies there."""
+    part = target.with_name(target.name + ".part")
+    shutil.copyfile(source, part)
+    part.replace(target)

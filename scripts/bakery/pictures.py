@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from PIL import Image
 from bakery import infotext, manifest
 from bakery.errors import BakeryError
 from bakery.infotext import Infotext
+from bakery.links import copy
 from bakery.prompts import Cell, Epoch
 
 Lora = tuple[Path | None, float]
@@ -108,7 +108,7 @@ class Picture:
         for place, (portfolio, path) in enumerate(zip(self.portfolios, paths, strict=True)):
             if place not in kept:
                 portfolio.mark(path.name, finite)
-                _copy(source, path)
+                copy(source, path)
         return True
 
     def save(self, image: Image.Image, finite: bool) -> None:
@@ -117,7 +117,7 @@ class Picture:
             portfolio.mark(first.name, finite)
         infotext.save_png(image, first, self.info)
         for path in others:
-            _copy(first, path)
+            copy(first, path)
 
 
 class Writer:
@@ -168,9 +168,3 @@ def _text_of(path: Path) -> str | None:
         return infotext.read_png(path) if path.is_file() else None
     except BakeryError:
         return None  # a damaged one is drawn again
-
-
-def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(target.name + ".part")
-    shutil.copyfile(source, part)
-    part.replace(target)
