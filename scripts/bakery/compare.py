@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from bakery import (
     album,
     cells,
     charts,
     comparable,
     curves,
+    grid,
     lineage,
     page,
     sweep_grid,
@@ -72,18 +71,12 @@ def run(settings: Compare, *, bakes: Sequence[Bake], out: Path, sweep: str) -> d
     out.mkdir(parents=True, exist_ok=True)
     columns = ("label", *differing, "epoch", *_columns(baked), "loss", "file", "sshs_model_hash")
     tables.write(out / "results.csv", results(baked, differing), columns)
-    _save(sweep_grid.draw(baked, sweep), out / "grid.jpg")
+    grid.save(sweep_grid.draw(baked, sweep), out / "grid.jpg", format="JPEG", quality=90)
     view = View(settings, baked, judged, differing, sweep, out)
     most = round(settings.max_mb * 1e6)
     write_text(out / "index.html", view.html(most, report=False))
     write_text(out / "report.html", view.html(min(most, REPORT_BYTES), report=True))
     return _summary(baked, judged)
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    picture.save(part, format="JPEG", quality=90)
-    part.replace(path)
 
 
 def judge(baked: Sequence[Baked]) -> Judged:

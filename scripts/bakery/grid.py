@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -79,6 +81,13 @@ def draw(
             corner = (x + (width - picture.width) // 2, y + (height - picture.height) // 2)
             grid.paste(picture, corner)
     return grid
+
+
+def save(picture: Image.Image, path: Path, **how: Any) -> None:
+    """Write a grid, whole or not at all; `how` are Pillow's `format` and its options."""
+    part = path.with_name(path.name + ".part")
+    picture.save(part, **how)
+    part.replace(path)
 
 
 def scale(side: int, tile: int = TILE) -> int:

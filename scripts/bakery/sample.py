@@ -335,9 +335,7 @@ def draw_grid(
         [f"{cell.prompt_id}: {cell.prompt}" for cell in columns],
         title=f"seed {settings.seeds[0]}, {settings.steps} steps, CFG {settings.cfg_scale:g}",
     )
-    part = path.with_name(path.name + ".part")
-    picture.save(part, format="PNG", optimize=True)
-    part.replace(path)
+    grid.save(picture, path, format="PNG", optimize=True)
 
 
 def row(cell: Cell, epoch: Epoch) -> dict[str, Any]:
