@@ -139,8 +139,9 @@ def test_who_comes_again_gets_the_same_gpu_and_waits_for_it(start) -> None:
 
 def test_one_gpu_under_two_names_is_one(start, tmp_path: Path) -> None:
     with_smi(tmp_path / "bin")
-    first, second = start("GPU-bbbb-2"), start("1,0")
+    first = start("GPU-bbbb-2")
     assert hear(first) == "working on GPU GPU-bbbb-2"
+    second = start("1,0")
     assert hear(second) == "working on GPU 0", "number 1 is the one that is taken"
     tell(second)
     third = start("1")
