@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bakery import bootstrap, metrics
 
 ONE = np.ones((1, 4))
+WEIGHTS = {"leak_weight": 0.5, "bleed_weight": 0.25, "clarity_weight": 0.5}
 
 
 def test_fidelity_is_recall_over_the_ceiling() -> None:
@@ -80,6 +81,27 @@ def test_bleed_goes_from_the_base_to_the_ceiling() -> None:
     assert metrics.bleed(ONE, half, base, open_, 0.75) == 0
 
 
+def test_clarity_is_the_base_s_doubt_over_the_pictures_doubt() -> None:
+    coin, sure = np.array([[0.5, 0.5, 0.0]]), np.array([[1.0, 1.0, 0.0]])
+    assert metrics.doubt(coin) == pytest.approx(2), "two tosses of a coin"
+    assert metrics.doubt(sure) == pytest.approx(0, abs=0.002)
+    assert metrics.doubt(np.zeros((1, 3))) == 0, "what is not believed at all is no doubt"
+    tags, once, twice = np.full(4, 3.0), np.full(4, 1.5), np.full(4, 3.0)
+    assert metrics.clarity(ONE, twice, tags, once, tags) == 0.5
+    assert metrics.clarity(ONE, once, tags, once, tags) == 1
+    assert metrics.clarity(ONE, once, tags, twice, tags) == 1, "clearer than the base is no merit"
+    # as much doubt a tag: who draws half of the tags with half of the doubt is as clear
+    assert metrics.clarity(ONE, once, tags / 2, twice, tags) == 1
+    assert math.isnan(metrics.clarity(ONE, np.zeros(4), np.zeros(4), once, tags)[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0.05, 0.95), min_size=1, max_size=5), st.floats(0, 1))
+def test_whatever_moves_towards_a_coin_s_toss_is_in_more_doubt(tags: list[float], by: float) -> None:
+    clear = np.array([tags])
+    assert metrics.doubt(clear + by * (0.5 - clear)) >= metrics.doubt(clear) - 1e-9
+
+
 def test_drift_and_shares_are_means() -> None:
     times = np.array([[1, 1, 1, 1], [2, 0, 0, 0]], float)
     assert metrics.mean(times, np.array([0.2, 0.4, 0.0, 0.0])).tolist() == pytest.approx(
@@ -102,14 +124,16 @@ def test_variety_is_relative_to_the_base() -> None:
     assert math.isnan(metrics.variety(draws, groups, base, same)[0])
 
 
-def test_tradeoff_is_the_harmonic_mean_less_what_leaks() -> None:
-    def of(f: float, x: float, leak: float, bleed: float) -> float:
-        numbers = [np.array([value]) for value in (f, x, leak, bleed)]
-        return float(metrics.tradeoff(*numbers, leak_weight=0.5, bleed_weight=0.25)[0])
+def test_tradeoff_is_the_harmonic_mean_less_what_leaks_and_frays() -> None:
+    def of(f: float, x: float, leak: float, bleed: float, clarity: float = 1.0) -> float:
+        numbers = [np.array([value]) for value in (f, x, leak, bleed, clarity)]
+        return float(metrics.tradeoff(*numbers, **WEIGHTS)[0])
 
     assert of(0.5, 1.0, 0, 0) == pytest.approx(2 / 3)
     assert of(0, 0, 0, 0) == 0
     assert of(1, 1, 0.4, 0.4) == pytest.approx(1 - 0.2 - 0.1)
+    assert of(1, 1, 0, 0, 0.4) == pytest.approx(1 - 0.3)
+    assert of(1, 1, 0, 0, math.nan) == 1
     assert of(0.1, 0.1, 1, 1) == 0  # at least 0
     assert of(0.5, 1.0, math.nan, math.nan) == pytest.approx(2 / 3)
     assert math.isnan(of(math.nan, 1.0, 0, 0))
@@ -156,7 +180,9 @@ def test_every_metric_lies_between_0_and_1(random: int) -> None:
         metrics.bleed(times, seen, base, open_, float(rng.random())),
         metrics.variety(draws, [np.arange(3), np.arange(3, 6)], features, features[::-1]),
     ]
-    numbers.append(metrics.tradeoff(*numbers[:4], leak_weight=0.5, bleed_weight=0.25))
+    doubts = rng.random((2, 6)) + 0.1
+    numbers.append(metrics.clarity(times, doubts[0], found + 0.1, doubts[1], found + 0.1))
+    numbers.append(metrics.tradeoff(*numbers[:4], numbers[-1], **WEIGHTS))
     for values in numbers:
         measured = values[~np.isnan(values)]
         assert (measured >= 0).all()

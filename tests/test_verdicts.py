@@ -26,16 +26,18 @@ def drawn(
     *,
     leak: float = 0.0,
     bleed: float = 0.0,
+    clarity: float = 1.0,
     noise: float = 0.02,
     **more: Any,
 ) -> Epoch:
     """An epoch with draws: the noise that epochs share is large, their own is `noise`."""
     shared = np.random.default_rng(99).normal(0, 0.2, 200)
     own = np.random.default_rng([*label.encode(), number])
-    tradeoff = max(0.0, 2 * f * x / (f + x) - 0.5 * leak - 0.25 * bleed)
-    measured = {"fidelity": f, "flexibility": x, "leak": leak, "bleed": bleed, "tradeoff": tradeoff}
+    tradeoff = max(0.0, 2 * f * x / (f + x) - 0.5 * leak - 0.25 * bleed - 0.5 * (1 - clarity))
+    side = {"leak": leak, "bleed": bleed, "clarity": clarity, "tradeoff": tradeoff}
+    measured = {"fidelity": f, "flexibility": x, **side}
     draws = {name: v + shared + own.normal(0, noise, 200) for name, v in measured.items()}
-    more = {"leak": leak, "bleed": bleed, "tradeoff": tradeoff, "draws": draws, **more}
+    more = {**side, "draws": draws, **more}
     return Epoch(label, number, f, x, **more)
 
 
@@ -111,6 +113,17 @@ def test_leaking_and_bleeding_cost_and_are_said() -> None:
     ).reasons
     assert "It leaks the red jacket unasked (leak 0.20)." in reasons
     assert "Without the trigger, 30% of the character still comes." in reasons
+
+
+def test_frayed_pictures_cost_and_are_said() -> None:
+    good, frayed = drawn("a", 1, 0.8, 0.8), drawn("b", 1, 0.85, 0.85, clarity=0.5)
+    assert judge([[good], [frayed]]).best is good
+    reasons = judge([[drawn("a", 1, 0.9, 0.9, clarity=0.7)]]).reasons
+    assert "Its pictures are less clear than the base's (clarity 0.70)." in reasons
+    later = drawn("a", 2, 0.8, 0.8, clarity=0.3)
+    assert "Epoch 2 adds nothing beyond noise and frays (clarity 0.30)." in (
+        judge([[good, later]]).reasons
+    )
 
 
 def test_epochs_that_noise_explains_are_said_to_be_close() -> None:

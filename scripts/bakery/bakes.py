@@ -32,13 +32,15 @@ class Metric:
 
 METRICS = (
     Metric("tradeoff", "Score", "what the recommendation goes by: the harmonic mean of fidelity and"
-           " flexibility, less leak and bleed"),
+           " flexibility, less leak, bleed and what lacks in clarity"),
     Metric("fidelity", "Fidelity", "traits of the character that the trigger alone brings back,"
            " relative to the training pictures"),
     Metric("flexibility", "Flexibility", "what prompts ask beyond the character and is there,"
            " relative to the base"),
     Metric("leak", "Leak", "outfits and scenes of the training pictures that nobody asked for", 0),
     Metric("bleed", "Bleed", "the character's traits in pictures without the trigger", 0),
+    Metric("clarity", "Clarity", "how sure the tagger is of what it sees, relative to the base's"
+           " pictures: frayed ones leave it in doubt"),
     Metric("drift", "Drift", "how far pictures without the trigger are from the base's own", 0),
     Metric("variety", "Variety", "how much pictures of one prompt differ, relative to the base's"),
     Metric("memorised", "Memorised", "pictures that nearly repeat a training picture", 0),

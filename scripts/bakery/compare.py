@@ -117,7 +117,7 @@ def _scored(one: Baked) -> list[verdicts.Epoch]:
     leaks: dict[int, Counter[str]] = {}
     for shot in one.shots.values():
         leaks.setdefault(shot.epoch, Counter()).update(shot.leaked)
-    names = ("fidelity", "flexibility", "leak", "bleed", "tradeoff")
+    names = (*verdicts.RANKED, "tradeoff")
     return [
         verdicts.Epoch(
             bake=one.bake.label,

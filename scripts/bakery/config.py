@@ -205,6 +205,8 @@ class Score(Section):
     """How much leak costs in the trade-off."""
     bleed_weight: Annotated[float, Field(ge=0)] = 0.25
     """How much bleed costs in the trade-off."""
+    clarity_weight: Annotated[float, Field(ge=0)] = 0.5
+    """How much it costs in the trade-off when pictures are less clear than the base's."""
     embedding_model: str = ""
     """ONNX file that turns a picture into a vector in which one character lies together (for example the
     feature model of CCIP): gives likeness; empty leaves it out."""

@@ -10,7 +10,7 @@ from bakery import charts
 from bakery.bakes import METRICS, Baked, Value
 from bakery.page import fixed, percent
 
-DRAWN = ("fidelity", "flexibility", "leak")
+DRAWN = ("fidelity", "flexibility", "leak", "clarity")
 """Scores with a chart of their own, as far as they are known."""
 _HEADINGS = {metric.name: metric.heading for metric in METRICS}
 
@@ -30,6 +30,7 @@ CAPTIONS = {
     "fidelity": "How much of the character the trigger alone brings back.",
     "flexibility": "How much of what prompts ask beyond the character is there.",
     "leak": "Outfits and scenes of the training pictures that nobody asked for. Lower is better.",
+    "clarity": "How sure the tagger is of what it sees. Burnt pictures fray and leave it in doubt.",
 }
 
 

@@ -15,10 +15,12 @@ import numpy as np
 from bakery.bootstrap import Resample
 
 NAMES = (
-    "fidelity", "flexibility", "leak", "bleed", "drift", "variety", "memorised", "broken",
+    "fidelity", "flexibility", "leak", "bleed", "clarity", "drift", "variety", "memorised", "broken",
     "likeness", "tradeoff",
 )  # fmt: skip
 """Metrics of an epoch, in the order of epochs.csv."""
+SUREST = (5e-5, 1 - 5e-5)
+"""Nearer to 0 or 1 no probability is taken for: they are written down to four decimals."""
 ROOM = 0.05
 """What is left between the base and the ceiling, from which bleed can be measured."""
 
@@ -83,6 +85,38 @@ def bleed(
     return np.clip((r - b) / room, 0.0, 1.0)
 
 
+def doubt(probabilities: np.ndarray) -> np.ndarray:
+    """Bits of doubt of each picture, (N,): the summed binary entropies of its tags (N, K).
+
+    doubt = - sum over tags of p log2 p + (1 - p) log2 (1 - p)
+
+    A tagger that knows what it looks at is sure of most tags, one way or the other: the first half
+    of the inception score (Salimans et al., Improved Techniques for Training GANs, 2016), for many
+    tags at once.
+    """
+    p = np.clip(probabilities, *SUREST)
+    bits = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+    return np.where(probabilities > 0, bits, 0.0).sum(axis=1)
+
+
+def clarity(
+    times: np.ndarray,
+    doubts: np.ndarray,
+    tags: np.ndarray,
+    base_doubts: np.ndarray,
+    base_tags: np.ndarray,
+) -> np.ndarray:
+    """Whether the pictures are as clear as the base's: frayed ones leave the tagger in doubt.
+
+    clarity = min(1, doubt per tag on the base's pictures of the same cells / doubt per tag)
+
+    (N,) each: bits of doubt, and how many tags are to be expected (the sum of their probabilities),
+    on the pictures and on the base's. NaN where the tagger expects none.
+    """
+    own, base = _over(times @ doubts, times @ tags), _over(times @ base_doubts, times @ base_tags)
+    return np.minimum(1.0, _over(base, own))
+
+
 def mean(times: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Mean of `values` (N,): drift, and the shares of memorised and broken pictures."""
     return _over(times @ values, times.sum(axis=1))
@@ -118,17 +152,21 @@ def tradeoff(
     flexibility: np.ndarray,
     leak: np.ndarray,
     bleed: np.ndarray,
+    clarity: np.ndarray,
     *,
     leak_weight: float,
     bleed_weight: float,
+    clarity_weight: float,
 ) -> np.ndarray:
     """What the recommendation ranks by, at least 0.
 
     tradeoff = 2 F X / (F + X) - leak_weight * leak - bleed_weight * bleed
+               - clarity_weight * (1 - clarity)
 
     The harmonic mean is high only where both are; what was not measured of the rest costs nothing.
     """
     cost = leak_weight * np.nan_to_num(leak) + bleed_weight * np.nan_to_num(bleed)
+    cost = cost + clarity_weight * np.nan_to_num(1 - clarity)
     return np.maximum(0.0, harmonic(fidelity, flexibility) - cost)
 
 

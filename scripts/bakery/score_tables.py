@@ -6,7 +6,7 @@ docs/scores.md says what their columns mean.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,14 @@ READ = (
 """Columns of samples.csv that scores are made from."""
 SCORES = (
     "epoch", "weight", "prompt_id", "purpose", "prompt", "seed", "image", "asked", "found", "score",
-    "traits_seen", "leaked", "drift", "nearest", "nearest_bits", "memorised", "broken", "likeness",
+    "traits_seen", "leaked", "doubt", "drift", "nearest", "nearest_bits", "memorised", "broken",
+    "likeness",
 )  # fmt: skip
 CELLS = (
     "epoch", "weight", "prompt_id", "purpose", "n", "score", "score_low", "score_high",
-    "traits_seen", "leaked", "drift", "memorised", "broken",
+    "traits_seen", "leaked", "doubt", "drift", "memorised", "broken",
 )  # fmt: skip
-DRAWN = ("fidelity", "flexibility", "leak", "bleed", "tradeoff")
+DRAWN = ("fidelity", "flexibility", "leak", "bleed", "clarity", "tradeoff")
 """Metrics whose draws are kept: what the recommendation compares epochs by."""
 DRAWS = ("epoch", "draw", *DRAWN)
 ANSWERS = ("fidelity", "flexibility", "tradeoff")
@@ -61,6 +62,7 @@ def picture_rows(seen: Sightings, look: pd.DataFrame) -> Iterator[dict[str, Any]
             "score": _short(len(found) / len(asked)) if asked else None,
             "traits_seen": tables.join(shown),
             "leaked": tables.join(seen.leaked[row]),
+            "doubt": _short(_doubt(seen, [row])),
             "drift": _short(seen.drift[row]),
             "likeness": _short(facts["likeness"]),
         }
@@ -89,6 +91,7 @@ def cell_rows(seen: Sightings, look: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "score_high": _short(high),
             "traits_seen": _short(seen.trait_seen[rows].mean()) if traits else None,
             "leaked": _short(np.mean(leaked)) if judged else None,
+            "doubt": _short(_doubt(seen, rows)),
             "drift": _short(seen.drift[rows].mean()),
             "memorised": _short(look["memorised"].to_numpy(float)[rows].mean()),
             "broken": _short(look["broken"].to_numpy(float)[rows].mean()),
@@ -108,6 +111,12 @@ def draw_rows(epochs: Mapping[int, tuple[int, Numbers]]) -> Iterator[dict[str, A
         for draw in range(len(numbers["tradeoff"]) - 1):
             values = {name: _short(numbers[name][1 + draw]) for name in DRAWN}
             yield {"epoch": epoch, "draw": draw, **values}
+
+
+def _doubt(seen: Sightings, rows: Sequence[int]) -> float:
+    """Bits a tag, over these pictures; NaN where no tag is expected."""
+    tags = seen.expected[rows].sum()
+    return seen.doubt[rows].sum() / tags if tags else math.nan
 
 
 def _short(value: float) -> float:

@@ -15,14 +15,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from bakery import captions, duplicates, tables, topics
-from bakery.metrics import ruzicka
+from bakery import captions, duplicates, metrics, tables, topics
 from bakery.thresholds import LEAST
 
 FLAT = 2.0
 """Standard deviation of the pixels' levels (0..255) below which a channel shows nothing."""
 CALLED = ("identity", "flexibility", "recreate")
 """Purposes of pictures that are asked with the trigger."""
+DRAWN = (*CALLED, "bleed")
+"""Purposes of pictures that are drawn with the LoRA."""
 JUDGED = ("identity", "flexibility")
 """Purposes of pictures on which a leak counts."""
 
@@ -125,11 +126,24 @@ class Sightings:
         """(N,) distance to the base's picture of the same cell; NaN for all but bleed pictures."""
         features = self.sight.features()
         return np.array([
-            ruzicka(features[row], features[other]) if purpose == "bleed" and other >= 0 else np.nan
+            metrics.ruzicka(features[row], features[other]) if purpose == "bleed" and other >= 0 else np.nan
             for row, (purpose, other) in enumerate(
                 zip(self.samples["purpose"], self.base, strict=True)
             )
         ])  # fmt: skip
+
+    @cached_property
+    def doubt(self) -> np.ndarray:
+        """(N,) bits of doubt in which each picture leaves the tagger, traits left out.
+
+        A trait half learned is half seen: that is fidelity's business.
+        """
+        return metrics.doubt(self.sight.features(without=self.traits))
+
+    @cached_property
+    def expected(self) -> np.ndarray:
+        """(N,) how many tags are to be expected on each picture, traits left out."""
+        return self.sight.features(without=self.traits).sum(axis=1)
 
     def of(self, *purposes: str) -> np.ndarray:
         """(N,) bool: pictures with one of these purposes."""

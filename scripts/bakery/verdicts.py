@@ -17,10 +17,12 @@ import numpy as np
 from bakery import bootstrap, tables
 from bakery.page import fixed, percent
 
-RANKED = {"fidelity": 1, "flexibility": 1, "leak": -1, "bleed": -1}
+RANKED = {"fidelity": 1, "flexibility": 1, "leak": -1, "bleed": -1, "clarity": 1}
 """Metrics that decide -> 1 where more is better, -1 where less is."""
 NOTED = 0.05
 """A leak or bleed from which a sentence is worth its room."""
+FRAYED = 0.8
+"""A clarity below which a sentence is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Epoch:
     flexibility: float
     leak: float = math.nan
     bleed: float = math.nan
+    clarity: float = math.nan
     tradeoff: float = math.nan
     file: str = ""
     draws: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -80,11 +83,14 @@ class Verdict:
 
 
 def read_draws(path: Path) -> dict[int, dict[str, np.ndarray]]:
-    """Epoch -> metric -> its draws (D,), from the score stage's draws.csv; {} where there is none."""
+    """Epoch -> metric -> its draws (D,), from the score stage's draws.csv; {} where there is none.
+
+    Metrics that an earlier version did not measure are simply not there.
+    """
     if not path.is_file():
         return {}
-    names = ("tradeoff", *RANKED)
-    table = tables.read(path, ("epoch", "draw", *names))
+    table = tables.read(path, ("epoch", "draw", "tradeoff"))
+    names = [name for name in ("tradeoff", *RANKED) if name in table.columns]
     for name in ("epoch", "draw", *names):
         table[name] = tables.numbers(table[name], path).astype(float)
     table = table.sort_values(["epoch", "draw"])
@@ -214,6 +220,8 @@ def _side_effects(best: Epoch) -> Iterator[str]:
         yield f"It leaks{f' {tags}' if tags else ''} unasked (leak {fixed(best.leak)})."
     if best.bleed >= NOTED:
         yield f"Without the trigger, {percent(best.bleed)} of the character still comes."
+    if best.clarity < FRAYED:
+        yield f"Its pictures are less clear than the base's (clarity {fixed(best.clarity)})."
 
 
 def _later(best: Epoch, own: Sequence[Epoch]) -> Iterator[str]:
@@ -239,6 +247,8 @@ def _later(best: Epoch, own: Sequence[Epoch]) -> Iterator[str]:
         parts.append(f"leaks {_tags(later.leaks) or 'more'}")
     if _beyond(later, best, "bleed") and later.bleed >= NOTED:
         parts.append("bleeds more")
+    if _beyond(best, later, "clarity") and later.clarity < FRAYED:
+        parts.append(f"frays (clarity {fixed(later.clarity)})")
     yield f"Epoch {later.number} {_listed(parts)}."
 
 
