@@ -97,7 +97,9 @@ def test_clarity_is_the_base_s_doubt_over_the_pictures_doubt() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0.05, 0.95), min_size=1, max_size=5), st.floats(0, 1))
-def test_whatever_moves_towards_a_coin_s_toss_is_in_more_doubt(tags: list[float], by: float) -> None:
+def test_whatever_moves_towards_a_coin_s_toss_is_in_more_doubt(
+    tags: list[float], by: float
+) -> None:
     clear = np.array([tags])
     assert metrics.doubt(clear + by * (0.5 - clear)) >= metrics.doubt(clear) - 1e-9
 

@@ -124,13 +124,10 @@ class Sightings:
     @cached_property
     def drift(self) -> np.ndarray:
         """(N,) distance to the base's picture of the same cell; NaN for all but bleed pictures."""
-        features = self.sight.features()
-        return np.array([
-            metrics.ruzicka(features[row], features[other]) if purpose == "bleed" and other >= 0 else np.nan
-            for row, (purpose, other) in enumerate(
-                zip(self.samples["purpose"], self.base, strict=True)
-            )
-        ])  # fmt: skip
+        features, apart = self.sight.features(), np.full(len(self.samples), np.nan)
+        for row in np.flatnonzero(self.of("bleed") & (self.base >= 0)):
+            apart[row] = metrics.ruzicka(features[row], features[self.base[row]])
+        return apart
 
     @cached_property
     def doubt(self) -> np.ndarray:
