@@ -128,6 +128,15 @@ def test_one_more_rate_trains_only_that_one(kitchen: Path) -> None:
     assert jobs(kitchen) == {"train": 1, "sample": 1, "score": 1, "compare": 1}
 
 
+def test_jobs_that_run_at_once_share_the_cores(kitchen: Path) -> None:
+    """Two bakes: more than two jobs there are never, whatever the profile allows."""
+    for gpus, threads in (("1", "8"), ("2", "6"), ("5", "6")):
+        run = snakemake(kitchen, "--dry-run", "--cores", "12", "--resources", f"gpu={gpus}")
+        assert run.returncode == 0, run.stdout + run.stderr
+        train = r"^rule train:\n(?: +.*\n)*? +threads: (\d+)$"
+        assert re.findall(train, run.stdout + run.stderr, re.MULTILINE) == [threads] * 2
+
+
 def test_a_setting_far_up_remakes_what_stands_on_it(kitchen: Path) -> None:
     pretend_done(kitchen, little())
     raw = little()

@@ -25,7 +25,7 @@ wildcard_constraints:
 
 ROOTS = (Path.cwd(), HOME)
 
-# how many train or sample jobs run at the same time: what the profile says of gpu
+# how many of the jobs that like a GPU run at the same time: what the profile says of gpu
 BAKERS = (
     workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else 1
 )
@@ -34,6 +34,13 @@ try:
     PLAN = plan.build(settings.load(config), ROOTS)
 except BakeryError as error:
     raise WorkflowError(str(error)) from None
+
+
+def threads(stage):
+    """What is left of the cores for each job of `stage` when as many run as can; at most 8."""
+    at_once = max(1, min(BAKERS, len(PLAN.of(stage))))
+    cores = workflow.resource_settings.cores  # None on a cluster
+    return 8 if cores is None else max(1, min(8, cores // at_once))
 
 
 def above(stage, upstream):

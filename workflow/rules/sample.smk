@@ -21,7 +21,7 @@ rule sample:
         "logs/sample/{bake}.log",
     conda:
         "../../envs/sample.yaml"
-    threads: 8
+    threads: threads("sample")
     resources:
         gpu=1,
     params:

@@ -18,7 +18,7 @@ rule score:
         "logs/score/{bake}.log",
     conda:
         "../../envs/score.yaml"
-    threads: 8
+    threads: threads("score")
     resources:
         gpu=1,
     params:

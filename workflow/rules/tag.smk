@@ -14,7 +14,7 @@ rule tag:
         "logs/tag/{bake}.log",
     conda:
         "../../envs/tag.yaml"
-    threads: 8
+    threads: threads("tag")
     resources:
         gpu=1,
     params:

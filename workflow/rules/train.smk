@@ -18,7 +18,7 @@ rule train:
     priority: 1
     conda:
         "../../envs/train.yaml"
-    threads: 8
+    threads: threads("train")
     resources:
         gpu=1,
     params:
