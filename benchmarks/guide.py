@@ -26,11 +26,10 @@ import numpy as np
 import proof
 import yaml
 from hardware import describe
+from proof import Yardstick
 
-from bakery import captions, outlines, plan, tables
-from bakery import config as cfg
+from bakery import captions, tables
 from bakery.bakes import Bake
-from bakery.tagger import Tagger
 from world import avatar, planting
 
 RATE = 2e-3
@@ -77,26 +76,15 @@ def halo_pictures(place: Path, pictures: int) -> None:
         avatar.render(look, 192).save(place / f"{index:03d}.png")
 
 
-def bakes_in(folder: Path, config: str) -> list[Bake]:
-    """The bakes of a config's only sweep."""
-    raw = yaml.safe_load((folder / f"{config}.yaml").read_text("utf-8"))
-    (page,) = plan.build(cfg.load(raw), (folder, proof.ROOT)).of("compare")
-    return [
-        Bake(one["label"], {stage: folder / path for stage, path in one["folders"].items()},
-             one["settings"])
-        for one in outlines.bakes_of(page)
-    ]  # fmt: skip
-
-
 def measured(
-    folder: Path, config: str, name: str, yardstick: Tagger
+    folder: Path, config: str, name: str, yardstick: Yardstick
 ) -> dict[str, dict[int, float]]:
     """Label -> epoch -> truth, of the bakes of `config`."""
-    own = proof.own_tags(folder, name)
-    return {bake.label: proof.truth_of(bake, own, yardstick) for bake in bakes_in(folder, config)}
+    own, eye = proof.own_tags(folder, name), yardstick.of(folder / "pictures" / name)
+    return {b.label: proof.truth_of(b, own, eye) for b in proof.bakes_in(folder, config)}
 
 
-def pruning(folder: Path, yardstick: Tagger) -> list[str]:
+def pruning(folder: Path, yardstick: Yardstick) -> list[str]:
     """A row a character: truth of each bake's best epoch, with pruned and with all tags."""
     rows = ["| character | pruned | all tags left in | bakes |", "| --- | --- | --- | --- |"]
     pairs = []
@@ -115,11 +103,11 @@ def best(by_epoch: Mapping[int, float]) -> float:
     return max(value for epoch, value in by_epoch.items() if epoch)
 
 
-def second_epoch(folder: Path, yardstick: Tagger) -> list[str]:
+def second_epoch(folder: Path, yardstick: Yardstick) -> list[str]:
     """A row a rate: how often each epoch is the bake's best, and what the second lacks of it."""
     found: dict[str, list[dict[int, float]]] = {}
     for name in planting.CAST:
-        for label, by_epoch in measured(folder, name, name, yardstick).items():
+        for label, by_epoch in measured(folder, f"truth-{name}", name, yardstick).items():
             found.setdefault(label.split(",")[0], []).append(by_epoch)
     epochs = sorted({epoch for bakes in found.values() for one in bakes for epoch in one if epoch})
     rows = [
@@ -135,13 +123,14 @@ def second_epoch(folder: Path, yardstick: Tagger) -> list[str]:
     return rows
 
 
-def halo(folder: Path, yardstick: Tagger) -> list[str]:
+def halo(folder: Path, yardstick: Yardstick) -> list[str]:
     """A row without and one with the folder: on how many pictures the halo is, at the last epoch."""
     rows = ["| | halo where it is asked | halo where it is not | the other traits | bakes |",
             "| --- | --- | --- | --- | --- |"]  # fmt: skip
     own = set(proof.own_tags(folder, "mirael")) - {"halo"}
     shares: dict[bool, list[tuple[float, float, float]]] = {}
-    for bake in bakes_in(folder, "halo"):
+    yardstick = yardstick.of(folder / "pictures" / "halo")
+    for bake in proof.bakes_in(folder, "halo"):
         asked, alone, others = zip(*_halos(bake, own, yardstick), strict=True)
         means = tuple(float(np.nanmean(column)) for column in (asked, alone, others))
         shares.setdefault(bool(bake.settings["layout.details"]), []).append(means)
@@ -152,13 +141,13 @@ def halo(folder: Path, yardstick: Tagger) -> list[str]:
     return rows
 
 
-def _halos(bake: Bake, own: set[str], yardstick: Tagger) -> Iterator[tuple[float, float, float]]:
+def _halos(bake: Bake, own: set[str], yardstick: Yardstick) -> Iterator[tuple[float, float, float]]:
     """Of each picture of the last epoch: halo if asked, halo if not, share of the other traits."""
     place = bake.folders["sample"]
     samples = tables.read(place / "samples.csv", ("image", "epoch", "prompt", "nominal"))
     last = max(map(int, samples["epoch"]))
     rows = samples[(samples["epoch"].astype(int) == last) & (samples["nominal"] == "1")]
-    seen = proof.look(yardstick, place, list(rows["image"]))
+    seen = yardstick.look(place, list(rows["image"]))
     for image, prompt in zip(rows["image"], rows["prompt"], strict=True):
         shown = float("halo" in seen[image])
         wanted = "halo" in [captions.same(tag) for tag in prompt.split(", ")]
@@ -175,7 +164,7 @@ def main() -> None:
     if args.what == "prepare":
         prepare(args.folder, args.pictures)
         return
-    yardstick = Tagger.load(args.folder / "yardstick")
+    yardstick = Yardstick.read(args.folder)
     print(f"{describe()}\n")
     for table in (pruning, second_epoch, halo):
         print("\n".join(table(args.folder, yardstick)) + "\n")

@@ -2,19 +2,26 @@
 
 Several characters of the embedded world are baked over rates from underbaked to burnt, with several
 seeds. The yardstick is a second tagger, trained from another seed on other renders, and knows from the
-renderer what the character and the prompts ask for. From the repository's root:
+renderer what the character and the prompts ask for. What it sees counts on whole pictures alone, which
+are told from broken ones without any tagger (`eigenpictures.py`). Truth is measured on other pictures
+than the score: other seeds, and more prompts. From the repository's root:
 
     python benchmarks/proof.py prepare build/proof
-    for c in build/proof/*.yaml; do snakemake --cores all --directory build/proof --configfile $c; done
+    for c in mirael velka torrin; do
+        snakemake --cores all --directory build/proof --configfile build/proof/$c.yaml
+        snakemake --cores all --directory build/proof --configfile build/proof/truth-$c.yaml \\
+            --until sample; done
     python -m world.render --count 8000 --seed 101 build/proof/base
     python -m world.render --count 8000 --seed 102 --novel build/proof/novel
     python -m world.fit_tagger build/proof/base build/proof/novel resources/world/base/vae \\
         build/proof/yardstick --seed 7
+    python benchmarks/eigenpictures.py build/proof
     python benchmarks/proof.py report build/proof [--plot proof.png]
 
 `report` prints a table: the rank correlation of score and truth over all epochs of a trial, how often
 the recommendation is within 5% of the truly best, what is lost by it, and the width of the noise band. A
-trial is one character and one seed: the choice among all rates and epochs.
+trial is one character and one seed: the choice among all rates and epochs. A second table says how well
+the doubt behind clarity tells broken pictures from whole ones.
 """
 
 from __future__ import annotations
@@ -26,7 +33,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).absolute().parents[1]
@@ -34,8 +41,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
+from eigenpictures import FILE, Eigenpictures, shown_by_the_vae, training_pictures  # noqa: E402
 from hardware import describe  # noqa: E402
-from scipy.stats import spearmanr  # noqa: E402
+from scipy.stats import mannwhitneyu, spearmanr  # noqa: E402
 
 from bakery import bootstrap, captions, compare, outlines, plan, tables, verdicts  # noqa: E402
 from bakery import config as cfg  # noqa: E402
@@ -46,11 +54,52 @@ from world import avatar, planting  # noqa: E402
 
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 1e-2)
 SEEDS = (23, 24)
+UNSEEN = {
+    "seeds": [101, 102, 103, 104],
+    "auto": {"identity": 4, "flexibility": 6, "recreate": 0, "bleed": 0},
+}
+"""The pictures on which truth is measured; none of them is scored."""
 CLASS = frozenset({"1girl", "1boy", "solo"})
 SURE = 0.5
 """Probability from which the yardstick believes; not the score's threshold."""
 NEAR = 0.05
 """A choice is good within this share of the truly best."""
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What sees the truth: a tagger, and an eye for broken pictures of one character."""
+
+    tagger: Tagger
+    eye: Eigenpictures | None = None
+    limit: float = math.inf
+    """Distance up to which a picture is whole (`Eigenpictures.limit`)."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Yardstick:
+        return cls(Tagger.load(folder / "yardstick"), Eigenpictures.read(folder / FILE))
+
+    def of(self, pictures: Path) -> Yardstick:
+        """The yardstick for the character with these training pictures."""
+        if self.eye is None:
+            return self
+        return replace(self, limit=self.eye.limit(shown_by_the_vae(training_pictures(pictures))))
+
+    def whole(self, folder: Path, images: Sequence[str]) -> np.ndarray:
+        """(N,) bool: which pictures of a sample folder are whole."""
+        if self.eye is None:
+            return np.ones(len(images), bool)
+        pictures = [np.asarray(open_rgb(folder / "images" / image)) for image in images]
+        return self.eye.distances(np.stack(pictures)) <= self.limit
+
+    def look(self, folder: Path, images: Sequence[str]) -> dict[str, set[str]]:
+        """The tags on each picture of a sample folder; none on a broken one."""
+        rows = self.tagger.tag([folder / "images" / image for image in images], open=open_rgb)
+        names = [captions.same(name) for name in self.tagger.names]
+        return {
+            image: {names[i] for i in np.flatnonzero(row >= SURE)} if whole else set()
+            for image, row, whole in zip(images, rows, self.whole(folder, images), strict=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -83,7 +132,10 @@ def prepare(
     seeds: Sequence[int] = SEEDS,
     epochs: int = 4,
 ) -> None:
-    """Pictures of each character, what they always show, and a config with the sweep."""
+    """Pictures of each character, what they always show, and configs with the sweep.
+
+    One for what is scored, and one for the pictures of the same bakes on which truth is measured.
+    """
     shipped = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
     for number, name in enumerate(planting.CAST):
         gardener = planting.Gardener(np.random.default_rng([5, number]), name)
@@ -101,8 +153,10 @@ def prepare(
             "train": shipped["train"] | {"num_epochs": epochs},
             "sweeps": {name: {"grid": {"train.unet_lr": list(rates), "train.seed": list(seeds)}}},
         }
-        text = yaml.safe_dump(config, sort_keys=False)
-        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        unseen = config | {"sample": config.get("sample", {}) | UNSEEN}
+        for file, chosen in ((f"{name}.yaml", config), (f"truth-{name}.yaml", unseen)):
+            text = yaml.safe_dump(chosen, sort_keys=False)
+            (folder / file).write_text(text, encoding="utf-8")
 
 
 def always(said: Iterable[Sequence[str]], share: float = 0.8) -> list[str]:
@@ -142,48 +196,41 @@ def truth(
     return result
 
 
-def look(yardstick: Tagger, folder: Path, images: Sequence[str]) -> dict[str, set[str]]:
-    """What the yardstick sees on each picture."""
-    rows = yardstick.tag([folder / "images" / image for image in images], open=open_rgb)
-    names = [captions.same(name) for name in yardstick.names]
-    return {
-        image: {names[i] for i in np.flatnonzero(row >= SURE)}
-        for image, row in zip(images, rows, strict=True)
-    }
-
-
 def own_tags(folder: Path, name: str) -> list[str]:
     """What `prepare` noted that the character always has."""
     return [captions.same(t) for t in json.loads((folder / f"{name}.json").read_text("utf-8"))]
 
 
-def truth_of(bake: Bake, own: Sequence[str], yardstick: Tagger) -> dict[int, float]:
+def truth_of(bake: Bake, own: Sequence[str], yardstick: Yardstick) -> dict[int, float]:
     """Epoch -> truth of a finished bake, the base (0) among them."""
     samples = tables.read(bake.folders["sample"] / "samples.csv", ("image", "reference"))
-    seen = look(yardstick, bake.folders["sample"], list(samples["image"]))
+    seen = yardstick.look(bake.folders["sample"], list(samples["image"]))
     return truth(samples.to_dict("records"), seen, own)
 
 
-def trials(folder: Path, name: str, yardstick: Tagger) -> list[Trial]:
-    """A trial for each seed of the character's sweep."""
-    raw = yaml.safe_load((folder / f"{name}.yaml").read_text("utf-8"))
-    own = own_tags(folder, name)
+def bakes_in(folder: Path, config: str) -> list[Bake]:
+    """The bakes of a config's only sweep."""
+    raw = yaml.safe_load((folder / f"{config}.yaml").read_text("utf-8"))
     (page,) = plan.build(cfg.load(raw), (folder, ROOT)).of("compare")
-    by_seed: dict[int, list[Bake]] = {}
-    for planned in outlines.bakes_of(page):
-        folders = {stage: folder / path for stage, path in planned["folders"].items()}
-        bake = Bake(planned["label"], folders, planned["settings"])
-        by_seed.setdefault(int(bake.settings["train.seed"]), []).append(bake)
-    found = []
-    for seed, bakes in by_seed.items():
-        known = {
-            (bake.label, epoch): value
-            for bake in bakes
-            for epoch, value in truth_of(bake, own, yardstick).items()
-            if epoch
-        }
-        found.append(trial(f"{name}, seed {seed}", [read(bake) for bake in bakes], known))
-    return found
+    return [
+        Bake(one["label"], {stage: folder / path for stage, path in one["folders"].items()},
+             one["settings"])
+        for one in outlines.bakes_of(page)
+    ]  # fmt: skip
+
+
+def trials(folder: Path, name: str, yardstick: Yardstick) -> list[Trial]:
+    """A trial for each seed of the character's sweep."""
+    own = own_tags(folder, name)
+    known: dict[int, dict[tuple[str, int], float]] = {}
+    for bake in bakes_in(folder, f"truth-{name}"):
+        mine = known.setdefault(int(bake.settings["train.seed"]), {})
+        values = truth_of(bake, own, yardstick)
+        mine |= {(bake.label, epoch): value for epoch, value in values.items() if epoch}
+    scored: dict[int, list[Baked]] = {}
+    for bake in bakes_in(folder, name):
+        scored.setdefault(int(bake.settings["train.seed"]), []).append(read(bake))
+    return [trial(f"{name}, seed {seed}", scored[seed], mine) for seed, mine in known.items()]
 
 
 def trial(name: str, baked: Sequence[Baked], known: Mapping[tuple[str, int], float]) -> Trial:
@@ -231,6 +278,35 @@ def lines(found: Sequence[Trial]) -> list[str]:
     return table
 
 
+def broken(bakes: Iterable[Bake], yardstick: Yardstick) -> tuple[int, int, float]:
+    """Pictures with a LoRA, how many are broken, and how often doubt is right about a pair.
+
+    A pair is a broken and a whole picture, and doubt is right where the broken one has more of it:
+    the area under the ROC curve (Mann and Whitney's U over the number of pairs); NaN without a pair.
+    """
+    doubts, whole = [], []
+    for bake in bakes:
+        rows = tables.read(bake.folders["score"] / "scores.csv", ("image", "epoch", "doubt"))
+        rows = rows[(rows["epoch"] != "0") & (rows["doubt"] != "")]
+        doubts.append(rows["doubt"].astype(float).to_numpy())
+        whole.append(yardstick.whole(bake.folders["sample"], list(rows["image"])))
+    doubt, fine = np.concatenate(doubts), np.concatenate(whole)
+    pairs = int(fine.sum()) * int((~fine).sum())
+    area = mannwhitneyu(doubt[~fine], doubt[fine]).statistic / pairs if pairs else math.nan
+    return len(fine), int((~fine).sum()), float(area)
+
+
+def doubts(folder: Path, yardstick: Yardstick) -> list[str]:
+    """A row a character: what `broken` says."""
+    rows = ["| character | pictures | broken | more in doubt than a whole one |",
+            "| --- | --- | --- | --- |"]  # fmt: skip
+    for name in planting.CAST:
+        eye = yardstick.of(folder / "pictures" / name)
+        count, bad, area = broken(bakes_in(folder, name), eye)
+        rows.append(f"| {name} | {count} | {bad} | {area:.0%} of pairs |")
+    return rows
+
+
 def plot(found: Sequence[Trial], path: Path) -> None:
     """Score against truth of every epoch, a panel a character, a colour a rate; rings are choices."""
     try:
@@ -275,10 +351,15 @@ def main() -> None:
     if args.what == "prepare":
         prepare(args.folder, args.pictures)
         return
-    yardstick = Tagger.load(args.folder / "yardstick")
-    found = [t for name in planting.CAST for t in trials(args.folder, name, yardstick)]
+    yardstick = Yardstick.read(args.folder)
+    found = [
+        trial
+        for name in planting.CAST
+        for trial in trials(args.folder, name, yardstick.of(args.folder / "pictures" / name))
+    ]
     print(f"{describe()}\n")
-    print("\n".join(lines(found)))
+    print("\n".join(lines(found)) + "\n")
+    print("\n".join(doubts(args.folder, yardstick)))
     if args.plot:
         plot(found, args.plot)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 from made_samples import CATEGORIES, TAGS, Shot, sample_stage, stages
+from PIL import Image
 from tiny_tagger import tiny_tagger
 
 from bakery import config as cfg
@@ -110,11 +113,11 @@ def test_a_trial_sets_the_score_beside_the_truth(proof, tmp_path: Path) -> None:
         scored(tmp_path / "low", model, "low", [{}, some]),
         scored(tmp_path / "good", model, "good", [some, both]),
     ]
-    yardstick, known = Tagger.load(model), {}
+    yardstick, known = proof.Yardstick(Tagger.load(model)), {}
     for one in bakes:
         folder = one.bake.folders["sample"]
         samples = tables.read(folder / "samples.csv", ("image",))
-        seen = proof.look(yardstick, folder, list(samples["image"]))
+        seen = yardstick.look(folder, list(samples["image"]))
         by_epoch = proof.truth(samples.to_dict("records"), seen, ["halo", "pink hair"])
         known |= {(one.bake.label, e): value for e, value in by_epoch.items() if e}
     found = proof.trial("x", bakes, known)
@@ -127,13 +130,80 @@ def test_a_trial_sets_the_score_beside_the_truth(proof, tmp_path: Path) -> None:
     assert "| x | 4 | 1.00 | good, epoch 2 | 1.00 | 1.00 | 0% |" in proof.lines([found])[2]
 
 
+@pytest.fixture(scope="module")
+def eye(proof):
+    """Knows a world of horizontal and vertical stripes, brighter and darker."""
+    return benchmark("eigenpictures").Eigenpictures.fit(stripes(60), 4)
+
+
+def stripes(count: int) -> np.ndarray:
+    """Uint8 (count, 16, 16, 3)"""
+    rng = np.random.default_rng(0)
+    pictures = np.zeros((count, 16, 16, 3), np.uint8)
+    pictures[:, ::2] += rng.integers(0, 120, (count, 1, 1, 3), np.uint8)
+    pictures[:, :, ::2] += rng.integers(0, 120, (count, 1, 1, 3), np.uint8)
+    return pictures
+
+
+def test_what_the_renderer_cannot_draw_is_far_out(eye, tmp_path: Path) -> None:
+    known = stripes(70)[60:]
+    torn = known.copy()
+    torn[:, 4:9, 3:7] = 255 - torn[:, 4:9, 3:7]
+    assert eye.distances(torn).min() > 1.5 * eye.distances(known).max()
+    assert (eye.distances(known) <= eye.limit(known)).mean() == pytest.approx(0.9)
+    eye.write(tmp_path / "components.npz")
+    again = type(eye).read(tmp_path / "components.npz")
+    assert again.distances(torn).tolist() == eye.distances(torn).tolist()
+
+
+def drawn(folder: Path, pictures: np.ndarray) -> list[str]:
+    (folder / "images").mkdir(parents=True)
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / "images" / f"{i}.png")
+    return [f"{i}.png" for i in range(len(pictures))]
+
+
+def test_on_a_broken_picture_no_tag_counts(proof, eye, tmp_path: Path) -> None:
+    pictures = stripes(4)
+    pictures[2] = 255 - pictures[2] // 2 * (np.arange(16) % 3)[:, None, None].astype(np.uint8)
+    images = drawn(tmp_path / "sample", pictures)
+    sees_all = SimpleNamespace(names=["halo"], tag=lambda paths, open: np.ones((len(paths), 1)))
+    yardstick = proof.Yardstick(sees_all, eye, float(eye.distances(stripes(60)).max()))
+    seen = yardstick.look(tmp_path / "sample", images)
+    assert [bool(seen[image]) for image in images] == [True, True, False, True]
+    assert all(proof.Yardstick(sees_all).look(tmp_path / "sample", images).values())
+
+
+def test_doubt_is_held_against_broken_pictures(proof, eye, tmp_path: Path) -> None:
+    """One broken picture in more doubt than two of three whole ones; the base does not count."""
+    pictures = stripes(5)
+    pictures[1] = np.random.default_rng(1).integers(0, 255, (16, 16, 3))
+    drawn(tmp_path / "sample", pictures)
+    doubts = [(0, ""), (1, 0.5), (1, 0.6), (1, 0.1), (2, 0.2)]
+    rows = [{"image": f"{i}.png", "epoch": e, "doubt": d} for i, (e, d) in enumerate(doubts)]
+    (tmp_path / "score").mkdir()
+    tables.write(tmp_path / "score" / "scores.csv", rows, ("image", "epoch", "doubt"))
+    bake = Bake("x", {name: tmp_path / name for name in ("sample", "score")})
+    yardstick = proof.Yardstick(None, eye, float(eye.distances(stripes(60)).max()))
+    count, bad, area = proof.broken([bake], yardstick)
+    assert (count, bad, area) == (4, 1, pytest.approx(2 / 3))
+
+
 def test_prepared_configs_can_be_planned(proof, tmp_path: Path) -> None:
     proof.prepare(tmp_path, pictures=2, rates=(1e-3, 1e-2), seeds=(1, 2))
     assert sorted(p.name for p in tmp_path.glob("*.yaml")) == [
-        "mirael.yaml", "torrin.yaml", "velka.yaml",
+        "mirael.yaml", "torrin.yaml", "truth-mirael.yaml", "truth-torrin.yaml", "truth-velka.yaml",
+        "velka.yaml",
     ]  # fmt: skip
-    raw = yaml.safe_load((tmp_path / "mirael.yaml").read_text("utf-8"))
-    made = plan.build(cfg.load(raw), [tmp_path, ROOT])
+    scored, unseen = (
+        cfg.load(yaml.safe_load((tmp_path / f"{name}.yaml").read_text("utf-8")))
+        for name in ("mirael", "truth-mirael")
+    )
+    made = plan.build(scored, [tmp_path, ROOT])
+    known = plan.build(unseen, [tmp_path, ROOT])
+    assert made.nodes["train"].keys() == known.nodes["train"].keys(), "the same bakes"
+    assert not made.nodes["sample"].keys() & known.nodes["sample"].keys(), "other pictures"
+    assert not set(scored.sample.seeds) & set(unseen.sample.seeds)
     assert len(made.of("train")) == 4
     assert len(made.of("layout")) == 1
     assert "halo" in (tmp_path / "mirael.json").read_text("utf-8")
@@ -142,9 +212,9 @@ def test_prepared_configs_can_be_planned(proof, tmp_path: Path) -> None:
 def test_the_guides_bakes_can_be_planned(proof, guide, tmp_path: Path) -> None:
     proof.prepare(tmp_path, pictures=2, rates=(1e-3, 1e-2), seeds=(1, 2))
     guide.prepare(tmp_path, pictures=5, seeds=(1, 2))
-    unpruned = guide.bakes_in(tmp_path, "unpruned-velka")
+    unpruned = proof.bakes_in(tmp_path, "unpruned-velka")
     assert [bake.settings["prune.enabled"] for bake in unpruned] == [False, False]
-    halo = guide.bakes_in(tmp_path, "halo")
+    halo = proof.bakes_in(tmp_path, "halo")
     assert [bake.settings["layout.details"] for bake in halo] == [[], [], ["halo"], ["halo"]]
     assert len(list((tmp_path / "pictures/halo").glob("*.png"))) == 5
 
@@ -166,7 +236,7 @@ def test_epochs_are_counted_by_where_each_bake_is_best(
 
 
 def test_a_halo_is_counted_where_it_is_asked_and_where_it_is_not(
-    guide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proof, guide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [("a", "mirael, halo", 2), ("b", "mirael", 2), ("old", "mirael, halo", 1)]
     tables.write(
@@ -175,13 +245,16 @@ def test_a_halo_is_counted_where_it_is_asked_and_where_it_is_not(
         ("image", "epoch", "prompt", "nominal"),
     )
     seen = {"a": {"halo", "pink hair"}, "b": {"pink hair", "twintails"}}
-    monkeypatch.setattr(guide.proof, "look", lambda yardstick, place, images: seen)
+    monkeypatch.setattr(proof.Yardstick, "look", lambda self, place, images: seen)
     bake = Bake("x", {"sample": tmp_path}, {"layout.details": ["halo"]})
-    monkeypatch.setattr(guide, "bakes_in", lambda folder, config: [bake])
+    monkeypatch.setattr(guide.proof, "bakes_in", lambda folder, config: [bake])
     monkeypatch.setattr(
         guide.proof, "own_tags", lambda folder, name: ["halo", "pink hair", "twintails"]
     )
-    assert guide.halo(tmp_path, None)[2:] == ["| with a halo folder | 1.00 | 0.00 | 0.75 | 1 |"]
+    yardstick = proof.Yardstick(None)
+    assert guide.halo(tmp_path, yardstick)[2:] == [
+        "| with a halo folder | 1.00 | 0.00 | 0.75 | 1 |"
+    ]
 
 
 def test_a_plot_shows_every_epoch(proof, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from tiny_base import tiny_sd1
 
-from bakery import claims, passes, resume, train
+from bakery import claims, passes, resume, rungs, train
 from bakery.config import Train
 from bakery.errors import BakeryError, OutOfMemory
 
@@ -203,33 +202,56 @@ def test_half_as_many_where_memory_runs_out(base, layout, tmp_path, monkeypatch)
 
 
 KILLED = """
-import sys
+import os, signal, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 from test_side_by_side import claimed
-from bakery import train
+from bakery import resume, train
+save, left = resume.save, {at}
+def save_and_die(*arguments):
+    global left
+    save(*arguments)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+resume.save = save_and_die
 train.bake(**claimed({base!r}, Path({layout!r}), Path({root!r}), {changes!r}))
 """
 
 
-def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(base, layout, tmp_path):
+def start_and_kill(base: str, layout: Path, root: Path, changes: list[dict], at: int) -> None:
+    """A bake in a process of its own that kills itself behind its `at`-th state."""
+    code = KILLED.format(
+        path=[str(Path(__file__).parent), str(Path(train.__file__).parents[1])],
+        base=base, layout=str(layout), root=str(root), changes=changes, at=at,
+    )  # fmt: skip
+    job = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=240,
+        check=False,
+    )  # fmt: skip
+    assert job.returncode == -signal.SIGKILL
+    assert claims.finished(root / "1") is None
+
+
+@pytest.mark.parametrize(
+    ("rested", "at"),
+    [(0, 2), (0, 1), (0, 3), (0, 5), (1, 1)],
+    ids=["between epochs", "first epoch", "second epoch", "last epoch", "second rung"],
+)
+def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
+    base, layout, tmp_path, rested, at
+):
+    """Also where only one of the two had saved the epoch; `rested`: epochs of a rung before."""
     changes = [{"num_epochs": 3}, {"num_epochs": 3, "unet_lr": 3e-4}]
     train.bake(**claimed(base, layout, tmp_path / "whole", changes))
     root = tmp_path / "killed"
-    code = KILLED.format(
-        path=[str(Path(__file__).parent), str(Path(train.__file__).parents[1])],
-        base=base, layout=str(layout), root=str(root), changes=changes,
-    )  # fmt: skip
-    job = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    end = time.monotonic() + 240
-    while not (root / "1" / resume.STATE).exists():
-        assert job.poll() is None, "ended before it could be killed"
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    job.send_signal(signal.SIGKILL)
-    job.wait()
-    assert claims.finished(root / "1") is None
+    if rested:
+        train.bake(**claimed(base, layout, root, changes), until=rested)
+        assert rungs.rested(root / "1", rested) is not None
+    start_and_kill(base, layout, root, changes, at)
     train.bake(**claimed(base, layout, root, changes))
     for bake in ("0", "1"):
-        for file in sorted((tmp_path / "whole" / bake).glob("*.safetensors")):
+        whole = sorted((tmp_path / "whole" / bake).glob("*.safetensors"))
+        assert len(whole) == 3
+        for file in whole:
             assert (root / bake / file.name).read_bytes() == file.read_bytes(), (bake, file.name)

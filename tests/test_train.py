@@ -50,7 +50,7 @@ def test_files_and_facts(bake, tmp_path):
     facts = bake()
     out = tmp_path / "out"
     files = {"mirael-000001.safetensors", "mirael.safetensors", "epochs.csv", "progress.jsonl"}
-    assert {path.name for path in out.iterdir()} == files | {resume.STATE}
+    assert {path.name for path in out.iterdir()} == files | {resume.STATE, resume.BEFORE}
     assert facts["pictures"] == 4
     assert facts["buckets"] == {"32x64": 2, "48x48": 6}
     assert (facts["steps_per_epoch"], facts["steps"], facts["adapters"]) == (4, 8, 66)

@@ -2,7 +2,9 @@
 
 Nothing of the random numbers is in it: they depend on the seed and on what they are for (`seeds`).
 The order of writing is what makes a kill harmless: the epoch's LoRA, then `epochs.csv`, then this
-state, each whole or not at all. Files that the state does not vouch for are of no epoch.
+state, each whole or not at all. Files that the state does not vouch for are of no epoch. The state of
+the epoch before stays until the next: bakes side by side save one after another, and who was killed in
+between goes back to where all stood.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from bakery.manifest import write_text
 log = logging.getLogger(__name__)
 
 STATE = "resume.state"
+BEFORE = "resume.before.state"
+"""The state of the epoch before."""
 STOPPED = "stopped.json"
 
 
@@ -31,36 +35,54 @@ def identity(**parts: Any) -> str:
 
 
 def save(folder: Path, owner: str, state: Mapping[str, Any]) -> None:
-    """Replace the state of the bake `owner` (its identity)."""
+    """Replace the state of the bake `owner` (its identity); the last one is the one before now."""
     part = folder / f"{STATE}.part"
     with part.open("wb") as file:
         torch.save({"owner": owner, **state}, file)
         file.flush()
         os.fsync(file.fileno())
+    if (folder / STATE).exists():
+        (folder / STATE).rename(folder / BEFORE)
     os.replace(part, folder / STATE)
 
 
 def load(folder: Path, *owners: str) -> dict[str, Any] | None:
-    """The state of the bake `owners`, by one of these identities; None, with a word in the log, if
-    there is none of it.
+    """The newest state of the bake `owners`, by one of these identities; None if there is none of it."""
+    return next(states(folder, *owners), None)
+
+
+def states(folder: Path, *owners: str) -> Iterator[dict[str, Any]]:
+    """The states of the bake `owners`, the newest first; one at a time, since they are large.
+
+    What is of no use gets a word in the log.
     """
-    path = folder / STATE
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes of torch's readers
-        log.warning("%s is damaged (%s): starting over", path, type(error).__name__)
-        return None
-    if not isinstance(state, dict) or state.pop("owner", None) not in owners:
-        log.warning("%s belongs to other settings, code, versions or threads: starting over", path)
-        return None
-    return state
+    for path in (folder / STATE, folder / BEFORE):
+        if not path.exists():
+            continue
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged file makes of torch's readers
+            log.warning("%s is damaged (%s): not going on from it", path, type(error).__name__)
+            continue
+        if not isinstance(state, dict) or state.pop("owner", None) not in owners:
+            log.warning(
+                "%s belongs to other settings, code, versions or threads: starting over", path
+            )
+            return
+        yield state
+
+
+def go_back(folder: Path) -> None:
+    """Have the state before be the newest; without one, the bake starts over."""
+    (folder / STATE).unlink(missing_ok=True)
+    if (folder / BEFORE).exists():
+        (folder / BEFORE).rename(folder / STATE)
 
 
 def forget(folder: Path) -> None:
-    """The bake is finished: its state has done its work."""
-    (folder / STATE).unlink(missing_ok=True)
+    """The bake is finished: its states have done their work."""
+    for name in (STATE, BEFORE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def record_failure(folder: Path, owner: str, sentence: str, **facts: Any) -> None:

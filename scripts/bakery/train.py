@@ -122,9 +122,7 @@ def run_all(
                 _describe(variant, kitchen, folders, {**order.metadata, **arithmetic})
                 for variant, order in zip(variants, orders, strict=True)
             ]
-            for variant in variants:
-                if variant.failure is None:
-                    variant.restore()
+            _restore([variant for variant in variants if variant.failure is None])
             meter.rest([p for variant in variants for p in variant.parameters])
             with _compiled(kitchen, variants):
                 fit(kitchen, variants)
@@ -291,6 +289,22 @@ def fit(kitchen: Kitchen, variants: Sequence[Variant]) -> None:
             torch.stack(scaled).sum().backward()
             for showing, loss in zip(together, found, strict=True):
                 showing.variant.learn(loss)
+
+
+def _restore(variants: Sequence[Variant]) -> None:
+    """Have each go on where it stood.
+
+    They save one after another, and a kill in between leaves some an epoch ahead. These go back, so
+    that the epoch is done again in the same company: then all ends in the same bytes.
+    """
+    stands = [variant.stands() for variant in variants]
+    paired = list(zip(variants, stands, strict=True))
+    last = min((newest for v, (newest, *_) in paired if newest < v.plan.total), default=None)
+    for variant, (newest, *before) in paired:
+        if last in before:
+            log.info("%s stood behind step %d, back to %d", variant.out.name, newest, last)
+            resume.go_back(variant.out)
+        variant.restore()
 
 
 @contextmanager

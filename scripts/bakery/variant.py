@@ -128,6 +128,21 @@ class Variant:
         if self._place == len(self.batches) or self.step == self.plan.total:
             self._end_epoch()
 
+    def stands(self) -> list[int]:
+        """Steps behind which an earlier run of this very bake stood, the newest first; 0 is the start.
+
+        The second, if there is one, is the end of the epoch before (`resume.go_back`); only who is in
+        the same company as then has it.
+        """
+        newest, *others = [
+            {name: state.get(name) for name in ("epoch", "step", "together")}
+            for state in resume.states(self.out, self.owner, self.rested)
+        ] or [{"step": 0}]
+        if newest["step"] == 0 or newest["together"] != self.metadata.get(TOGETHER, "1"):
+            return [newest["step"]]
+        before = [0] if newest["epoch"] == 1 else [state["step"] for state in others]
+        return [newest["step"], *before]
+
     def restore(self) -> None:
         """Go on where an earlier run of this very bake stood; else clear what lies in its folder."""
         self.out.mkdir(parents=True, exist_ok=True)
@@ -266,7 +281,7 @@ class Variant:
         patterns = (f"{self.name}.safetensors", f"{self.name}-??????.safetensors", "*.part")
         stale = [path for pattern in patterns for path in self.out.glob(pattern)]
         if keep is None:
-            names = ("epochs.csv", "progress.jsonl", resume.STATE, rungs.RESTED)
+            names = ("epochs.csv", "progress.jsonl", resume.STATE, resume.BEFORE, rungs.RESTED)
             stale += [self.out / name for name in names]
             stale += self.out.glob("events.out.tfevents.*.log")
         removed = [p for p in stale if p.is_file() and p.name not in (keep or ())]

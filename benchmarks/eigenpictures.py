@@ -1,0 +1,100 @@
+"""Whole or broken? How far a picture is from everything that the embedded world's renderer can draw.
+
+The renders' principal components span what pictures of this world look like; what a picture has besides
+is its distance from them, as Turk and Pentland told faces from other things (Eigenfaces for Recognition,
+1991). It sees no tags, and no tagger. A picture is whole if it is no farther out than the character's
+own training pictures are, all but the farthest twentieth.
+
+    python benchmarks/eigenpictures.py build/proof
+
+fits the components to the renders of `proof.py` as the VAE shows them, and writes
+`build/proof/yardstick/components.npz`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).absolute().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+import numpy as np  # noqa: E402
+from diffusers import AutoencoderKL  # noqa: E402
+
+from bakery.images import open_rgb  # noqa: E402
+from world.fit_tagger import through_vae  # noqa: E402
+from world.render import reduce  # noqa: E402
+
+VAE = ROOT / "resources/world/base/vae"
+FILE = Path("yardstick/components.npz")
+RENDERS = 4000
+COMPONENTS = 200
+INSIDE = 0.95
+"""Share of the character's own pictures that are taken for whole."""
+
+
+@dataclass(frozen=True)
+class Eigenpictures:
+    """The world's mean picture (P,) and principal components (P, K), pixels in 0..1."""
+
+    mean: np.ndarray
+    components: np.ndarray
+
+    @classmethod
+    def fit(cls, renders: np.ndarray, count: int) -> Eigenpictures:
+        """The first `count` components of uint8 pictures (N, H, W, 3), N at least `count`."""
+        rows = _flat(renders)
+        mean = rows.mean(axis=0)
+        rows = rows - mean
+        # through the (N, N) products: there are more pixels than pictures
+        _, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+        components = rows.T @ vectors[:, -count:].astype(np.float32)
+        return cls(mean, components / np.linalg.norm(components, axis=0))
+
+    @classmethod
+    def read(cls, path: Path) -> Eigenpictures:
+        with np.load(path) as file:
+            return cls(file["mean"], file["components"])
+
+    def write(self, path: Path) -> None:
+        np.savez(path, mean=self.mean, components=self.components)
+
+    def distances(self, pictures: np.ndarray) -> np.ndarray:
+        """(N,) root mean square of what the components do not explain, of 0..1."""
+        rows = _flat(pictures) - self.mean
+        rest = rows - (rows @ self.components) @ self.components.T
+        return np.sqrt((rest**2).mean(axis=1))
+
+    def limit(self, pictures: np.ndarray) -> float:
+        """The distance up to which a picture of the character in `pictures` is whole."""
+        return float(np.quantile(self.distances(pictures), INSIDE))
+
+
+def shown_by_the_vae(pictures: np.ndarray) -> np.ndarray:
+    """Uint8 (N, H, W, 3) as the base's VAE gives them back: nothing that is sampled is any sharper."""
+    return through_vae(AutoencoderKL.from_pretrained(VAE), pictures, 0.0, 1)
+
+
+def training_pictures(folder: Path) -> np.ndarray:
+    """The pictures of a character, at the world's size, uint8 (N, H, W, 3)."""
+    return np.stack([reduce(open_rgb(path)) for path in sorted(folder.glob("*.png"))])
+
+
+def _flat(pictures: np.ndarray) -> np.ndarray:
+    return pictures.reshape(len(pictures), -1).astype(np.float32) / 255
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="of proof.py, with base.npy and novel.npy")
+    args = parser.parse_args()
+    files = [np.load(args.folder / f"{name}.npy", mmap_mode="r") for name in ("base", "novel")]
+    renders = np.concatenate([file[: RENDERS // len(files)] for file in files])
+    Eigenpictures.fit(shown_by_the_vae(renders), COMPONENTS).write(args.folder / FILE)
+
+
+if __name__ == "__main__":
+    main()
