@@ -1,15 +1,18 @@
 """The whole workflow: a sweep in one `snakemake --cores all` against as many single bakes.
 
-    python benchmarks/whole_sweep.py [--bakes 6] [--epochs 2] [--seeds 2] [--cores all] [--config FILE]
+    python benchmarks/whole_sweep.py [--bakes 6] [--epochs 2] [--seeds 2] [--cores all] [--bakers 2]
+        [--config FILE]
 
 The shipped config, or another, with learning rates of its own, and with fewer epochs and seeds so that
 it ends within the hour. Each single bake is a workflow of its own in a folder of its own that shares
-nothing, as whoever has no sweeps would bake. All are whole processes, start to end. Half of the single
+nothing, as whoever has no sweeps would bake. Like `make` without a GPU, each lets two jobs train or draw
+at a time. All are whole processes, start to end. Half of the single
 bakes run before the sweep and half behind it, so that a machine that slows down or speeds up does so
 for both sides.
 
 Prints a Markdown table: seconds by the clock, and the jobs' seconds by stage as Snakemake has them on
-record. `rest` is what Snakemake itself takes, less what ran at the same time.
+record. `rest` is what Snakemake itself takes, less what ran at the same time: with two jobs at a time it is
+below 0, and a job that waits for its sibling counts as well.
 """
 
 from __future__ import annotations
@@ -61,14 +64,14 @@ def config(args: argparse.Namespace) -> dict[str, Any]:
     return chosen
 
 
-def bake(folder: Path, chosen: dict[str, Any], cores: str) -> Took:
+def bake(folder: Path, chosen: dict[str, Any], args: argparse.Namespace) -> Took:
     """One `snakemake` from nothing to the page."""
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(chosen))
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", cores,
-         "--configfile", "config.yaml", "--workflow-profile", str(ROOT / "profiles/default"),
+        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", args.cores,
+         "--resources", f"gpu={args.bakers}", "--configfile", "config.yaml", "--workflow-profile", str(ROOT / "profiles/default"),
          "--quiet", "all"],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -110,6 +113,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=2, help="of the samples")
     parser.add_argument("--cores", default="all")
+    parser.add_argument("--bakers", type=int, default=2, help="train or sample jobs at a time")
     parser.add_argument("--config", type=Path, default=ROOT / "config/config.yaml")
     parser.add_argument("--keep", type=Path, help="an empty folder for what is baked")
     args = parser.parse_args()
@@ -120,14 +124,14 @@ def main() -> None:
         place.mkdir(exist_ok=True)
         for number, rate in enumerate(rates(args.bakes)):
             if number == args.bakes // 2:
-                sweep = bake(place / "sweep", config(args) | {"sweeps": grid}, args.cores)
+                sweep = bake(place / "sweep", config(args) | {"sweeps": grid}, args)
             chosen = config(args)
             chosen["train"]["unet_lr"] = rate
-            singles.add(bake(place / f"single{number}", chosen, args.cores))
+            singles.add(bake(place / f"single{number}", chosen, args))
     from hardware import describe
 
     print(
-        f"{describe()}, --cores {args.cores}; {args.bakes} bakes of {args.epochs} epochs, "
+        f"{describe()}, --cores {args.cores}, {args.bakers} jobs at a time; {args.bakes} bakes of {args.epochs} epochs, "
         f"{args.seeds} seeds a prompt\n"
     )
     print(f"| | seconds | {' | '.join(STAGES)} | rest |\n| {' | '.join(['---'] * 13)} |")
