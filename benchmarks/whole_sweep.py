@@ -6,13 +6,12 @@
 The shipped config, or another, with learning rates of its own, and with fewer epochs and seeds so that
 it ends within the hour. Each single bake is a workflow of its own in a folder of its own that shares
 nothing, as whoever has no sweeps would bake. Like `make` without a GPU, each lets two jobs train or draw
-at a time. All are whole processes, start to end. Half of the single
-bakes run before the sweep and half behind it, so that a machine that slows down or speeds up does so
-for both sides.
+at a time. All are whole processes, start to end. Half of the single bakes run before the sweep and half
+behind it, so that a machine that slows down or speeds up does so for both sides.
 
 Prints a Markdown table: seconds by the clock, and the jobs' seconds by stage as Snakemake has them on
-record. `rest` is what Snakemake itself takes, less what ran at the same time: with two jobs at a time it is
-below 0, and a job that waits for its sibling counts as well.
+record. `rest` is what Snakemake itself takes, less what ran at the same time: with two jobs at a time it
+is below 0, and a job that waits for its sibling counts as well.
 """
 
 from __future__ import annotations
@@ -70,9 +69,9 @@ def bake(folder: Path, chosen: dict[str, Any], args: argparse.Namespace) -> Took
     (folder / "config.yaml").write_text(yaml.safe_dump(chosen))
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", args.cores,
-         "--resources", f"gpu={args.bakers}", "--configfile", "config.yaml", "--workflow-profile", str(ROOT / "profiles/default"),
-         "--quiet", "all"],
+        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+         "--cores", args.cores, "--resources", f"gpu={args.bakers}", "--configfile", "config.yaml",
+         "--workflow-profile", str(ROOT / "profiles/default"), "--quiet", "all"],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     seconds = time.perf_counter() - start
@@ -131,8 +130,8 @@ def main() -> None:
     from hardware import describe
 
     print(
-        f"{describe()}, --cores {args.cores}, {args.bakers} jobs at a time; {args.bakes} bakes of {args.epochs} epochs, "
-        f"{args.seeds} seeds a prompt\n"
+        f"{describe()}, --cores {args.cores}, {args.bakers} jobs at a time; "
+        f"{args.bakes} bakes of {args.epochs} epochs, {args.seeds} seeds a prompt\n"
     )
     print(f"| | seconds | {' | '.join(STAGES)} | rest |\n| {' | '.join(['---'] * 13)} |")
     print(row(f"a sweep of {args.bakes}", sweep))
