@@ -14,7 +14,7 @@ from bakery import bootstrap
 
 
 def grid(prompts: int, seeds: int, draws: int = bootstrap.DRAWS) -> bootstrap.Resample:
-    cells = [("identity", f"p{p}", s) for p in range(prompts) for s in range(seeds)]
+    cells = [("flexibility", f"p{p}", s) for p in range(prompts) for s in range(seeds)]
     return bootstrap.resample(*zip(*cells, strict=True), draws=draws)
 
 
@@ -55,11 +55,11 @@ def test_a_seed_that_is_drawn_twice_counts_twice_in_every_prompt() -> None:
 def test_draws_are_shared_by_all_with_the_same_prompts_and_seeds() -> None:
     """Whatever else is drawn: epoch 0 has pictures of another purpose besides."""
     alone = grid(3, 4)
-    cells = [("identity", f"p{p}", s) for p in range(3) for s in range(4)]
+    cells = [("flexibility", f"p{p}", s) for p in range(3) for s in range(4)]
     cells += [("base", f"b{p}", s) for p in range(2) for s in range(4)]
     both = bootstrap.resample(*zip(*cells, strict=True))
     assert (both.times[:, :12] == alone.times).all()
-    other = [("identity", f"q{p}", s) for p in range(3) for s in range(4)]
+    other = [("flexibility", f"q{p}", s) for p in range(3) for s in range(4)]
     assert (bootstrap.resample(*zip(*other, strict=True)).prompts != alone.prompts).any()
 
 
@@ -111,3 +111,13 @@ def test_the_interval_covers_about_as_often_as_it_says() -> None:
         low, high = bootstrap.interval(mean(draws, list(table.ravel())))
         hits += low <= 0 <= high
     assert 180 <= hits <= 200
+
+
+def test_the_trigger_alone_is_no_chance() -> None:
+    """Its prompts stay in every draw; seeds are drawn for them as for all others."""
+    kinds = ("identity", "recreate", "flexibility", "bleed")
+    cells = [(kind, f"{kind}{p}", s) for kind in kinds for p in range(2) for s in range(3)]
+    draws = bootstrap.resample(*zip(*cells, strict=True))
+    stays = [bool((draws.prompts[:, i] == 1).all()) for i in range(len(cells))]
+    assert stays == [kind in ("identity", "recreate") for kind, _, _ in cells]
+    assert (draws.seeds[1:].std(axis=0) > 0).all()

@@ -96,6 +96,13 @@ def test_a_later_best_that_is_within_noise_is_named_with_the_band() -> None:
     )
 
 
+def test_an_earlier_epoch_that_another_bake_outranks_is_not_taken() -> None:
+    epochs = [drawn("a", 1, 0.80, 0.9, noise=0.05), drawn("a", 2, 0.82, 0.9, noise=0.05)]
+    assert judge([epochs]).best is epochs[0]
+    assert judge([epochs, [drawn("b", 1, 0.81, 0.9)]]).best is epochs[1]
+    assert judge([epochs, [drawn("b", 1, 0.79, 0.9)]]).best is epochs[0]
+
+
 def test_a_later_best_beyond_noise_is_taken() -> None:
     epochs = [drawn("a", 1, 0.5, 0.9), drawn("a", 2, 0.9, 0.9)]
     verdict = judge([epochs])

@@ -5,6 +5,9 @@ have something in common. So both are drawn again, each on its own, and a pictur
 as its prompt times its seed was drawn. Source: Owen, The pigeonhole bootstrap, Annals of Applied
 Statistics 1 (2007), 386-411, which shows that this errs on the side of caution.
 
+That holds for prompts that could as well have been others: another outfit, another scene. The trigger
+alone could not: it is what is asked, not one of many, and stays in every draw.
+
 What is drawn depends on the names of prompts and seeds alone. So draw 17 means the same in every
 epoch and every bake with the same prompts, and a difference can be taken draw by draw.
 
@@ -23,6 +26,10 @@ import numpy as np
 
 DRAWS, LEVEL = 1000, 0.95
 """Draws, and the share of them that an interval spans."""
+
+
+MEANT = frozenset({"identity", "recreate"})
+"""Purposes whose prompts stand for nothing but themselves."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,14 @@ def resample(
     """Draws for pictures with these purposes, prompts and seeds (a list each, of equal length).
 
     As many prompts of each purpose, and as many seeds, as there are, with replacement; a single
-    prompt stays. With a single seed nothing is known about chance, and there are no draws.
+    prompt stays, and so do those of the purposes in `MEANT`. With a single seed nothing is known
+    about chance, and there are no draws.
     """
     count = len(prompts)
     if len(set(seeds)) < 2:
         return Resample(np.ones((1, count)), np.ones((1, count)))
     of_prompt = np.ones((1 + draws, count))
-    for purpose in sorted(set(purposes)):
+    for purpose in sorted(set(purposes) - MEANT):
         mine = [i for i, other in enumerate(purposes) if other == purpose]
         of_prompt[1:, mine] = _counts(purpose, [prompts[i] for i in mine], draws)
     of_seed = np.ones((1 + draws, count))

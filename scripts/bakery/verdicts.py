@@ -2,7 +2,8 @@
 
 Best is the epoch with the highest trade-off. Recommended is the earliest epoch of that bake that is
 no worse as far as one can tell: within one standard error of the best, taken draw by draw, since
-all epochs start from the same noise. docs/scores.md says what the numbers mean.
+all epochs start from the same noise, and still ahead of every other bake. docs/scores.md says what
+the numbers mean.
 """
 
 from __future__ import annotations
@@ -117,7 +118,10 @@ def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
     free = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
     top = (free or ranked)[0]
     own = next(bake for bake in bakes if any(epoch is top for epoch in bake))
-    best = _earliest(top, [epoch for epoch in free if any(epoch is e for e in own)])
+    others = [epoch.rank for epoch in ranked if not any(epoch is e for e in own)]
+    best = _earliest(
+        top, [epoch for epoch in free if any(epoch is e for e in own)], max(others, default=0.0)
+    )
     base = next((epoch for epoch in own if not epoch.number), None)
     title = f"{best.bake}, epoch {best.number}" if len(bakes) > 1 else f"Epoch {best.number}"
     reasons = [_numbers(best, base, len(bakes))]
@@ -160,11 +164,16 @@ def close(best: np.ndarray, other: np.ndarray) -> bool:
     return bootstrap.close(best[:draws], other[:draws])
 
 
-def _earliest(top: Epoch, own: Sequence[Epoch]) -> Epoch:
-    """The earliest of the bake's epochs, none of them dominated, within the noise of `top`."""
+def _earliest(top: Epoch, own: Sequence[Epoch], floor: float) -> Epoch:
+    """The earliest of the bake's epochs, none of them dominated, within the noise of `top`.
+
+    At least `floor`, the rank of the other bakes' best: noise is no reason to take what they outrank.
+    """
     level = top.values("rank")
     near = [
-        epoch for epoch in own if epoch.number < top.number and close(level, epoch.values("rank"))
+        epoch
+        for epoch in own
+        if epoch.number < top.number and epoch.rank >= floor and close(level, epoch.values("rank"))
     ]
     return min(near, key=lambda epoch: epoch.number, default=top)
 
