@@ -1,9 +1,8 @@
 """Which epoch of which bake to take, and the sentences that say why.
 
-Best is the epoch with the highest trade-off. Recommended is the earliest epoch of that bake that is
-no worse as far as one can tell: within one standard error of the best, taken draw by draw, since
-all epochs start from the same noise, and still ahead of every other bake. docs/scores.md says what
-the numbers mean.
+Several epochs are the best as far as one can tell: those within one standard error of the highest
+trade-off, taken draw by draw, since all epochs start from the same noise. Recommended is the surest of
+them, whose interval reaches down least. docs/scores.md says what the numbers mean.
 """
 
 from __future__ import annotations
@@ -61,6 +60,12 @@ class Epoch:
         """The trade-off, or the balance where no trade-off was measured."""
         return self.balance if math.isnan(self.tradeoff) else self.tradeoff
 
+    @property
+    def at_least(self) -> float:
+        """The lower end of the rank's interval; the rank itself without draws."""
+        low, _ = bootstrap.interval(self.values("rank"))
+        return self.rank if math.isnan(low) else low
+
     def values(self, name: str) -> np.ndarray:
         """A metric as measured and its draws, (1 + D,); `rank` is what epochs are ranked by."""
         ranked = name == "rank"
@@ -78,7 +83,7 @@ class Verdict:
     title: str
     reasons: Sequence[str] = field(default=())
     top: Epoch | None = None
-    """The epoch with the highest trade-off; the recommended one may be an earlier equal of it."""
+    """The epoch with the highest trade-off; the recommended one may be a surer equal of it."""
     beats_base: bool = True
     """False where the base without a LoRA ranks as high: then `best` is merely the best of them."""
 
@@ -117,11 +122,8 @@ def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
         return _no_verdict(epochs)
     free = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
     top = (free or ranked)[0]
-    own = next(bake for bake in bakes if any(epoch is top for epoch in bake))
-    others = [epoch.rank for epoch in ranked if not any(epoch is e for e in own)]
-    best = _earliest(
-        top, [epoch for epoch in free if any(epoch is e for e in own)], max(others, default=0.0)
-    )
+    best = _surest(top, free or ranked)
+    own = next(bake for bake in bakes if any(epoch is best for epoch in bake))
     base = next((epoch for epoch in own if not epoch.number), None)
     title = f"{best.bake}, epoch {best.number}" if len(bakes) > 1 else f"Epoch {best.number}"
     reasons = [_numbers(best, base, len(bakes))]
@@ -164,18 +166,14 @@ def close(best: np.ndarray, other: np.ndarray) -> bool:
     return bootstrap.close(best[:draws], other[:draws])
 
 
-def _earliest(top: Epoch, own: Sequence[Epoch], floor: float) -> Epoch:
-    """The earliest of the bake's epochs, none of them dominated, within the noise of `top`.
+def _surest(top: Epoch, ranked: Sequence[Epoch]) -> Epoch:
+    """Of the epochs within the noise of `top` that with the highest lower end; of equals the earliest.
 
-    At least `floor`, the rank of the other bakes' best: noise is no reason to take what they outrank.
+    Without draws `top` itself: nothing is known of how sure the others are.
     """
     level = top.values("rank")
-    near = [
-        epoch
-        for epoch in own
-        if epoch.number < top.number and epoch.rank >= floor and close(level, epoch.values("rank"))
-    ]
-    return min(near, key=lambda epoch: epoch.number, default=top)
+    near = [epoch for epoch in ranked if close(level, epoch.values("rank"))]
+    return min(near, key=lambda epoch: (-epoch.at_least, epoch.number, epoch.bake))
 
 
 def _no_verdict(epochs: Sequence[Epoch]) -> Verdict:
@@ -215,11 +213,10 @@ def _rank(best: Epoch, top: Epoch, epochs: int, bakes: int) -> str:
         return f"Its trade-off is {fixed(best.rank)}."
     if best is top:
         return f"Its trade-off, {fixed(best.rank)}, is the highest of {among}."
-    _, error = bootstrap.lag(top.values("rank"), best.values("rank"))
-    band = "" if math.isnan(error) else f" (give or take {fixed(error)})"
     return (
-        f"Epoch {top.number} has the highest trade-off of {among}, {fixed(top.rank)}, but epoch "
-        f"{best.number} with {fixed(best.rank)} is no worse beyond noise{band}, and earlier."
+        f"The highest trade-off of {among} is {fixed(top.rank)}, of {_name(top, bakes).rstrip(',')} (by "
+        f"chance as low as {fixed(top.at_least)}); its own, {fixed(best.rank)}, is no worse beyond "
+        f"noise, and surer (as low as {fixed(best.at_least)})."
     )
 
 
@@ -267,6 +264,8 @@ def _rival(best: Epoch, top: Epoch, ranked: Sequence[Epoch], bakes: int) -> Iter
     if not others:
         return
     rival = others[0]
+    if rival is top:
+        return
     said = f"Next is {_name(rival, bakes)} with {fixed(rival.rank)}"
     if close(top.values("rank"), rival.values("rank")):
         yield f"{said}, too close to tell apart with these prompts and seeds."
