@@ -204,7 +204,7 @@ class Score(Section):
     leak_weight: Annotated[float, Field(ge=0)] = 0.5
     """How much leak costs in the trade-off."""
     bleed_weight: Annotated[float, Field(ge=0)] = 0.1
-    """How much bleed costs in the trade-off: little, as who loads a character's LoRA wants the character."""
+    """How much bleed costs in the trade-off: little, as a character is why one loads its LoRA."""
     clarity_weight: Annotated[float, Field(ge=0)] = 0.5
     """How much it costs in the trade-off when pictures are less clear than the base's."""
     embedding_model: str = ""
