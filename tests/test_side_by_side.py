@@ -233,25 +233,34 @@ def start_and_kill(base: str, layout: Path, root: Path, changes: list[dict], at:
     assert claims.finished(root / "1") is None
 
 
+LONG = [{"num_epochs": 3}, {"num_epochs": 3, "unet_lr": 3e-4}]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base, layout, tmp_path_factory) -> Path:
+    """Two bakes of three epochs that nobody killed."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    train.bake(**claimed(base, layout, root, LONG))
+    return root
+
+
 @pytest.mark.parametrize(
     ("rested", "at"),
     [(0, 2), (0, 1), (0, 3), (0, 5), (1, 1)],
     ids=["between epochs", "first epoch", "second epoch", "last epoch", "second rung"],
 )
 def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
-    base, layout, tmp_path, rested, at
+    base, layout, undisturbed, tmp_path, rested, at
 ):
     """Also where only one of the two had saved the epoch; `rested`: epochs of a rung before."""
-    changes = [{"num_epochs": 3}, {"num_epochs": 3, "unet_lr": 3e-4}]
-    train.bake(**claimed(base, layout, tmp_path / "whole", changes))
     root = tmp_path / "killed"
     if rested:
-        train.bake(**claimed(base, layout, root, changes), until=rested)
+        train.bake(**claimed(base, layout, root, LONG), until=rested)
         assert rungs.rested(root / "1", rested) is not None
-    start_and_kill(base, layout, root, changes, at)
-    train.bake(**claimed(base, layout, root, changes))
+    start_and_kill(base, layout, root, LONG, at)
+    train.bake(**claimed(base, layout, root, LONG))
     for bake in ("0", "1"):
-        whole = sorted((tmp_path / "whole" / bake).glob("*.safetensors"))
+        whole = sorted((undisturbed / bake).glob("*.safetensors"))
         assert len(whole) == 3
         for file in whole:
             assert (root / bake / file.name).read_bytes() == file.read_bytes(), (bake, file.name)
