@@ -33,7 +33,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).absolute().parents[1]
@@ -114,6 +114,8 @@ class Trial:
     choice: tuple[str, int]
     band: float
     """Standard error of the trade-off's difference between the best epoch and the next."""
+    others: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """What plainer rules would choose: the highest trade-off, the earliest epoch within its noise."""
 
     @property
     def best(self) -> float:
@@ -121,8 +123,11 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """What the choice lacks of the truly best, as a share of it."""
-        return 1 - self.truth[self.choice] / self.best if self.best else 0.0
+        return self.loss_of(self.choice)
+
+    def loss_of(self, choice: tuple[str, int]) -> float:
+        """What a choice lacks of the truly best, as a share of it."""
+        return 1 - self.truth[choice] / self.best if self.best else 0.0
 
 
 def prepare(
@@ -252,7 +257,16 @@ def trial(name: str, baked: Sequence[Baked], known: Mapping[tuple[str, int], flo
             values[key] = np.concatenate([[e.score("tradeoff").value], drawn])
     first, second = sorted(scores, key=lambda key: -scores[key])[:2]
     _, band = bootstrap.lag(values[first], values[second])
-    return Trial(name, known, scores, (baked[bake].bake.label, epoch), band)
+    near = [
+        key
+        for key in values
+        if key[0] == first[0] and key[1] and bootstrap.close(values[first], values[key])
+    ]
+    plainer = {
+        "the highest trade-off": first,
+        "its bake's earliest epoch within noise": min(near, key=lambda key: key[1]),
+    }
+    return Trial(name, known, scores, (baked[bake].bake.label, epoch), band, plainer)
 
 
 def lines(found: Sequence[Trial]) -> list[str]:
@@ -275,6 +289,13 @@ def lines(found: Sequence[Trial]) -> list[str]:
         f"{good} of {len(found)} | | | {statistics.mean(one.loss for one in found):.0%} | "
         f"{statistics.mean(one.band for one in found):.2f} |"
     )
+    for rule in found[0].others:
+        losses = [one.loss_of(one.others[rule]) for one in found]
+        good = sum(loss <= NEAR for loss in losses)
+        table.append(
+            f"| had we chosen {rule} | | | {good} of {len(found)} | | | "
+            f"{statistics.mean(losses):.0%} | |"
+        )
     return table
 
 

@@ -71,14 +71,15 @@ def test_what_a_character_always_has_comes_from_the_renderer(proof) -> None:
 def test_a_choice_is_measured_by_what_it_loses(proof) -> None:
     truth = {("a", 1): 0.9, ("a", 2): 0.88, ("b", 1): 0.3}
     scores = {("a", 1): 0.8, ("a", 2): 0.9, ("b", 1): 0.1}
-    near = proof.Trial("x", truth, scores, ("a", 2), 0.03)
-    far = proof.Trial("y", truth, truth, ("b", 1), 0.05)
+    near = proof.Trial("x", truth, scores, ("a", 2), 0.03, {"at random": ("a", 1)})
+    far = proof.Trial("y", truth, truth, ("b", 1), 0.05, {"at random": ("b", 1)})
     assert near.loss == pytest.approx(1 - 0.88 / 0.9)
     assert far.loss == pytest.approx(2 / 3)
     table = proof.lines([near, far])
     assert table[2] == "| x | 3 | 0.50 | a, epoch 2 | 0.88 | 0.90 | 2% | 0.03 |"
-    assert "within 5% of the best: 1 of 2" in table[-1]
-    assert "| 0.75 |" in table[-1]
+    assert "within 5% of the best: 1 of 2" in table[-2]
+    assert "| 0.75 |" in table[-2]
+    assert table[-1] == "| had we chosen at random | | | 1 of 2 | | | 33% | |"
 
 
 def scored(folder: Path, model: Path, label: str, shown: list[dict[str, float]]) -> Baked:
@@ -127,6 +128,7 @@ def test_a_trial_sets_the_score_beside_the_truth(proof, tmp_path: Path) -> None:
         ("good", 1): pytest.approx(2 / 3), ("good", 2): 1,
     }  # fmt: skip
     assert found.loss == 0
+    assert set(found.others.values()) == {("good", 2)}
     assert "| x | 4 | 1.00 | good, epoch 2 | 1.00 | 1.00 | 0% |" in proof.lines([found])[2]
 
 
