@@ -53,6 +53,15 @@ def test_latents_lie_in_buckets(base, data):
     assert not torch.equal(drawn[0], again.draw(centred(data)[0], 24))
 
 
+def test_what_is_kept_lies_in_one_block_a_bucket(base, data):
+    """Kept one by one it would hold the heap apart (`latents._room`)."""
+    kept = seen(base, data)
+    kept.prepare(centred(data) + centred(data, flipped=True))
+    means = [moments.mean for moments in kept._moments.values()]
+    blocks = {mean.untyped_storage().data_ptr() for mean in means}
+    assert (len(means), len(blocks)) == (6, 2)
+
+
 @torch.no_grad()
 def test_a_latent_is_a_scaled_draw_of_the_vae(base, data):
     kept = seen(base, data)
