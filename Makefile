@@ -12,13 +12,10 @@ TORCH := torch==2.13.0
 # With an NVIDIA driver, PyTorch's CUDA build and onnxruntime-gpu; else CPU builds, no CUDA gigabytes.
 GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,)
 
-# Small models leave cores idle: without a GPU, two processes share them and the bakes of a sweep.
-BAKERS := $(if $(GPU),,--resources gpu=2)
-
 .PHONY: bake test lint format schema same-results world clean
 
 bake: $(VENV)/.installed
-	$(BIN)/snakemake --cores $(CORES) $(BAKERS)
+	$(BIN)/snakemake --cores $(CORES)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

@@ -5,7 +5,7 @@
 
 The shipped config, or another, with learning rates of its own, and with fewer epochs and seeds so that
 it ends within the hour. Each single bake is a workflow of its own in a folder of its own that shares
-nothing, as whoever has no sweeps would bake. Like `make` without a GPU, each lets two jobs train or draw
+nothing, as whoever has no sweeps would bake. With `--bakers 2` each lets two jobs train or draw
 at a time. All are whole processes, start to end. Half of the single bakes run before the sweep and half
 behind it, so that a machine that slows down or speeds up does so for both sides.
 
