@@ -69,13 +69,12 @@ def measure(
     numbers["bleed"] = metrics.bleed(
         times, seen.trait_seen[at], base, seen.trait_open[at], material.ceiling
     )
+    numbers["drift"] = metrics.mean(times, seen.drift[at])
     times, at = of(*sightings.DRAWN, where=has_base)
     base = seen.base[at]
     numbers["clarity"] = metrics.clarity(
         times, seen.doubt[at], seen.expected[at], seen.doubt[base], seen.expected[base]
     )
-    times, at = of("bleed", where=has_base)
-    numbers["drift"] = metrics.mean(times, seen.drift[at])
     numbers["variety"] = _variety(seen, rows, draws, has_base)
     times, at = of(*sightings.CALLED)
     numbers["memorised"] = metrics.mean(times, look["memorised"].to_numpy(float)[at])
