@@ -249,8 +249,6 @@ STAGES: dict[str, Callable[[Path, int, Clock], None]] = {
     for stage in (scrape, filter, tag, prune, layout, train, score, score_by_samples,
                   compare_by_samples)
 }  # fmt: skip
-BY_SAMPLES = 1000
-"""More samples than that no bake draws."""
 
 
 def work(role: str, place: Path, count: int) -> None:
@@ -312,8 +310,6 @@ def measure(place: Path, sizes: list[int], stages: list[str]) -> Iterator[str]:
     kept = {}
     for size in sizes:
         for role in stages:
-            if role.endswith("_by_samples") and size > BY_SAMPLES:
-                continue
             made = once(role, place / str(size), size)
             for name, (seconds, peak) in made["parts"].items():
                 found.setdefault(name, {})[size] = (seconds, peak, made["file"])
