@@ -8,14 +8,15 @@ from bakery.doors import Job, device, leased_gpu
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
-    bakes = {job.out: job.folder("train")} | {Path(f): Path(t) for f, t in params.siblings.items()}
+    bakes = {Path(folder): Path(train) for folder, train in params.company.items()}
     trained = manifest.read(job.folder("train"))["settings"]
     job.finish(
         rungs.carried(job.folder("train"), params.rung, job.out)
         or claims.settle(
             job.out,
+            list(bakes),
             # only what is trained can be drawn
-            [f for f, t in bakes.items() if f != job.out and rungs.is_new(t)],
+            ready=lambda folder: rungs.is_new(bakes[folder]),
             workers=params.bakers,
             most=len(bakes),
             # imported only where there is something to draw, as in train; first claims, then a GPU

@@ -9,11 +9,11 @@ from bakery.doors import Job, device, leased_gpu
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
     scrape, prune = manifest.read(job.folder("scrape")), manifest.read(job.folder("prune"))
-    lane = rungs.Lane.of(job.out, job.about, params.rung)
-    abouts = {lane.baked: lane.about} | {Path(f): about for f, about in params.siblings.items()}
+    lane = rungs.Lane.of(job.out, params.rung)
+    abouts = {Path(folder): about for folder, about in params.company.items()}
     job.finish(
         lane.settle(
-            list(abouts)[1:],
+            list(abouts),
             workers=params.bakers,
             most=job.settings.side_by_side,
             # imported only where there is something to bake: torch takes seconds. Claim first, lease

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bakery import claims
 from bakery.errors import BakeryError
@@ -20,7 +22,7 @@ import sys, time
 from pathlib import Path
 from bakery import claims
 
-own, workers, seconds, *siblings = sys.argv[1:]
+own, workers, seconds, *company = sys.argv[1:]
 
 def train(folders):
     for folder in folders:
@@ -30,8 +32,8 @@ def train(folders):
     for folder in folders:
         claims.finish(folder, {"by": Path(own).name})
 
-siblings = [Path(folder) for folder in siblings]
-summary = claims.settle(Path(own), siblings, workers=int(workers), most=8, work=train)
+company = [Path(folder) for folder in company]
+summary = claims.settle(Path(own), company, workers=int(workers), most=8, work=train)
 print(summary["by"])
 """
 
@@ -45,9 +47,8 @@ def bakes(tmp_path: Path) -> list[Path]:
 
 
 def start(own: Path, bakes: list[Path], workers: int = 1, seconds: float = 0.0) -> subprocess.Popen:
-    siblings = [str(folder) for folder in bakes if folder != own]
     return subprocess.Popen(
-        [sys.executable, "-c", JOB, str(own), str(workers), str(seconds), *siblings],
+        [sys.executable, "-c", JOB, str(own), str(workers), str(seconds), *map(str, bakes)],
         env={**os.environ, "PYTHONPATH": str(Path(claims.__file__).parents[1])},
         stdout=subprocess.PIPE,
         text=True,
@@ -74,37 +75,85 @@ def train_as(name: str, log: list[list[str]]):
     return train
 
 
+@given(count=st.integers(1, 40), workers=st.integers(1, 9), most=st.integers(1, 9))
+def test_shares_are_even_and_as_few_as_can_be(count: int, workers: int, most: int) -> None:
+    company = [Path(str(number)) for number in range(count)]
+    shares = claims.deal(company, workers, most)
+    sizes = [len(share) for share in shares]
+    assert sorted(bake for share in shares for bake in share) == sorted(company)
+    assert max(sizes) <= most
+    assert max(sizes) - min(sizes) <= 1
+    assert len(shares) == count or len(shares) % workers == 0  # as many for each worker
+    fewer = len(shares) - workers
+    assert fewer <= 0 or fewer * most < count
+
+
+def test_one_more_value_leaves_the_shares_of_the_others_alone() -> None:
+    company = [Path(name) for name in "abcdef"]
+    for before, after in zip(
+        claims.deal(company[:-1], 2, 8), claims.deal(company, 2, 8), strict=True
+    ):
+        assert after[: len(before)] == before
+
+
 def test_the_first_job_bakes_the_whole_sweep_and_the_others_find_it_done(bakes) -> None:
     log: list[list[str]] = []
     for own in bakes:
-        siblings = [b for b in bakes if b != own]
-        summary = claims.settle(own, siblings, workers=1, most=8, work=train_as(own.name, log))
+        summary = claims.settle(own, bakes, workers=1, most=8, work=train_as(own.name, log))
         assert summary == {"by": "a"}
     assert log == [["a", "b", "c", "d"]]
 
 
-def test_with_two_workers_each_takes_half(bakes) -> None:
+@pytest.mark.parametrize("order", ["abcd", "acbd", "dcba", "bdac"])
+def test_with_two_workers_each_takes_half_whichever_is_first(bakes, order) -> None:
     log: list[list[str]] = []
-    for own in (bakes[0], bakes[2]):
-        siblings = [b for b in bakes if b != own]
-        claims.settle(own, siblings, workers=2, most=8, work=train_as(own.name, log))
-    assert log == [["a", "b"], ["c"]]
+    for name in order:
+        own = bakes["abcd".index(name)]
+        claims.settle(own, bakes, workers=2, most=8, work=train_as(own.name, log))
+    assert sorted(log) == [["a", "c"], ["b", "d"]]
 
 
-def test_jobs_at_the_same_time_bake_everything_once(bakes) -> None:
-    jobs = [start(own, bakes, workers=2, seconds=0.3) for own in bakes]
+def test_jobs_at_the_same_time_bake_everything_once_and_in_the_same_company(bakes) -> None:
+    jobs = [start(own, bakes, workers=2, seconds=0.3) for own in reversed(bakes)]
     assert [job.wait(60) for job in jobs] == [0, 0, 0, 0]
-    assert all(len(names.split()) == 1 for names in trained(bakes))
+    a, b, c, d = trained(bakes)
+    assert all(len(names.split()) == 1 for names in (a, b, c, d))
+    assert a == c != b == d
 
 
 def test_a_job_whose_bake_another_has_helps_first_and_then_waits(bakes) -> None:
-    first = start(bakes[0], bakes[:2], seconds=2)
-    wait_until((bakes[1] / "trained").exists)
-    second = start(bakes[1], bakes)  # its own is being baked by the first: it takes c and d
+    first = start(bakes[0], bakes, workers=2, seconds=2)
+    wait_until((bakes[2] / "trained").exists)
+    second = start(bakes[2], bakes, workers=2)  # the first has it: it takes the other share
     assert second.wait(60) == 0
     assert first.wait(60) == 0
     assert second.stdout.read().strip() == "a"
-    assert trained(bakes) == ["a", "a", "b", "b"]
+    assert trained(bakes) == ["a", "c", "a", "c"]
+
+
+def test_what_is_not_ready_is_left_to_its_own_job(bakes) -> None:
+    log: list[list[str]] = []
+    late = bakes[2]
+    claims.settle(
+        bakes[0], bakes, workers=1, most=8, work=train_as("a", log), ready=lambda b: b != late
+    )
+    claims.settle(late, bakes, workers=1, most=8, work=train_as("c", log))
+    assert log == [["a", "b", "d"], ["c"]]
+
+
+def test_what_is_free_of_a_share_is_not_held_up_by_the_rest_of_it(bakes) -> None:
+    first = start(bakes[0], bakes[:2], seconds=600)
+    wait_until((bakes[1] / "trained").exists)
+    log: list[list[str]] = []
+    claims.settle(bakes[2], bakes, workers=1, most=8, work=train_as("c", log))
+    first.kill()
+    assert first.wait() == -signal.SIGKILL
+    assert log == [["c", "d"]]
+
+
+def test_a_bake_belongs_to_its_own_company(bakes) -> None:
+    with pytest.raises(ValueError, match="not in its own company"):
+        claims.settle(bakes[0], bakes[1:], workers=1, most=8, work=lambda folders: None)
 
 
 def test_a_killed_job_s_claims_are_free_again(bakes) -> None:
@@ -113,36 +162,33 @@ def test_a_killed_job_s_claims_are_free_again(bakes) -> None:
     first.send_signal(signal.SIGKILL)
     first.wait()
     log: list[list[str]] = []
-    claims.settle(bakes[1], [bakes[0], *bakes[2:]], workers=1, most=8, work=train_as("b", log))
-    assert log == [["b", "a", "c", "d"]]
+    claims.settle(bakes[1], bakes, workers=1, most=8, work=train_as("b", log))
+    assert log == [["a", "b", "c", "d"]]
 
 
-def test_a_failed_sibling_is_reported_once_by_its_own_job_and_not_trained_again(bakes) -> None:
+def test_a_failed_bake_is_reported_once_by_its_own_job_and_not_trained_again(bakes) -> None:
     claims.fail(bakes[1], "the loss is nan at step 3")
     log: list[list[str]] = []
-    claims.settle(bakes[0], bakes[1:], workers=1, most=8, work=train_as("a", log))
+    claims.settle(bakes[0], bakes, workers=1, most=8, work=train_as("a", log))
     assert log == [["a", "c", "d"]]
     with pytest.raises(BakeryError, match="the loss is nan at step 3"):
-        claims.settle(bakes[1], [], workers=1, most=8, work=train_as("b", log))
-    claims.settle(
-        bakes[1], [], workers=1, most=8, work=train_as("b", log)
-    )  # asked again: tried again
+        claims.settle(bakes[1], bakes, workers=1, most=8, work=train_as("b", log))
+    # asked again: tried again
+    claims.settle(bakes[1], bakes, workers=1, most=8, work=train_as("b", log))
     assert log[-1] == ["b"]
 
 
 def test_a_finished_bake_needs_no_folder_but_its_own(bakes) -> None:
     claims.finish(bakes[0], {"steps": 3})
-    assert claims.settle(bakes[0], [], workers=1, most=8, work=lambda folders: 1 / 0) == {
-        "steps": 3
-    }
+    summary = claims.settle(bakes[0], bakes, workers=1, most=8, work=lambda folders: 1 / 0)
+    assert summary == {"steps": 3}
 
 
 def test_no_more_at_once_than_asked(bakes) -> None:
     log: list[list[str]] = []
     for own in bakes:
-        siblings = [b for b in bakes if b != own]
-        claims.settle(own, siblings, workers=1, most=3, work=train_as(own.name, log))
-    assert log == [["a", "b", "c"], ["d"]]
+        claims.settle(own, bakes, workers=1, most=3, work=train_as(own.name, log))
+    assert log == [["a", "c"], ["b", "d"]]
 
 
 def test_who_removes_a_file_wants_it_again(bakes) -> None:
@@ -156,7 +202,7 @@ def test_who_removes_a_file_wants_it_again(bakes) -> None:
 def test_a_record_that_is_not_json_counts_as_unfinished(bakes) -> None:
     (bakes[0] / claims.FINISHED).write_text("{")
     log: list[list[str]] = []
-    claims.settle(bakes[0], [], workers=1, most=8, work=train_as("a", log))
+    claims.settle(bakes[0], bakes[:1], workers=1, most=8, work=train_as("a", log))
     assert log == [["a"]]
 
 
@@ -166,7 +212,7 @@ def test_what_the_workflow_deletes_is_put_back(bakes) -> None:
     claims.finish(bakes[0], {"images": 3}, declared=["grid.png"])
     for _ in range(2):  # each time that its own job starts
         grid.unlink(missing_ok=True)
-        claims.settle(bakes[0], [], workers=1, most=1, work=lambda folders: 1 / 0)
+        claims.settle(bakes[0], bakes[:1], workers=1, most=1, work=lambda folders: 1 / 0)
         assert grid.read_text() == "a grid"
     claims.kept(grid).unlink()
     assert claims.finished(bakes[0]) is None

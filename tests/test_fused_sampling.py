@@ -190,7 +190,9 @@ def test_a_broken_lora_fails_its_own_bake_alone(
     assert claims.finished(tmp_path / "b") is None
     assert not (tmp_path / "b" / "images").exists(), "found before anything was drawn"
     with pytest.raises(BakeryError, match=r"b/mirael\.safetensors") as caught:
-        claims.settle(tmp_path / "b", [], workers=1, most=1, work=lambda folders: None)
+        claims.settle(
+            tmp_path / "b", [tmp_path / "b"], workers=1, most=1, work=lambda folders: None
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -312,7 +314,7 @@ root = Path({root!r})
 job = types.SimpleNamespace(
     params=types.SimpleNamespace(
         node={{"stage": "sample", "key": "k", "settings": {{"steps": 2}}}}, base="base", model="tagger",
-        siblings={{str(root / "sample" / n): str(root / "train" / n) for n in "bc"}}, bakers=1,
+        company={{str(root / "sample" / n): str(root / "train" / n) for n in "abc"}}, bakers=1,
         rung={{}}, albums={{}},
     ),
     input={{s: str(root / s / f / "manifest.json") for s, f in (("train", "a"), ("prune", "."))}},

@@ -124,12 +124,12 @@ def test_another_share_leaves_the_first_rung_alone(root: Path) -> None:
         assert len(names(half, stage) & names(most, stage)) == 3
 
 
-def test_siblings_are_those_of_the_same_rung(root: Path) -> None:
+def test_company_is_of_the_same_rung(root: Path) -> None:
     made = planned(root, halving={"after": [1]})
     for node in made.of("train"):
-        others = made.siblings(node)
-        assert len(others) == 2
-        assert {other.rung.until for other in others} == {node.rung.until}
+        company = made.company(node)
+        assert len(company) == 3
+        assert {one.rung.until for one in company} == {node.rung.until}
 
 
 def test_further_weights_are_for_the_last_rung(root: Path) -> None:
@@ -261,15 +261,14 @@ class Race:
 
     def rung(self, name: str, until: int, before: int = 0, verdict: str = "") -> dict[str, Any]:
         return {
-            "until": until, "bake": str(self.baked[name]), "about": {"key": name},
+            "until": until, "bake": str(self.baked[name]),
             "before": str(self.root / f"train/{name}-{before}") if before else None,
             "verdict": verdict or None,
         }  # fmt: skip
 
     def job(self, name: str, rung: dict[str, Any], fails: str = "") -> dict[str, Any]:
         out = self.root / f"train/{name}-{rung['until']}"
-        lane = rungs.Lane.of(out, {"key": "mine"}, rung)
-        assert lane.about == {"key": name}
+        lane = rungs.Lane.of(out, rung)
 
         def bake(folders: list[Path]) -> None:
             self.trained.append(([folder.name for folder in folders], rung["until"]))
@@ -281,8 +280,7 @@ class Race:
                 files = [row["file"] for row in rows]
                 rungs.rest(folder, {"steps": 9, "epochs": rows}, files, epoch=rung["until"])
 
-        siblings = [folder for other, folder in self.baked.items() if other != name]
-        summary = lane.settle(siblings, workers=1, most=8, work=bake)
+        summary = lane.settle(list(self.baked.values()), workers=1, most=8, work=bake)
         manifest.write(out, {"rung": rung["until"]}, summary)
         return summary
 

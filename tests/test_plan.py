@@ -267,5 +267,7 @@ def test_which_bakes_are_drawn_together(
 ) -> None:
     made = plan.build(cfg.load({"sweeps": {"a": {"grid": {setting: values}}}}), [root])
     for node in made.of("sample"):
-        assert len(made.siblings(node)) == together - 1
-        assert node not in made.siblings(node)
+        company = made.company(node)
+        assert len(company) == together
+        assert node in company
+        assert all(made.company(other) == company for other in company)

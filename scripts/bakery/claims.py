@@ -1,18 +1,20 @@
 """Who bakes what: one process may finish several bakes of a sweep, each in its own folder.
 
 A sweep is one job for each bake, so that one more learning rate is one more job. But bakes that share
-data, base and rank train faster together, and are drawn faster together. So a job that starts claims,
-besides its own bake, unfinished siblings; it works on them all at once and leaves each one's result in
-its own folder. The siblings' own jobs then find theirs finished. `settle` is that rule, for training
-and for sampling; it holds however jobs start, die and overlap:
+data, base and rank train faster together, and are drawn faster together. So the bakes that could share a
+process are dealt into shares (`deal`). A job that starts claims what is unfinished of the share that its
+own bake is in; it works on all of that at once and leaves each one's result in its own folder. The
+others' own jobs then find theirs finished. `settle` is that rule, for training and for sampling; it
+holds however jobs start, die and overlap:
 
 - a claim is a lock on a file in the bake's folder, so it ends with the process that holds it;
-- a job whose own bake is claimed by another helps with the rest first, then waits;
+- a job whose own bake is claimed by another helps with another share first, then waits;
+- a share is claimed as a whole, so which bakes work side by side is not a matter of which job was first;
 - `finished.json` says that all files of a bake are there. It is not the manifest: the workflow deletes
   that when a bake's own job starts;
 - what the workflow deletes when a bake's own job starts is made under a second name (`kept`), and the
   job itself puts it back;
-- a sibling that cannot be finished (its loss became NaN, its file is damaged) leaves `failure.json`,
+- a bake that cannot be finished (its loss became NaN, its file is damaged) leaves `failure.json`,
   which its own job reports once, instead of trying again in each.
 """
 
@@ -33,6 +35,8 @@ from bakery.links import copy
 FINISHED = "finished.json"
 FAILURE = "failure.json"
 LOCK = "claim.lock"
+CLAIMING = ".claiming.lock"
+"""Beside the folders, held while locks are taken: so no two processes get half of a share each."""
 
 Work = Callable[[list[Path]], None]
 """Finishes the folders given, and calls `finish` or `fail` for each."""
@@ -82,27 +86,46 @@ def put_back(output: Path) -> None:
     copy(kept(output), output)
 
 
+def deal(company: Sequence[Path], workers: int, most: int) -> list[list[Path]]:
+    """Even shares of at most `most` bakes, so many that `workers` processes have equally much to do.
+
+    Dealt like cards: what a sweep gets last is spread over the shares as well.
+    """
+    rounds = math.ceil(len(company) / (workers * most))
+    shares = min(len(company), workers * rounds)
+    return [list(company[first::shares]) for first in range(shares)]
+
+
 def settle(
     own: Path,
-    siblings: Sequence[Path],
+    company: Sequence[Path],
     *,
     workers: int,
     most: int,
     work: Work,
     done: Done = finished,
+    ready: Callable[[Path], bool] = lambda folder: True,
 ) -> dict[str, Any]:
     """Have `own` finished, here or elsewhere, and return its summary.
 
-    `siblings` are the bakes that could share a process with it. With `workers` processes at work on
-    the sweep, each claims its even share of what is undone, up to `most` at once. Raises
-    `Failed` with the recorded sentence if the bake failed.
+    `company` are the bakes that could share a process, `own` among them, in the order that every
+    job of theirs gives. With `workers` processes at work on the sweep, each has its even share, up to
+    `most` at once. What is not `ready` yet is left to later jobs. Raises `Failed` with the recorded
+    sentence if the bake failed.
     """
+    if own not in company:
+        raise ValueError(f"{own} is not in its own company: {', '.join(map(str, company))}")
+    shares = sorted(deal(company, workers, most), key=lambda share: own not in share)
+
+    def is_open(folder: Path) -> bool:
+        return done(folder) is None and not (folder / FAILURE).exists() and ready(folder)
+
     while (summary := done(own)) is None:
         failure = _read(own / FAILURE)
         if failure is not None:
             (own / FAILURE).unlink(missing_ok=True)
             raise Failed(failure["error"])
-        with _claimed(own, siblings, workers, most, done) as folders:
+        with _claimed(own.parent, shares, is_open) as folders:
             if folders:
                 work(folders)
         if not folders:
@@ -114,25 +137,24 @@ def settle(
 
 @contextmanager
 def _claimed(
-    own: Path, siblings: Sequence[Path], workers: int, most: int, done: Done
+    place: Path, shares: Sequence[Sequence[Path]], is_open: Callable[[Path], bool]
 ) -> Iterator[list[Path]]:
-    """Lock what this process is to finish: its own first, if nobody has it."""
-    open_bakes = [folder for folder in (own, *siblings) if _is_open(folder, done)]
-    most = min(most, math.ceil(len(open_bakes) / max(1, workers)))
+    """Lock what is open of the first share that nobody has; nothing if all have been claimed."""
+    place.mkdir(parents=True, exist_ok=True)
     with ExitStack() as locks:
-        folders: list[Path] = []
-        for folder in open_bakes:
-            if len(folders) == most:
-                break
-            ours = locks.enter_context(_try_lock(folder))
-            # asked again: it may have been finished before the lock was ours
-            if ours and _is_open(folder, done):
-                folders.append(folder)
+        with (place / CLAIMING).open("w") as turn:
+            fcntl.lockf(turn, fcntl.LOCK_EX)
+            folders = next(filter(None, (_locked(share, is_open, locks) for share in shares)), [])
         yield folders
 
 
-def _is_open(folder: Path, done: Done) -> bool:
-    return done(folder) is None and not (folder / FAILURE).exists()
+def _locked(share: Sequence[Path], is_open: Callable[[Path], bool], locks: ExitStack) -> list[Path]:
+    return [
+        folder
+        for folder in share
+        # asked again: it may have been finished before the lock was ours
+        if is_open(folder) and locks.enter_context(_try_lock(folder)) and is_open(folder)
+    ]
 
 
 @contextmanager

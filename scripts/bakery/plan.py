@@ -142,9 +142,12 @@ class Plan:
                 f"known are {', '.join(self.nodes.get(stage, {})) or 'none'}"
             ) from None
 
-    def siblings(self, bake: Node) -> list[Node]:
-        """Other nodes of `bake`'s stage, train or sample, that could share a process with it."""
-        return [n for n in self.of(bake.stage) if n is not bake and _fit_together(n, bake)]
+    def company(self, bake: Node) -> list[Node]:
+        """Nodes of `bake`'s stage, train or sample, that could share a process, itself among them.
+
+        In the config's order, so that each of them has the same company.
+        """
+        return [node for node in self.of(bake.stage) if _fit_together(node, bake)]
 
     def of(self, stage: str) -> list[Node]:
         return list(self.nodes[stage].values())

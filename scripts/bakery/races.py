@@ -121,7 +121,6 @@ def facts(node: Node) -> dict[str, Any]:
     return {
         "until": rung.until,
         "bake": rung.bake.folder,
-        "about": rung.bake.about(),
         "before": rung.before and rung.before.folder,
         "verdict": rung.verdict and rung.verdict.folder,
     }

@@ -58,8 +58,6 @@ class Lane:
     """The folder of its node."""
     baked: Path
     """The folder that the bake lies in: without halving the same."""
-    about: Mapping[str, Any]
-    """What the bake says about itself."""
     until: int | None = None
     """Its last epoch; None without halving."""
     before: Path | None = None
@@ -68,30 +66,30 @@ class Lane:
     """Bake (name of its folder) -> how it stands, of those that were in the race."""
 
     @classmethod
-    def of(cls, out: Path, about: Mapping[str, Any], rung: Mapping[str, Any]) -> Lane:
+    def of(cls, out: Path, rung: Mapping[str, Any]) -> Lane:
         """`rung` is what the plan says of the node's rung, {} without halving (`races.facts`)."""
         if not rung:
-            return cls(out, out, about)
+            return cls(out, out)
         before = Path(rung["before"]) if rung["before"] else None
         verdict = None
         if rung["verdict"]:
             standings = manifest.read(Path(rung["verdict"]))["summary"]["bakes"]
             verdict = {standing["bake"]: standing for standing in standings}
-        return cls(out, Path(rung["bake"]), rung["about"], rung["until"], before, verdict)
+        return cls(out, Path(rung["bake"]), rung["until"], before, verdict)
 
     def settle(
-        self, siblings: Sequence[Path], *, workers: int, most: int, work: claims.Work
+        self, company: Sequence[Path], *, workers: int, most: int, work: claims.Work
     ) -> dict[str, Any]:
         """Have the bake baked as far as it is to come, and give its summary (see `claims.settle`).
 
-        `siblings` are folders of bakes of the same rung; those that were stopped are left alone. A
+        `company` are folders of bakes of the same rung; those that were stopped are left alone. A
         bake that fails ends the job without halving; with it, only the bake.
         """
         if self.until is None:
-            return claims.settle(self.baked, siblings, workers=workers, most=most, work=work)
+            return claims.settle(self.baked, company, workers=workers, most=most, work=work)
         if not self._goes_on(self.baked):
             return self._stopped()
-        live = [folder for folder in siblings if self._goes_on(folder)]
+        live = [folder for folder in company if self._goes_on(folder)]
         done = partial(rested, until=self.until)
         try:
             summary = claims.settle(

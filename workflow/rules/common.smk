@@ -112,29 +112,28 @@ def critics(wildcards):
     return plan.critics_of(PLAN.node("filter", wildcards.bake), ROOTS)
 
 
-def siblings(wildcards):
-    """Params function: folder -> facts of the bakes that may be trained beside {bake}."""
+def company(wildcards):
+    """Params function: folder -> facts of the bakes that may be trained side by side with {bake}."""
     return {
         node.baked.folder: node.baked.about()
-        for node in PLAN.siblings(PLAN.node("train", wildcards.bake))
+        for node in PLAN.company(PLAN.node("train", wildcards.bake))
     }
 
 
 def albums(wildcards):
     """Params function: with halving, folder -> where what is drawn of its bake is kept."""
-    node = PLAN.node("sample", wildcards.bake)
     return {
-        one.folder: one.baked.folder
-        for one in (node, *PLAN.siblings(node))
-        if one.rung is not None
+        node.folder: node.baked.folder
+        for node in PLAN.company(PLAN.node("sample", wildcards.bake))
+        if node.rung is not None
     }
 
 
-def drawn_beside(wildcards):
-    """Params function: folder -> LoRAs' folder of the bakes that may be drawn beside {bake}."""
+def drawn_together(wildcards):
+    """Params function: folder -> LoRAs' folder of the bakes that may be drawn along with {bake}."""
     return {
         node.folder: node.above("train").folder
-        for node in PLAN.siblings(PLAN.node("sample", wildcards.bake))
+        for node in PLAN.company(PLAN.node("sample", wildcards.bake))
     }
 
 

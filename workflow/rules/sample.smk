@@ -1,5 +1,5 @@
 # Every epoch draws every prompt, on the same noise; the base without LoRA is the first row. A job draws
-# trained siblings of its sweep along, each in its own folder; theirs find the work done.
+# what is trained of its share of the sweep, each in its own folder; their own jobs find the work done.
 # In:  results/train/<key>/, results/prune/<key>/, the base model, the tagger's vocabulary
 # Out: results/sample/<key>/ images/, prompts.csv (what is asked and why), samples.csv, grid.png
 
@@ -29,7 +29,7 @@ rule sample:
         rung=rung("sample"),
         base=model("sample", "train.base"),
         model=model("sample", "tag.model"),
-        siblings=drawn_beside,
+        company=drawn_together,
         albums=albums,
         bakers=BAKERS,
     script:

@@ -1,5 +1,5 @@
-# The bake. A job trains unfinished siblings of its sweep along, each in its own folder; theirs find
-# the work done (scripts/bakery/claims.py).
+# The bake. A job trains its whole share of the sweep side by side, each bake in its own folder; their own
+# jobs find the work done (scripts/bakery/claims.py).
 # In:  results/layout/<key>/, the base model, regularization pictures; results/cache/ (latents, text)
 # Out: results/train/<key>/ a kohya LoRA per epoch, epochs.csv, progress.jsonl
 
@@ -27,7 +27,7 @@ rule train:
         base=model("train", "train.base"),
         reg=pictures("train", "train.reg_data_dir"),
         cache="results/cache",
-        siblings=siblings,
+        company=company,
         bakers=BAKERS,
     script:
         "../../scripts/train.py"
