@@ -175,6 +175,28 @@ def test_which_gpus_a_job_may_use(surroundings, tmp_path: Path, visible, expecte
     assert [(gpu.visible, gpu.name) for gpu in leases.gpus(visible)] == expected
 
 
+@pytest.mark.parametrize(
+    ("visible", "cores", "rocm", "jobs"),
+    [
+        (None, 8, False, 2),
+        ("0", 8, False, 1),
+        ("0,1,2", 2, False, 3),
+        ("", 8, False, 2),
+        ("", 1, False, 1),
+        ("", 8, True, 1),
+        ("0,1", None, False, 1),
+    ],
+)
+def test_how_many_jobs_work_at_once(
+    surroundings, tmp_path: Path, monkeypatch, visible, cores, rocm, jobs
+) -> None:
+    with_smi(tmp_path / "bin")
+    if rocm:
+        (tmp_path / "kfd").touch()
+    monkeypatch.setattr(leases, "_ROCM", tmp_path / "kfd")
+    assert leases.jobs_at_once(visible, cores) == jobs
+
+
 def test_a_driver_that_does_not_answer_is_no_gpu(surroundings, tmp_path: Path) -> None:
     with_smi(tmp_path / "bin", SMI + "exit 9\n")
     assert leases.gpus(None) == []

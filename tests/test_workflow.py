@@ -79,14 +79,14 @@ def write_config(kitchen: Path, raw: dict) -> None:
     (kitchen / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
 
 
-def snakemake(kitchen: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def snakemake(kitchen: Path, *arguments: str, gpus: str = "99") -> subprocess.CompletedProcess[str]:
+    """`gpus` need not be there: jobs lease them by name, and compute on the CPU."""
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
          "--directory", kitchen, "--configfile", kitchen / "config.yaml",
          "--workflow-profile", ROOT / "profiles/default", *arguments],
         capture_output=True, text=True, check=False, timeout=300, cwd=kitchen,
-        # a GPU that is not there: jobs lease it by name, and compute on the CPU
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "99",
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": gpus,
              "TMPDIR": str(kitchen.parent)},
     )  # fmt: skip
 
@@ -128,13 +128,24 @@ def test_one_more_rate_trains_only_that_one(kitchen: Path) -> None:
     assert jobs(kitchen) == {"train": 1, "sample": 1, "score": 1, "compare": 1}
 
 
-def test_jobs_that_run_at_once_share_the_cores(kitchen: Path) -> None:
-    """Two bakes: more than two jobs there are never, whatever the profile allows."""
-    for gpus, threads in (("1", "8"), ("2", "6"), ("5", "6")):
-        run = snakemake(kitchen, "--dry-run", "--cores", "12", "--resources", f"gpu={gpus}")
-        assert run.returncode == 0, run.stdout + run.stderr
-        train = r"^rule train:\n(?: +.*\n)*? +threads: (\d+)$"
-        assert re.findall(train, run.stdout + run.stderr, re.MULTILINE) == [threads] * 2
+@pytest.mark.parametrize(
+    ("gpus", "asked", "threads"),
+    [
+        ("0", [], 8),
+        ("0,1", [], 6),
+        ("0,1,2,3,4", [], 6),  # two bakes: more than two jobs there are never
+        ("", [], 6),  # no GPU: two jobs
+        ("", ["--resources", "gpu=1"], 8),
+        ("0", ["--resources", "gpu=2"], 6),
+    ],
+)
+def test_jobs_that_run_at_once_share_the_cores(
+    kitchen: Path, gpus: str, asked: list[str], threads: int
+) -> None:
+    run = snakemake(kitchen, "--dry-run", "--cores", "12", *asked, gpus=gpus)
+    assert run.returncode == 0, run.stdout + run.stderr
+    train = r"^rule train:\n(?: +.*\n)*? +threads: (\d+)$"
+    assert re.findall(train, run.stdout + run.stderr, re.MULTILINE) == [str(threads)] * 2
 
 
 def test_a_setting_far_up_remakes_what_stands_on_it(kitchen: Path) -> None:

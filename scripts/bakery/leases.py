@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _UUID = re.compile(r"^GPU \d+:.*\(UUID: (GPU-[^)]+)\)", re.MULTILINE)
 _HIDES_THE_REST = re.compile(r"-\d+")
 _NAMELESS = re.compile(r"[^0-9A-Za-z.-]")
+_ROCM = Path("/dev/kfd")
+"""AMD's driver is there; its GPUs are not told apart."""
 _PATIENCE = 0.5  # seconds between two looks at GPUs that are all taken
 
 
@@ -58,6 +60,18 @@ def gpus(visible: str | None) -> list[Gpu]:
             break
         found.append(Gpu(entry, _NAMELESS.sub("_", _uuid(entry, uuids))))
     return found
+
+
+def jobs_at_once(visible: str | None, cores: int | None) -> int:
+    """How many jobs do best to work with torch on this machine at the same time.
+
+    One for each GPU: two torch processes on one are slower than one, and need twice the memory. On a
+    CPU two, since small models leave cores idle. `cores` are None where jobs run on a cluster: there
+    one job at a time, unless told otherwise, as what they would share is not known here.
+    """
+    if cores is None or _ROCM.exists():
+        return 1
+    return len(gpus(visible)) or min(2, cores)
 
 
 @contextmanager

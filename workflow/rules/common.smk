@@ -2,6 +2,7 @@
 # In:  config
 # Out: PLAN, and the functions that rules use for their inputs and params
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ STARTED = time.time()
 sys.path.insert(0, str(HOME / "scripts"))
 
 from bakery import config as settings
-from bakery import outlines, plan, races
+from bakery import leases, outlines, plan, races
 from bakery.errors import BakeryError
 
 
@@ -25,10 +26,15 @@ wildcard_constraints:
 
 ROOTS = (Path.cwd(), HOME)
 
-# how many of the jobs that like a GPU run at the same time: what the profile says of gpu
-BAKERS = (
-    workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else 1
-)
+# how many of the jobs that like a GPU run at the same time
+if "gpu" not in workflow.global_resources:
+    workflow.register_resource(
+        "gpu",
+        leases.jobs_at_once(
+            os.environ.get("CUDA_VISIBLE_DEVICES"), workflow.resource_settings.cores
+        ),
+    )
+BAKERS = workflow.global_resources["gpu"].value
 
 try:
     PLAN = plan.build(settings.load(config), ROOTS)
