@@ -13,8 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from bakery import kohya_import, manifest
+from bakery import kohya_import
 from bakery.errors import BakeryError
+from bakery.files import write_text
 
 
 def main() -> int:
@@ -42,7 +43,7 @@ def main() -> int:
     for setting in draft.left_out:
         print(f"left out: {kohya_import.one_line(setting)}", file=sys.stderr)
     if given.to:
-        manifest.write_text(given.to, text)
+        write_text(given.to, text)
     else:
         sys.stdout.write(text)
     return 0

@@ -223,6 +223,19 @@ def test_the_whole_chain_for_real(kitchen: Path) -> None:
     assert {p: p.read_bytes() for p in before} == before, "the same config gives the same LoRAs"
 
 
+def test_a_bake_that_fails_ends_no_other(kitchen: Path) -> None:
+    raw = with_setting("train.max_grad_norm", 0)
+    raw["sweeps"]["unet_lr"]["grid"]["train.unet_lr"] = [1e30, 1e-3]
+    write_config(kitchen, raw)
+    run = snakemake(kitchen)
+    assert run.returncode != 0
+    assert "Traceback" not in run.stdout + run.stderr
+    assert "lower the learning rates" in run.stderr[-1000:], "said again at the end"
+    (score,) = (kitchen / "results/score").glob("*/manifest.json")
+    assert score.parent.name.startswith("little-lr0.001-")
+    assert not (kitchen / "results/compare").exists()
+
+
 def test_a_sweep_with_halving_for_real(kitchen: Path) -> None:
     raw = little()
     raw["sweeps"]["unet_lr"]["halving"] = {"after": [1]}

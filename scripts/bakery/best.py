@@ -16,7 +16,7 @@ from typing import Any
 from bakery import manifest, sidecar
 from bakery.bakes import Bake, Baked, Shot, read
 from bakery.errors import BakeryError
-from bakery.links import link
+from bakery.files import link, write_text
 
 MARK = "from-"
 
@@ -36,7 +36,7 @@ def place(bakes: Sequence[Bake], *, page: Path, out: Path) -> dict[str, Any]:
     _clear(out, keep=files)
     mark = {"page": page.name, **summary, "files": {f: manifest.digest(out / f) for f in files}}
     text = json.dumps(mark, indent=1, ensure_ascii=False)
-    manifest.write_text(out / f"{MARK}{page.name}.json", text + "\n")
+    write_text(out / f"{MARK}{page.name}.json", text + "\n")
     return mark
 
 

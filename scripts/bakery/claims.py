@@ -28,9 +28,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bakery import manifest
 from bakery.errors import BakeryError
-from bakery.links import copy
+from bakery.files import copy, write_text
 
 FINISHED = "finished.json"
 FAILURE = "failure.json"
@@ -58,12 +57,12 @@ def finish(
     record: dict[str, Any] = {"summary": summary, "files": list(files)}
     if declared:
         record["declared"] = list(declared)
-    manifest.write_text(folder / FINISHED, json.dumps(record) + "\n")
+    write_text(folder / FINISHED, json.dumps(record) + "\n")
 
 
 def fail(folder: Path, sentence: str) -> None:
     """The bake ended without a result, for a reason that trying again does not change."""
-    manifest.write_text(folder / FAILURE, json.dumps({"error": sentence}) + "\n")
+    write_text(folder / FAILURE, json.dumps({"error": sentence}) + "\n")
 
 
 def finished(folder: Path) -> dict[str, Any] | None:

@@ -31,8 +31,8 @@ from bakery.bakes import METRICS, Bake, Baked, Shot, Value, read
 from bakery.comparable import shown
 from bakery.config import Compare
 from bakery.errors import BakeryError
+from bakery.files import write_text
 from bakery.images import open_rgb
-from bakery.manifest import write_text
 
 REPORT_BYTES = 1_500_000
 """Size of `report.html`: a report shows it as a data URI, and Chromium opens none above 2 MiB."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from bakery import charts, details, forecast, page, tables
 from bakery.config import STAGES
+from bakery.files import write_text
 from bakery.forecast import Asked, Bucket, Forecast, Known
-from bakery.manifest import NAME, write_text
+from bakery.manifest import NAME
 
 COLUMNS = (
     "page", "bake", "known_from", "pictures", "showings", "buckets", "cropped", "steps_per_epoch",

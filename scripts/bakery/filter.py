@@ -22,7 +22,7 @@ from bakery import edits as hand_edits
 from bakery.config import Filter
 from bakery.edits import EXCLUDE, INCLUDE, ImageEdits
 from bakery.errors import BakeryError
-from bakery.manifest import write_text
+from bakery.files import write_text
 from bakery.posts import Post
 
 log = logging.getLogger("bakery.filter")

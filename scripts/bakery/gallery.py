@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from gallery_dl import config, exception, extractor, job, util
 
 from bakery import credentials, posts
 from bakery.errors import BakeryError
+from bakery.files import write_text
 from bakery.posts import Post
 
 EMBEDDED = "embedded://"
@@ -332,9 +332,7 @@ class _Job(job.DownloadJob):
                               if not k.startswith("bakery_") and v is not None}  # fmt: skip
         data["md5"] = str(data["md5"] or "")
         text = json.dumps(data, default=str, ensure_ascii=False, indent=1, sort_keys=True)
-        part = file.with_name(file.name + ".json.part")
-        part.write_text(self.catch.public(text) + "\n", encoding="utf-8")
-        os.replace(part, file.with_name(file.name + ".json"))
+        write_text(file.with_name(file.name + ".json"), self.catch.public(text) + "\n")
 
 
 def _is_booru(reader: Any) -> bool:

@@ -18,6 +18,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from bakery.files import whole
+
 PAPER, INK, FAINT = (250, 247, 242), (43, 38, 34), (228, 221, 211)
 """Background, text, and the colour of a cell without a picture."""
 TILE = 192
@@ -85,9 +87,8 @@ def draw(
 
 def save(picture: Image.Image, path: Path, **how: Any) -> None:
     """Write a grid, whole or not at all; `how` are Pillow's `format` and its options."""
-    part = path.with_name(path.name + ".part")
-    picture.save(part, **how)
-    part.replace(path)
+    with whole(path) as part:
+        picture.save(part, **how)
 
 
 def scale(side: int, tile: int = TILE) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from bakery.errors import BakeryError
+from bakery.files import whole
 
 CHUNK = "parameters"
 """Keyword of the PNG text chunk."""
@@ -87,9 +88,8 @@ def save_png(picture: Image.Image, path: Path, info: Infotext) -> None:
         chunks.add_text(CHUNK, text)
     else:  # tEXt is Latin-1 only
         chunks.add_itxt(CHUNK, text)
-    part = path.with_name(path.name + ".part")
-    picture.save(part, format="PNG", pnginfo=chunks)
-    part.replace(path)
+    with whole(path) as part:
+        picture.save(part, format="PNG", pnginfo=chunks)
 
 
 def read_png(path: Path) -> str:

@@ -8,7 +8,6 @@ covers the tensors alone: it is the fingerprint of a bake, and Civitai's AutoV3.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +20,7 @@ from bakery.base import Base
 from bakery.config import Train
 from bakery.dataset import Dataset, Folders
 from bakery.errors import BakeryError, first_line
+from bakery.files import whole
 from bakery.schedules import Plan
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -174,12 +174,8 @@ def _dataset(folders: Folders, data: Dataset) -> dict[str, object]:
 def write(path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
     """Write a LoRA file atomically, hashes added to its metadata; returns sshs_model_hash."""
     content, model_hash = pack(state, metadata)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with whole(path, sync=True) as part:
+        part.write_bytes(content)
     return model_hash
 
 

@@ -17,6 +17,7 @@ import tomlkit
 from bakery import kohya_terms, manifest, sidecar, tables
 from bakery.config import Train
 from bakery.errors import BakeryError
+from bakery.files import write_text
 from bakery.kohya_files import PICTURES, REPEATS
 
 SCRIPTS = {False: "train_network.py", True: "sdxl_train_network.py"}
@@ -84,8 +85,8 @@ def write(made: Export, out: Path) -> tuple[Path, Path]:
     config, dataset = out / f"{made.name}-config.toml", out / f"{made.name}-dataset.toml"
     # sd-scripts looks for the dataset from where it is started
     text = made.config.replace(f'"{dataset.name}"', f'"{dataset.absolute().as_posix()}"')
-    manifest.write_text(config, text)
-    manifest.write_text(dataset, made.dataset)
+    write_text(config, text)
+    write_text(dataset, made.dataset)
     return config, dataset
 
 

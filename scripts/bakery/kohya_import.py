@@ -17,9 +17,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bakery import captions, kohya_terms, manifest
+from bakery import captions, kohya_terms
 from bakery import config as cfg
 from bakery.errors import BakeryError
+from bakery.files import write_text
 from bakery.folders import safe_stem
 from bakery.kohya_files import Source, Subset, common_front, read
 
@@ -82,7 +83,7 @@ def keep_captions(draft: Draft, folder: Path) -> int:
         )
     folder.mkdir(parents=True, exist_ok=True)
     for stem, text in draft.captions.items():
-        manifest.write_text(folder / f"{stem}.txt", text + "\n")
+        write_text(folder / f"{stem}.txt", text + "\n")
     return len(draft.captions)
 
 

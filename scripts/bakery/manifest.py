@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from bakery.errors import BakeryError
+from bakery.files import write_text
 
 NAME = "manifest.json"
 VOLATILE = (".log", ".part", ".lock", ".state")
 """Endings of files that a manifest does not stand for: they differ between equal runs."""
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `path` so that it is there whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def digest(path: Path) -> str:

@@ -12,10 +12,10 @@ from typing import Self
 
 from PIL import Image
 
-from bakery import infotext, manifest
+from bakery import infotext
 from bakery.errors import BakeryError
+from bakery.files import copy, write_text
 from bakery.infotext import Infotext
-from bakery.links import copy
 from bakery.prompts import Cell, Epoch
 
 Lora = tuple[Path | None, float]
@@ -71,7 +71,7 @@ class Portfolio:
         if finite == (name not in self.broken):
             return
         self.broken ^= {name}
-        manifest.write_text(self.out / BROKEN, "".join(f"{n}\n" for n in sorted(self.broken)))
+        write_text(self.out / BROKEN, "".join(f"{n}\n" for n in sorted(self.broken)))
 
     def report(self, epoch: Epoch, pictures: int) -> None:
         self.done += pictures

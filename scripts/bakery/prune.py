@@ -24,7 +24,6 @@ from bakery import (
     captions,
     decisions,
     evidence,
-    manifest,
     outfits,
     posts,
     rulings,
@@ -38,6 +37,7 @@ from bakery import (
 from bakery.config import Prune
 from bakery.errors import BakeryError
 from bakery.evidence import Evidence
+from bakery.files import write_text
 from bakery.outfits import Outfit
 from bakery.rulings import Ruled
 from bakery.thresholds import Thresholds
@@ -94,11 +94,11 @@ def run(
     tables.write(out / "outfits.csv", proposed, OUTFITS)
     tables.write(out / "captions.csv", lines, ("image", "caption"))
     text = json.dumps(trigger, indent=2, ensure_ascii=False) + "\n"
-    manifest.write_text(out / "trigger.json", text)
+    write_text(out / "trigger.json", text)
     page = tag_page.draw(
         settings, ruled, proposed, pictures=scrape / "images", images=images, dataset=dataset
     )
-    manifest.write_text(out / "prune.html", page)
+    write_text(out / "prune.html", page)
     return {
         "images": len(images),
         "unreadable": len(tagged.unreadable),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bakery.manifest import write_text
+from bakery.files import whole, write_text
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +35,10 @@ def identity(**parts: Any) -> str:
 
 def save(folder: Path, owner: str, state: Mapping[str, Any]) -> None:
     """Replace the state of the bake `owner` (its identity); the last one is the one before now."""
-    part = folder / f"{STATE}.part"
-    with part.open("wb") as file:
-        torch.save({"owner": owner, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    if (folder / STATE).exists():
-        (folder / STATE).rename(folder / BEFORE)
-    os.replace(part, folder / STATE)
+    with whole(folder / STATE, sync=True) as part:
+        torch.save({"owner": owner, **state}, part)
+        if (folder / STATE).exists():
+            (folder / STATE).rename(folder / BEFORE)
 
 
 def load(folder: Path, *owners: str) -> dict[str, Any] | None:

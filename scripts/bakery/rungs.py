@@ -17,7 +17,7 @@ from typing import Any
 
 from bakery import claims, manifest, tables
 from bakery.errors import BakeryError
-from bakery.links import link
+from bakery.files import link, write_text
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ EPOCHS = ("epoch", "step", "file", "sshs_model_hash", "loss")
 def rest(folder: Path, summary: Mapping[str, Any], files: Sequence[str], *, epoch: int) -> None:
     """The bake in `folder` is behind `epoch`, with all `files`, and will go on some other day."""
     record = {"epoch": epoch, "summary": summary, "files": list(files)}
-    manifest.write_text(folder / RESTED, json.dumps(record) + "\n")
+    write_text(folder / RESTED, json.dumps(record) + "\n")
 
 
 def forget(folder: Path) -> None:
@@ -146,7 +146,7 @@ class Lane:
                     link(source, self.out / source.name)
         tables.write(self.out / "epochs.csv", mine, EPOCHS)
         steps = [line for line in _lines(self.baked) if json.loads(line)["epoch"] <= self.until]
-        manifest.write_text(self.out / "progress.jsonl", "".join(steps))
+        write_text(self.out / "progress.jsonl", "".join(steps))
         return mine
 
 

@@ -19,6 +19,7 @@ from bakery import booru as loopback
 from bakery import credentials, folders, gallery, images, posts
 from bakery.config import Scrape
 from bakery.errors import BakeryError
+from bakery.files import copy
 from bakery.gallery import EMBEDDED, Found
 
 log = logging.getLogger("bakery.scrape")
@@ -90,12 +91,10 @@ def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[Fo
                 kept.append(Found(post))
                 continue
             shelf.mkdir(exist_ok=True)
-            copy = shelf / f"{folders.safe_stem(path)}-{post.md5}{_extension(path)}"
-            if not copy.is_file():
-                part = copy.with_name(copy.name + ".part")
-                shutil.copyfile(path, part)
-                os.replace(part, copy)
-            kept.append(Found(post, copy))
+            own = shelf / f"{folders.safe_stem(path)}-{post.md5}{_extension(path)}"
+            if not own.is_file():
+                copy(path, own)
+            kept.append(Found(post, own))
         log.info("%s: %d files", entry.path, len(kept))
         name = Path(entry.path).name
         yield {"source": name, "concept": entry.concept, "limit": entry.limit}, kept

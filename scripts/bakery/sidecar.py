@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from bakery import captions, manifest, tables
 from bakery.errors import BakeryError
-from bakery.links import link
+from bakery.files import link, write_text
 
 VERSIONS = ("SD1", "SD2", "SDXL")
 """A1111's words for the family of a base, as far as we bake for it."""
@@ -72,7 +72,7 @@ def write(lora: Path, **facts: Any) -> Path:
     """Write `<name>.json` beside `lora`, from its own metadata and `facts` (see `describe`)."""
     path = lora.with_suffix(".json")
     text = json.dumps(describe(metadata_of(lora), **facts), indent=4, ensure_ascii=False)
-    manifest.write_text(path, text + "\n")
+    write_text(path, text + "\n")
     return path
 
 

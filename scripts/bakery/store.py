@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
+
+from bakery.files import whole
 
 log = logging.getLogger(__name__)
 
@@ -73,15 +73,12 @@ class Store:
             return
         path = self._path(made_from)
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(sha256(data).digest() + data)
-            os.replace(part, path)
+            with whole(path, rivals=True) as part:
+                part.write_bytes(sha256(data).digest() + data)
         except OSError as error:
             log.warning("cannot write the cache entry %s (%s): going on without", path, error)
-            with suppress(OSError):
-                part.unlink()
 
     def _path(self, made_from: Mapping[str, Any]) -> Path:
         assert self.folder is not None

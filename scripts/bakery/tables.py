@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from bakery.errors import BakeryError
+from bakery.files import whole
 
 SEPARATOR = "; "
 """Between the tags of one cell. The blank matters: tags such as `;d` start with a semicolon."""
@@ -36,9 +37,9 @@ def read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def write(path: Path, rows: Iterable[dict], columns: Sequence[str]) -> None:
     """Writes `rows` with exactly `columns`, LF line ends; None and NaN become empty cells."""
-    part = path.with_name(path.name + ".part")
-    pd.DataFrame(list(rows), columns=list(columns)).to_csv(part, index=False, lineterminator="\n")
-    part.replace(path)
+    table = pd.DataFrame(list(rows), columns=list(columns))
+    with whole(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
 
 
 def numbers(column: pd.Series, path: Path) -> pd.Series:

@@ -18,6 +18,7 @@ from PIL import Image
 from bakery import decisions, images, manifest, tables, tagger, tagging
 from bakery.config import Tag
 from bakery.errors import BakeryError
+from bakery.files import write_text
 from bakery.thresholds import LEAST
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def run(
         "least_probability": LEAST,
         "unreadable": unreadable,
     }
-    manifest.write_text(out / "tagger.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    write_text(out / "tagger.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return {
         "images": len(names),
         "tagged": len(names) - len(unreadable),
