@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -71,7 +72,7 @@ def little() -> dict:
                 {"id": "beach", "prompt": "{trigger}, beach", "purpose": "flexibility"},
             ],
         },
-        "sweeps": SWEEP,
+        "sweeps": copy.deepcopy(SWEEP),
     }  # fmt: skip
 
 
