@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from tiny_base import tiny_sd1
 
-from bakery import claims, passes, resume, rungs, train
+from bakery import base as bases
+from bakery import claims, dataset, kohya, memory, passes, resume, rungs, train
 from bakery.config import Train
 from bakery.errors import BakeryError, OutOfMemory
 
@@ -100,10 +101,11 @@ def test_equal_seeds_share_every_pass_and_other_seeds_where_shapes_allow(
     monkeypatch.setattr(
         passes, "losses", lambda kitchen, group: sizes.append(len(group)) or real(kitchen, group)
     )
-    bake(orders([{}, {"unet_lr": 1e-4}]), layout)
+    two = {"fuse": 2}  # auto looks first how much memory one needs
+    bake(orders([two, {"unet_lr": 1e-4, **two}]), layout)
     assert set(sizes) == {2}
     sizes.clear()
-    facts = bake(orders([{}, {"seed": 7}], "seeds"), layout)
+    facts = bake(orders([two, {"seed": 7, **two}], "seeds"), layout)
     assert set(sizes) <= {1, 2}
     assert sum(sizes) == sum(made["steps"] for made in facts)
 
@@ -206,7 +208,9 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 from test_side_by_side import claimed
-from bakery import resume, train
+from bakery import memory, resume, train
+if {free!r}:
+    memory.free = lambda *_: {free!r}
 save, left = resume.save, {at}
 def save_and_die(*arguments):
     global left
@@ -219,18 +223,21 @@ train.bake(**claimed({base!r}, Path({layout!r}), Path({root!r}), {changes!r}))
 """
 
 
-def start_and_kill(base: str, layout: Path, root: Path, changes: list[dict], at: int) -> None:
+def start_and_kill(
+    base: str, layout: Path, root: Path, changes: list[dict], at: int, free: int = 0
+) -> None:
     """A bake in a process of its own that kills itself behind its `at`-th state."""
     code = KILLED.format(
         path=[str(Path(__file__).parent), str(Path(train.__file__).parents[1])],
         base=base, layout=str(layout), root=str(root), changes=changes, at=at,
+        free=free,
     )  # fmt: skip
     job = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=240,
         check=False,
     )  # fmt: skip
     assert job.returncode == -signal.SIGKILL
-    assert claims.finished(root / "1") is None
+    assert not (root / "1").exists() or claims.finished(root / "1") is None
 
 
 LONG = [{"num_epochs": 3}, {"num_epochs": 3, "unet_lr": 3e-4}]
@@ -264,3 +271,44 @@ def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
         assert len(whole) == 3
         for file in whole:
             assert (root / bake / file.name).read_bytes() == file.read_bytes(), (bake, file.name)
+
+
+def baked_together(root: Path, count: int) -> list[str]:
+    """What the LoRAs of `count` bakes say of their company."""
+    files = [root / str(number) / "mirael.safetensors" for number in range(count)]
+    return [kohya.read(file)[1].get("bakery_baked_together", "1") for file in files]
+
+
+def test_as_many_side_by_side_as_fit_and_after_a_kill_as_many_as_before(
+    base, layout, tmp_path, monkeypatch, caplog
+):
+    changes = [{"num_epochs": 3, "unet_lr": rate} for rate in (1e-4, 2e-4, 3e-4)]
+    kitchen = train.equip(
+        Train(base=base, **SMALL), dataset.read(layout), bases.load(base), 1, None
+    )
+    one = train.prepare(
+        Train(base=base, **SMALL), kitchen, out=tmp_path / "measured", name="mirael"
+    )
+    each = memory.needed(kitchen, one)
+    one.network.remove()
+    room = int(2.5 * each / memory.MARGIN)
+    monkeypatch.setattr(memory, "free", lambda *_: room)
+    train.bake(**claimed(base, layout, tmp_path / "whole", changes))
+    assert "too few for 3 side by side; going on with 2 at a time" in caplog.text
+    assert baked_together(tmp_path / "whole", 3) == ["2", "2", "1"]
+    start_and_kill(base, layout, tmp_path / "killed", changes, 3, free=room)
+    monkeypatch.undo()
+    train.bake(**claimed(base, layout, tmp_path / "killed", changes))
+    for bake in "012":
+        for file in (tmp_path / "whole" / bake).glob("*.safetensors"):
+            assert (tmp_path / "killed" / bake / file.name).read_bytes() == file.read_bytes()
+
+
+def test_who_was_alone_goes_on_alone(base, layout, tmp_path):
+    alone = {"num_epochs": 3}
+    train.bake(**claimed(base, layout, tmp_path / "whole", [alone]))
+    start_and_kill(base, layout, tmp_path / "more", [alone], 1)
+    train.bake(**claimed(base, layout, tmp_path / "more", [alone, {}, {"unet_lr": 3e-4}]))
+    assert baked_together(tmp_path / "more", 3) == ["1", "2", "2"]
+    whole, more = (tmp_path / name / "0" / "mirael.safetensors" for name in ("whole", "more"))
+    assert whole.read_bytes() == more.read_bytes()

@@ -8,6 +8,11 @@ class BakeryError(Exception):
 class OutOfMemory(BakeryError):
     """The machine is too small for what was asked of it at once."""
 
+    def __init__(self, sentence: str, fitting: int | None = None) -> None:
+        """`fitting` is how many would fit at once, where that is known."""
+        super().__init__(sentence)
+        self.fitting = fitting
+
 
 def first_line(error: Exception) -> str:
     """What another library says was wrong, short enough for a sentence of ours."""

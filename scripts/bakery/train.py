@@ -8,6 +8,7 @@ epoch has saved stays valid whatever happens afterwards, and a killed bake goes 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from bakery import (
     dataset,
     kohya,
     losses,
+    memory,
     optimizers,
     passes,
     resume,
@@ -41,7 +43,7 @@ from bakery.lora import TEXT_ENCODER_PREFIX, UNET_PREFIX, Adapter, LoRANetwork
 from bakery.passes import Kitchen
 from bakery.store import Store
 from bakery.texts import Texts
-from bakery.variant import Variant
+from bakery.variant import Variant, company_before
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +124,8 @@ def run_all(
                 _describe(variant, kitchen, folders, {**order.metadata, **arithmetic})
                 for variant, order in zip(variants, orders, strict=True)
             ]
+            if settings.fuse == "auto" and not any(company_before(o.out) for o in orders):
+                memory.check(kitchen, variants)
             _restore([variant for variant in variants if variant.failure is None])
             meter.rest([p for variant in variants for p in variant.parameters])
             with _compiled(kitchen, variants):
@@ -168,7 +172,7 @@ def bake(
         for folder, about in abouts.items()
     ]
     activation = sidecar.activation_text(trigger, class_tokens)
-    waiting = [orders]
+    waiting = _companies(orders)
     while waiting:
         group = waiting.pop(0)
         log.info("%d bakes side by side: %s", len(group), ", ".join(o.out.name for o in group))
@@ -177,12 +181,26 @@ def bake(
         except OutOfMemory as error:
             if len(group) == 1:
                 raise
-            log.warning("%s; going on with half as many bakes at once", error)
-            half = -(-len(group) // 2)
-            waiting = [group[:half], group[half:], *waiting]
+            shares = math.ceil(len(group) / error.fitting) if error.fitting else 2
+            at_once = math.ceil(len(group) / shares)
+            log.warning("%s; going on with %d at a time", error, at_once)
+            waiting = [*_chunks(group, at_once), *waiting]
             continue
         for order, made in zip(group, results, strict=True):
             _settle(order, made, activation)
+
+
+def _companies(orders: Sequence[Order]) -> list[list[Order]]:
+    """All at once; but who goes on does so among as many as before, so that it ends as it began."""
+    before = {order.out: company_before(order.out) for order in orders}
+    alone = [order for order in orders if before[order.out] == 1]
+    rest = [order for order in orders if before[order.out] != 1]
+    known = [before[order.out] or 0 for order in rest]
+    return _chunks(alone, 1) + _chunks(rest, max(known, default=0) or len(orders))
+
+
+def _chunks(orders: Sequence[Order], size: int) -> list[list[Order]]:
+    return [list(orders[start : start + size]) for start in range(0, len(orders), size)]
 
 
 def _settle(order: Order, made: dict[str, Any] | BakeryError, activation: str) -> None:

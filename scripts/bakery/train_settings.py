@@ -132,8 +132,8 @@ class Train(Section):
     persistent_data_loader_workers: bool = False
     """Keep these threads from epoch to epoch; of use with random_crop, which crops in every epoch."""
     fuse: Literal["auto", "off"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    """How many bakes of a sweep one process trains side by side on one base; auto takes up to 8, and
-    half as many where memory runs out."""
+    """How many bakes of a sweep one process trains side by side on one base; auto takes up to 8, as far
+    as the memory reaches that is measured to be free, and half as many should it run out."""
     log_with: Literal["tensorboard"] | None = None
     """tensorboard writes event files into the bake's folder, besides progress.jsonl."""
 

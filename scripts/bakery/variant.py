@@ -28,6 +28,7 @@ from bakery.texts import Texts
 log = logging.getLogger(__name__)
 
 TOGETHER = "bakery_baked_together"
+_THEN = ", then "
 """In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
 
 
@@ -177,8 +178,8 @@ class Variant:
         """Have the metadata say how many bakes shared the process, also before this one rested."""
         now = self.metadata.get(TOGETHER, "1")
         before = before or now
-        if before.split(", then ")[-1] != now:
-            before += f", then {now}"
+        if before.split(_THEN)[-1] != now:
+            before += f"{_THEN}{now}"
         if before != "1":
             self.metadata = {**self.metadata, TOGETHER: before}
 
@@ -289,3 +290,13 @@ class Variant:
             path.unlink()
         if removed:
             log.warning("removed %d files of an earlier run from %s", len(removed), self.out)
+
+
+def company_before(out: Path) -> int | None:
+    """How many bakes shared the process when the bake in `out` was saved last; None where it was not."""
+    try:
+        rows = tables.read(out / "epochs.csv", rungs.EPOCHS)
+        _, metadata = kohya.read(out / rows["file"].iloc[-1])
+    except (BakeryError, IndexError):
+        return None
+    return int(metadata.get(TOGETHER, "1").split(_THEN)[-1])
