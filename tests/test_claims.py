@@ -141,6 +141,15 @@ def test_what_is_not_ready_is_left_to_its_own_job(bakes) -> None:
     assert log == [["a", "b", "d"], ["c"]]
 
 
+def test_a_job_s_own_bake_is_ready_whatever_is_said_of_it(bakes) -> None:
+    """Otherwise it would neither work nor wait, but ask without end."""
+    log: list[list[str]] = []
+    claims.settle(
+        bakes[0], bakes, workers=1, most=8, work=train_as("a", log), ready=lambda bake: False
+    )
+    assert log == [["a"]]
+
+
 def test_what_is_free_of_a_share_is_not_held_up_by_the_rest_of_it(bakes) -> None:
     first = start(bakes[0], bakes[:2], seconds=600)
     wait_until((bakes[1] / "trained").exists)
@@ -176,6 +185,42 @@ def test_a_failed_bake_is_reported_once_by_its_own_job_and_not_trained_again(bak
     # asked again: tried again
     claims.settle(bakes[1], bakes, workers=1, most=8, work=train_as("b", log))
     assert log[-1] == ["b"]
+    assert not (bakes[1] / claims.FAILURE).exists()
+
+
+def test_a_failed_bake_that_was_reported_is_not_for_helpers_to_try_again(bakes) -> None:
+    claims.fail(bakes[2], "the loss is nan at step 3")
+    with pytest.raises(BakeryError, match="nan"):
+        claims.settle(bakes[2], bakes, workers=2, most=8, work=lambda folders: 1 / 0)
+    first = start(bakes[3], bakes, workers=2, seconds=600)
+    wait_until((bakes[1] / "trained").exists)
+    log: list[list[str]] = []
+    second = start(
+        bakes[1], bakes, workers=2
+    )  # the first has it: it takes what the other share has
+    wait_until((bakes[0] / "trained").exists)
+    first.kill()
+    first.wait()
+    assert second.wait(60) == 0
+    assert trained([bakes[0]]) == ["b"]
+    assert not (bakes[2] / "trained").exists()
+    # who asks for it again has it alone, whether or not others of its share are open by then
+    (bakes[0] / claims.FINISHED).unlink()
+    claims.settle(bakes[2], bakes, workers=2, most=8, work=train_as("c", log))
+    claims.settle(bakes[0], bakes, workers=2, most=8, work=train_as("a", log))
+    assert log == [["c"], ["a"]]
+
+
+def test_a_bake_that_fails_again_is_reported_again(bakes) -> None:
+    def fail(folders: list[Path]) -> None:
+        log.append([folder.name for folder in folders])
+        claims.fail(folders[0], f"failed {len(log)} times")
+
+    log: list[list[str]] = []
+    for times in (1, 2):
+        with pytest.raises(BakeryError, match=f"failed {times} times"):
+            claims.settle(bakes[0], bakes[:1], workers=1, most=8, work=fail)
+    assert log == [["a"], ["a"]]
 
 
 def test_a_finished_bake_needs_no_folder_but_its_own(bakes) -> None:

@@ -15,7 +15,8 @@ holds however jobs start, die and overlap:
 - what the workflow deletes when a bake's own job starts is made under a second name (`kept`), and the
   job itself puts it back;
 - a bake that cannot be finished (its loss became NaN, its file is damaged) leaves `failure.json`,
-  which its own job reports once, instead of trying again in each.
+  which its own job reports, instead of each trying again. Who asks for it once more, in a later run,
+  has it tried again, alone.
 """
 
 from __future__ import annotations
@@ -60,9 +61,13 @@ def finish(
     write_text(folder / FINISHED, json.dumps(record) + "\n")
 
 
-def fail(folder: Path, sentence: str) -> None:
-    """The bake ended without a result, for a reason that trying again does not change."""
-    write_text(folder / FAILURE, json.dumps({"error": sentence}) + "\n")
+def fail(folder: Path, sentence: str, *, reported: bool = False) -> None:
+    """The bake ended without a result, for a reason that trying again does not change.
+
+    `reported` says that its own job has said so; until then, the job does not try.
+    """
+    record = {"error": sentence, "reported": reported}
+    write_text(folder / FAILURE, json.dumps(record) + "\n")
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -109,22 +114,30 @@ def settle(
 
     `company` are the bakes that could share a process, `own` among them, in the order that every
     job of theirs gives. With `workers` processes at work on the sweep, each has its even share, up to
-    `most` at once. What is not `ready` yet is left to later jobs. Raises `Failed` with the recorded
-    sentence if the bake failed.
+    `most` at once. Others of the company that are not `ready` yet are left to later jobs. Raises
+    `Failed` with the recorded sentence if the bake failed.
     """
     if own not in company:
         raise ValueError(f"{own} is not in its own company: {', '.join(map(str, company))}")
-    shares = sorted(deal(company, workers, most), key=lambda share: own not in share)
+    again = (_read(own / FAILURE) or {}).get("reported", False)
+    dealt = [[own]] if again else deal(company, workers, most)
+    shares = sorted(dealt, key=lambda share: own not in share)
 
     def is_open(folder: Path) -> bool:
-        return done(folder) is None and not (folder / FAILURE).exists() and ready(folder)
+        mine = folder == own  # ready, since its job runs
+        failed = (folder / FAILURE).exists() and not (mine and again)
+        return done(folder) is None and not failed and (mine or ready(folder))
 
     while (summary := done(own)) is None:
         failure = _read(own / FAILURE)
-        if failure is not None:
-            (own / FAILURE).unlink(missing_ok=True)
+        if failure is not None and not again:
+            # not removed: who helps later is not to try it, either
+            fail(own, failure["error"], reported=True)
             raise Failed(failure["error"])
         with _claimed(own.parent, shares, is_open) as folders:
+            if again and folders:
+                (own / FAILURE).unlink(missing_ok=True)
+                again = False
             if folders:
                 work(folders)
         if not folders:
