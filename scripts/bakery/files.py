@@ -50,5 +50,5 @@ def link(source: Path, target: Path) -> None:
 
 def copy(source: Path, target: Path) -> None:
     """`target` with the bytes of `source`, in place of what lies there."""
-    with whole(target) as part:
+    with whole(target, rivals=True) as part:
         shutil.copyfile(source, part)

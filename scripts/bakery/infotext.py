@@ -88,7 +88,9 @@ def save_png(picture: Image.Image, path: Path, info: Infotext) -> None:
         chunks.add_text(CHUNK, text)
     else:  # tEXt is Latin-1 only
         chunks.add_itxt(CHUNK, text)
-    with whole(path) as part:
+    with whole(
+        path, rivals=True
+    ) as part:  # two sweeps may keep one bake's pictures (`Order.album`)
         picture.save(part, format="PNG", pnginfo=chunks)
 
 
