@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ from bakery.config import Config, Section
 from bakery.errors import BakeryError
 
 log = logging.getLogger("bakery")
+
+LINE = "%(asctime)s %(levelname)s %(message)s"
+"""Of a job's log."""
+_BEGINS = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
 
 
 class Errand:
@@ -36,7 +41,7 @@ class Errand:
             filename=self._log_file,
             filemode="w",
             level=logging.INFO,
-            format="%(asctime)s %(levelname)s %(message)s",
+            format=LINE,
             force=True,
         )
         logging.captureWarnings(True)
@@ -133,6 +138,14 @@ def leased_gpu() -> Iterator[None]:
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()  # the next on this GPU may come while this process goes on
+
+
+def errors(log_file: Path) -> list[str]:
+    """What the log of a job tells of errors; an unexpected one with its traceback."""
+    text = log_file.read_text(encoding="utf-8", errors="replace")
+    _, *parts = _BEGINS.split(text)
+    records = zip(parts[::2], parts[1::2], strict=True)
+    return [said.strip() for level, said in records if level in {"ERROR", "CRITICAL"}]
 
 
 def device() -> str:

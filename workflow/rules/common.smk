@@ -16,7 +16,7 @@ STARTED = time.time()
 sys.path.insert(0, str(HOME / "scripts"))
 
 from bakery import config as settings
-from bakery import leases, outlines, plan, races
+from bakery import doors, leases, outlines, plan, races
 from bakery.errors import BakeryError
 
 
@@ -154,14 +154,14 @@ def outline(wildcards):
 
 
 def repeat_failures():
-    """Say again at the end, where people look, what stopped this run."""
-    for log in sorted(Path("logs").glob("*/*.log")):
-        if log.stat().st_mtime < STARTED:
-            continue
-        text = log.read_text(encoding="utf-8", errors="replace")
-        for level in (" ERROR ", " CRITICAL "):
-            if level in text:
-                print(
-                    f"{log.parent.name}: {text.split(level, 1)[1].strip()}",
-                    file=sys.stderr,
-                )
+    """Say again at the end, where people look, what went wrong in this run; the same once."""
+    logs = [
+        log
+        for log in sorted(Path("logs").glob("*/*.log"))
+        if log.stat().st_mtime >= STARTED
+    ]
+    said = [
+        f"{log.parent.name}: {error}" for log in logs for error in doors.errors(log)
+    ]
+    for line in dict.fromkeys(said):
+        print(line, file=sys.stderr)
