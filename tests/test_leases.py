@@ -184,6 +184,7 @@ def test_which_gpus_a_job_may_use(surroundings, tmp_path: Path, visible, expecte
         ("", 8, False, 2),
         ("", 1, False, 1),
         ("", 8, True, 1),
+        ("0,1", 8, True, 2),  # NVIDIA's, on a processor with AMD's graphics
         ("0,1", None, False, 1),
     ],
 )

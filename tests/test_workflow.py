@@ -138,6 +138,10 @@ def test_one_more_rate_trains_only_that_one(kitchen: Path) -> None:
         ("", [], 6),  # no GPU: two jobs
         ("", ["--resources", "gpu=1"], 8),
         ("0", ["--resources", "gpu=2"], 6),
+        ("", ["--resources", "gpu=0"], 8),
+        ("", ["--mode", "remote"], 8),  # as a job on a cluster reads it: no other shares its cores
+        ("0,1,2", ["--mode", "remote"], 8),
+        ("", ["--mode", "remote", "--resources", "gpu=2"], 8),
     ],
 )
 def test_jobs_that_run_at_once_share_the_cores(

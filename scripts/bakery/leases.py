@@ -69,9 +69,10 @@ def jobs_at_once(visible: str | None, cores: int | None) -> int:
     CPU two, since small models leave cores idle. `cores` are None where jobs run on a cluster: there
     one job at a time, unless told otherwise, as what they would share is not known here.
     """
-    if cores is None or _ROCM.exists():
+    if cores is None:
         return 1
-    return len(gpus(visible)) or min(2, cores)
+    # NVIDIA first: a processor with graphics of its own has AMD's driver beside them
+    return len(gpus(visible)) or (1 if _ROCM.exists() else min(2, cores))
 
 
 @contextmanager

@@ -26,15 +26,17 @@ wildcard_constraints:
 
 ROOTS = (Path.cwd(), HOME)
 
-# how many of the jobs that like a GPU run at the same time
+# How many of the jobs that like a GPU run at the same time. A job on a cluster reads this file again,
+# and sees the cores and GPUs that it was given: these say nothing of how many such jobs there are.
 if "gpu" not in workflow.global_resources:
     workflow.register_resource(
         "gpu",
         leases.jobs_at_once(
-            os.environ.get("CUDA_VISIBLE_DEVICES"), workflow.resource_settings.cores
+            os.environ.get("CUDA_VISIBLE_DEVICES"),
+            None if workflow.remote_exec else workflow.resource_settings.cores,
         ),
     )
-BAKERS = workflow.global_resources["gpu"].value
+BAKERS = max(1, workflow.global_resources["gpu"].value)  # 0 asks for no GPU
 
 try:
     PLAN = plan.build(settings.load(config), ROOTS)
@@ -44,7 +46,7 @@ except BakeryError as error:
 
 def threads(stage):
     """What is left of the cores for each job of `stage` when as many run as can; at most 8."""
-    at_once = max(1, min(BAKERS, len(PLAN.of(stage))))
+    at_once = 1 if workflow.remote_exec else min(BAKERS, max(1, len(PLAN.of(stage))))
     cores = workflow.resource_settings.cores  # None on a cluster
     return 8 if cores is None else max(1, min(8, cores // at_once))
 
