@@ -89,6 +89,14 @@ def test_too_little_room_says_how_many_fit(kitchen_of, monkeypatch) -> None:
         assert told.value.fitting == fitting
 
 
+def test_one_alone_is_tried_whatever_seems_to_be_free(kitchen_of, monkeypatch) -> None:
+    monkeypatch.setattr(memory, "free", lambda *_: 0)
+    memory.check(*kitchen_of({}))
+    with pytest.raises(OutOfMemory, match="too few for 2 side by side") as told:
+        memory.check(*kitchen_of({}, {"unet_lr": 1e-3}))
+    assert told.value.fitting == 1
+
+
 def test_a_job_counts_on_its_share_of_what_is_free() -> None:
     cores = os.cpu_count() or 1
     available = psutil.virtual_memory().available
@@ -104,9 +112,10 @@ def test_a_limit_of_any_control_group_above_holds(tmp_path: Path, monkeypatch) -
     ):  # fmt: skip
         (place / "memory.max").write_text(f"{limit}\n")
         (place / "memory.current").write_text(f"{current}\n")
+        (place / "memory.stat").write_text("anon 1\ninactive_file 500\nactive_file 1\n")
     (tmp_path / "membership").write_text("0::/slurm/job/step\n")
     monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
     monkeypatch.setattr(memory, "_OURS", tmp_path / "membership")
-    assert memory.free(CPU, os.cpu_count() or 1) == 3000
+    assert memory.free(CPU, os.cpu_count() or 1) == 3500, "what only caches files is free"
     (tmp_path / "membership").write_text("5:memory:/old\n")
     assert memory.free(CPU, os.cpu_count() or 1) > 3000

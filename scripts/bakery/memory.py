@@ -28,7 +28,12 @@ _CGROUPS, _OURS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def check(kitchen: Kitchen, variants: Sequence[Variant]) -> None:
-    """Raise `OutOfMemory`, which says how many would fit, where `variants` would not."""
+    """Raise `OutOfMemory`, which says how many would fit, where `variants` would not.
+
+    One alone is tried in any case: there is nothing smaller, and this is an estimate.
+    """
+    if len(variants) == 1:
+        return
     # those with smaller batches need less
     each = needed(kitchen, max(variants, key=lambda one: one.settings.train_batch_size))
     room = MARGIN * free(kitchen.base.device, kitchen.threads)
@@ -97,9 +102,11 @@ def _allowed() -> Iterator[int]:
     for place in (group, *group.parents):
         try:
             limit, taken = (int((place / f"memory.{n}").read_text()) for n in ("max", "current"))
+            stat = dict(map(str.split, (place / "memory.stat").read_text().splitlines()))
         except (OSError, ValueError):  # no such file, or no limit ("max")
             continue
-        yield limit - taken
+        # pages of files that were read once count as taken, but are given up when memory is asked for
+        yield limit - taken + int(stat.get("inactive_file", 0))
 
 
 def _pixels(kitchen: Kitchen, batch: Batch) -> int:
