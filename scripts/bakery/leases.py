@@ -104,8 +104,10 @@ def lease(among: Sequence[Gpu], folder: Path) -> Iterator[Gpu]:
 def _listed() -> list[str]:
     """UUIDs in nvidia-smi's order; none where there is no driver."""
     try:
-        said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    except OSError:
+        said = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs helps nobody to compute
         return []
     return _UUID.findall(said.stdout) if said.returncode == 0 else []
 

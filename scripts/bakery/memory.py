@@ -77,19 +77,20 @@ def kept(forward: Callable[[], torch.Tensor], weights: Sequence[torch.Tensor] = 
 def free(device: torch.device, threads: int) -> int:
     """Bytes that this process may still take.
 
-    On a CPU its part of what is free is its part of the cores, as other jobs have the rest.
+    On a CPU its part of the memory is its part of the cores, as other jobs have the rest; so it does
+    not depend on which of them was first.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
     part = min(1.0, threads / (os.cpu_count() or 1))
-    return min(int(psutil.virtual_memory().available * part), *_allowed())
+    memory = psutil.virtual_memory()
+    return min(int(memory.total * part), memory.available, *_allowed())
 
 
 def _allowed() -> Iterator[int]:
     """What each control group of this process leaves it: a scheduler's memory limit, say."""
-    yield psutil.virtual_memory().available
     try:
         (inside,) = (
             line.removeprefix("0::/")
