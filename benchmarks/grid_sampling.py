@@ -10,7 +10,10 @@ seeds, drawn by each contender in turn:
 - one call a LoRA: load_lora_weights, one pipeline call with all pictures as its batch, unload;
 - one call a picture: load_lora_weights, then a call for each, unload;
 - the UNet alone: as many rows through the bare UNet, with no LoRA, text, VAE or scheduler, in the batch
-  size that is fastest here. No way of drawing these pictures with this arithmetic is faster.
+  size that is fastest here;
+- a matrix product: as many operations as those forwards have (products, convolutions and attention, two
+  for each multiply-add, convolutions as the plain definition has them), done by products of large
+  matrices. No way of drawing these pictures with this arithmetic is faster.
 
 All draw the same pictures (the largest difference is printed). Ratios are medians over rounds. With
 one thread seconds are those of the processor, so that other work on the machine counts little.
@@ -33,6 +36,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from ceiling import operations  # noqa: E402
 from diffusers import StableDiffusionPipeline  # noqa: E402
 from hardware import describe  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
@@ -46,6 +50,9 @@ from bakery.sample_settings import Sample  # noqa: E402
 BASE = ROOT / "resources" / "world" / "base"
 SIZES = (4, 8, 16)
 """Pictures a batch that are tried for the UNet alone."""
+SIDES = (512, 1024, 2048)
+"""Of the matrices whose product is tried."""
+BOUND = "as many operations at the speed of a matrix product"
 
 
 def loras(folder: Path, count: int) -> list[Path]:
@@ -110,8 +117,8 @@ def stock(
     return draw
 
 
-def unet_alone(settings: Sample, count: int) -> Callable[[Path], list[Any]]:
-    """The forwards that `count` pictures need, prompt and negative prompt."""
+def unet_alone(settings: Sample, count: int) -> tuple[Callable[[Path], list[Any]], float]:
+    """The forwards that `count` pictures need, prompt and negative prompt; their operations."""
     base = bases.load(str(BASE))
     base.unet.to(memory_format=torch.channels_last)
     config = base.unet.config
@@ -136,6 +143,26 @@ def unet_alone(settings: Sample, count: int) -> Callable[[Path], list[Any]]:
             forwards(best, settings.steps)
         return []
 
+    return draw, operations(lambda: forwards(best, settings.steps)) * count / best
+
+
+def product(count: float) -> Callable[[Path], list[Any]]:
+    """As many operations as products of the size that is fastest here."""
+
+    def products(side: int, times: int) -> float:
+        a, b, out = (torch.randn(side, side) for _ in range(3))
+        start = clock()
+        for _ in range(times):
+            torch.mm(a, b, out=out)
+        return (clock() - start) / times / side**3
+
+    tried = {side: min(products(side, 1) for _ in range(3)) for side in SIDES}
+    best = min(tried, key=tried.get)
+
+    def draw(_: Path) -> list[Any]:
+        products(best, max(1, round(count / 2 / best**3)))
+        return []
+
     return draw
 
 
@@ -143,11 +170,13 @@ def measure(
     settings: Sample, cells: list[tuple[str, int]], files: list[Path]
 ) -> tuple[dict[str, list[float]], int]:
     """Seconds of each contender in each round, and the largest difference of two pictures."""
+    unet, count = unet_alone(settings, len(cells))
     contenders = {
         "ours": ours(settings, cells),
         "one call a LoRA": stock(settings, cells, len(cells)),
         "one call a picture": stock(settings, cells, 1),
-        "the UNet alone": unet_alone(settings, len(cells)),
+        "the UNet alone": unet,
+        BOUND: product(count),
     }
     times: dict[str, list[float]] = {name: [] for name in contenders}
     worst = 0

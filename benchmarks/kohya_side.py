@@ -3,7 +3,8 @@
     python benchmarks/kohya_side.py network FOLDER      networks/lora.py on the models in FOLDER
     python benchmarks/kohya_side.py dataset FOLDER      the parser and dataset code on a config TOML
     python benchmarks/kohya_side.py settings FOLDER     the parser, optimizers and schedulers
-    python benchmarks/kohya_side.py train FOLDER        train_network.py itself, step by step
+    python benchmarks/kohya_side.py train FOLDER        train_network.py itself, or
+                                                        sdxl_train_network.py, step by step
 
 PYTHONPATH must lead to sd-scripts. Nothing of ours is imported, nothing of theirs is kept. sd-scripts
 uses three transforms of torchvision; where that is not installed, stand-ins of the same meaning are.
@@ -55,10 +56,9 @@ def unet_of(folder: Path, job: dict) -> torch.nn.Module:
     """kohya's own UNet with the weights of a diffusers one of the same, small, sizes."""
     weights, channels = load_file(folder / "unet.safetensors"), job["channels"]
     if job["family"] == "sdxl":
-        from library import sdxl_model_util, sdxl_original_unet
+        from library import sdxl_model_util
 
-        sdxl_original_unet.MODEL_CHANNELS = channels[0]
-        sdxl_original_unet.TIME_EMBED_DIM = 4 * channels[0]
+        sdxl_original_unet = narrow_sdxl(channels)
         sdxl_original_unet.ADM_IN_CHANNELS = job["adm"]
         unet = sdxl_original_unet.SdxlUNet2DConditionModel()
         weights = sdxl_model_util.convert_diffusers_unet_state_dict_to_sdxl(weights)
@@ -79,6 +79,15 @@ def narrow(channels: list[int]) -> types.ModuleType:
     original_unet.TIMESTEP_INPUT_DIM = channels[0]
     original_unet.TIME_EMBED_DIM = 4 * channels[0]
     return original_unet
+
+
+def narrow_sdxl(channels: list[int]) -> types.ModuleType:
+    """The same for its SDXL UNet; the width of the text stays what it is."""
+    from library import sdxl_original_unet
+
+    sdxl_original_unet.MODEL_CHANNELS = channels[0]
+    sdxl_original_unet.TIME_EMBED_DIM = 4 * channels[0]
+    return sdxl_original_unet
 
 
 def text_encoders_of(folder: Path, job: dict) -> list[torch.nn.Module]:
@@ -219,17 +228,25 @@ def dataset(folder: Path) -> None:
 
 
 def train(folder: Path) -> None:
-    """train_network.py as it is, on the config.toml in the folder; it waits after every step."""
-    import train_network
+    """The script for the job's family as it is, on the folder's config; it waits after every step."""
     from library import train_util
     from stepwise import obey
 
-    parser = train_network.setup_parser()
-    sys.argv = ["train_network.py", "--config_file", str(folder / "config.toml")]
+    job = json.loads((folder / "job.json").read_text())
+    if job["sdxl"]:
+        import sdxl_train_network as script
+
+        trainer = script.SdxlNetworkTrainer()
+    else:
+        import train_network as script
+
+        trainer = script.NetworkTrainer()
+    parser = script.setup_parser()
+    sys.argv = [f"{script.__name__}.py", "--config_file", str(folder / "config.toml")]
     arguments = train_util.read_config_from_file(parser.parse_args(), parser)
-    narrow(json.loads((folder / "job.json").read_text())["channels"])
-    obey()
-    train_network.NetworkTrainer().train(arguments)
+    (narrow_sdxl if job["sdxl"] else narrow)(job["channels"])
+    obey(job["device"])
+    trainer.train(arguments)
 
 
 if __name__ == "__main__":

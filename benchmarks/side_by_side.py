@@ -1,33 +1,47 @@
 """K bakes side by side against K bakes one after another: steps taken in turns, in one process.
 
-`python benchmarks/side_by_side.py` prints a markdown table for the embedded base. Throughput is the
-median over rounds of K times a solo step's seconds, over those of a step of K bakes done next to it.
-What arithmetic allows is the same with one bake of K times the batch in its place: as many rows go
-through the same layers, but through one adapter, with one optimizer and one loss.
+    python benchmarks/side_by_side.py                            on the embedded base
+    python benchmarks/side_by_side.py --model sdxl --mixed-precision bf16 --sd-scripts PATH
+
+Throughput is the median over rounds of K times a solo step's seconds, over those of a step of K bakes
+done next to it. What arithmetic allows is the same with one bake of K times the batch in its place: as
+many rows go through the same layers, but through one adapter, with one optimizer and one loss. Each K
+has rounds of its own, and only its adapters are in memory then; on a GPU, peak GiB is what torch had
+allocated at most in a step of K bakes, a solo bake's adapters beside included.
+
+With `--sd-scripts`, K solo runs of kohya's script are the comparison as well, K times the seconds of
+its step done next to ours. It works in a process of its own, measured alone first. Where the GPU does
+not hold both, it is ended and its median from then counts, which the last column says. What does not
+fit at all is left out, with a row that says so.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import gc
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).absolute().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+import models
+import torch
+import trainers
+from ceiling import Ceiling, kitchen_of, operations, sentence
+from hardware import describe
+from stepwise import Worker, wait_for
 
-import torch  # noqa: E402
-from hardware import describe  # noqa: E402
-from train_step import base_of, job_of, picture  # noqa: E402
+from bakery import compiling, passes, train
+from bakery.config import Train
+from bakery.variant import Variant
 
-from bakery import base as bases  # noqa: E402
-from bakery import dataset, passes, train  # noqa: E402
-from bakery.config import Train  # noqa: E402
-from bakery.variant import Variant  # noqa: E402
+COLUMNS = ("base", "bakes", "seconds a step", "throughput over one after another",
+           "what arithmetic allows", "share reached", "share of a matrix product's speed",
+           "peak GiB", "throughput over K solo kohya runs", "kohya measured")  # fmt: skip
 
 
 def orders(settings: dict[str, Any], count: int, folder: Path) -> list[train.Order]:
@@ -39,81 +53,164 @@ def orders(settings: dict[str, Any], count: int, folder: Path) -> list[train.Ord
     ]
 
 
+def team(settings: dict[str, Any], count: int, kitchen: passes.Kitchen, place: Path) -> list:
+    """`count` bakes with adapters of their own, switched off."""
+    made = train.prepare_all(orders(settings, count, place), kitchen)
+    made[0].network.remove()
+    for variant in made:
+        variant.begin_epoch(kitchen.data)
+    return made
+
+
 def step(kitchen: passes.Kitchen, variants: list[Variant]) -> float:
     """Seconds of one step of all `variants`, which share each pass."""
+    device = kitchen.base.device.type
     variants[0].network.apply()
+    wait_for(device)
     start = time.perf_counter()
-    showings = [passes.show(kitchen, variant, variant.next_batch()) for variant in variants]
-    losses = passes.losses(kitchen, showings)
-    torch.stack(losses).sum().backward()
-    for variant, loss in zip(variants, losses, strict=True):
-        variant.learn(loss)
+    passes.step(kitchen, variants)
+    wait_for(device)
     seconds = time.perf_counter() - start
     variants[0].network.remove()
     return seconds
 
 
-def measure(given: argparse.Namespace, folder: Path) -> list[str]:
-    """The table's rows."""
-    model, counts, rounds = given.model, given.bakes, given.rounds
-    torch.set_num_threads(given.threads)
-    settings = job_of(model, base_of(model, folder / "base"), threads=given.threads)["settings"]
-    settings |= {} if given.batch is None else {"train_batch_size": given.batch}
-    picture(folder, settings["resolution"])
-    base = bases.load(settings["base"])
-    first = Train(**settings)
-    kitchen = train.equip(first, dataset.read(folder / "layout"), base, given.threads, None)
-    teams = {}
-    for count in dict.fromkeys([1, *counts]):
+def pass_of(kitchen: passes.Kitchen, variants: list[Variant]) -> None:
+    """Forward and backward of a batch of all; the gradients are forgotten."""
+    variants[0].network.apply()
+    try:
+        showings = [passes.show(kitchen, v, v.batches[0]) for v in variants]
+        torch.stack(passes.losses(kitchen, showings)).sum().backward()
+    finally:
+        variants[0].network.remove()
+        for variant in variants:
+            variant.optimizer.zero_grad()
+
+
+class Bench:
+    """One model: its kitchen, kohya's process where there is one, and the rows so far."""
+
+    def __init__(self, given: argparse.Namespace, folder: Path) -> None:
+        self.given, self.folder = given, folder
+        self.job = models.put_down(given.model, folder, given)
+        self.kohya: Worker | None = None
+        self.alone: list[float] = []
+        """Seconds of kohya's steps while nothing else was running."""
+        if trainers.takes_part(given.model, given):
+            self.kohya = trainers.start("kohya", folder, self.job, given)
+            times = [self.kohya.step()["seconds"] for _ in range(given.warm_up + given.rounds)]
+            self.alone = times[given.warm_up :]
+        self.kitchen = kitchen_of(folder, self.job)
+        self.best = Ceiling(given.device, given.mixed_precision)
+        self.operations = self._operations()
+
+    def _operations(self) -> int:
+        """Of a solo step."""
+        solo = team(self.job["settings"], 1, self.kitchen, self.folder / "count")
+        return operations(lambda: pass_of(self.kitchen, solo))
+
+    def row(self, count: int) -> str:
+        """The table's row of K = `count`."""
+        for _ in range(2):
+            try:
+                return self._row(count)
+            except torch.OutOfMemoryError:
+                pass
+            self.kitchen = None  # adapters may still be on its base
+            gc.collect()
+            torch.cuda.empty_cache()
+            kohya, self.kohya = self.kohya, None
+            if kohya is not None:
+                kohya.stop()
+            self.kitchen = kitchen_of(self.folder, self.job)
+            if kohya is None:
+                break
+        return f"| {models.what(self.job)} | {count} | does not fit |" + " |" * (len(COLUMNS) - 3)
+
+    def _row(self, count: int) -> str:
+        settings = self.job["settings"]
         wide = settings | {"train_batch_size": count * settings["train_batch_size"]}
-        for what, job, many in (("bakes", settings, count), ("one bake", wide, 1)):
-            made = train.prepare_all(orders(job, many, folder / f"{what} {count}"), kitchen)
-            made[0].network.remove()
-            for variant in made:
-                variant.begin_epoch(kitchen.data)
-            teams[what, count] = made
-    kitchen.latents.prepare(kitchen.data.views(first) or [])
-    times: dict[tuple[str, int], list[float]] = {team: [] for team in teams}
-    for turn in range(given.warm_up + rounds):
-        order = list(teams) if turn % 2 else list(teams)[::-1]
-        for team in order:
-            times[team].append(step(kitchen, teams[team]))
-    measured = {team: seconds[given.warm_up :] for team, seconds in times.items()}
-
-    def gain(team: tuple[str, int]) -> float:
-        """Throughput over as many bakes one after another."""
-        pairs = zip(measured["bakes", 1], measured[team], strict=True)
-        return statistics.median(team[1] * solo / together for solo, together in pairs)
-
-    rows = []
-    for count in counts:
-        seconds = statistics.median(measured["bakes", count])
-        reached, allowed = gain(("bakes", count)), gain(("one bake", count))
-        what = f"{model}, {settings['resolution']} px, batch {settings['train_batch_size']}"
-        rows.append(
-            f"| {what} | {count} | {seconds:.3f} | {reached:.2f} | {allowed:.2f} | "
-            f"{reached / allowed:.0%} |"
+        place = self.folder / f"{count}"
+        teams = {
+            "solo": team(settings, 1, self.kitchen, place / "solo"),
+            "bakes": team(settings, count, self.kitchen, place / "bakes"),
+            "one bake": team(wide, 1, self.kitchen, place / "wide"),
+        }
+        with self._compiled(teams["bakes"]):
+            times, peak = self._turns(teams)
+        seconds = statistics.median(times["bakes"])
+        reached, allowed = (
+            _gain(times["solo"], times[who], count) for who in ("bakes", "one bake")
         )
-    return rows
+        share = count * self.operations / seconds / self.best.best
+        cells = [models.what(self.job), f"{count}", f"{seconds:.3f}", f"{reached:.2f}"]
+        cells += [f"{allowed:.2f}", f"{reached / allowed:.0%}", f"{share:.0%}", peak]
+        if "kohya" in times:
+            cells += [f"{_gain(times['kohya'], times['bakes'], count):.2f}", "in turns"]
+        elif self.alone:
+            cells += [f"{count * statistics.median(self.alone) / seconds:.2f}", "before"]
+        else:
+            cells += ["-", "-"]
+        return f"| {' | '.join(cells)} |"
+
+    def _turns(self, teams: dict[str, list[Variant]]) -> tuple[dict[str, list[float]], str]:
+        """Seconds of each, and the most memory in a step of all bakes."""
+        on_gpu, most = self.given.device == "cuda", 0
+        doers: dict[str, Callable[[], float]] = {
+            name: lambda bakes=bakes: step(self.kitchen, bakes) for name, bakes in teams.items()
+        }
+        if self.kohya is not None:
+            doers["kohya"] = lambda: self.kohya.step()["seconds"]
+        times: dict[str, list[float]] = {name: [] for name in doers}
+        for turn in range(self.given.warm_up + self.given.rounds):
+            for name in list(doers)[:: 1 if turn % 2 else -1]:
+                if on_gpu:
+                    torch.cuda.reset_peak_memory_stats()
+                times[name].append(doers[name]())
+                if on_gpu and name == "bakes":
+                    most = max(most, torch.cuda.max_memory_allocated())
+            self.best.measure()
+        kept = {name: seconds[self.given.warm_up :] for name, seconds in times.items()}
+        return kept, f"{most / 2**30:.2f}" if on_gpu else "-"
+
+    @contextmanager
+    def _compiled(self, bakes: list[Variant]) -> Iterator[None]:
+        """The UNet compiled, if that is asked for."""
+        first = bakes[0].settings
+        asked = compiling.compiled(
+            self.kitchen.base.unet, first.dynamo_backend, lambda: pass_of(self.kitchen, bakes)
+        )
+        with asked if first.torch_compile else nullcontext():
+            yield
+
+
+def _gain(solo: list[float], together: list[float], count: int) -> float:
+    """Throughput over `count` steps one after another; medians of pairs."""
+    pairs = zip(solo, together, strict=True)
+    return statistics.median(count * one / all_of_them for one, all_of_them in pairs)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--model", choices=("tiny", "embedded", "small", "sd15"), default="embedded"
-    )
+    parser.add_argument("--model", choices=models.MODELS, default="embedded")
     parser.add_argument("--bakes", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--warm-up", type=int, default=2, help="rounds that do not count")
-    parser.add_argument("--batch", type=int, help="of each bake, instead of the model's own")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    args = parser.parse_args()
+    models.arguments(parser)
+    given = models.settled(parser.parse_args())
+    torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(args, Path(folder))
-    print(f"{describe()}, {args.threads} threads, medians of {args.rounds} rounds\n")
-    print("| base | bakes | seconds a step | throughput over one after another | what arithmetic "
-          "allows | share reached |")  # fmt: skip
-    print("| --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows))
+        bench = Bench(given, Path(folder))
+        rows = []
+        for count in given.bakes:
+            rows.append(bench.row(count))
+            print(rows[-1], file=sys.stderr, flush=True)  # a long run may be cut short
+        if bench.kohya is not None:
+            bench.kohya.stop()
+    print(
+        f"{describe()}, {given.device}, {given.threads} threads, medians of {given.rounds} rounds\n"
+    )
+    print(f"| {' | '.join(COLUMNS)} |\n" + "| --- " * len(COLUMNS) + "|")
+    print("\n".join([*rows, "", sentence(bench.best, bench.operations, bench.job)]))
 
 
 if __name__ == "__main__":

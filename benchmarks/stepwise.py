@@ -3,6 +3,10 @@
 In the trainer's process `obey` makes every optimizer step end with a line on stdout and a wait for a
 line on stdin; the clock runs from that line to the end of the next step. So any trainer can be timed
 as it is, its data loading and logging included. `Worker` is the other end.
+
+On a GPU the step has ended when the GPU has nothing left to do. With fp16 a step whose gradients
+overflow counts as soon as the optimizer was called: some optimizers are then passed over, and the
+report covers two steps; the first steps, which do not count, are where that happens.
 """
 
 from __future__ import annotations
@@ -17,26 +21,62 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.optim import optimizer as optimizers
 
+MEMORY = {
+    "cpu": {"gib": "peak GiB (resident)"},
+    "cuda": {
+        "gib": "peak GiB in a step (allocated)",
+        "all_gib": "peak GiB, loading included (allocated)",
+        "reserved_gib": "the same (reserved)",
+    },
+}
+"""Field of a report -> the table's column, by device."""
 
-def obey() -> None:
+
+def obey(device: str = "cpu") -> None:
     """From here on, wait after every optimizer step of this process."""
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever else is printed must not be taken for a report
+    memory = Memory(device)
     began = time.perf_counter()
 
     def after(optimizer: Any, *_: Any) -> None:
         nonlocal began
+        wait_for(device)
         seconds = time.perf_counter() - began
         count = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        lines.write(json.dumps({"seconds": seconds, "parameters": count, "gib": memory}) + "\n")
+        lines.write(json.dumps({"seconds": seconds, "parameters": count, **memory.read()}) + "\n")
         if sys.stdin.readline().strip() != "step":
             os._exit(0)
         began = time.perf_counter()
 
     optimizers.register_optimizer_step_post_hook(after)
+
+
+def wait_for(device: str) -> None:
+    """Until all that was asked of it is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+class Memory:
+    """The most memory this process has held: by torch's count on a GPU, else all of it."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._most = [0, 0]
+
+    def read(self) -> dict[str, float]:
+        """The fields of `MEMORY`; on a GPU `gib` is since the last time."""
+        if self._device != "cuda":
+            return {"gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+        now = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        self._most = [max(pair) for pair in zip(self._most, now, strict=True)]
+        torch.cuda.reset_peak_memory_stats()
+        names = ("gib", "all_gib", "reserved_gib")
+        return {n: x / 2**30 for n, x in zip(names, (now[0], *self._most), strict=True)}
 
 
 class Worker:
@@ -56,6 +96,7 @@ class Worker:
     def stop(self) -> None:
         self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
 
     def _report(self) -> dict[str, float]:
         line = self._process.stdout.readline()

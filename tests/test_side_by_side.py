@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,29 @@ def test_half_as_many_where_memory_runs_out(base, layout, tmp_path, monkeypatch)
     )
     with pytest.raises(OutOfMemory, match="too small"):
         train.bake(**claimed(base, layout, tmp_path / "one", [{}]))
+
+
+def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_path, monkeypatch):
+    """Its base, too: on a GPU the half of the bakes would run out of memory beside it."""
+    bases, real = [], train.fit
+
+    def fit(kitchen, variants):
+        alive = sum(unet() is not None for unet in bases)
+        bases.append(weakref.ref(kitchen.base.unet))
+        assert alive == 0
+        if len(variants) > 1:
+            raise torch.OutOfMemoryError("Tried to allocate 1 GiB")
+        real(kitchen, variants)
+
+    monkeypatch.setattr(train, "fit", fit)
+    changes = [{"num_epochs": 1}, {"num_epochs": 1, "unet_lr": 1e-4}]
+    gc.disable()  # it may come too late
+    try:
+        train.bake(**claimed(base, layout, tmp_path, changes))
+    finally:
+        gc.enable()
+    assert len(bases) == 3
+    assert all(claims.finished(tmp_path / bake) for bake in ("0", "1"))
 
 
 KILLED = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -13,11 +14,19 @@ from torch.optim import optimizer as optimizers
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import models
 import train_step
+import trainers
 
 
 class Enough(Exception):
     """Ends a trainer after its second step."""
+
+
+def given(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    models.arguments(parser)
+    return models.settled(parser.parse_args(["--device", "cpu", "--threads", "1", *words]))
 
 
 def parameters_of(trainer: Callable[[Path, dict[str, Any]], None], folder: Path, job: dict) -> int:
@@ -39,24 +48,47 @@ def parameters_of(trainer: Callable[[Path, dict[str, Any]], None], folder: Path,
     return counts[0]
 
 
-def test_both_loops_do_the_same(tmp_path: Path) -> None:
-    base = train_step.base_of("tiny", tmp_path / "base")
-    train_step.picture(tmp_path, train_step.MODELS["tiny"]["resolution"])
-    job = train_step.job_of("tiny", base, threads=1)
-    assert parameters_of(train_step.ours, tmp_path, job) == parameters_of(
-        train_step.plain, tmp_path, job
+@pytest.mark.parametrize(
+    ("model", "precision"), [("tiny", "no"), ("tiny-sdxl", "no"), ("tiny-sdxl", "bf16")]
+)
+def test_both_loops_do_the_same(model: str, precision: str, tmp_path: Path) -> None:
+    job = models.put_down(model, tmp_path, given("--mixed-precision", precision))
+    assert parameters_of(trainers.ours, tmp_path, job) == parameters_of(
+        trainers.plain, tmp_path, job
     )
     ours = json.loads((tmp_path / "out/progress.jsonl").read_text("utf-8").splitlines()[0])["loss"]
-    assert ours == pytest.approx(float((tmp_path / "plain_loss").read_text()), abs=1e-5)
+    near = {"abs": 1e-5} if precision == "no" else {"rel": 0.02}
+    assert ours == pytest.approx(float((tmp_path / "plain_loss").read_text()), **near)
 
 
 def test_the_table_gives_medians_of_pairs() -> None:
     def reports(*seconds: float) -> list[dict[str, float]]:
         return [{"seconds": s, "gib": 1.5, "parameters": 7} for s in seconds]
 
-    job = train_step.job_of("tiny", Path("base"), threads=1)
-    rows = train_step.table("tiny", job, {"ours": reports(1, 2, 9), "plain": reports(2, 3, 9)})
-    assert rows.splitlines() == [
-        "| tiny, 32 px, batch 2 | ours | 2.000 | 1.000 | 1.50 | 3 |",
-        "| tiny, 32 px, batch 2 | plain | 3.000 | 1.500 | 1.50 | 3 |",
+    job = models.job_of("tiny", Path("base"), given("--mixed-precision", "bf16", "--batch", "3"))
+    both = {"ours": reports(1, 2, 9), "plain": reports(2, 3, 9)}
+    assert train_step.table(job, both, operations=600, best=1000).splitlines() == [
+        "| tiny, 32 px, batch 3, bf16 | ours | 2.000 | 1.000 | 30% | 1.50 | 3 |",
+        "| tiny, 32 px, batch 3, bf16 | plain | 3.000 | 1.500 | 20% | 1.50 | 3 |",
     ]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_rows_are_as_wide_as_the_heading(device: str) -> None:
+    reports = [dict.fromkeys(("seconds", "gib", "all_gib", "reserved_gib"), 1.0)]
+    job = models.job_of("sd15", Path("base"), given()) | {"device": device}
+    row = train_step.table(job, {"ours": reports}, operations=1, best=1)
+    assert {line.count("|") for line in [*train_step.heading(device).splitlines(), row]} == {
+        row.count("|")
+    }
+
+
+def test_a_gpu_bakes_sd15_as_it_is_usually_baked() -> None:
+    asked = given("--mixed-precision", "bf16")
+    on_cpu = models.job_of("sd15", Path("base"), asked)
+    asked.device = "cuda"
+    on_gpu = models.job_of("sd15", Path("base"), asked)
+    assert models.what(on_cpu) == "sd15, 256 px, batch 1, bf16"
+    assert models.what(on_gpu) == "sd15, 512 px, batch 2, bf16"
+    with pytest.raises(SystemExit, match="fp16 needs a GPU"):
+        given("--mixed-precision", "fp16")

@@ -65,11 +65,11 @@ def encode(
     parts = zip(base.text_encoders, base.tokenizers, strict=True)
     if base.kind == "sd1":
         ((encoder, tokenizer),) = parts
-        tokens = _tokens(tokenizer, prompts, n, base.chunk_size).to(base.device)
+        tokens = _tokens(tokenizer, prompts, n, base.chunk_size).to(base.device, non_blocking=True)
         return Conditioning(_joined(_states_of_sd1(encoder, tokens.flatten(0, 1), clip_skip), n))
     hidden, pooled = [], None
     for encoder, tokenizer in parts:
-        tokens = _tokens(tokenizer, prompts, n, base.chunk_size).to(base.device)
+        tokens = _tokens(tokenizer, prompts, n, base.chunk_size).to(base.device, non_blocking=True)
         out = encoder(tokens.flatten(0, 1), output_hidden_states=True)
         hidden.append(_joined(out.hidden_states[-2], n))
         if encoder is base.text_encoders[-1]:  # the chunk that begins a prompt speaks for it

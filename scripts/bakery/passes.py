@@ -16,7 +16,7 @@ from bakery import seeds
 from bakery.dataset import Batch, Dataset
 from bakery.latents import Latents
 from bakery.store import Store
-from bakery.variant import Variant
+from bakery.variant import Variant, settle
 
 
 @dataclass
@@ -42,6 +42,8 @@ class Showing:
     t: torch.Tensor
     importance: torch.Tensor
     """(B,)"""
+    sizes: torch.Tensor
+    """(B, 6), `conditioning.size_ids`"""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,8 +59,27 @@ def show(kitchen: Kitchen, variant: Variant, batch: Batch) -> Showing:
     noise, t = variant.diffusion.draw(latents.shape, seeds.generator(seed, "noise", batch.number))
     prior = variant.settings.prior_loss_weight
     importance = torch.tensor([prior if is_reg else 1.0 for is_reg in batch.is_reg])
-    drawn = (x.to(device) for x in (latents, noise, t, importance))
-    return Showing(variant, batch, *drawn)
+    sizes = torch.tensor(_size_ids(kitchen.data, batch), dtype=torch.float32)
+    drawn = (latents, noise, t, importance, sizes)
+    return Showing(variant, batch, *(x.to(device, non_blocking=True) for x in drawn))
+
+
+def step(kitchen: Kitchen, live: Sequence[Variant]) -> None:
+    """The next batch of each variant, and what it learns from it.
+
+    Variants that show batches of one shape share a pass: with equal seeds, all of them always do.
+    """
+    showings = [show(kitchen, variant, variant.next_batch()) for variant in live]
+    taken = []
+    for shape in dict.fromkeys(showing.shape for showing in showings):
+        together = [showing for showing in showings if showing.shape == shape]
+        found = losses(kitchen, together)
+        scaled = [s.variant.scaled(loss) for s, loss in zip(together, found, strict=True)]
+        torch.stack(scaled).sum().backward()
+        taken += [
+            (s.variant, s.variant.take(loss)) for s, loss in zip(together, found, strict=True)
+        ]
+    settle(taken)
 
 
 def loss(kitchen: Kitchen, variant: Variant, batch: Batch) -> torch.Tensor:
@@ -72,7 +93,7 @@ def losses(kitchen: Kitchen, together: Sequence[Showing]) -> list[torch.Tensor]:
     base = kitchen.base
     _route(together)
     noisy = [s.variant.diffusion.noisy(s.latents, s.noise, s.t) for s in together]
-    sizes = [row for s in together for row in _size_ids(kitchen.data, s.batch)]
+    sizes = torch.cat([s.sizes for s in together])
     with torch.autocast(base.device.type, base.dtype, enabled=base.dtype != torch.float32):
         predicted = bases.predict(
             base, torch.cat(noisy), torch.cat([s.t for s in together]), _texts(together), sizes

@@ -43,7 +43,8 @@ class Texts:
         needed = max(map(self.chunks, captions))
         rows = [self._row(caption, needed, captions) for caption in captions]
         joined = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-        return Conditioning(**{name: x.to(self.base.device) for name, x in joined.items()})
+        device = self.base.device
+        return Conditioning(**{name: x.to(device, non_blocking=True) for name, x in joined.items()})
 
     def chunks(self, caption: str) -> int:
         """Passes of the text encoder that `caption` takes, at most what max_token_length allows."""

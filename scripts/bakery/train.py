@@ -183,7 +183,8 @@ def bake(
                 raise
             shares = math.ceil(len(group) / error.fitting) if error.fitting else 2
             at_once = math.ceil(len(group) / shares)
-            log.warning("%s; going on with %d at a time", error, at_once)
+            # the words alone: with the error, whoever keeps records would keep the base in memory
+            log.warning("%s; going on with %d at a time", str(error), at_once)
             waiting = [*_chunks(group, at_once), *waiting]
             continue
         for order, made in zip(group, results, strict=True):
@@ -292,21 +293,10 @@ def _variant(order: Order, kitchen: Kitchen, network: LoRANetwork, adapter: int)
 
 
 def fit(kitchen: Kitchen, variants: Sequence[Variant]) -> None:
-    """Train until every variant is at its end, be it good or bad.
-
-    Variants that show batches of one shape share a pass: with equal seeds, all of them always do.
-    """
+    """Train until every variant is at its end, be it good or bad."""
     while live := [variant for variant in variants if variant.live]:
         _begin_epochs(kitchen, live)
-        showings = [passes.show(kitchen, variant, variant.next_batch()) for variant in live]
-        shapes = dict.fromkeys(showing.shape for showing in showings)
-        for shape in shapes:
-            together = [showing for showing in showings if showing.shape == shape]
-            found = passes.losses(kitchen, together)
-            scaled = [s.variant.scaled(loss) for s, loss in zip(together, found, strict=True)]
-            torch.stack(scaled).sum().backward()
-            for showing, loss in zip(together, found, strict=True):
-                showing.variant.learn(loss)
+        passes.step(kitchen, live)
 
 
 def _restore(variants: Sequence[Variant]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,12 +110,25 @@ class Variant:
 
     def learn(self, loss: torch.Tensor) -> None:
         """Take the gradients of a batch with this loss; step, report and save when it is time."""
+        settle([(self, self.take(loss))])
+
+    def take(self, loss: torch.Tensor) -> torch.Tensor:
+        """Take the gradients of a batch with this loss, and step when it is time.
+
+        Returns what `settled` needs, still where it was computed: the losses of the step's batches
+        and the gradient's norm; nothing, shape (0,), between two steps.
+        """
         self._waiting.append(loss.detach())
         if not self.plan.steps_after(self._place):
-            return
-        norm = self._optimize()
-        values = torch.stack((*self._waiting, norm)).tolist()  # the step's only wait for a GPU
+            return loss.new_empty(0)
+        found = torch.stack((*self._waiting, self._optimize()))
         self._waiting.clear()
+        return found
+
+    def settled(self, values: list[float]) -> None:
+        """The optimizer has stepped, and `take` gave these values: report, save when it is time."""
+        if not values:
+            return
         *losses, norm = values
         if self._is_lost(losses, norm):
             return
@@ -300,3 +313,12 @@ def company_before(out: Path) -> int | None:
     except (BakeryError, IndexError):
         return None
     return int(metadata.get(TOGETHER, "1").split(_THEN)[-1])
+
+
+def settle(taken: Sequence[tuple[Variant, torch.Tensor]]) -> None:
+    """End a step of several variants by what `take` gave each; the step's only wait for a GPU."""
+    values = torch.cat([found for _, found in taken]).tolist()
+    start = 0
+    for variant, found in taken:
+        variant.settled(values[start : start + len(found)])
+        start += len(found)
