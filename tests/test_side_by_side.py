@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tiny_base import tiny_sd1
 
 from bakery import base as bases
-from bakery import claims, dataset, kohya, memory, passes, resume, rungs, train
+from bakery import claims, dataset, fitting, kohya, memory, passes, resume, rungs, train
 from bakery.config import Train
 from bakery.errors import BakeryError, OutOfMemory
 
@@ -207,7 +207,7 @@ def test_half_as_many_where_memory_runs_out(base, layout, tmp_path, monkeypatch)
 
 def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_path, monkeypatch):
     """Its base, too: on a GPU the half of the bakes would run out of memory beside it."""
-    bases, real = [], train.fit
+    bases, real = [], fitting.fit
 
     def fit(kitchen, variants):
         alive = sum(unet() is not None for unet in bases)
@@ -217,7 +217,7 @@ def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_pa
             raise torch.OutOfMemoryError("Tried to allocate 1 GiB")
         real(kitchen, variants)
 
-    monkeypatch.setattr(train, "fit", fit)
+    monkeypatch.setattr(fitting, "fit", fit)
     changes = [{"num_epochs": 1}, {"num_epochs": 1, "unet_lr": 1e-4}]
     gc.disable()  # it may come too late
     try:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from small_bakes import SMALL, progress
 
 from bakery import base as bases
-from bakery import dataset, kohya, passes, resume, seeds, train
+from bakery import dataset, fitting, kohya, passes, resume, seeds, train
 from bakery.config import Train
 from bakery.errors import BakeryError
 
@@ -284,7 +284,7 @@ def test_the_epochs_before_a_nan_stay(prepared):
     variant.owner = "me"
     variant.restore()
     kitchen.base.unet = BurningUNet(kitchen.base.unet, good=6)
-    train.fit(kitchen, [variant])
+    fitting.fit(kitchen, [variant])
     assert variant.failure.startswith("the loss is nan at step 7 of epoch 2 (unet_lr ")
     names = {path.name for path in variant.out.iterdir()}
     kept = {"mirael-000001.safetensors", "epochs.csv", "progress.jsonl"}

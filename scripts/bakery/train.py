@@ -1,16 +1,15 @@
 """The bake: LoRAs trained on a repeat folder, in kohya's words.
 
 Steps of `run`: read the dataset, load the base, encode the pictures, put adapters on the base, then
-`fit`: batch by batch, each living variant shows its own pictures and learns from its own loss. What an
-epoch has saved stays valid whatever happens afterwards, and a killed bake goes on behind it.
+batch by batch each living variant shows its own pictures and learns from its own loss (`fitting`). What
+an epoch has saved stays valid whatever happens afterwards, and a killed bake goes on behind it.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,12 @@ from bakery import (
     advice,
     buckets,
     claims,
-    compiling,
     dataset,
+    fitting,
     kohya,
     losses,
     memory,
     optimizers,
-    passes,
     resume,
     rungs,
     schedules,
@@ -126,10 +124,10 @@ def run_all(
             ]
             if settings.fuse == "auto" and not any(company_before(o.out) for o in orders):
                 memory.check(kitchen, variants)
-            _restore([variant for variant in variants if variant.failure is None])
+            fitting.restore([variant for variant in variants if variant.failure is None])
             meter.rest([p for variant in variants for p in variant.parameters])
-            with _compiled(kitchen, variants):
-                fit(kitchen, variants)
+            with fitting.compiled(kitchen, variants):
+                fitting.fit(kitchen, variants)
         finally:
             variants[0].network.remove()
             for variant in variants:
@@ -290,63 +288,6 @@ def _variant(order: Order, kitchen: Kitchen, network: LoRANetwork, adapter: int)
         texts=Texts(base, settings, kitchen.store, threads=kitchen.threads),
         until=order.until,
     )
-
-
-def fit(kitchen: Kitchen, variants: Sequence[Variant]) -> None:
-    """Train until every variant is at its end, be it good or bad."""
-    while live := [variant for variant in variants if variant.live]:
-        _begin_epochs(kitchen, live)
-        passes.step(kitchen, live)
-
-
-def _restore(variants: Sequence[Variant]) -> None:
-    """Have each go on where it stood.
-
-    They save one after another, and a kill in between leaves some an epoch ahead. These go back, so
-    that the epoch is done again in the same company: then all ends in the same bytes.
-    """
-    stands = [variant.stands() for variant in variants]
-    paired = list(zip(variants, stands, strict=True))
-    last = min((newest for v, (newest, *_) in paired if newest < v.plan.total), default=None)
-    for variant, (newest, *before) in paired:
-        if last in before:
-            log.info("%s stood behind step %d, back to %d", variant.out.name, newest, last)
-            resume.go_back(variant.out)
-        variant.restore()
-
-
-@contextmanager
-def _compiled(kitchen: Kitchen, variants: Sequence[Variant]) -> Iterator[None]:
-    """The UNet compiled, where the settings ask for it and it works."""
-    settings, live = variants[0].settings, [variant for variant in variants if variant.live]
-    if not settings.torch_compile or not live:
-        yield
-        return
-
-    def first_pass() -> None:
-        """The first batch's, its gradients forgotten: random numbers have no state to spoil."""
-        _begin_epochs(kitchen, live)
-        try:
-            passes.loss(kitchen, live[0], live[0].batches[0]).backward()
-        finally:
-            live[0].optimizer.zero_grad()
-
-    with compiling.compiled(kitchen.base.unet, settings.dynamo_backend, first_pass):
-        yield
-
-
-def _begin_epochs(kitchen: Kitchen, live: Sequence[Variant]) -> None:
-    """Where an epoch begins, have the latents ready that it will show."""
-    begun = [variant.begin_epoch(kitchen.data) for variant in live]
-    if not any(begun):
-        return
-    fixed = [kitchen.data.views(variant.settings) for variant in live]
-    views = {
-        view
-        for variant, always in zip(live, fixed, strict=True)
-        for view in (always or [v for batch in variant.batches for v in batch.views])
-    }
-    kitchen.latents.prepare(views, forget=None in fixed)
 
 
 def _describe(
