@@ -74,6 +74,8 @@ def settled(given: argparse.Namespace) -> argparse.Namespace:
         given.warm_up = 5 if given.device == "cuda" else 2
     if given.device == "cpu" and given.mixed_precision == "fp16":
         raise SystemExit("fp16 needs a GPU: take --mixed-precision bf16 or no")
+    if given.device == "cpu" and given.mixed_precision == "bf16" and given.sd_scripts:
+        raise SystemExit("sd-scripts trains in bf16 on a GPU only: leave out --sd-scripts or bf16")
     return given
 
 

@@ -92,3 +92,5 @@ def test_a_gpu_bakes_sd15_as_it_is_usually_baked() -> None:
     assert models.what(on_gpu) == "sd15, 512 px, batch 2, bf16"
     with pytest.raises(SystemExit, match="fp16 needs a GPU"):
         given("--mixed-precision", "fp16")
+    with pytest.raises(SystemExit, match="in bf16 on a GPU only"):
+        given("--mixed-precision", "bf16", "--sd-scripts", "sd-scripts")
