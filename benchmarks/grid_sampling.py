@@ -49,7 +49,7 @@ from bakery.sample_settings import Sample  # noqa: E402
 
 BASE = ROOT / "resources" / "world" / "base"
 SIZES = (4, 8, 16)
-"""Pictures a batch that are tried for the UNet alone."""
+"""Pictures a batch that are tried for the UNet alone, where all batches are full."""
 SIDES = (512, 1024, 2048)
 """Of the matrices whose product is tried."""
 BOUND = "as many operations at the speed of a matrix product"
@@ -135,7 +135,8 @@ def unet_alone(settings: Sample, count: int) -> tuple[Callable[[Path], list[Any]
                 base.unet(noisy, torch.tensor(step), hidden)
         return (clock() - start) / size
 
-    tried = {size: min(forwards(size, 2) for _ in range(3)) for size in SIZES}
+    sizes = [size for size in SIZES if count % size == 0] or [count]
+    tried = {size: min(forwards(size, 2) for _ in range(3)) for size in sizes}
     best = min(tried, key=tried.get)
 
     def draw(_: Path) -> list[Any]:
