@@ -176,10 +176,7 @@ def train(place: Path, count: int, clock: Clock) -> None:
     taken = []
     for _ in range(STEPS):
         start = time.process_time()
-        showing = passes.show(kitchen, variant, variant.next_batch())
-        (loss,) = passes.losses(kitchen, [showing])
-        loss.backward()
-        variant.learn(loss)
+        passes.step(kitchen, [variant])
         taken.append(time.process_time() - start)
     clock.note("train: a step (median)", statistics.median(taken[2:]))
 

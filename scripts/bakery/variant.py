@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bakery import kohya, optimizers, resume, rungs, tables
+from bakery import kohya, optimizers, resume, rungs, sidecar, tables
 from bakery.config import Train
 from bakery.dataset import Batch, Dataset
 from bakery.errors import BakeryError
@@ -107,10 +107,6 @@ class Variant:
     def scaled(self, loss: torch.Tensor) -> torch.Tensor:
         """What to call `backward` on: a step's batches add up to their mean."""
         return self.scaler.scale(loss / self.plan.accumulation)
-
-    def learn(self, loss: torch.Tensor) -> None:
-        """Take the gradients of a batch with this loss; step, report and save when it is time."""
-        settle([(self, self.take(loss))])
 
     def take(self, loss: torch.Tensor) -> torch.Tensor:
         """Take the gradients of a batch with this loss, and step when it is time.
@@ -309,7 +305,7 @@ def company_before(out: Path) -> int | None:
     """How many bakes shared the process when the bake in `out` was saved last; None where it was not."""
     try:
         rows = tables.read(out / "epochs.csv", rungs.EPOCHS)
-        _, metadata = kohya.read(out / rows["file"].iloc[-1])
+        metadata = sidecar.metadata_of(out / rows["file"].iloc[-1])
     except (BakeryError, IndexError):
         return None
     return int(metadata.get(TOGETHER, "1").split(_THEN)[-1])
