@@ -135,10 +135,10 @@ def settle(
             fail(own, failure["error"], reported=True)
             raise Failed(failure["error"])
         with _claimed(own.parent, shares, is_open) as folders:
-            if again and folders:
-                (own / FAILURE).unlink(missing_ok=True)
-                again = False
             if folders:
+                if again:
+                    (own / FAILURE).unlink(missing_ok=True)
+                    again = False
                 work(folders)
         if not folders:
             _wait_for(own)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from bakery import booru as loopback
 from bakery import credentials, folders, gallery, images, posts
 from bakery.config import Scrape
 from bakery.errors import BakeryError
-from bakery.files import copy
+from bakery.files import copy, link
 from bakery.gallery import EMBEDDED, Found
 
 log = logging.getLogger("bakery.scrape")
@@ -168,12 +167,8 @@ def _link(found: list[Found], target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     for each in found:
-        if each.file is None:
-            continue
-        try:
-            os.link(each.file, target / each.post.image)
-        except OSError:
-            shutil.copyfile(each.file, target / each.post.image)
+        if each.file is not None:
+            link(each.file, target / each.post.image)
 
 
 def _counts(found: list[Found]) -> dict:

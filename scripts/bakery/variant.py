@@ -28,8 +28,8 @@ from bakery.texts import Texts
 log = logging.getLogger(__name__)
 
 TOGETHER = "bakery_baked_together"
-_THEN = ", then "
 """In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
+_THEN = ", then "
 
 
 @dataclass
