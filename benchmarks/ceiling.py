@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from bakery import base as bases
 from bakery import dataset, passes, train
-from bakery.config import Train
+from bakery.train_settings import Train
 
 SIDES = {"cpu": 2048, "cuda": 8192}
 """Of the matrices at most: so large that overhead does not count."""

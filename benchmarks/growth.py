@@ -90,7 +90,7 @@ def pictures(place: Path, count: int, clock: Clock) -> None:
 
 def scrape(place: Path, count: int, clock: Clock) -> None:
     from bakery import scrape as stage
-    from bakery.config import Scrape
+    from bakery.sources import Scrape
 
     source = place / "source"
     source.mkdir()
@@ -103,7 +103,7 @@ def scrape(place: Path, count: int, clock: Clock) -> None:
 
 def filter(place: Path, count: int, clock: Clock) -> None:
     from bakery import filter as stage
-    from bakery.config import Filter
+    from bakery.filter_settings import Filter
 
     with clock.part("filter"):
         made = stage.run(
@@ -115,7 +115,7 @@ def filter(place: Path, count: int, clock: Clock) -> None:
 
 def tag(place: Path, count: int, clock: Clock) -> None:
     from bakery import tag as stage
-    from bakery.config import Tag
+    from bakery.tag_settings import Tag
 
     with clock.part("tag"):
         stage.run(
@@ -126,7 +126,7 @@ def tag(place: Path, count: int, clock: Clock) -> None:
 
 def prune(place: Path, count: int, clock: Clock) -> None:
     from bakery import prune as stage
-    from bakery.config import Prune
+    from bakery.prune_settings import Prune
 
     with clock.part("prune"):
         stage.run(
@@ -137,7 +137,7 @@ def prune(place: Path, count: int, clock: Clock) -> None:
 
 def layout(place: Path, count: int, clock: Clock) -> None:
     from bakery import layout as stage
-    from bakery.config import Layout
+    from bakery.layout_settings import Layout
 
     with clock.part("layout"):
         stage.run(
@@ -154,7 +154,7 @@ def train(place: Path, count: int, clock: Clock) -> None:
     from bakery import base as bases
     from bakery import dataset, passes
     from bakery import train as stage
-    from bakery.config import Train
+    from bakery.train_settings import Train
 
     chosen = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))["train"]
     settings = Train(**chosen | {"base": str(ROOT / chosen["base"])})
@@ -206,7 +206,7 @@ def samples(place: Path, count: int) -> Path:
 
 def score(place: Path, count: int, clock: Clock, drawn: int = SAMPLES) -> None:
     from bakery import score as stage
-    from bakery.config import Score
+    from bakery.score_settings import Score
 
     folder = samples(place, drawn)
     name = f"score, {SAMPLES} samples" if drawn == SAMPLES else "score, by samples"
@@ -229,7 +229,7 @@ def compare_by_samples(place: Path, count: int, clock: Clock) -> None:
     from made_bakes import made_bake
 
     from bakery import compare as stage
-    from bakery.config import Compare
+    from bakery.compare_settings import Compare
 
     prompts = {f"p{i}": f"{NAME}, {ASKED[i % len(ASKED)]}" for i in range(count // (2 * 4 * 5))}
     scores = [(0.2, 1.0), (0.5, 0.9), (0.7, 0.9), (0.9, 0.8), (0.9, 0.6)]

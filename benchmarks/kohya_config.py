@@ -27,7 +27,7 @@ import tomlkit
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from bakery import buckets, dataset, images, kohya_export, kohya_terms, manifest, schedules
-from bakery.config import Train
+from bakery.train_settings import Train
 
 
 def ours(bake: Path) -> dict[str, tuple[int, str, tuple[int, int]]]:

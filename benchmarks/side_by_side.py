@@ -36,7 +36,7 @@ from hardware import describe
 from stepwise import Worker, wait_for
 
 from bakery import compiling, passes, train
-from bakery.config import Train
+from bakery.train_settings import Train
 from bakery.variant import Variant
 
 COLUMNS = ("base", "bakes", "seconds a step", "throughput over one after another",

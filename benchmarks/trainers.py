@@ -25,7 +25,7 @@ HERE = Path(__file__).absolute().parent
 def ours(folder: Path, job: dict[str, Any]) -> None:
     """Our trainer as it is."""
     from bakery import train
-    from bakery.config import Train
+    from bakery.train_settings import Train
 
     train.run(
         Train(**job["settings"]),
@@ -165,7 +165,7 @@ def for_kohya(folder: Path, job: dict[str, Any]) -> None:
     import tomlkit
 
     from bakery import kohya_terms
-    from bakery.config import Train
+    from bakery.train_settings import Train
 
     settings = Train(**job["settings"])
     arguments, general = kohya_terms.to_kohya(settings)

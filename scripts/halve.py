@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from bakery import halving, manifest
-from bakery.config import Halving
 from bakery.doors import Errand
+from bakery.halve_settings import Halving
 
 with Errand(snakemake, "halve"):  # noqa: F821
     about = dict(snakemake.params.node)  # noqa: F821

@@ -6,7 +6,7 @@ from small_bakes import SMALL
 from tiny_base import tiny_sd1
 
 from bakery import train
-from bakery.config import Train
+from bakery.train_settings import Train
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from bakery import advice, buckets, dataset
-from bakery.config import Train
 from bakery.errors import BakeryError
+from bakery.train_settings import Train
 
 
 @pytest.mark.parametrize(

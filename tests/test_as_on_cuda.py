@@ -78,7 +78,7 @@ def step(folder: Path) -> None:
 
     from bakery import base as bases
     from bakery import dataset, passes, train, variant
-    from bakery.config import Train
+    from bakery.train_settings import Train
 
     settings = Train(
         base=str(folder), resolution=32, enable_bucket=False, network_dim=4, train_batch_size=2,

@@ -10,7 +10,7 @@ import pytest
 from made_bakes import made_bake
 
 from bakery import bakes, best, compare, infotext, manifest, tables
-from bakery.config import Compare
+from bakery.compare_settings import Compare
 from bakery.errors import BakeryError
 
 LOW = [(0.2, 0.8), (0.3, 0.8), (0.4, 0.8)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 
 import code_versions
@@ -29,6 +30,57 @@ def test_the_hash_sees_code_and_not_comments(tmp_path, monkeypatch) -> None:
     assert code_versions.code_hash("filter") == before
     module.write_text("X = 2\n")
     assert code_versions.code_hash("filter") != before
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_record_names_the_modules_that_a_stage_stands_on(stage: str) -> None:
+    vouched = json.loads(code_versions.RECORD.read_text(encoding="utf-8"))[stage]
+    assert sorted(code_versions.closure(stage)) == vouched["modules"]
+    assert len(vouched["modules"]) > 5, "a stage stands on more than this: what is not followed?"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from bakery import images",
+        "from bakery import images as pictures",
+        "from bakery.images import open_rgb, size_of",
+        "import bakery.images",
+        "def late():\n    from bakery.images import open_rgb",
+    ],
+)
+def test_the_guard_follows_every_spelling_of_an_import(line, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(code_versions, "LIBRARY", tmp_path)
+    (tmp_path / "images.py").write_text("")
+    assert code_versions.imported(ast.parse(line)) == {"images"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from bakery.io import images",
+        "from bakery.io import images as pictures, tables as t",
+        "from bakery.io.images import open_rgb",
+        "import bakery.io.images",
+    ],
+)
+def test_the_guard_follows_imports_into_folders(line, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(code_versions, "LIBRARY", tmp_path)
+    (tmp_path / "io").mkdir()
+    for name in ("images", "tables"):
+        (tmp_path / "io" / f"{name}.py").write_text("")
+    assert code_versions.imported(ast.parse(line)) >= {"io.images"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from bakery import pictures", "from bakery.io.images import open_rgb", "from . import a"],
+)
+def test_an_import_that_leads_nowhere_is_an_error(line, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(code_versions, "LIBRARY", tmp_path)
+    (tmp_path / "images.py").write_text("")
+    with pytest.raises(LookupError, match="line 1"):
+        code_versions.imported(ast.parse(line))
 
 
 def test_the_hash_sees_through_imports(tmp_path, monkeypatch) -> None:

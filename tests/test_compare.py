@@ -15,7 +15,7 @@ from made_bakes import made_bake
 from PIL import Image
 
 from bakery import bakes, cells, comparable, compare, infotext, lineage, page, tables
-from bakery.config import Compare
+from bakery.compare_settings import Compare
 from bakery.errors import BakeryError
 
 BASE = (0.2, 0.8)

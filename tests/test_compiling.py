@@ -12,7 +12,7 @@ from tiny_base import tiny_sd1
 from torch import nn
 
 from bakery import compiling, passes, train
-from bakery.config import Train
+from bakery.train_settings import Train
 
 SMALL = {
     "resolution": 32, "enable_bucket": False, "network_dim": 2, "train_batch_size": 2,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakery import concepts
-from bakery.config import Layout
 from bakery.errors import BakeryError
+from bakery.layout_settings import Layout
 
 
 def plan(counts: dict[str, int], name: str = "mirael", **options) -> dict[str, concepts.Folder]:

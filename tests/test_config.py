@@ -11,6 +11,7 @@ import yaml
 from bakery import config as cfg
 from bakery import thresholds
 from bakery.errors import BakeryError
+from bakery.train_settings import Train
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,11 +97,11 @@ def test_bad_settings_are_named(raw: dict, expected: str) -> None:
 )
 def test_the_rate_of_each_part(given: dict, rates: tuple) -> None:
     """With both specific ones set, learning_rate does nothing."""
-    assert tuple(cfg.Train(**given).rates.values()) == rates
+    assert tuple(Train(**given).rates.values()) == rates
 
 
 def test_an_optimizer_in_any_case() -> None:
-    assert cfg.Train(optimizer_type="adamw8bit").optimizer_type == "AdamW8bit"
+    assert Train(optimizer_type="adamw8bit").optimizer_type == "AdamW8bit"
 
 
 @pytest.mark.parametrize("model", ["SmilingWolf/wd-vit-tagger-v3@v2.0", "models/wd-vit-tagger-v3/"])

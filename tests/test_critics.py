@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 
 from bakery import critics, decisions, filter, plan, posts, tables
-from bakery.config import Filter, load
+from bakery.config import load
 from bakery.errors import BakeryError
+from bakery.filter_settings import Filter
 from bakery.posts import Post
 
 SIDE = 8

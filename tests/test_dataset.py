@@ -7,8 +7,8 @@ from PIL import Image
 
 from bakery import dataset
 from bakery.buckets import Fit, resolutions
-from bakery.config import Train
 from bakery.errors import BakeryError
+from bakery.train_settings import Train
 
 SIZES = resolutions(64, 32, 96, 32)
 

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from bakery import decisions, duplicates, filter, posts, scrape, tables
-from bakery.config import Filter, Scrape
 from bakery.errors import BakeryError
+from bakery.filter_settings import Filter
 from bakery.posts import Post
+from bakery.sources import Scrape
 
 WORLD = Path(__file__).parents[1] / "resources" / "world" / "booru"
 

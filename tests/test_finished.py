@@ -11,6 +11,7 @@ from made_bakes import made_bake
 
 from bakery import bakes, compare, finished, manifest, outlines, plan
 from bakery import config as cfg
+from bakery.compare_settings import Compare
 from bakery.errors import BakeryError
 
 SCORES = [(0.2, 0.8), (0.5, 0.7)]
@@ -153,7 +154,7 @@ def test_bakes_of_two_days_stand_on_one_page(
     page = page_of(kitchen, *map(str, found))
     planned = [bakes.Bake.of(bake) for bake in outlines.bakes_of(page)[1:]]
     out = Path("results/compare/days")
-    summary = compare.run(cfg.Compare(), bakes=planned, out=out, sweep="days")
+    summary = compare.run(Compare(), bakes=planned, out=out, sweep="days")
     html = (out / "index.html").read_text("utf-8")
     assert summary["bakes"] == 2
     best = next(b for b in planned if b.folders["layout"].name == "mirael-e")

@@ -10,8 +10,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from bakery import footguns, wordpieces
 from bakery.concepts import Folder
-from bakery.config import Prune, Train
+from bakery.prune_settings import Prune
 from bakery.schedules import plan
+from bakery.train_settings import Train
 
 
 def told(train: dict | None = None, prune: dict | None = None) -> list[str]:

@@ -33,11 +33,14 @@ from bakery import (
     train,
 )
 from bakery import config as cfg
+from bakery.compare_settings import Compare
 from bakery.errors import BakeryError
+from bakery.halve_settings import Halving
 from bakery.halving import Racer
 from bakery.infotext import Infotext
 from bakery.pictures import Picture, Portfolio
 from bakery.prompts import Cell, Epoch
+from bakery.train_settings import Train
 
 pytest_plugins = ["bake_fixtures"]
 
@@ -183,7 +186,7 @@ def test_the_best_go_on_whatever_their_order(field, keep, random) -> None:
         Racer(f"{label}-{i}", label, math.nan if failure else value, failure)
         for i, (label, value, failure) in enumerate(field)
     ]
-    places = cfg.Halving(after=(1,), keep=keep).places(len(racers))
+    places = Halving(after=(1,), keep=keep).places(len(racers))
     standings = halving.rank(racers, places, 1)
     shuffled = list(racers)
     random.shuffle(shuffled)
@@ -217,7 +220,7 @@ def test_a_verdict_says_why() -> None:
 
 @pytest.mark.parametrize(("keep", "bakes", "places"), [(0.07, 100, 7), (0.5, 5, 3), (0.1, 1, 1)])
 def test_places_are_rounded_up_and_no_rounding_error_adds_one(keep, bakes, places) -> None:
-    assert cfg.Halving(after=(1,), keep=keep).places(bakes) == places
+    assert Halving(after=(1,), keep=keep).places(bakes) == places
 
 
 # A job of a rung
@@ -295,7 +298,7 @@ class Race:
             bakes.append(
                 {"label": name.upper(), "bake": name, "train": str(train), "score": str(score)}
             )
-        summary = halving.decide(cfg.Halving(after=(epoch,), keep=0.5), bakes)
+        summary = halving.decide(Halving(after=(epoch,), keep=0.5), bakes)
         return done(self.root / f"halve/{epoch}", {"stage": "halve"}, summary)
 
 
@@ -435,7 +438,7 @@ def stop(bake: bakes.Bake, sentence: str) -> None:
 
 
 def page_of(made: list[bakes.Bake], out: Path) -> str:
-    compare.run(cfg.Compare(), bakes=made, out=out, sweep="rates")
+    compare.run(Compare(), bakes=made, out=out, sweep="rates")
     return (out / "index.html").read_text(encoding="utf-8")
 
 
@@ -485,7 +488,7 @@ def test_the_dry_bake_counts_rungs(tmp_path: Path) -> None:
 
 def claimed(bases_at, layout: Path, folders: list[Path], **changes: Any) -> dict[str, Any]:
     settings = [
-        cfg.Train(**{"base": bases_at["epsilon"], **SMALL, "unet_lr": 1e-3 * 2**i})
+        Train(**{"base": bases_at["epsilon"], **SMALL, "unet_lr": 1e-3 * 2**i})
         for i in range(len(folders))
     ]
     return {

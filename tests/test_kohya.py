@@ -9,10 +9,10 @@ from safetensors import safe_open
 from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery import base as bases
-from bakery import dataset, kohya, schedules
-from bakery.config import Train
+from bakery import dataset, kohya, metadata, schedules
 from bakery.errors import BakeryError
 from bakery.lora import LoRANetwork
+from bakery.train_settings import Train
 
 NOTES = {f"ss_{i}": str(i) for i in range(30)}
 
@@ -134,7 +134,7 @@ def described(model, tmp_path_factory, **more):
     base = bases.load(settings.base)
     folders = dataset.read(layout)
     data = dataset.arrange(folders, ((32, 96), (64, 64)))
-    return kohya.describe(
+    return metadata.describe(
         settings,
         name="mirael",
         base=base,

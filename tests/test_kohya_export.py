@@ -17,8 +17,9 @@ from safetensors.numpy import save_file
 
 from bakery import config as cfg
 from bakery import kohya_export, kohya_import, manifest, tables
-from bakery.config import Layout, Train
 from bakery.errors import BakeryError
+from bakery.layout_settings import Layout
+from bakery.train_settings import Train
 
 ROOT = Path(__file__).parents[1]
 BAKE = Train(

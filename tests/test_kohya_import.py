@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from bakery import config as cfg
 from bakery import kohya_files, kohya_import, kohya_terms, scrape
-from bakery.config import Train
 from bakery.errors import BakeryError
-from bakery.train_settings import LrScheduler, OptimizerType
+from bakery.filter_settings import Filter
+from bakery.train_settings import LrScheduler, OptimizerType, Train
 
 GUIDE = {
     "base_model": "models/nai.safetensors", "img_folder": "imgs", "output_folder": "out",
@@ -242,7 +242,7 @@ def test_captions_are_named_as_the_pictures_will_be(here: Path) -> None:
 def test_no_check_of_the_filter_drops_what_kohya_trains_on() -> None:
     """A new check has to be thought of here."""
     own = {"ratings", "unwanted_tags", "animation", "models"}
-    assert set(kohya_import.EVERY_PICTURE) | own == set(cfg.Filter.model_fields)
+    assert set(kohya_import.EVERY_PICTURE) | own == set(Filter.model_fields)
 
 
 def test_a_regularization_folder(here: Path) -> None:

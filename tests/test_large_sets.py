@@ -21,9 +21,10 @@ from tiny_tagger import tiny_tagger
 
 from bakery import base as bases
 from bakery import contact_sheet, dataset, duplicates, filter, latents, posts, score
-from bakery.config import Filter, Score
 from bakery.dataset import View
+from bakery.filter_settings import Filter
 from bakery.posts import Post
+from bakery.score_settings import Score
 from bakery.store import Store
 
 

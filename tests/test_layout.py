@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bakery import images, layout, tables
-from bakery.config import Layout
 from bakery.errors import BakeryError
+from bakery.layout_settings import Layout
 
 RED = Image.new("RGB", (8, 6), (200, 30, 40))
 

@@ -15,8 +15,8 @@ from tiny_tagger import tiny_tagger
 
 from bakery import config as cfg
 from bakery import likeness, plan, score
-from bakery.config import Score
 from bakery.errors import BakeryError
+from bakery.score_settings import Score
 
 SIDE = 8
 

@@ -5,7 +5,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from bakery import losses, seeds
-from bakery.config import Train
+from bakery.train_settings import Train
 
 SD1 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 X = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(1))

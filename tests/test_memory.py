@@ -13,8 +13,8 @@ from tiny_base import tiny_sd1
 
 from bakery import base as bases
 from bakery import dataset, memory, train
-from bakery.config import Train
 from bakery.errors import OutOfMemory
+from bakery.train_settings import Train
 
 CPU = torch.device("cpu")
 

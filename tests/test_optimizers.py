@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bakery import optimizers
-from bakery.config import Train
 from bakery.errors import BakeryError
+from bakery.train_settings import Train
 
 KINDS = ("AdamW", "Adafactor", "Lion", "Prodigy", "AdamWScheduleFree")
 

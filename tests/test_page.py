@@ -13,7 +13,7 @@ import pytest
 from made_bakes import made_bake
 
 from bakery import compare
-from bakery.config import Compare
+from bakery.compare_settings import Compare
 
 BASE = (0.2, 0.8)
 LOW = [BASE, (0.3, 0.85), (0.4, 0.8)]

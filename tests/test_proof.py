@@ -17,7 +17,7 @@ from tiny_tagger import tiny_tagger
 from bakery import config as cfg
 from bakery import plan, score, tables
 from bakery.bakes import Bake, Baked, read
-from bakery.config import Score
+from bakery.score_settings import Score
 from bakery.tagger import Tagger
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tiny_tagger import draw, tiny_tagger
 
 from bakery import captions, posts, prune, tables, tag, tagging, traits
-from bakery.config import Prune, Tag
 from bakery.errors import BakeryError
+from bakery.prune_settings import Prune
+from bakery.tag_settings import Tag
 
 MIRAEL = ("pink hair", "long hair", "twintails", "purple eyes", "halo")
 SCENES = (

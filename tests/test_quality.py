@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from bakery import images, quality, tables
-from bakery.config import Filter
+from bakery.filter_settings import Filter
 
 WORLD = Path(__file__).parents[1] / "resources" / "world" / "booru"
 

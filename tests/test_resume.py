@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw
 from tiny_base import tiny_sd1
 
 from bakery import manifest, passes, resume, train
-from bakery.config import Train
 from bakery.progress import Progress
+from bakery.train_settings import Train
 
 ROOT = Path(__file__).parents[1]
 BAKE = {

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakery import captions, evidence, outfits, posts, rulings, traits
-from bakery.config import Prune
+from bakery.prune_settings import Prune
 from bakery.tagging import Vocabulary
 from world import avatar
 from world.planting import CAST

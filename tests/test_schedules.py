@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.optimization import get_scheduler
 
-from bakery.config import Train
 from bakery.errors import BakeryError
 from bakery.schedules import learning_rate, plan, warmup_steps
-from bakery.train_settings import LrScheduler
+from bakery.train_settings import LrScheduler, Train
 
 NAMES = get_args(LrScheduler)
 

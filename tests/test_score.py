@@ -15,8 +15,8 @@ from tiny_tagger import tiny_tagger
 
 from bakery import compare, score, score_tables, tables, verdicts
 from bakery.bakes import Bake, Baked, read
-from bakery.config import Score
 from bakery.errors import BakeryError
+from bakery.score_settings import Score
 
 BOTH = {"pink hair": 0.9, "halo": 0.9}
 

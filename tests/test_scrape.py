@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from bakery import booru, config, credentials, folders, posts, scrape, tables
-from bakery.config import Scrape
 from bakery.errors import BakeryError
+from bakery.sources import Scrape
 
 WORLD = Path(__file__).parents[1] / "resources" / "world" / "booru"
 ALL = 100_000

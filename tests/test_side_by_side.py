@@ -20,8 +20,8 @@ from tiny_base import tiny_sd1
 
 from bakery import base as bases
 from bakery import claims, dataset, fitting, kohya, memory, passes, resume, rungs, train
-from bakery.config import Train
 from bakery.errors import BakeryError, OutOfMemory
+from bakery.train_settings import Train
 
 SMALL = {
     "resolution": 48, "min_bucket_reso": 32, "max_bucket_reso": 64, "bucket_reso_steps": 16,

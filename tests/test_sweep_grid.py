@@ -10,7 +10,7 @@ from made_bakes import made_bake
 from PIL import Image
 
 from bakery import bakes, compare, grid, sweep_grid
-from bakery.config import Compare
+from bakery.compare_settings import Compare
 
 BASE = (0.2, 0.8)
 TWO = [BASE, (0.3, 0.8), (0.4, 0.8)]

@@ -8,8 +8,8 @@ import pytest
 from tiny_tagger import draw, tiny_tagger
 
 from bakery import decisions, tables, tag, tagging, thresholds
-from bakery.config import Tag
 from bakery.errors import BakeryError
+from bakery.tag_settings import Tag
 from bakery.thresholds import Thresholds
 
 TAGS = ["pink hair", "smile", "halo", ">_<", "beach", "mirael", "general"]

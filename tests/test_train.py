@@ -12,8 +12,8 @@ from small_bakes import SMALL, progress
 
 from bakery import base as bases
 from bakery import dataset, fitting, kohya, passes, resume, seeds, train
-from bakery.config import Train
 from bakery.errors import BakeryError
+from bakery.train_settings import Train
 from bakery.variant import settle
 
 pytest_plugins = ("bake_fixtures",)

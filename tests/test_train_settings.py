@@ -8,8 +8,7 @@ from small_bakes import SMALL, progress
 from tiny_base import tiny_sdxl
 
 from bakery import kohya, train
-from bakery.config import Train
-from bakery.train_settings import LrScheduler
+from bakery.train_settings import LrScheduler, Train
 
 pytest_plugins = ("bake_fixtures",)
 

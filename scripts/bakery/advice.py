@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
-from bakery.config import Train
 from bakery.dataset import Dataset, Folders
 from bakery.errors import OutOfMemory
 from bakery.progress import memory_gib
+from bakery.train_settings import Train
 
 log = logging.getLogger(__name__)
 

@@ -27,9 +27,9 @@ from torch import nn
 
 from bakery import base as bases
 from bakery import samplers
-from bakery.config import Sample
 from bakery.errors import BakeryError
 from bakery.lora import LoRANetwork
+from bakery.sample_settings import Sample
 
 Pipeline = StableDiffusionPipeline | StableDiffusionXLPipeline
 

@@ -11,11 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bakery.config import Train
 from bakery.errors import BakeryError
-
-Size = tuple[int, int]
-"""(width, height) in pixels."""
+from bakery.images import Size
+from bakery.train_settings import Train
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from bakery import (
 )
 from bakery.bakes import METRICS, Bake, Baked, Shot, Value, read
 from bakery.comparable import shown
-from bakery.config import Compare
+from bakery.compare_settings import Compare
 from bakery.errors import BakeryError
 from bakery.files import write_text
 from bakery.images import open_rgb

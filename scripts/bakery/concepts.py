@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bakery.config import Concept, Layout
 from bakery.errors import BakeryError
+from bakery.layout_settings import Concept, Layout
 
 MAIN = ""
 """The concept of pictures that belong to no other."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
     from bakery.base import Base
-    from bakery.buckets import Size
+    from bakery.images import Size
 
 MAX_CHUNKS = 3  # kohya's max_token_length 225 = 3 x 75
 

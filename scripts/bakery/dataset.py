@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bakery import captions, images, seeds
-from bakery.buckets import Fit, Size, batches_per_epoch, fit
-from bakery.config import Train
+from bakery.buckets import Fit, batches_per_epoch, fit
 from bakery.errors import BakeryError
+from bakery.images import Size
+from bakery.train_settings import Train
 
 FOLDER = re.compile(r"(\d+)_(.*)")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")

@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from bakery import leases, manifest
-from bakery.config import Config, Section
+from bakery.config import Config
 from bakery.errors import BakeryError
+from bakery.sections import Section
 
 log = logging.getLogger("bakery")
 

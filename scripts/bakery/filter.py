@@ -19,10 +19,10 @@ from PIL import Image
 
 from bakery import contact_sheet, critics, duplicates, images, posts, quality, tables
 from bakery import edits as hand_edits
-from bakery.config import Filter
 from bakery.edits import EXCLUDE, INCLUDE, ImageEdits
 from bakery.errors import BakeryError
 from bakery.files import write_text
+from bakery.filter_settings import Filter
 from bakery.posts import Post
 
 log = logging.getLogger("bakery.filter")

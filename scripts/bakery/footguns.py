@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bakery import captions, wordpieces
-from bakery.buckets import Size, fit
+from bakery.buckets import fit
 from bakery.concepts import Folder
-from bakery.config import Prune, Train
+from bakery.images import Size
+from bakery.prune_settings import Prune
 from bakery.schedules import Plan
+from bakery.train_settings import Train
 
 DROWNED = 0.05
 """Share of the showings below which a concept is hardly seen."""

@@ -26,11 +26,15 @@ from bakery import (
     tables,
     vocabulary,
 )
-from bakery.buckets import Fit, Size
+from bakery.buckets import Fit
 from bakery.concepts import Folder
-from bakery.config import Layout, Prune, Sample, Train
 from bakery.errors import BakeryError
+from bakery.images import Size
+from bakery.layout_settings import Layout
 from bakery.manifest import NAME
+from bakery.prune_settings import Prune
+from bakery.sample_settings import Sample
+from bakery.train_settings import Train
 
 CURVE = 600
 """Points of a drawn learning rate at most."""

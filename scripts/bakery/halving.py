@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery import manifest, tables
-from bakery.config import Halving
+from bakery.halve_settings import Halving
 from bakery.page import fixed
 from bakery.verdicts import Epoch
 

@@ -21,6 +21,9 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from bakery.errors import BakeryError
 
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
 REAL_EXTENSIONS: dict[str, str] = {
     "jpeg": ".jpg",
     "png": ".png",

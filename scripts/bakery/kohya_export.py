@@ -15,10 +15,10 @@ from typing import Any
 import tomlkit
 
 from bakery import kohya_terms, manifest, sidecar, tables
-from bakery.config import Train
 from bakery.errors import BakeryError
 from bakery.files import write_text
 from bakery.kohya_files import PICTURES, REPEATS
+from bakery.train_settings import Train
 
 SCRIPTS = {False: "train_network.py", True: "sdxl_train_network.py"}
 

@@ -23,6 +23,7 @@ from bakery.errors import BakeryError
 from bakery.files import write_text
 from bakery.folders import safe_stem
 from bakery.kohya_files import Source, Subset, common_front, read
+from bakery.train_settings import Train
 
 _HANDLED = {"output_name", "caption_extension", "num_repeats", "class_tokens", "optimizer_args",
             "network_args", "reg_data_dir", "network_train_text_encoder_only", "use_lion",
@@ -102,7 +103,7 @@ def _train(draft: Draft, source: Source) -> None:
     if not ours.get("max_token_length"):
         ours["max_token_length"] = 75
     if ours.get("seed") is None:
-        ours["seed"] = cfg.Train().seed
+        ours["seed"] = Train().seed
         draft.notes.append("the file gives no seed, and kohya's scripts would draw one")
     if ours.get("save_every_n_epochs") and ours.get("num_epochs"):
         ours["save_every_n_epochs"] = min(ours["save_every_n_epochs"], ours["num_epochs"])
@@ -110,7 +111,7 @@ def _train(draft: Draft, source: Source) -> None:
         ours["persistent_data_loader_workers"] = False
     if "base" in ours:
         ours["base"] = _path(ours["base"])
-    for name in cfg.Train.model_fields:
+    for name in Train.model_fields:
         if name in ours and ours[name] is not None:
             draft.put(
                 f"train.{name}", ours[name], _origin(source, kohya_terms.kohya_name(name), name)
@@ -235,7 +236,7 @@ def _sample(draft: Draft) -> None:
 
 def _others(draft: Draft, source: Source) -> None:
     """Sort what was not translated: done another way, switched off, or without a counterpart."""
-    known = {kohya_terms.kohya_name(name) for name in cfg.Train.model_fields}
+    known = {kohya_terms.kohya_name(name) for name in Train.model_fields}
     for name in ("network_args", "optimizer_args"):
         if name == "network_args":
             for key, value in kohya_terms.pairs(source.arguments.get(name)).items():

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bakery.config import Train
+from bakery.train_settings import Train
 
 NAMES = {
     "base": "pretrained_model_name_or_path",

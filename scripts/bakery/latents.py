@@ -23,9 +23,10 @@ from PIL import Image, ImageOps
 
 from bakery import images, seeds
 from bakery.base import Base
-from bakery.buckets import Fit, Size
+from bakery.buckets import Fit
 from bakery.dataset import Dataset, View
 from bakery.errors import BakeryError
+from bakery.images import Size
 from bakery.manifest import digest
 from bakery.store import Store, arithmetic, fingerprint
 

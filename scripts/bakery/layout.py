@@ -22,9 +22,9 @@ from typing import Any
 from PIL import Image
 
 from bakery import captions, concepts, details, folders, handwritten, images, posts, tables, tagging
-from bakery.config import Concept, Layout, Regularization
 from bakery.details import Box
 from bakery.errors import BakeryError
+from bakery.layout_settings import Concept, Layout, Regularization
 from bakery.thresholds import Thresholds
 
 COLUMNS = ("image", "file", "caption", "repeats", "concept", "kind", "by_hand")

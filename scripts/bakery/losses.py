@@ -15,7 +15,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch.nn import functional as F
 
-from bakery.config import Train
+from bakery.train_settings import Train
 
 
 @dataclass

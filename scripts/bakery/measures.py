@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bakery import bootstrap, metrics, sightings
-from bakery.config import Score
+from bakery.score_settings import Score
 from bakery.sightings import Sightings
 
 Numbers = dict[str, np.ndarray]

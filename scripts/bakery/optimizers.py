@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from bakery.config import Train
 from bakery.errors import BakeryError
+from bakery.train_settings import Train
 
 log = logging.getLogger(__name__)
 

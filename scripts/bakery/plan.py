@@ -22,8 +22,16 @@ from typing import Any
 from bakery import config as cfg
 from bakery import finished, races
 from bakery.errors import BakeryError
-from bakery.filter_settings import Critic
+from bakery.filter_settings import Critic, Filter
+from bakery.halve_settings import Halving
+from bakery.layout_settings import Layout
 from bakery.manifest import digest
+from bakery.score_settings import Score
+from bakery.sections import Section
+from bakery.sources import Scrape
+from bakery.sweeps import Sweep
+from bakery.tag_settings import Tag
+from bakery.train_settings import Train
 
 CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "scrape": 2,
@@ -71,7 +79,7 @@ class Node:
     stage: str
     key: str
     readable: str
-    settings: cfg.Section
+    settings: Section
     parents: tuple[Node, ...] = field(repr=False)
     labels: tuple[str, ...] = ()
     """Of a page: what its sweep calls each of its parents (one bake may stand on several pages)."""
@@ -171,7 +179,7 @@ def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:
     plan = Plan({stage: {} for stage in (*cfg.STAGES, "halve")})
     fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
     beside = finished.named(config.compare.with_, roots[0])
-    for sweep_name, sweep in (config.sweeps or {"bake": cfg.Sweep()}).items():
+    for sweep_name, sweep in (config.sweeps or {"bake": Sweep()}).items():
         leaves = _leaves(plan, config, sweep_name, sweep, roots, fingerprint)
         parents, labels = zip(*leaves, strict=True)
         content = {leaf.key: label for leaf, label in leaves}
@@ -235,7 +243,7 @@ def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
     )
 
 
-def _variants(name: str, sweep: cfg.Sweep) -> list[dict[str, Any]]:
+def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
     for setting in {*sweep.grid, *(s for variant in sweep.variants for s in variant)}:
         if setting.split(".")[0] == "compare":
             raise BakeryError(
@@ -254,13 +262,13 @@ def _leaves(
     plan: Plan,
     config: cfg.Config,
     name: str,
-    sweep: cfg.Sweep,
+    sweep: Sweep,
     roots: Sequence[Path],
     fingerprint: Callable[[Path], str],
 ) -> list[tuple[Node, str]]:
     """The last node of each bake of a sweep, and its label; equal bakes are one."""
 
-    def verdict(halving: cfg.Halving, parents: tuple[Node, ...], labels: Sequence[str]) -> Node:
+    def verdict(halving: Halving, parents: tuple[Node, ...], labels: Sequence[str]) -> Node:
         content = {leaf.key: label for leaf, label in zip(parents, labels, strict=True)}
         node = _node("halve", halving, parents, name, content, tuple(labels))
         return plan.nodes["halve"].setdefault(node.name, node)
@@ -308,7 +316,7 @@ def _chain(
 
 def _node(
     stage: str,
-    section: cfg.Section,
+    section: Section,
     parents: tuple[Node, ...],
     readable: str,
     content: dict[str, str],
@@ -337,25 +345,25 @@ def _readable(stage: str, config: cfg.Config, rung: races.Rung | None) -> str:
     return f"{config.scrape.name}-lr{config.train.rates['unet_lr']:g}{piece}"
 
 
-def _models(section: cfg.Section, roots: Sequence[Path]) -> dict[str, Path]:
+def _models(section: Section, roots: Sequence[Path]) -> dict[str, Path]:
     """The local files and folders that `section` names, by setting or path."""
     found: dict[str, Path | None] = {}
-    if isinstance(section, cfg.Scrape):
+    if isinstance(section, Scrape):
         # the user's own pictures: looked for where the user stands, nowhere else
         found = {f.path: locate(f.path, roots[:1], "scrape.folders") for f in section.folders}
         if any(entry.url.startswith("embedded:") for entry in section.urls):
             found["embedded"] = locate(EMBEDDED_BOORU, roots, "scrape.urls")
-    elif isinstance(section, cfg.Filter):
+    elif isinstance(section, Filter):
         found = {critic.path: critic_file(critic, roots) for critic in section.models}
-    elif isinstance(section, cfg.Tag):
+    elif isinstance(section, Tag):
         found = {"model": locate(section.model, roots, "tag.model")}
-    elif isinstance(section, cfg.Layout) and section.reg is not None:
+    elif isinstance(section, Layout) and section.reg is not None:
         found = {"reg": _own_folder(section.reg.folder, roots[:1], "layout.reg.folder")}
-    elif isinstance(section, cfg.Train):
+    elif isinstance(section, Train):
         found = {"base": locate(section.base, roots, "train.base")}
         if section.reg_data_dir is not None:  # the user's own pictures, as above
             found["reg"] = locate(section.reg_data_dir, roots[:1], "train.reg_data_dir")
-    elif isinstance(section, cfg.Score) and section.embedding_model:
+    elif isinstance(section, Score) and section.embedding_model:
         where = "score.embedding_model"
         found = {"embedding_model": locate(section.embedding_model, roots, where)}
     return {name: path for name, path in found.items() if path is not None}
@@ -379,7 +387,7 @@ def _edits(stage: str, dataset: str, roots: Sequence[Path]) -> dict[str, Path]:
 def dataset_of(node: Node) -> str:
     """The name under which hand edits are looked for."""
     scrape = node.above("scrape").settings
-    assert isinstance(scrape, cfg.Scrape)
+    assert isinstance(scrape, Scrape)
     return scrape.name
 
 

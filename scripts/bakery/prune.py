@@ -34,11 +34,11 @@ from bakery import (
     thresholds,
     traits,
 )
-from bakery.config import Prune
 from bakery.errors import BakeryError
 from bakery.evidence import Evidence
 from bakery.files import write_text
 from bakery.outfits import Outfit
+from bakery.prune_settings import Prune
 from bakery.rulings import Ruled
 from bakery.thresholds import Thresholds
 

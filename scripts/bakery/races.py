@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from bakery import config as cfg
 from bakery.errors import BakeryError
+from bakery.halve_settings import Halving
+from bakery.train_settings import Train
 
 if TYPE_CHECKING:
     from bakery.plan import Node
@@ -69,12 +71,12 @@ Entry = tuple[cfg.Config, str]
 
 def plan(
     name: str,
-    halving: cfg.Halving,
+    halving: Halving,
     entries: Iterable[Entry],
     *,
     whole: Callable[[cfg.Config], Node],
     chain: Callable[[cfg.Config, Rung], Node],
-    verdict: Callable[[cfg.Halving, tuple[Node, ...], Sequence[str]], Node],
+    verdict: Callable[[Halving, tuple[Node, ...], Sequence[str]], Node],
 ) -> list[tuple[Node, str]]:
     """The last node of each bake of the sweep `name`, and its label.
 
@@ -166,7 +168,7 @@ def _in_passing(config: cfg.Config) -> cfg.Config:
     return config.model_copy(update={"sample": sample})
 
 
-def _check(where: str, halving: cfg.Halving, configs: Sequence[cfg.Config]) -> None:
+def _check(where: str, halving: Halving, configs: Sequence[cfg.Config]) -> None:
     if len(configs) < 2:
         raise BakeryError(
             f"{where} has one bake to choose from: give the sweep more values, or take halving out"
@@ -190,7 +192,7 @@ def _check(where: str, halving: cfg.Halving, configs: Sequence[cfg.Config]) -> N
         _check_epochs(where, halving, train)
 
 
-def _check_epochs(where: str, halving: cfg.Halving, train: cfg.Train) -> None:
+def _check_epochs(where: str, halving: Halving, train: Train) -> None:
     if train.max_steps:
         raise BakeryError(
             f"{where} goes by epochs, but train.max_steps is {train.max_steps}: set it to 0 and give "

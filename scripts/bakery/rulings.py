@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bakery import captions, traits
-from bakery.config import Prune
 from bakery.evidence import Evidence
+from bakery.prune_settings import Prune
 
 # fmt: off
 CLASS_WORDS = frozenset({

@@ -24,10 +24,10 @@ from PIL import Image
 from bakery import base as bases
 from bakery import batches, claims, grid, infotext, prompts, rungs, tables, vocabulary
 from bakery.artist import Artist, Shot
-from bakery.config import Sample
 from bakery.errors import BakeryError
 from bakery.pictures import IMAGES, Lora, Picture, Portfolio, Writer
 from bakery.prompts import Asked, Cell, Epoch
+from bakery.sample_settings import Sample
 
 COLUMNS = (
     "epoch", "weight", "nominal", "prompt_id", "purpose", "prompt", "asked", "seed", "image",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bakery.config import Train
 from bakery.errors import BakeryError
+from bakery.train_settings import Train
 
 POLYNOMIAL_END = 1e-7
 """Where `polynomial` ends (transformers' lr_end)."""

@@ -30,10 +30,10 @@ from bakery import (
     tables,
     tagging,
 )  # fmt: skip
-from bakery.config import Score
 from bakery.errors import BakeryError
 from bakery.images import open_rgb
 from bakery.measures import Material, Numbers
+from bakery.score_settings import Score
 from bakery.sightings import Sightings
 from bakery.tagger import Tagger
 from bakery.thresholds import LEAST, Thresholds

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from bakery import booru as loopback
 from bakery import credentials, folders, gallery, images, posts
-from bakery.config import Scrape
 from bakery.errors import BakeryError
 from bakery.files import copy, link
 from bakery.gallery import EMBEDDED, Found
+from bakery.sources import Scrape
 
 log = logging.getLogger("bakery.scrape")
 

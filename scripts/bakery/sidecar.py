@@ -39,7 +39,7 @@ def describe(
     negative: str = "",
     notes: str = "",
 ) -> dict[str, Any]:
-    """The content of `<name>.json` for a LoRA with this metadata (see `kohya.describe`).
+    """The content of `<name>.json` for a LoRA with this metadata (see `metadata.describe`).
 
     Without `activation`, the trigger phrase of the metadata stands in. `weight` 0 leaves the choice
     to the program; `notes` is added to what the metadata tells.

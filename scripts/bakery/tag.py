@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from bakery import decisions, images, manifest, tables, tagger, tagging
-from bakery.config import Tag
 from bakery.errors import BakeryError
 from bakery.files import write_text
+from bakery.tag_settings import Tag
 from bakery.thresholds import LEAST
 
 _log = logging.getLogger(__name__)

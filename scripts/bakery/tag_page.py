@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bakery import page, tag_edits
-from bakery.config import Prune
 from bakery.images import UnreadableImage
 from bakery.outfits import garment
+from bakery.prune_settings import Prune
 from bakery.rulings import Ruled
 
 EXAMPLES = 5

@@ -14,8 +14,8 @@ import torch
 
 from bakery import base as bases
 from bakery.base import Base, Conditioning
-from bakery.config import Train
 from bakery.store import Store, Tensors, arithmetic, fingerprint
+from bakery.train_settings import Train
 
 TOKENS_PER_PASS = 75  # what max_token_length counts in, whatever the base's own chunk size
 

@@ -22,9 +22,9 @@ from bakery import (
     claims,
     dataset,
     fitting,
-    kohya,
     losses,
     memory,
+    metadata,
     optimizers,
     resume,
     rungs,
@@ -33,7 +33,6 @@ from bakery import (
     sidecar,
 )
 from bakery import base as bases
-from bakery.config import Train
 from bakery.dataset import Folders
 from bakery.errors import BakeryError, OutOfMemory
 from bakery.latents import Latents
@@ -41,6 +40,7 @@ from bakery.lora import TEXT_ENCODER_PREFIX, UNET_PREFIX, Adapter, LoRANetwork
 from bakery.passes import Kitchen
 from bakery.store import Store
 from bakery.texts import Texts
+from bakery.train_settings import Train
 from bakery.variant import Variant, company_before
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Order:
     name: str
     """Of the LoRA files."""
     metadata: Mapping[str, object]
-    """Goes into the files (see `kohya.describe`)."""
+    """Goes into the files (see `metadata.describe`)."""
     until: int | None = None
     """Rest after this epoch, to go on some other day; None goes to the end."""
 
@@ -75,7 +75,7 @@ def run(
 ) -> dict[str, Any]:
     """Train on the repeat folders of `layout`; write the epochs' LoRAs into `out`.
 
-    `metadata` goes into the files (see `kohya.describe`). What the frozen parts of the base compute
+    `metadata` goes into the files (see `metadata.describe`). What the frozen parts of the base compute
     is kept in `cache`, for this bake and others. Returns the facts of the bake. On one kind of CPU,
     facts and files depend on nothing but the arguments; `threads` is one of them, since sums are
     rounded in another order when more threads share them. A run that was killed is gone on with
@@ -295,7 +295,7 @@ def _describe(
 ) -> dict[str, Any]:
     """Tell the log, the files and the caller what this bake is; refuse one that failed before."""
     settings, plan, data, base = variant.settings, variant.plan, kitchen.data, kitchen.base
-    variant.metadata = kohya.describe(
+    variant.metadata = metadata.describe(
         settings, name=variant.name, base=base, folders=folders, data=data, plan=plan, extra=extra,
         optimizer=optimizers.full_name(settings, variant.optimizer),
     )  # fmt: skip

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from bakery import kohya, optimizers, resume, rungs, sidecar, tables
-from bakery.config import Train
 from bakery.dataset import Batch, Dataset
 from bakery.errors import BakeryError
 from bakery.lora import LoRANetwork
@@ -24,6 +23,7 @@ from bakery.losses import Diffusion
 from bakery.progress import Progress
 from bakery.schedules import Plan
 from bakery.texts import Texts
+from bakery.train_settings import Train
 
 log = logging.getLogger(__name__)
 
