@@ -1,6 +1,6 @@
 """Says which stages' code changed since their results were last vouched for.
 
-A key carries each stage's code version (`plan.CODE_VERSIONS`), raised by hand, because a reformatted
+A key carries each stage's code version (`nodes.CODE_VERSIONS`), raised by hand, because a reformatted
 file must not cost a night of baking. This chore hashes the syntax trees of a stage's module and of
 all that it imports, without comments and docstrings, its page's templates, and its settings' defaults.
 `tests/code_versions.json` holds the hashes that belong to each version, and the modules they cover.
@@ -10,38 +10,41 @@ When they differ, either raise the version (results differ) or run `make same-re
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import sys
 from pathlib import Path
 
-from bakery import config, plan
+from bakery.graph import nodes
+from bakery.settings import config
 
 LIBRARY = Path(__file__).parent / "bakery"
 RECORD = Path(__file__).parents[1] / "tests" / "code_versions.json"
 NEUTRAL = {
-    "compare_settings",
-    "config",
-    "doors",
-    "errors",
-    "filter_settings",
-    "halve_settings",
-    "layout_settings",
-    "manifest",
-    "plan",
-    "prune_settings",
-    "sample_settings",
-    "score_settings",
-    "sections",
-    "sources",
-    "sweeps",
-    "tag_settings",
-    "train_settings",
+    "graph.build",
+    "graph.nodes",
+    "io.errors",
+    "io.manifest",
+    "jobs.job",
+    "settings.compare",
+    "settings.config",
+    "settings.filter",
+    "settings.halve",
+    "settings.layout",
+    "settings.prune",
+    "settings.sample",
+    "settings.score",
+    "settings.scrape",
+    "settings.sections",
+    "settings.sweeps",
+    "settings.tag",
+    "settings.train",
 }
 """Modules that decide what is made and where, never what is in it."""
-STAGES_IN = ""
+STAGES_IN = "stages."
 """Where the stages' modules are, as a prefix of dotted names."""
-TEMPLATES_IN = "templates"
+TEMPLATES_IN = "pages/templates"
 """The folder of the pages' templates."""
 
 
@@ -106,25 +109,17 @@ def code_hash(stage: str) -> str:
     """Hash of everything in the code that may change the stage's results."""
     parts = [json.dumps(config.Config.model_fields[stage].default.model_dump(mode="json"))]
     names = closure(stage)
-    for name in sorted(names):
-        tree = _tree(name)
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list):
-                node.body = [s for s in body if not _is_text(s)]
-        parts.append(ast.dump(tree))
+    parts += [_code(_text(name)) for name in sorted(names)]
     parts += [template.read_text(encoding="utf-8") for template in templates(names)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def current() -> dict[str, dict[str, int | str | list[str]]]:
+def current(stage: str) -> dict[str, int | str | list[str]]:
+    """What the record holds of a stage, as the code is now."""
     return {
-        stage: {
-            "version": plan.CODE_VERSIONS[stage],
-            "code": code_hash(stage),
-            "modules": sorted(closure(stage)),
-        }
-        for stage in config.STAGES
+        "version": nodes.CODE_VERSIONS[stage],
+        "code": code_hash(stage),
+        "modules": sorted(closure(stage)),
     }
 
 
@@ -136,8 +131,28 @@ def _module(name: str, package: str, known: dict[str, Path], line: int) -> str:
     raise LookupError(f"line {line} imports bakery.{name}, which is no module of the library")
 
 
+def _text(name: str) -> str:
+    return (LIBRARY / name.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+
+
 def _tree(name: str) -> ast.Module:
-    return ast.parse(modules()[name].read_text(encoding="utf-8"))
+    return _parsed(_text(name))
+
+
+@functools.cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+@functools.cache
+def _code(text: str) -> str:
+    """The syntax tree of a module as text, without comments and docstrings."""
+    tree = ast.parse(text)  # its own: it is changed here
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [s for s in body if not _is_text(s)]
+    return ast.dump(tree)
 
 
 def _is_text(statement: ast.stmt) -> bool:
@@ -145,5 +160,6 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 if __name__ == "__main__":
-    RECORD.write_text(json.dumps(current(), indent=1) + "\n", encoding="utf-8")
+    record = {stage: current(stage) for stage in config.STAGES}
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{RECORD.name} vouches for the code as it is\n")

@@ -14,9 +14,9 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from bakery import config
-from bakery.halve_settings import Halving
-from bakery.sections import Section
+from bakery.settings import config
+from bakery.settings.halve import Halving
+from bakery.settings.sections import Section
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"
@@ -31,7 +31,7 @@ of range is refused with a sentence. Numbers may be written as `1e-4` or `1.0e-4
 
 A changed setting remakes its own stage and the ones below it. Nothing else does.
 
-(Written by `make schema` from `scripts/bakery/config.py`.)
+(Written by `make schema` from `scripts/bakery/settings/config.py`.)
 """
 
 SWEEPS = """
