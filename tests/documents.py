@@ -95,3 +95,9 @@ def rows(text: str) -> Iterator[list[str]]:
             yield row
         elif token.type == "inline" and row is not None:
             row.append(token.content)
+
+
+def targets() -> set[str]:
+    """Names of the Makefile's targets."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    return set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documents import DOCUMENTS, ROOT, code
-from test_front_door import targets
+from documents import DOCUMENTS, ROOT, code, targets
 
 PROGRAMS = ("make", "python", "python3", "snakemake", "pip")
 WITHOUT_CORES = {"--report", "--lint", "-n", "--dry-run"}

@@ -12,17 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documents import DOCUMENTS, ROOT, anchors, links, rows, section
+from documents import DOCUMENTS, ROOT, anchors, links, rows, section, targets
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 GITHUB = ROOT / ".github"
 GLOSSARY = ROOT / "docs/glossary.md"
-
-
-def targets() -> set[str]:
-    """Names of the Makefile's targets."""
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    return set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
 
 
 # --- licence and citation -------------------------------------------------------------------
