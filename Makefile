@@ -13,7 +13,7 @@ TORCH := torch==2.13.0
 # With an NVIDIA driver, PyTorch's CUDA build and onnxruntime-gpu; else CPU builds, no CUDA gigabytes.
 GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,)
 
-.PHONY: bake test lint format schema same-results world clean
+.PHONY: bake test lint format docs same-results world clean
 
 bake: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES)
@@ -32,8 +32,9 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-schema: $(VENV)/.installed
+docs: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/describe_config.py
+	PYTHONPATH=scripts $(BIN)/python scripts/house.py
 
 same-results: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/code_versions.py

@@ -33,7 +33,7 @@ Run it in a clone of the repository: the rules need the library in `scripts/`.
 
 A changed setting remakes its own stage and the ones below it. Nothing else does.
 
-(Written by `make schema` from `scripts/bakery/settings/config.py`.)
+(Written by `make docs` from `scripts/bakery/settings/config.py`.)
 """
 
 SWEEPS = """

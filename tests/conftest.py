@@ -38,3 +38,12 @@ def copied() -> Callable[[Any, Any], str]:
         return page.evaluate("navigator.clipboard.readText()")
 
     return copy
+
+
+@pytest.fixture
+def own_home(tmp_path_factory, monkeypatch) -> Any:
+    """A test that sees no gallery-dl configuration of whoever runs it."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    return home

@@ -5,39 +5,20 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import house
 import pytest
 import yaml
 from code_versions import LIBRARY, imported, modules
+from house import WINGS, floor, wing
 
 from bakery.settings.config import STAGES as SECTIONS
 
 ROOT = Path(__file__).parents[1]
-FLOORS: tuple[tuple[str, ...], ...] = (
-    ("stages",),
-    ("report", "forecast"),
-    ("pages", "scoring", "sampling", "training"),
-    ("edits", "vision", "interop", "dataset"),
-    ("tags",),
-    ("graph", "sources", "jobs", "lora"),
-    ("settings", "families"),
-    ("io",),
-)
-"""The wings of `scripts/bakery/`, the top floor first. A wing imports wings of lower floors only."""
-WINGS = [wing for floor in FLOORS for wing in floor]
 STAGES = (*SECTIONS, "halve", "best", "plan")
 """Every rule that makes something: the sections of a config, and what works on their results."""
 WITHOUT_SETTINGS = ("best", "plan")
 MODULES = sorted(modules())
 LONGEST_FILE, LONGEST_FUNCTION, FULLEST_FOLDER = 400, 60, 20
-
-
-def floor(wing: str) -> int:
-    """0 is the top floor."""
-    return next(number for number, wings in enumerate(FLOORS) if wing in wings)
-
-
-def wing(module: str) -> str:
-    return module.partition(".")[0]
 
 
 def tree(module: str) -> ast.Module:
@@ -152,3 +133,13 @@ def test_tests_lie_as_the_library_does() -> None:
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert folders >= set(WINGS)
     assert folders <= {*WINGS, "benchmarks", "workflow", "world"}
+
+
+def test_the_picture_shows_the_house_as_it_is() -> None:
+    assert house.PICTURE.read_text(encoding="utf-8") == house.draw(), "make docs"
+    assert "docs/house.svg" in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+def test_the_design_names_every_wing() -> None:
+    design = (ROOT / "docs/design.md").read_text("utf-8")
+    assert not [name for name in WINGS if f"`{name}`" not in design]

@@ -123,8 +123,8 @@ def test_every_setting_is_described() -> None:
 
 
 def test_what_is_written_about_the_config_is_the_model() -> None:
-    assert describe_config.SCHEMA.read_text("utf-8") == describe_config.schema(), "make schema"
-    assert describe_config.README.read_text("utf-8") == describe_config.readme(), "make schema"
+    assert describe_config.SCHEMA.read_text("utf-8") == describe_config.schema(), "make docs"
+    assert describe_config.README.read_text("utf-8") == describe_config.readme(), "make docs"
 
 
 def test_the_shipped_config_is_valid() -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from made_booru import ADA, small_booru
 from PIL import Image
 
 from bakery.io import tables
@@ -19,17 +20,9 @@ from bakery.settings.scrape import Scrape
 from bakery.sources import booru, folders, posts
 from bakery.stages import scrape
 
+pytestmark = pytest.mark.usefixtures("own_home")
 WORLD = Path(__file__).parents[2] / "resources" / "world" / "booru"
 ALL = 100_000
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path_factory, monkeypatch):
-    """No test sees the gallery-dl configuration of whoever runs it."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
-    return home
 
 
 def bake(tmp_path, *, out="out", folder=WORLD, **settings):
@@ -37,29 +30,6 @@ def bake(tmp_path, *, out="out", folder=WORLD, **settings):
         Scrape(**settings), booru=folder, out=tmp_path / out, store=tmp_path / "store"
     )
     return summary, posts.read(tmp_path / out / "posts.csv")
-
-
-def small_booru(tmp_path, number: int = 12, **changes) -> Path:
-    """A booru of `number` posts of one character; `changes` maps an id to changed fields."""
-    folder = tmp_path / "booru"
-    (folder / "files").mkdir(parents=True)
-    listed = []
-    for n in range(1, number + 1):
-        md5 = f"{n:032x}"
-        Image.new("RGB", (64, 64), (n * 9 % 256, 90, 90)).save(folder / "files" / f"{md5}.jpg")
-        listed.append({
-            "id": n, "md5": md5, "rating": "g", "score": n, "fav_count": n, "source": "",
-            "created_at": "2024-01-01T00:00:00.000+00:00", "file_ext": "jpg", "image_width": 64,
-            "image_height": 64, "parent_id": None, "is_deleted": False,
-            "tag_string": "1girl ada", "tag_string_general": "1girl",
-            "tag_string_character": "ada", "tag_string_copyright": "", "tag_string_artist": "",
-            "tag_string_meta": "", "file_url": f"/data/{md5}.jpg",
-        } | changes.get(f"p{n}", {}))  # fmt: skip
-    (folder / "posts.json").write_text(json.dumps(listed))
-    return folder
-
-
-ADA = ("embedded://posts?tags=ada",)
 
 
 def test_every_post_is_fetched_or_on_record_over_more_than_one_page(tmp_path):

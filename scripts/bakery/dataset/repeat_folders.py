@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bakery.dataset.buckets import Fit, batches_per_epoch, fit
+from bakery.gate import gate
+from bakery.gate.sidecars import Sidecars
 from bakery.io import images, seeds
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
@@ -100,7 +102,8 @@ def read(layout: Path, reg: Path | None = None) -> Folders:
 
     A caption is the `.txt` or `.caption` with the picture's stem; without one, the class tokens
     stand in. Regularization pictures lie in such folders under `reg`, by default `layout`/reg.
-    Raises `BakeryError` if there is nothing to train on or two pictures share a caption.
+    Raises `BakeryError` if there is nothing to train on, two pictures share a caption, or the gate
+    refuses a picture for what is written about it in any way.
     """
     if not layout.is_dir():
         raise BakeryError(f"there is no dataset folder {layout}: run layout first")
@@ -250,11 +253,27 @@ def _repeat_folders(
             continue
         found, strangers = _pictures(folder)
         ignored += [f"{folder.name}/{path.name}" for path in strangers]
-        items += [
+        mine = [
             Item(path, folder.name, _caption(path, match[2]), int(match[1]), is_reg)
             for path in found
         ]
+        _pass_gate(mine, parent)
+        items += mine
     return items, ignored
+
+
+def _pass_gate(items: Sequence[Item], parent: Path) -> None:
+    """Raises `BakeryError` for a picture that must not be trained on, wherever it says so."""
+    sidecars = Sidecars(parent)
+    for item in items:
+        said = sidecars.said_of(item.image)
+        if (said.facts | gate.of_text(item.caption)).refused:
+            raise BakeryError(
+                f"{item.image} or what is written about it speaks of sexualised minors "
+                f"({gate.FORBIDDEN}), which are never trained on: remove the picture"
+            )
+        if said.trouble:
+            raise BakeryError(f"{item.image} cannot be judged: {said.trouble}")
 
 
 def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -1,13 +1,15 @@
 """Pictures as they come from the world, made into what the bakery works on: upright sRGB on white.
 
-Two questions and an answer:
+Some questions and an answer:
 
 - `real_format` and `is_animated` look at the bytes, never at the file's name;
+- `written_inside` reads what cameras and generators wrote into the file;
 - `open_rgb` decodes the whole picture, so that whatever passes it can be trained on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import warnings
@@ -17,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, IptcImagePlugin, UnidentifiedImageError
 
 from bakery.io.errors import BakeryError
 
@@ -35,6 +37,9 @@ REAL_EXTENSIONS: dict[str, str] = {
 }
 """Format name of `real_format` -> the extension that a file of it should carry."""
 
+_EXIF_IFD = 0x8769
+# Make, model, artist, copyright, author, and what is binary: the maker's note, profiles, thumbnails.
+_EXIF_UNREAD = {0x010F, 0x0110, 0x013B, 0x8298, 0x9C9D, 0x927C, 0x8773, 0x8649, 0x015B, 0x0201}
 # Only these decoders are tried: some of Pillow's others start programs (EPS) or read vectors.
 _DECODERS = tuple(name.upper() for name in REAL_EXTENSIONS)
 _DECODE_ERRORS = (
@@ -89,6 +94,81 @@ def quantization(path: Path) -> list[int] | None:
     with _opened(Path(path)) as image:
         tables = getattr(image, "quantization", None) if _format_name(image) == "jpeg" else None
         return list(tables[min(tables)]) if tables else None
+
+
+def written_inside(path: Path) -> dict[str, str]:
+    """The texts in a picture's file, by name: PNG's chunks, EXIF, XMP, IPTC, comments.
+
+    From the header alone, unless a PNG has texts behind its pixels. Raises `UnreadableImage` as
+    `real_format` does; EXIF that is damaged is left out.
+    """
+    with _opened(Path(path)) as image:
+        if image.format == "PNG" and _has_late_texts(Path(path)):
+            image.load()
+        found = dict(image.info)
+        if image.format == "TIFF":
+            found |= {f"tiff {tag}": value for tag, value in image.tag_v2.items()
+                      if tag not in _EXIF_UNREAD}  # fmt: skip
+        found |= _exif_texts(image)
+        with contextlib.suppress(*_DECODE_ERRORS):
+            found |= {f"iptc {tag}": value
+                      for tag, value in (IptcImagePlugin.getiptcinfo(image) or {}).items()}  # fmt: skip
+    for binary in ("icc_profile", "exif", "transparency"):
+        found.pop(binary, None)
+    return {
+        f"{name} {number}" if number else str(name): text
+        for name, value in found.items()
+        for number, text in enumerate(_readings(value))
+    }
+
+
+def _exif_texts(image: Image.Image) -> dict[str, object]:
+    """EXIF's fields that hold text, by number."""
+    try:
+        exif = image.getexif()
+        fields = {**exif, **exif.get_ifd(_EXIF_IFD)}
+    except Exception:  # Pillow's EXIF parser raises whatever the bytes lead it to
+        return {}
+    return {f"exif {tag}": value for tag, value in fields.items() if tag not in _EXIF_UNREAD}
+
+
+def _readings(value: object) -> list[str]:
+    """What bytes or a text may mean: writers seldom say how they encode it."""
+    if isinstance(value, (list, tuple)):
+        if value and all(isinstance(one, int) and 0 <= one < 256 for one in value):
+            return _readings(bytes(value))  # older EXIF readers' form of XPKeywords
+        return [text for one in value for text in _readings(one)]
+    if isinstance(value, str):
+        try:  # UTF-8 that was read as Latin-1, as PNG and EXIF ask for
+            return list(dict.fromkeys((value, value.encode("latin-1").decode("utf-8"))))
+        except UnicodeError:
+            return [value]
+    if not isinstance(value, bytes):
+        return []
+    if value[:8] in (b"UNICODE\0", b"ASCII\0\0\0", b"JIS\0\0\0\0\0"):  # EXIF's UserComment
+        value = value[8:]
+    if b"\0" in value.rstrip(b"\0"):
+        codes = ("utf-16-le", "utf-16-be", "utf-8")
+    else:
+        try:
+            return [value.decode("utf-8").rstrip("\0")]
+        except UnicodeDecodeError:
+            codes = ("utf-8", "shift-jis")
+    return [value.decode(code, "ignore").replace("\0", " ") for code in codes]
+
+
+def _has_late_texts(path: Path) -> bool:
+    """Whether a PNG has text chunks behind its pixels, which Pillow reads only with them."""
+    with path.open("rb") as file:
+        file.seek(8)
+        pixels = False
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if pixels and kind in (b"tEXt", b"zTXt", b"iTXt", b"eXIf"):
+                return True
+            pixels = pixels or kind == b"IDAT"
+            file.seek(length + 4, io.SEEK_CUR)
+    return False
 
 
 @contextmanager

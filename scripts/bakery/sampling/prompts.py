@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bakery.gate import gate
 from bakery.io.errors import BakeryError
 from bakery.settings.sample import Auto, Prompt, Sample
 from bakery.tags import captions, topics
@@ -114,9 +115,13 @@ def derive(
 
     Of the tags that a prompt may ask (`topics.askable`) and that the tagger knows, those on the
     fewest training captions are taken; of equals the one that the tagger was taught most, then
-    the first by name. Outfits differ in the kind of garment. Nothing is random.
+    the first by name. Outfits differ in the kind of garment. Nothing is random. Words for children are
+    never asked of themselves.
     """
     said = [{captions.same(tag) for tag in captions.split(text)} for text in texts]
+    children = {tag for tag in {*words, *itertools.chain(*said)} if _of_children(tag)}
+    said = [tags - children for tags in said]
+    words = {tag: count for tag, count in words.items() if tag not in children}
     mine = {captions.same(tag) for tag in own}
     counts = Counter(tag for tags in said for tag in tags)
     ranked = {topic: _rank(topic, words, counts, mine) for topic in topics.TOPICS}
@@ -195,8 +200,32 @@ def resolve(
 ) -> tuple[list[Asked], list[str]]:
     """The prompts of the config, or derived ones where it has none; and what is lacking."""
     if settings.prompts is None:
-        return derive(settings.auto, texts, words, [*trigger.own, *trigger.pruned])
-    return [Asked(prompt, "given in sample.prompts") for prompt in settings.prompts], []
+        found, lacking = derive(settings.auto, texts, words, [*trigger.own, *trigger.pruned])
+        admitted = [asked for asked in found if not _refused(asked, trigger)]
+        if len(admitted) < len(found):
+            lacking = [
+                *lacking,
+                f"{len(found) - len(admitted)} derived prompts are not asked: {gate.FORBIDDEN}",
+            ]
+        return admitted, lacking
+    found = [Asked(prompt, "given in sample.prompts") for prompt in settings.prompts]
+    for asked in found:
+        if _refused(asked, trigger):
+            raise BakeryError(
+                f"sample.prompts: {asked.prompt.id} asks for sexualised minors ({gate.FORBIDDEN}), "
+                "which are never drawn: write another prompt"
+            )
+    return found, []
+
+
+def _of_children(tag: str) -> bool:
+    facts = gate.of_text(tag)
+    return facts.named or facts.minor
+
+
+def _refused(asked: Asked, trigger: Trigger) -> bool:
+    """Whether the gate refuses a prompt, read with the trigger's own words in it."""
+    return gate.of_text(trigger.call(asked.prompt.prompt)).refused
 
 
 def _with_references(drawn: list[Cell], trigger: str) -> list[Cell]:

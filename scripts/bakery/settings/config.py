@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError, model_validator
 
+from bakery.gate import gate
 from bakery.io.errors import BakeryError
 from bakery.settings import credentials, thresholds
 from bakery.settings.compare import Compare
@@ -53,6 +54,21 @@ class Config(Section):
     def _published_threshold_is_known(self) -> Config:
         if self.prune.general_threshold == "published":
             thresholds.published(self.tag.model)
+        return self
+
+    @model_validator(mode="after")
+    def _words_pass_the_gate_together(self) -> Config:
+        front = f"{self.prune.trigger}, {self.prune.class_tokens}"
+        texts = {f"sample.prompts {p.id}": p.prompt for p in self.sample.prompts or ()}
+        texts |= {f"prune.outfits {word!r}": word for word in self.prune.outfits}
+        texts |= {f"layout.concepts.{name}.caption_prefix": concept.caption_prefix
+                  for name, concept in self.layout.concepts.items()}  # fmt: skip
+        for where, text in {"prune.class_tokens": "", **texts}.items():
+            if gate.of_text(f"{front}, {text}").refused:
+                raise ValueError(
+                    f"is refused: prune.trigger and {where} together speak of sexualised minors, which "
+                    "are never baked nor drawn: take these words out"
+                )
         return self
 
     @model_validator(mode="before")

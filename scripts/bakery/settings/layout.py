@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bakery.settings.filter import Rating
-from bakery.settings.sections import Name, Section
+from bakery.settings.sections import Name, Section, Words
 
 Repeats = Annotated[int, Field(ge=1, le=1000)]
 
@@ -19,7 +19,7 @@ class Concept(Section):
     """How often an epoch shows each of its pictures; null takes the dataset's."""
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of all showings that the concept is to get: its repeats follow from it."""
-    caption_prefix: str = ""
+    caption_prefix: Words = ""
     """Tags at the front of each of its captions; what they say is not said again behind them."""
 
     @model_validator(mode="after")
@@ -34,7 +34,7 @@ class Regularization(Section):
 
     folder: str
     """Local folder of pictures; a picture's own `.txt` is its caption."""
-    class_tokens: str
+    class_tokens: Words
     """What the pictures are called that have no `.txt`, for example `1girl`."""
     repeats: Repeats = 1
     """How often an epoch shows each picture at least."""
@@ -60,7 +60,7 @@ class Layout(Section):
     """Concept (of scrape.urls and scrape.folders) -> its own repeats or share, and caption prefix."""
     balance: bool = False
     """Give every concept as many showings as the main dataset, whatever its number of pictures."""
-    details: tuple[str, ...] = ()
+    details: tuple[Words, ...] = ()
     """Traits to show again in a folder of their own, as details.csv of the score stage proposes."""
     reg: Regularization | None = None
     """Regularization pictures, laid out as `reg/<repeats>_<class>`."""

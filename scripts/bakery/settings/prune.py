@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from bakery.settings.sections import Section, Share
+from bakery.settings.sections import Section, Share, Words
 
 Threshold = Annotated[float, Field(ge=0.05, le=1)]
 """Below 0.05 the tag stage writes nothing down."""
@@ -15,9 +15,9 @@ Threshold = Annotated[float, Field(ge=0.05, le=1)]
 class Prune(Section):
     """Which tags are believed, and which of them the trigger word absorbs."""
 
-    trigger: str = "mirael"
+    trigger: Words = "mirael"
     """The word that will call the character; first in every caption."""
-    class_tokens: str = ""
+    class_tokens: Words = ""
     """What stands right behind the trigger, for example `1girl`."""
     source: Literal["tagger", "booru", "union"] = "tagger"
     """Whose tags go into captions: the tagger's, the booru's (or a sidecar's), or both."""
@@ -35,7 +35,7 @@ class Prune(Section):
     """Tags to prune however rare they are."""
     never: tuple[str, ...] = ()
     """Tags to keep however frequent they are."""
-    outfits: dict[str, tuple[str, ...]] = {}
+    outfits: dict[Words, tuple[Words, ...]] = {}
     """Sub-triggers: a word for each outfit -> the tags it absorbs on the pictures that show more than
     half of them. `outfits.csv` proposes some."""
     drop_implied: bool = False

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bakery.settings.sections import Name, Section
+from bakery.settings.sections import Name, Section, Words
 
 Sampler = Literal[
     "DDIM",
@@ -33,7 +33,7 @@ class Prompt(Section):
 
     id: Name
     """Short name of the column."""
-    prompt: str
+    prompt: Words
     """What is asked; `{trigger}` stands for the trigger word and its class tokens, `{class_tokens}` for
     these alone."""
     purpose: Literal["identity", "flexibility", "recreate", "bleed"]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
 
+from bakery.gate import gate
 from bakery.settings import credentials
 from bakery.settings.sections import Name, Section, Share
 
@@ -25,7 +26,9 @@ class Source(Section):
 
     limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Posts of this entry at most; without it, `scrape.limit` for a URL and all of a folder."""
-    concept: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+-]{0,63})?$")] = ""
+    concept: Annotated[
+        str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+-]{0,63})?$"), AfterValidator(gate.allowed)
+    ] = ""
     """Name of the concept that its pictures belong to; empty is the main dataset."""
 
     @model_validator(mode="before")

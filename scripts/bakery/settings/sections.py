@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from bakery.gate import gate
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")]
+Name = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"), AfterValidator(gate.allowed)
+]
+"""What the user calls something; it may become a folder's name, and so a caption."""
+Words = Annotated[str, AfterValidator(gate.allowed)]
+"""Text that goes into captions or prompts: the gate reads it."""
 
 
 class Section(BaseModel):

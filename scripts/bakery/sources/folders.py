@@ -2,8 +2,9 @@
 
 For a picture `a.jpg` these are looked for: `a.jpg.json` or `a.json` (gallery-dl's metadata), then
 `a.jpg.txt`, `a.txt` or `a.caption` (tags: comma-separated, one a line, or space-separated). Every
-other file is put on record, used or not; hidden folders are not entered. A picture whose sidecar
-cannot be read is not used, because nobody knows what it says; the others go on.
+other file is put on record, used or not; hidden folders are not entered. The gate reads whatever else
+is written about a picture, too (`gate_files`). A picture with a sidecar that cannot be read is not
+used, because nobody knows what it says; the others go on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import re
 import unicodedata
 from pathlib import Path
 
+from bakery.gate import sidecars as gate_files
+from bakery.gate.sidecars import BrokenSidecar, Sidecars
 from bakery.io import images
 from bakery.io.errors import BakeryError
 from bakery.sources import posts
@@ -25,27 +28,26 @@ _UNSAFE = re.compile(r"[^0-9A-Za-z_.-]+")
 _LONGEST = 60
 
 
-class BrokenSidecar(Exception):
-    """A sidecar that cannot be read; the message names it and says why."""
-
-
 def collect(folder: Path, where: str = "scrape.folders") -> list[tuple[Post, Path]]:
     """Every file below `folder` as a post and its path, sorted by path, sidecars left out.
 
-    Raises `BakeryError` when there is no such folder, no picture in it, or a broken sidecar; it
-    calls the setting that names the folder `where`.
+    What the gate refuses is a bare line. Raises `BakeryError` when there is no such folder, no picture
+    in it, or a broken sidecar; it calls the setting that names the folder `where`.
     """
     if not folder.is_dir():
         raise BakeryError(f"{where}: {folder} is not a folder: check the spelling")
     found = []
+    sidecars = Sidecars(folder)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if any(part.startswith(".") for part in inside.parts[:-1]):
             continue  # a hidden folder is another program's
         if path.is_dir() or path.suffix.lower() in SIDECARS:
             continue
-        found.append((_post(path, f"{folder.name}/{inside.as_posix()}"), path))
-    if not any(post.status != posts.SKIPPED for post, _ in found):
+        post = _post(path, f"{folder.name}/{inside.as_posix()}", sidecars)
+        found.append((posts.refused() if posts.forbidden(post) else post, path))
+    strangers = [post for post, _ in found if post.status == posts.SKIPPED]
+    if len(found) == sum(post.reason != posts.FORBIDDEN for post in strangers):
         raise BakeryError(f"{where}: {folder} holds no picture that can be opened")
     return found
 
@@ -56,15 +58,25 @@ def safe_stem(path: Path) -> str:
     return _UNSAFE.sub("_", plain).strip("._-")[:_LONGEST] or "picture"
 
 
-def _post(path: Path, address: str) -> Post:
+def _post(path: Path, address: str, sidecars: Sidecars) -> Post:
     # Undecodable bytes of a file name must not stop the table from being written.
     post = Post(url=address.encode("utf-8", "replace").decode())
     if path.name.startswith("."):
         post.status, post.reason = posts.SKIPPED, "hidden file"
         return post
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        post.status, post.reason = posts.FAILED, "cannot be read: it is no regular file"
+        return post
+    if path.suffix.lower() in gate_files.TEXT_LIKE:
+        post.status, post.reason = posts.SKIPPED, "not a picture: its extension is a text's"
+        return post
+    said = sidecars.said_of(path)
+    post.facts = said.facts
     try:
         content = path.read_bytes()
         noted = _sidecar(path)
+        if said.trouble:
+            raise BrokenSidecar(said.trouble)
     except OSError as problem:
         post.status, post.reason = posts.FAILED, f"cannot be read: {problem.strerror}"
         return post
@@ -72,7 +84,7 @@ def _post(path: Path, address: str) -> Post:
         post.status, post.reason = posts.FAILED, str(problem)
         return post
     if noted:
-        noted.url, post = post.url, noted
+        noted.url, noted.facts, post = post.url, post.facts, noted
     # The file's own, whatever a sidecar says: the picture may have been edited since.
     post.md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     post.file_ext = path.suffix[1:].lower()
@@ -110,15 +122,12 @@ def _sidecar(path: Path) -> Post | None:
 def _text(note: Path) -> str | None:
     """The text of a sidecar, None when there is no such file."""
     try:
-        return note.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
-        return None
-    except ValueError:
-        raise BrokenSidecar(f"{note.name} is not UTF-8 text: save it as UTF-8") from None
+        if note.exists():
+            return gate_files.read_text(note)
     except OSError as problem:
-        if problem.errno == errno.ENAMETOOLONG:
-            return None  # there cannot be such a file
-        raise
+        if problem.errno != errno.ENAMETOOLONG:  # then there cannot be such a file
+            raise
+    return None
 
 
 def _tags(text: str) -> str:

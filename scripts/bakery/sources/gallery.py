@@ -27,6 +27,7 @@ from typing import Any
 
 from gallery_dl import config, exception, extractor, job, util
 
+from bakery.gate import gate, sidecars
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings import credentials
@@ -263,11 +264,9 @@ class _Job(job.DownloadJob):
         stem = kwdict["bakery_stem"] = self._stem(kwdict, url)
         if stem in self.catch.found:
             return
-        if posts.forbidden(self._post(kwdict)):
-            # Neither fetched nor described: only that it was refused.
-            refused = Post(id=str(kwdict.get("id") or ""), status=posts.SKIPPED)
-            refused.reason = posts.FORBIDDEN
-            self.catch.found[stem] = Found(refused)
+        facts = self._facts(kwdict)
+        if facts.refused:
+            self._refuse(stem, kwdict)
             return
         if (given := kwdict.get("extension")) and not _EXTENSION.fullmatch(str(given)):
             kwdict["extension"] = "jpg"  # gallery-dl puts it right by the file's first bytes
@@ -282,10 +281,20 @@ class _Job(job.DownloadJob):
             if not file.is_file():
                 self._note(kwdict, posts.FAILED, self._why(said), url)
                 return
-        found = self._note(kwdict, posts.FETCHED, "", url)
-        found.file = file
+        facts |= sidecars.inside(file)
+        if facts.refused:
+            self._refuse(stem, kwdict)
+            return
+        found = self._note(kwdict, posts.FETCHED, "", url, facts)
+        found.file, found.post.facts = file, facts
         found.post.file_ext = file.suffix[1:]
         self._keep_metadata(file, kwdict)
+
+    def _refuse(self, stem: str, kwdict: dict) -> None:
+        """Neither kept nor described: only that the gate refused it is on record."""
+        self.catch.found[stem] = Found(posts.refused(str(kwdict.get("id") or "")))
+        for file in (self.catch.store / kwdict["bakery_site"]).glob(f"{stem}.*"):
+            file.unlink()  # an earlier run may have fetched it when it was tagged otherwise
 
     def update_kwdict(self, kwdict: dict) -> None:
         super().update_kwdict(kwdict)
@@ -312,10 +321,15 @@ class _Job(job.DownloadJob):
         # The address is in the post's own column: leave `'404 Not Found' for '<address>'` short.
         return re.sub(r"^'(.+?)' for '.*'$", r"\1", told[-1].strip()) if told else "download failed"
 
+    def _facts(self, data: dict) -> gate.Facts:
+        return gate.of_json(data) | posts.known(self._post(data))
+
     def _post(self, data: dict) -> Post:
         return posts.from_metadata(data, danbooru=self.extractor.basecategory == "Danbooru")
 
-    def _note(self, data: dict, status: str, reason: str, url: str = "") -> Found:
+    def _note(
+        self, data: dict, status: str, reason: str, url: str = "", facts: gate.Facts | None = None
+    ) -> Found:
         post = self._post(data)
         danbooru = self.extractor.basecategory == "Danbooru"
         root = EMBEDDED if self.catch.base else f"{self.extractor.root}/"
@@ -323,7 +337,8 @@ class _Job(job.DownloadJob):
         post.url = self.catch.public(address)
         post.source = self.catch.public(post.source)
         post.status, post.reason = status, reason
-        found = Found(post)
+        told = self._facts(data) if facts is None else facts
+        found = Found(posts.refused(post.id) if told.refused else post)
         self.catch.found[self._stem(data, url)] = found
         return found
 

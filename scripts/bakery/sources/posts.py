@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bakery.gate import gate
+from bakery.gate.gate import FORBIDDEN, Facts
 from bakery.io import tables
 
 FETCHED, FAILED, SKIPPED = "ok", "failed", "skipped"
 """Values of `status`: has a picture; should have one and has none; left alone on purpose."""
 
-FORBIDDEN = "forbidden_tag"
-"""The reason of a post that no setting lets through."""
-_NEVER = frozenset({"loli", "lolicon", "shota", "shotacon", "toddlercon", "cub"})
-_NEVER_UNLESS_HARMLESS = frozenset(
-    {"aged_down", "baby", "child", "female_child", "male_child", "toddler", "young"}
-)
+GATE = "gate.csv"
+"""Beside posts.csv, where there is something to say: what the gate learnt of pictures from metadata and
+sidecars, and posts.csv does not hold."""
+GATE_COLUMNS = ("image", "minor", "adult")
+
+_OF_SENTENCES = frozenset({"a", "an", "the", "is", "with"})
+"""Words that are no tags."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _RATINGS = {"g": "general", "s": "sensitive", "q": "questionable", "e": "explicit",
@@ -58,6 +61,8 @@ class Post:
     """Name of the concept that the config gives the post's source; empty is the main dataset."""
     status: str = ""
     reason: str = ""
+    facts: Facts = field(default=gate.NOTHING, compare=False)
+    """What the gate has learnt from all that is written about it; no column."""
 
     def tags(self) -> set[str]:
         """Every tag of the post, whatever its category."""
@@ -66,14 +71,28 @@ class Post:
         return {tag for group in groups for tag in group.lower().split()}
 
 
-COLUMNS = tuple(field.name for field in fields(Post))
+COLUMNS = tuple(column.name for column in fields(Post) if column.name != "facts")
 
 
 def forbidden(post: Post) -> bool:
-    """Whether the tags speak of sexualised minors: such a post is neither fetched nor kept."""
-    tags = post.tags()
-    harmless = post.rating in ("", "general", "sensitive")
-    return bool(tags & _NEVER) or (not harmless and bool(tags & _NEVER_UNLESS_HARMLESS))
+    """Whether the gate refuses it: such a post is neither fetched nor kept."""
+    return known(post).refused
+
+
+def known(post: Post) -> Facts:
+    """All that the gate knows of a post: `facts`, and what its own fields say."""
+    return post.facts | _columns(post)
+
+
+def refused(post_id: str = "") -> Post:
+    """The bare line of a post that the gate refused: it is not described."""
+    return Post(id=post_id, status=SKIPPED, reason=FORBIDDEN)
+
+
+def _columns(post: Post) -> Facts:
+    groups = (post.tags_general, post.tags_character, post.tags_copyright, post.tags_meta)
+    facts = gate.of_texts(map(_as_written, filter(None, groups)))
+    return facts | gate.of_name(post.tags_artist) | gate.of_rating(post.rating)
 
 
 def from_metadata(data: Mapping[str, Any], *, danbooru: bool) -> Post:
@@ -112,15 +131,52 @@ def from_metadata(data: Mapping[str, Any], *, danbooru: bool) -> Post:
     )
 
 
+def _as_written(group: str) -> str:
+    """Tags with commas between them; but a sidecar's sentence as it was, for its words go together."""
+    tags = group.split()
+    other = _OF_SENTENCES & {tag.lower() for tag in tags} or any(t.endswith(";") for t in tags)
+    return group if other else ", ".join(tags)
+
+
 def write(path: Path, posts: Iterable[Post]) -> None:
-    """Writes posts.csv, whole or not at all."""
+    """Writes posts.csv, whole or not at all; and `GATE` beside it, where there is something to say."""
+    posts = list(posts)
+    more = [
+        {"image": post.image, "minor": post.facts.minor or "", "adult": post.facts.adult or ""}
+        for post in posts
+        if post.image and post.facts | _columns(post) != _columns(post)
+    ]
+    beside = path.with_name(GATE)
+    if more:
+        tables.write(beside, more, GATE_COLUMNS)
+    else:
+        beside.unlink(missing_ok=True)
     tables.write(path, [vars(post) for post in posts], COLUMNS)
 
 
 def read(path: Path) -> list[Post]:
     """The posts of a posts.csv; raises `BakeryError` when it is not one."""
     table = tables.read(path, COLUMNS)
-    return [Post(**row) for row in table[list(COLUMNS)].to_dict("records")]
+    more = _read_gate(path.with_name(GATE))
+    rows = table[list(COLUMNS)].to_dict("records")
+    return [Post(**row, facts=more.get(row["image"], gate.NOTHING)) for row in rows]
+
+
+def facts_by_image(path: Path) -> dict[str, Facts]:
+    """What the gate knows of the pictures of a posts.csv, whichever of its columns are there."""
+    more = _read_gate(path.with_name(GATE))
+    found = {}
+    for row in tables.read(path, ("image",)).to_dict("records"):
+        post = Post(**{name: text for name, text in row.items() if name in COLUMNS})
+        found[post.image] = _columns(post) | more.get(post.image, gate.NOTHING)
+    return found
+
+
+def _read_gate(path: Path) -> dict[str, Facts]:
+    if not path.exists():
+        return {}
+    rows = tables.read(path, GATE_COLUMNS).to_dict("records")
+    return {row["image"]: Facts(minor=bool(row["minor"]), adult=bool(row["adult"])) for row in rows}
 
 
 def _tags(data: Mapping[str, Any], name: str) -> str:
@@ -130,7 +186,8 @@ def _tags(data: Mapping[str, Any], name: str) -> str:
 def _words(value: Any) -> str:
     """Tags given as a list or as one text, as one text."""
     if isinstance(value, str):
-        return " ".join(value.split())
+        tags = value.split(",") if "," in value else value.split()
+        return " ".join("_".join(tag.split()) for tag in tags if tag.strip())
     if isinstance(value, (list, tuple)):
         return " ".join("_".join(tag.split()) for tag in value if isinstance(tag, str))
     return ""

@@ -24,6 +24,7 @@ from PIL import Image
 from bakery.dataset import concepts, details
 from bakery.dataset.details import Box
 from bakery.edits import caption_edits
+from bakery.gate import gate
 from bakery.io import images, tables
 from bakery.io.errors import BakeryError
 from bakery.settings.layout import Concept, Layout, Regularization
@@ -89,6 +90,7 @@ def run(
     entries, strangers = _pictures(scrape, prune, edited.get("captions"))
     entries += _details(settings, entries, tag, prune, edited.get("boxes.csv"))
     entries = [_prefixed(settings, entry) for entry in entries]
+    entries, refused = _admitted(entries, scrape, tag)
     counts = Counter(entry.concept for entry in entries)
     again = {entry.concept for entry in entries if entry.kind == "detail"}
     plan = concepts.folders(settings, counts, name, again)
@@ -121,7 +123,35 @@ def run(
         "rewritten": sum(entry.by_hand for entry in entries),
         "unused_edits": len(strangers),
         **reg,
+        **({"reasons": {gate.FORBIDDEN: refused}} if refused else {}),
     }
+
+
+def _admitted(entries: Sequence[Entry], scrape: Path, tag: Path) -> tuple[list[Entry], int]:
+    """The entries that the gate lets through with the captions they will have, and how many not.
+
+    A refused caption that was written by hand is an error: whoever wrote it should know.
+    """
+    told = [posts.facts_by_image(scrape / "posts.csv")]
+    if (tag / "tags.csv").is_file():
+        told.append(tagging.read(tag).facts(Thresholds(**gate.BELIEVED)))
+    admitted = []
+    for entry in entries:
+        known = gate.together(facts.get(entry.image, gate.NOTHING) for facts in told)
+        if not (known | gate.of_text(entry.caption)).refused:
+            admitted.append(entry)
+        elif entry.by_hand:
+            raise BakeryError(
+                f"captions/{Path(entry.image).stem}.txt among the edits makes {entry.image} speak of "
+                "sexualised minors, which are never trained on: rewrite it, or exclude the picture"
+            )
+        else:
+            log.warning("layout: %s is left out: %s", entry.image, gate.FORBIDDEN)
+    if not admitted:
+        raise BakeryError(
+            f"layout: the gate refuses all of the pictures ({gate.FORBIDDEN}): scrape others"
+        )
+    return admitted, len(entries) - len(admitted)
 
 
 def _pictures(
@@ -227,6 +257,9 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
                if p.is_file()]  # fmt: skip
         caption = caption_edits.caption(own[0]) if own else captions.join(
             captions.split(reg.class_tokens))  # fmt: skip
+        if (posts.known(post) | gate.of_text(caption)).refused:
+            dropped[gate.FORBIDDEN] += 1
+            continue
         name = path.relative_to(folder).as_posix()
         entries.append(Entry(name, path, REG, caption, REG))
     for why, count in sorted(dropped.items()):
@@ -243,8 +276,6 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
 
 def _unfit(reg: Regularization, post: posts.Post, path: Path) -> str:
     """Why a regularization picture is left out; "" when it is not."""
-    if posts.forbidden(post):
-        return posts.FORBIDDEN
     if post.status != posts.FETCHED:
         return post.reason
     if reg.ratings and (post.rating or "general") not in reg.ratings:

@@ -22,6 +22,7 @@ import pandas as pd
 
 from bakery.dataset import decisions
 from bakery.edits import tag_edits
+from bakery.gate import gate
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
@@ -68,15 +69,15 @@ def run(
     by_hand = tag_edits.read(edits) if edits else {}
     _check(settings, by_hand)
     tagged = tagging.read(tag)
-    images = [image for image in decisions.kept(filter) if image not in tagged.unreadable]
     limits = _limits(settings, tagged.model)
+    images, known = _admitted(settings, tagged, limits, decisions.kept(filter), scrape)
     seen = _seen(settings, tagged, limits, images, scrape)
     worn = outfits.find(seen.groupby("image")["tag"].agg(list).to_dict())
     found = evidence.gather(seen, images, tagged.vocabulary, worn)
     warnings = _check_words(settings, found, tagged.vocabulary)
     unseen, more = _unseen(settings, by_hand, found)
     ruled = pruning.decide(settings, [*found, *unseen], by_hand)
-    lines = _captions(settings, images, seen, ruled)
+    lines, refused = _past_the_gate(_captions(settings, images, seen, ruled), known)
     warnings += [*more, *_about_captions(settings, lines)]
     for warning in warnings:
         _log.warning("prune: %s", warning)
@@ -93,7 +94,7 @@ def run(
     )
     write_text(out / "prune.html", page)
     return {
-        "images": len(images),
+        "images": len(lines),
         "unreadable": len(tagged.unreadable),
         "pruned": trigger["pruned"],
         "kept": sum(one.decision == "keep" for one in ruled),
@@ -103,7 +104,48 @@ def run(
         "never_seen": [one.tag for one in unseen],
         "captions_without_tags": sum(not line["tags"] for line in lines),
         "warnings": warnings,
+    } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
+
+
+def _admitted(
+    settings: Prune,
+    tagged: tagging.Tagging,
+    limits: Thresholds,
+    kept: Sequence[str],
+    scrape: Path,
+) -> tuple[list[str], dict[str, gate.Facts]]:
+    """The kept pictures that were tagged and that the gate lets through; what it knows of them all.
+
+    It is asked once more, since here all comes together: the posts, the tagger, and the words in
+    front of every caption.
+    """
+    images = [i for i in kept if i not in tagged.unreadable and i not in tagged.refused]
+    told, believed = posts.facts_by_image(scrape / "posts.csv"), tagged.facts(limits)
+    front = gate.of_text(f"{settings.trigger}, {settings.class_tokens}")
+    known = {
+        image: front | told.get(image, gate.NOTHING) | believed.get(image, gate.NOTHING)
+        for image in images
     }
+    admitted = [image for image in images if not known[image].refused]
+    if images and not admitted:
+        raise BakeryError(
+            f"prune: the gate refuses all of the {len(images)} pictures ({gate.FORBIDDEN}): scrape "
+            "others"
+        )
+    return admitted, known
+
+
+def _past_the_gate(
+    lines: Sequence[dict[str, Any]], known: Mapping[str, gate.Facts]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The lines whose captions the gate admits, too; and all pictures that it refuses."""
+    told = {line["image"]: gate.of_text(line["caption"]) for line in lines}
+    refused = [
+        image for image, facts in known.items() if (facts | told.get(image, gate.NOTHING)).refused
+    ]
+    for image in refused:
+        _log.warning("prune: %s is left out: %s", image, gate.FORBIDDEN)
+    return [line for line in lines if line["image"] not in refused], refused
 
 
 def _limits(settings: Prune, model: str) -> Thresholds:

@@ -85,8 +85,6 @@ def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[Fo
     for entry in settings.folders:
         kept: list[Found] = []
         for post, path in folders.collect(Path(entry.path))[: entry.limit]:
-            if posts.forbidden(post):
-                post = posts.Post(status=posts.SKIPPED, reason=posts.FORBIDDEN)
             post.concept = entry.concept
             if post.status != posts.FETCHED:
                 kept.append(Found(post))

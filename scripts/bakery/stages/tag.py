@@ -2,7 +2,8 @@
 
 Steps: read the filter's decisions; open each kept picture (threads read ahead); write down every
 tag whose probability is worth a look. Thresholds are not applied here, so that another one needs no
-new inference: they belong to the stages that read `tags.csv`.
+new inference: they belong to the stages that read `tags.csv`. Only the gate has thresholds of its own
+(`gate.BELIEVED`): a picture that it refuses by what the tagger sees is left out, and on record.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from bakery.dataset import decisions
+from bakery.gate import gate
 from bakery.io import images, manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
@@ -34,9 +36,9 @@ def run(
 
     Writes `tags.csv` (image, tag, category, probability: by image, then falling probability),
     `vocabulary.csv` (tag, category, count: all that the tagger knows, and on how many pictures it
-    learnt it) and `tagger.json` (which tagger, pictures that could not be read and why). `threads`
-    is the number of CPU threads, 0 for all. Raises `BakeryError` when the tagger is broken or no
-    picture can be read.
+    learnt it) and `tagger.json` (which tagger, pictures that could not be read and why; `refused`:
+    those that the gate refused, where there are any). `threads` is the number of CPU threads, 0 for
+    all. Raises `BakeryError` when the tagger is broken or no picture is left.
     """
     names = decisions.kept(filter)
     loaded = tagger.Tagger.load(model, threads)
@@ -50,11 +52,16 @@ def run(
             return None
 
     rows: list[dict[str, Any]] = []
+    refused: list[str] = []
     probabilities = loaded.rows(names, settings.batch_size, opened)
     for name, row in zip(names, probabilities, strict=True):
-        rows += [] if row is None else _described(name, row, loaded)
+        mine = [] if row is None else _described(name, row, loaded)
+        if _facts(mine).refused:
+            refused.append(name)
+        else:
+            rows += mine
     unreadable = {name: unreadable[name] for name in names if name in unreadable}
-    _report(unreadable, names, scrape / "images")
+    _report(unreadable, refused, names, scrape / "images")
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "tags.csv", rows, tagging.COLUMNS)
     tables.write(out / "vocabulary.csv", loaded.vocabulary(), tagging.VOCABULARY)
@@ -65,20 +72,29 @@ def run(
         "known_tags": len(loaded.names),
         "least_probability": LEAST,
         "unreadable": unreadable,
-    }
+    } | ({"refused": dict.fromkeys(refused, gate.FORBIDDEN)} if refused else {})
     write_text(out / "tagger.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return {
         "images": len(names),
-        "tagged": len(names) - len(unreadable),
+        "tagged": len(names) - len(unreadable) - len(refused),
         "unreadable": len(unreadable),
         "rows": len(rows),
         "distinct_tags": len({row["tag"] for row in rows}),
-    }
+    } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
 
 
-def _report(unreadable: dict[str, str], names: list[str], folder: Path) -> None:
-    for image, reason in unreadable.items():
+def _facts(rows: list[dict[str, Any]]) -> gate.Facts:
+    return gate.of_tagger((row["tag"], row["category"], float(row["probability"])) for row in rows)
+
+
+def _report(unreadable: dict[str, str], refused: list[str], names: list[str], folder: Path) -> None:
+    for image, reason in [*unreadable.items(), *((image, gate.FORBIDDEN) for image in refused)]:
         _log.warning("tag: %s is left out: %s", image, reason)
+    if refused and len(unreadable) + len(refused) == len(names):
+        raise BakeryError(
+            f"tag: none of the {len(names)} kept pictures may be used ({gate.FORBIDDEN} "
+            f"{len(refused)}, unreadable {len(unreadable)}): scrape others"
+        )
     if len(unreadable) == len(names):
         raise BakeryError(
             f"tag: none of the {len(names)} kept pictures in {folder} can be read "

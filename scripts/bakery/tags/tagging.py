@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bakery.gate import gate
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.settings.thresholds import Thresholds
@@ -58,6 +59,19 @@ class Tagging:
     unreadable: Mapping[str, str]
     """Kept pictures that could not be tagged -> why."""
     vocabulary: Vocabulary
+    refused: frozenset[str] = frozenset()
+    """Kept pictures that the gate refused by what the tagger sees."""
+
+    def facts(self, limits: Thresholds) -> dict[str, gate.Facts]:
+        """What the gate makes of each picture's tags; it believes them from `limits` on, or earlier."""
+        least = {"general": limits.general, "character": limits.character}
+        rows = self.rows[self.rows["probability"] >= min(*least.values(), *gate.BELIEVED.values())]
+        return {
+            str(image): gate.of_tagger(
+                zip(mine["tag"], mine["category"], mine["probability"], strict=True), least
+            )
+            for image, mine in rows.groupby("image")
+        }
 
     def seen(self, limits: Thresholds) -> pd.DataFrame:
         """The rows at or above their category's threshold; of ratings, each picture's likeliest."""
@@ -77,6 +91,7 @@ def read(folder: Path) -> Tagging:
     try:
         facts = json.loads(facts_path.read_text(encoding="utf-8"))
         model, unreadable = str(facts["model"]), dict(facts["unreadable"])
+        refused = frozenset(facts.get("refused", ()))
     except FileNotFoundError:
         raise BakeryError(f"{facts_path} does not exist: run the tag stage again") from None
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
@@ -84,7 +99,7 @@ def read(folder: Path) -> Tagging:
             f"{facts_path} does not say which tagger it was ({problem!r}); "
             "delete its folder and run the tag stage again"
         ) from None
-    return Tagging(rows, model, unreadable, _vocabulary(folder / "vocabulary.csv"))
+    return Tagging(rows, model, unreadable, _vocabulary(folder / "vocabulary.csv"), refused)
 
 
 def _vocabulary(path: Path) -> Vocabulary:

@@ -1,0 +1,254 @@
+"""All that is written beside and inside a picture's file, read for the gate.
+
+Reading for a caption asks what its writer meant; reading for the gate asks what is said anywhere. So
+every text file that has the picture's stem or name counts (`a.txt`, `a.png.json`, `A.TAGS.TXT`,
+`.a_meta.json`), what is written of the whole folder (`info.json`), tables that name several pictures
+(`metadata.jsonl`, `meta_cap.json`), and the texts inside the picture. What should hold text and cannot
+be read is a trouble: nobody knows what it says, and so its picture stays out.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bakery.gate import gate
+from bakery.gate.gate import Facts
+from bakery.io import images
+
+# fmt: off
+TEXT_LIKE = frozenset({
+    ".txt", ".text", ".caption", ".captions", ".cap", ".tag", ".tags", ".tagger", ".prompt",
+    ".prompts", ".json", ".jsonl", ".ndjson", ".json5", ".jsonc", ".csv", ".tsv", ".xmp", ".xml",
+    ".rdf", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".md", ".html", ".htm", ".nfo", ".info", ".desc",
+    ".description", ".meta", ".metadata", ".booru", ".note", ".notes", ".rating", ".keywords", ".list",
+    ".lst", ".log", ".rtf", ".srt", ".wd14", ".blip", ".txt2", ".bak",
+})
+# fmt: on
+"""Extensions of files that may say something of a picture."""
+MOST_BYTES = 16 * 2**20
+"""A longer sidecar is no sidecar."""
+ALBUMS = frozenset({"info.json", "info.txt", "info.yaml", "comicinfo.xml"})
+"""Names of files that download managers leave for all pictures of a folder."""
+_LINES = {".jsonl", ".ndjson"}
+_TABLES = {".csv", ".tsv"}
+
+
+class BrokenSidecar(Exception):
+    """A sidecar that cannot be read; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is written about one picture."""
+
+    facts: Facts = gate.NOTHING
+    trouble: str = ""
+    """Why something that was written cannot be read; empty when all was."""
+
+
+def read_text(path: Path) -> str:
+    """The text of a sidecar. Raises `BrokenSidecar` when it is none, or OSError."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise BrokenSidecar(f"{path.name} is no file, where text should be: remove it")
+        if about.st_size > MOST_BYTES:
+            raise BrokenSidecar(f"{path.name} is larger than {MOST_BYTES >> 20} MB: shorten it")
+        text = path.read_text(encoding="utf-8-sig")
+    except ValueError:
+        text = "\0"
+    except FileNotFoundError:
+        raise BrokenSidecar(f"{path.name} is a link to nothing: repair or remove it") from None
+    if "\0" in text:  # UTF-16 without its mark reads as UTF-8 with a NUL behind each letter
+        raise BrokenSidecar(f"{path.name} is not UTF-8 text: save it as UTF-8")
+    return text
+
+
+def of_sidecar(path: Path) -> Facts:
+    """What one sidecar says. Raises `BrokenSidecar`, or OSError."""
+    text, kind = read_text(path), path.suffix.lower()
+    if kind == ".json":
+        try:
+            return gate.of_json(json.loads(text))
+        except (ValueError, RecursionError) as problem:
+            raise BrokenSidecar(
+                f"{path.name} is not JSON ({problem}): repair or remove it"
+            ) from None
+    if kind in _LINES:
+        return gate.of_json(_lines(path, text))
+    if kind in _TABLES:
+        return gate.together(map(_of_row, csv.reader(text.splitlines(), dialect=_dialect(kind))))
+    return gate.of_note(text)
+
+
+def inside(picture: Path) -> Facts:
+    """What is written in the picture's file; nothing where that is no picture."""
+    try:
+        texts = images.written_inside(picture)
+    except images.UnreadableImage:
+        return gate.NOTHING  # no stage takes it for a picture
+    if "prompt" in texts:
+        # ComfyUI writes the same twice, and only here it shows what was asked not to be drawn
+        texts.pop("workflow", None)
+    return gate.of_json(texts)
+
+
+@dataclass
+class Sidecars:
+    """The files below a folder, and which of them speak of which picture."""
+
+    folder: Path
+    _listed: dict[Path, _Listing] = field(default_factory=dict)
+
+    def said_of(self, picture: Path) -> Said:
+        """All that is written beside and inside `picture`, and what its path below the folder says."""
+        within = picture.relative_to(self.folder)
+        facts = gate.of_text(", ".join((*within.parts[:-1], within.stem))) | inside(picture)
+        troubles = []
+        listing = self._listing(picture.parent)
+        for sidecar in (*listing.beside(picture.name), *listing.albums):
+            try:
+                facts |= of_sidecar(sidecar)
+            except BrokenSidecar as problem:
+                troubles.append(str(problem))
+            except OSError as problem:
+                troubles.append(f"{sidecar.name} cannot be read: {problem.strerror}")
+        for folder in (picture.parent, *picture.parent.parents):
+            facts |= self._listing(folder).of_tables(picture.name)
+            if folder == self.folder:
+                break
+        return Said(facts, "; ".join(troubles))
+
+    def _listing(self, folder: Path) -> _Listing:
+        if folder not in self._listed:
+            self._listed[folder] = _Listing(sorted(folder.iterdir()))
+        return self._listed[folder]
+
+
+class _Listing:
+    """The files of one folder."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        paths = list(paths)
+        self._texts = [path for path in paths if path.suffix.lower() in TEXT_LIKE]
+        self._pictures = [path.name for path in paths if path.suffix.lower() not in TEXT_LIKE]
+
+    def beside(self, picture: str) -> list[Path]:
+        """The sidecars of a picture: those that have its name, or its stem, and no nearer picture."""
+        return [*self._owned[_same(picture)], *self._owned[_stem(picture)]]
+
+    @property
+    def albums(self) -> list[Path]:
+        """What is written of all pictures here."""
+        return [path for path in self._texts if path.name.lower() in ALBUMS]
+
+    def of_tables(self, picture: str) -> Facts:
+        """What the folder's tables of several pictures say of one."""
+        names = {_same(picture), _stem(picture)}
+        return gate.together(self._told[name] for name in names if name in self._told)
+
+    @cached_property
+    def _owned(self) -> defaultdict[str, list[Path]]:
+        """Name or stem -> its sidecars."""
+        known = {name for picture in self._pictures for name in (_same(picture), _stem(picture))}
+        owned: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in self._texts:
+            owner = next((name for name in _prefixes(path.name) if name in known), None)
+            if owner is not None:
+                owned[owner].append(path)
+        return owned
+
+    @cached_property
+    def _told(self) -> Mapping[str, Facts]:
+        """Name or stem -> what the tables say; only tables are read that are no picture's own."""
+        owned = {path for paths in self._owned.values() for path in paths}
+        told: defaultdict[str, Facts] = defaultdict(Facts)
+        for path in self._texts:
+            if path in owned or path.suffix.lower() not in {".json", *_LINES, *_TABLES}:
+                continue
+            for name, facts in _records(path):
+                told[name] |= facts
+        return told
+
+
+def _records(path: Path) -> Iterator[tuple[str, Facts]]:
+    """Who is spoken of in a table of pictures, and what is said; nothing where it is no table."""
+    kind = path.suffix.lower()
+    try:
+        text = read_text(path)
+        if kind in _TABLES:
+            rows = csv.reader(text.splitlines(), dialect=_dialect(kind))
+            yield from ((_stem(cell), _of_row(row)) for row in rows for cell in row[:3])
+            return
+        data = _lines(path, text) if kind in _LINES else json.loads(text)
+    except (BrokenSidecar, OSError, ValueError, RecursionError):
+        return  # it belongs to no picture in particular
+    waiting: list[Any] = [data]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            for key, inner in value.items():  # {"folder/a.png": {...}}
+                if isinstance(inner, (dict, list, str)):
+                    yield _stem(key), gate.of_json({"tags": inner})
+            names = [text for text in value.values() if isinstance(text, str) and len(text) < 500]
+            yield from ((_stem(name), gate.of_json(value)) for name in names if "." in name)
+            waiting += [inner for inner in value.values() if isinstance(inner, (dict, list))]
+
+
+def _of_row(row: list[str]) -> Facts:
+    """What a line of a table says, unless a probability in it says that it is not believed."""
+    numbers = [_number(cell) for cell in row if "." in cell]
+    probable = [number for number in numbers if number is not None and 0 <= number <= 1]
+    if probable and max(probable) < gate.BELIEVED["general"]:
+        return gate.NOTHING
+    return gate.of_texts([", ".join(row)])
+
+
+def _lines(path: Path, text: str) -> list[Any]:
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError) as problem:
+        raise BrokenSidecar(
+            f"{path.name} is not JSON line by line ({problem}): repair or remove it"
+        ) from None
+
+
+def _dialect(kind: str) -> type[csv.Dialect]:
+    return csv.excel_tab if kind == ".tsv" else csv.excel
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    """What a sidecar's picture may be called, the longest first: `a.b.txt` is of `a.b`, or of `a`."""
+    plain = _same(name)
+    if plain.endswith("_meta.json"):
+        plain = plain.removesuffix("_meta.json").removeprefix(".") + ".json"
+    while "." in plain[1:]:
+        plain = plain.rpartition(".")[0]
+        yield plain
+
+
+def _stem(name: str) -> str:
+    return _same(PurePosixPath(name.replace("\\", "/")).stem)
+
+
+def _same(name: str) -> str:
+    """Equal for the spellings of a name that some file system takes for one."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
