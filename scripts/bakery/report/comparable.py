@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from bakery.report.results import Bake, Baked
+from bakery.scoring.metrics import METRICS, listed
 from bakery.settings.config import STAGES, Config
 
 QUIET = frozenset(
@@ -85,9 +86,9 @@ def notes(baked: Sequence[Baked]) -> list[str]:
         bakes, lambda bake: bake.folders["layout"].name if "layout" in bake.folders else ""
     ):
         found.append(
-            "The bakes ate different training pictures or captions. Fidelity, leak and bleed are "
-            "measured against each bake's own; fidelity says the same where the pruned traits are "
-            "the same. Losses cannot be compared."
+            "The bakes ate different training pictures or captions. "
+            f"{_against('training')} are measured against each bake's own; fidelity says the same "
+            "where the pruned traits are the same. Losses cannot be compared."
         )
     elif differ("train.base", "train.resolution", "train.mixed_precision"):
         found.append("Base or resolution differ: losses cannot be compared.")
@@ -95,14 +96,19 @@ def notes(baked: Sequence[Baked]) -> list[str]:
         found.append("Not every bake is of the same character, or it is called by another word.")
     if len({one.asked for one in baked}) > 1:
         found.append(
-            "Prompts or seeds differ. Flexibility, leak and bleed depend on what is asked: compare "
-            "them in the picture table, prompt by prompt, where a prompt is the same."
+            f"Prompts or seeds differ. {_against('prompts')} depend on what is asked: compare them "
+            "in the picture table, prompt by prompt, where a prompt is the same."
         )
     if differ(*_PICTURES) or differ("train.base", "train.clip_skip"):
         found.append("Pictures were drawn in different ways: the same seed is not the same noise.")
     if any(name.startswith("score.") for name in differences(bakes)):
         found.append("The scores are weighed differently: see the settings of the score stage.")
     return found
+
+
+def _against(what: str) -> str:
+    """`Fidelity, leak and bleed`: the metrics that are shares of something of the bake's own."""
+    return listed([m.name for m in METRICS if what in m.against]).capitalize()
 
 
 def _plain(bake: Bake, name: str) -> str:

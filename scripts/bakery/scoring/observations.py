@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from bakery.io import tables
-from bakery.scoring import metrics
+from bakery.scoring import formulas
 from bakery.settings.thresholds import LEAST
 from bakery.tags import captions, topics
 from bakery.vision import duplicates
@@ -129,7 +129,7 @@ class Sightings:
         """(N,) distance to the base's picture of the same cell; NaN for all but bleed pictures."""
         features, apart = self.sight.features(), np.full(len(self.samples), np.nan)
         for row in np.flatnonzero(self.of("bleed") & (self.base >= 0)):
-            apart[row] = metrics.ruzicka(features[row], features[self.base[row]])
+            apart[row] = formulas.ruzicka(features[row], features[self.base[row]])
         return apart
 
     @cached_property
@@ -138,7 +138,7 @@ class Sightings:
 
         A trait half learned is half seen: that is fidelity's business.
         """
-        return metrics.doubt(self.sight.features(without=self.traits))
+        return formulas.doubt(self.sight.features(without=self.traits))
 
     @cached_property
     def expected(self) -> np.ndarray:
