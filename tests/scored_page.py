@@ -1,8 +1,10 @@
-"""Scores a bake of two epochs and compares it on a page: python scored_page.py FOLDER
+"""Scores a bake of two epochs, compares it on a page, and has two others judged.
+
+    python scored_page.py FOLDER
 
 A program of its own, so that a test can run it on another library (`PYTHONPATH`). Both epochs show the
 whole character and half of what is asked: the first all of it on one picture and nothing on the other,
-the second half of it on both.
+the second half of it on both. The others have a score of a metric that may not be there, called misses.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from made_samples import CATEGORIES, TAGS, Shot, sample_stage, stages
 from tiny_tagger import tiny_tagger
 
 from bakery.io import tables
+from bakery.report import recommendation
 from bakery.report.results import Bake
 from bakery.settings.compare import Compare
 from bakery.settings.score import Score
@@ -47,6 +50,13 @@ def main(folder: Path) -> None:
     folders["train"].mkdir()
     tables.write(folders["train"] / "epochs.csv", saved, list(saved[0]))
     compare.run(Compare(), bakes=[Bake("only", folders)], out=folder / "page", sweep="one")
+    reasons = recommendation.judge([[missing(1, 0.5, 0.8), missing(2, 0.9, 0.7)]]).reasons
+    (folder / "reasons.txt").write_text("\n".join(reasons), encoding="utf-8")
+
+
+def missing(number: int, misses: float, tradeoff: float) -> recommendation.Epoch:
+    scores = {"fidelity": 0.9, "flexibility": 0.9, "misses": misses, "tradeoff": tradeoff}
+    return recommendation.Epoch("a", number, scores)
 
 
 if __name__ == "__main__":

@@ -15,18 +15,19 @@ from bakery.report.results import Bake, Baked
 from bakery.scoring.metrics import METRICS, listed
 from bakery.settings.config import STAGES, Config
 
-QUIET = frozenset(
+WITHOUT_EFFECT = frozenset(
     f"{stage}.{name}" for stage in STAGES for name in Config.model_fields[stage].default.not_in_key
 )
 """Settings that say how fast, never what."""
-_NAMED = 3
+_MOST_NAMED = 3
 """Differing settings that go into a label at most."""
 
-_PICTURES = tuple(
+_DRAWING = tuple(
     f"sample.{name}"
     for name in ("steps", "cfg_scale", "width", "height", "negative_prompt", "sampler",
                  "clip_skip", "lora_weight")
 )  # fmt: skip
+"""Settings by which a prompt and a seed become a picture."""
 
 
 def differences(bakes: Sequence[Bake]) -> list[str]:
@@ -35,7 +36,7 @@ def differences(bakes: Sequence[Bake]) -> list[str]:
     return [
         name
         for name in names
-        if name not in QUIET and len({_plain(bake, name) for bake in bakes}) > 1
+        if name not in WITHOUT_EFFECT and len({_as_json(bake, name) for bake in bakes}) > 1
     ]
 
 
@@ -53,14 +54,14 @@ def labelled(bakes: Sequence[Bake]) -> list[Bake]:
 
     What settings do not tell apart gets its key.
     """
-    twice = _twice(bakes)
+    twice = _repeated(bakes)
     bakes = [
-        replace(bake, label=_longer(bake, [b for b in bakes if b.label == bake.label]))
+        replace(bake, label=_with_differences(bake, [b for b in bakes if b.label == bake.label]))
         if bake.label in twice
         else bake
         for bake in bakes
     ]
-    twice = _twice(bakes)
+    twice = _repeated(bakes)
     return [
         replace(bake, label=f"{bake.label} ({bake.folders['score'].name.rpartition('-')[2]})")
         if bake.label in twice
@@ -74,7 +75,7 @@ def notes(baked: Sequence[Baked]) -> list[str]:
     bakes = [one.bake for one in baked]
 
     def differ(*names: str) -> bool:
-        return any(len({_plain(bake, name) for bake in bakes}) > 1 for name in names)
+        return any(len({_as_json(bake, name) for bake in bakes}) > 1 for name in names)
 
     found = []
     if differ("tag.model", "tag.general_threshold", "tag.character_threshold"):
@@ -99,7 +100,7 @@ def notes(baked: Sequence[Baked]) -> list[str]:
             f"Prompts or seeds differ. {_against('prompts')} depend on what is asked: compare them "
             "in the picture table, prompt by prompt, where a prompt is the same."
         )
-    if differ(*_PICTURES) or differ("train.base", "train.clip_skip"):
+    if differ(*_DRAWING) or differ("train.base", "train.clip_skip"):
         found.append("Pictures were drawn in different ways: the same seed is not the same noise.")
     if any(name.startswith("score.") for name in differences(bakes)):
         found.append("The scores are weighed differently: see the settings of the score stage.")
@@ -111,7 +112,7 @@ def _against(what: str) -> str:
     return listed([m.name for m in METRICS if what in m.against]).capitalize()
 
 
-def _plain(bake: Bake, name: str) -> str:
+def _as_json(bake: Bake, name: str) -> str:
     return json.dumps(bake.settings.get(name), sort_keys=True)
 
 
@@ -119,12 +120,12 @@ def _differs(bakes: Sequence[Bake], what: Callable[[Bake], str]) -> bool:
     return len({what(bake) for bake in bakes}) > 1
 
 
-def _twice(bakes: Sequence[Bake]) -> set[str]:
+def _repeated(bakes: Sequence[Bake]) -> set[str]:
     labels = [bake.label for bake in bakes]
     return {label for label in labels if labels.count(label) > 1}
 
 
-def _longer(bake: Bake, alike: Sequence[Bake]) -> str:
-    names = [n for n in differences(alike) if len(_plain(bake, n)) <= 24][:_NAMED]
+def _with_differences(bake: Bake, alike: Sequence[Bake]) -> str:
+    names = [n for n in differences(alike) if len(_as_json(bake, n)) <= 24][:_MOST_NAMED]
     said = [f"{name.split('.')[-1]} {shown(bake.settings.get(name))}" for name in names]
     return ", ".join([bake.label, *said])

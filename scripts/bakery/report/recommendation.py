@@ -118,11 +118,11 @@ def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
     )
     if not ranked:
         return _no_verdict(epochs)
-    free = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
-    top = (free or ranked)[0]
-    best = _surest(top, free or ranked)
-    own = next(bake for bake in bakes if any(epoch is best for epoch in bake))
-    base = next((epoch for epoch in own if not epoch.number), None)
+    undominated = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
+    top = (undominated or ranked)[0]
+    best = _surest(top, undominated or ranked)
+    siblings = next(bake for bake in bakes if any(epoch is best for epoch in bake))
+    base = next((epoch for epoch in siblings if not epoch.number), None)
     title = f"{best.bake}, epoch {best.number}" if len(bakes) > 1 else f"Epoch {best.number}"
     reasons = [_numbers(best, base, len(bakes))]
     beats_base = base is None or not base.rank >= best.rank
@@ -135,9 +135,9 @@ def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
     else:
         reasons.append(_rank(best, top, len(ranked), len(bakes)))
     reasons += _side_effects(best)
-    reasons += _later(best, own)
+    reasons += _later(best, siblings)
     reasons += _rival(best, top, ranked, len(bakes))
-    if best.number == max(epoch.number for epoch in own) > 1:
+    if best.number == max(epoch.number for epoch in siblings) > 1:
         reasons.append("It is the last epoch baked: more epochs might be better still.")
     return Verdict(best, title, reasons, top, beats_base)
 
@@ -225,9 +225,9 @@ def _side_effects(best: Epoch) -> Iterator[str]:
             yield metric.remark.best(value, _tags(best.leaks))
 
 
-def _later(best: Epoch, own: Sequence[Epoch]) -> Iterator[str]:
+def _later(best: Epoch, siblings: Sequence[Epoch]) -> Iterator[str]:
     """What the next epoch would have brought."""
-    after = [e for e in own if e.number > best.number and not math.isnan(e.rank)]
+    after = [e for e in siblings if e.number > best.number and not math.isnan(e.rank)]
     if not after:
         return
     later = min(after, key=lambda epoch: epoch.number)

@@ -46,6 +46,11 @@ class PictureSet:
     """(n,) rows of the set's pictures."""
     draws: Resample
 
+    @property
+    def seen(self) -> Sightings:
+        """Of all pictures: rows of `select` lead into it."""
+        return self.material.seen
+
     def select(
         self, *purposes: str, where: np.ndarray | None = None
     ) -> tuple[Resample, np.ndarray]:
@@ -53,9 +58,9 @@ class PictureSet:
 
         `where` (N,) bool limits them further.
         """
-        mine = np.ones(len(self.material.seen.samples), bool)
+        mine = np.ones(len(self.seen.samples), bool)
         if purposes:
-            mine = self.material.seen.of(*purposes)
+            mine = self.seen.of(*purposes)
         local = np.flatnonzero((mine if where is None else mine & where)[self.rows])
         return self.draws.of(local), self.rows[local]
 

@@ -20,7 +20,7 @@ from bakery.scoring.observations import Sightings
 
 
 def _fidelity(chosen: PictureSet) -> np.ndarray:
-    material, seen = chosen.material, chosen.material.seen
+    material, seen = chosen.material, chosen.seen
     draws, at = chosen.select("identity")
     found, asked = seen.found_count[at], seen.asked_count[at]
     return formulas.fidelity(draws.times, found, asked, material.ceiling)
@@ -45,7 +45,7 @@ def _trait_share(material: Material, rows: np.ndarray) -> float:
 
 
 def _flexibility(chosen: PictureSet) -> np.ndarray:
-    seen = chosen.material.seen
+    seen = chosen.seen
     draws, at = chosen.select("flexibility", where=seen.reference >= 0)
     return formulas.flexibility(draws.times, seen.found_count[at], seen.reference_count[at])
 
@@ -58,7 +58,7 @@ def _no_flexibility(material: Material) -> str:
 
 
 def _leak(chosen: PictureSet) -> np.ndarray:
-    seen = chosen.material.seen
+    seen = chosen.seen
     draws, at = chosen.select(*observations.JUDGED, where=seen.base >= 0)
     pull = np.array([s - b for s, b in seen.habits.values()])
     base = seen.habit_seen[seen.base[at]]
@@ -74,7 +74,7 @@ def _leaked_count(material: Material, rows: np.ndarray) -> float:
 
 
 def _bleed(chosen: PictureSet) -> np.ndarray:
-    material, seen = chosen.material, chosen.material.seen
+    material, seen = chosen.material, chosen.seen
     draws, at = chosen.select("bleed", where=seen.base >= 0)
     traits, base = seen.trait_seen[at], seen.trait_seen[seen.base[at]]
     return formulas.bleed(draws.times, traits, base, seen.trait_open[at], material.ceiling)
@@ -92,7 +92,7 @@ def _no_bleed(material: Material) -> str:
 
 
 def _clarity(chosen: PictureSet) -> np.ndarray:
-    seen = chosen.material.seen
+    seen = chosen.seen
     draws, at = chosen.select(*observations.DRAWN, where=seen.base >= 0)
     own = seen.doubt[at], seen.expected[at]
     base = seen.doubt[seen.base[at]], seen.expected[seen.base[at]]
@@ -106,13 +106,13 @@ def _doubt_per_tag(seen: Sightings, rows: Sequence[int] | np.ndarray) -> float:
 
 
 def _drift(chosen: PictureSet) -> np.ndarray:
-    seen = chosen.material.seen
+    seen = chosen.seen
     draws, at = chosen.select("bleed", where=seen.base >= 0)
     return formulas.mean(draws.times, seen.drift[at])
 
 
 def _variety(chosen: PictureSet) -> np.ndarray:
-    seen = chosen.material.seen
+    seen = chosen.seen
     features = seen.sight.features(without=seen.traits)
     draws, at = chosen.select(*observations.CALLED, where=seen.base >= 0)
     prompts = seen.samples["prompt_id"].to_numpy()[at]
