@@ -68,7 +68,7 @@ def _leak(chosen: PictureSet) -> np.ndarray:
 def _leaked_count(material: Material, rows: np.ndarray) -> float:
     """Leaked tags a picture; NaN where a leak does not count."""
     seen = material.seen
-    if not seen.of(*observations.JUDGED)[rows[0]]:
+    if seen.samples["purpose"].iloc[rows[0]] not in observations.JUDGED:
         return math.nan
     return float(np.mean([len(seen.leaked[row]) for row in rows]))
 

@@ -23,7 +23,7 @@ from bakery.dataset import details
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
-from bakery.scoring import measures, observations, score_tables
+from bakery.scoring import measures, observations, pixels, score_tables
 from bakery.scoring.metric import Material, Numbers
 from bakery.scoring.metrics import METRICS
 from bakery.scoring.observations import Sightings
@@ -138,7 +138,7 @@ class Looks:
         """The picture at `path`; may be called by several threads."""
         picture = open_rgb(path)
         self.small[path] = duplicates.prepare(picture)
-        self.blank[path] = observations.is_blank(picture)
+        self.blank[path] = pixels.is_blank(picture)
         return picture
 
 
@@ -225,7 +225,7 @@ def of_pictures(
     with duplicates.Shelf(shelf) as theirs:
         for path in training:
             theirs.append(duplicates.prepare(open_rgb(path)))
-        found = observations.nearest(mine, theirs, settings.memorised_distance)
+        found = pixels.nearest(mine, theirs, settings.memorised_distance)
     hits = dict(zip(called, found, strict=True))
     rows = []
     for row, path in enumerate(paths):
