@@ -14,8 +14,13 @@ from bakery.report import recommendation
 from bakery.report.recommendation import Epoch, judge
 
 
-def bake(label: str, *scores: tuple[float, float], **more: Any) -> list[Epoch]:
-    return [Epoch(label, number, f, x, **more) for number, (f, x) in enumerate(scores)]
+def plain(label: str, number: int, f: float, x: float) -> Epoch:
+    """An epoch of which only fidelity and flexibility are known."""
+    return Epoch(label, number, {"fidelity": f, "flexibility": x})
+
+
+def bake(label: str, *scores: tuple[float, float]) -> list[Epoch]:
+    return [plain(label, number, f, x) for number, (f, x) in enumerate(scores)]
 
 
 def drawn(
@@ -37,15 +42,14 @@ def drawn(
     side = {"leak": leak, "bleed": bleed, "clarity": clarity, "tradeoff": tradeoff}
     measured = {"fidelity": f, "flexibility": x, **side}
     draws = {name: v + shared + own.normal(0, noise, 200) for name, v in measured.items()}
-    more = {**side, "draws": draws, **more}
-    return Epoch(label, number, f, x, **more)
+    return Epoch(label, number, measured, draws=draws, **more)
 
 
 def test_balance_is_the_harmonic_mean() -> None:
-    assert Epoch("a", 1, 0.5, 1.0).balance == pytest.approx(2 / 3)
-    assert Epoch("a", 1, 1.0, 0.0).balance == 0
-    assert Epoch("a", 1, 0.0, 0.0).balance == 0
-    assert math.isnan(Epoch("a", 1, math.nan, 1.0).balance)
+    assert plain("a", 1, 0.5, 1.0).balance == pytest.approx(2 / 3)
+    assert plain("a", 1, 1.0, 0.0).balance == 0
+    assert plain("a", 1, 0.0, 0.0).balance == 0
+    assert math.isnan(plain("a", 1, math.nan, 1.0).balance)
 
 
 def test_the_best_epoch_of_all_bakes_wins_and_the_reason_names_its_numbers() -> None:
@@ -85,7 +89,8 @@ def test_the_next_epoch_is_named_with_what_it_brings() -> None:
 def sure(label: str, number: int, tradeoff: float, spread: float) -> Epoch:
     """An epoch whose draws spread evenly around its trade-off."""
     draws = tradeoff + spread * np.linspace(-1, 1, 201)
-    return Epoch(label, number, 0.8, 0.8, tradeoff=tradeoff, draws={"tradeoff": draws})
+    scores = {"fidelity": 0.8, "flexibility": 0.8, "tradeoff": tradeoff}
+    return Epoch(label, number, scores, draws={"tradeoff": draws})
 
 
 def test_of_epochs_within_noise_the_surest_is_taken() -> None:
@@ -174,7 +179,7 @@ def test_no_epoch_beats_the_base() -> None:
 
 
 def test_nothing_to_say_is_said() -> None:
-    assert judge([[Epoch("a", 0, 0.1, 0.9)]]).title == "Nothing to compare"
+    assert judge([[plain("a", 0, 0.1, 0.9)]]).title == "Nothing to compare"
     verdict = judge([bake("a", (math.nan, 0.9), (math.nan, 0.8))])
     assert (verdict.best, verdict.title) == (None, "No verdict")
     assert "say nothing about fidelity." in verdict.reasons[0]

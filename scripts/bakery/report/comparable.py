@@ -12,20 +12,22 @@ from dataclasses import replace
 from typing import Any
 
 from bakery.report.results import Bake, Baked
+from bakery.scoring.metrics import METRICS, listed
 from bakery.settings.config import STAGES, Config
 
-QUIET = frozenset(
+WITHOUT_EFFECT = frozenset(
     f"{stage}.{name}" for stage in STAGES for name in Config.model_fields[stage].default.not_in_key
 )
 """Settings that say how fast, never what."""
-_NAMED = 3
+_MOST_NAMED = 3
 """Differing settings that go into a label at most."""
 
-_PICTURES = tuple(
+_DRAWING = tuple(
     f"sample.{name}"
     for name in ("steps", "cfg_scale", "width", "height", "negative_prompt", "sampler",
                  "clip_skip", "lora_weight")
 )  # fmt: skip
+"""Settings by which a prompt and a seed become a picture."""
 
 
 def differences(bakes: Sequence[Bake]) -> list[str]:
@@ -34,7 +36,7 @@ def differences(bakes: Sequence[Bake]) -> list[str]:
     return [
         name
         for name in names
-        if name not in QUIET and len({_plain(bake, name) for bake in bakes}) > 1
+        if name not in WITHOUT_EFFECT and len({_as_json(bake, name) for bake in bakes}) > 1
     ]
 
 
@@ -52,14 +54,14 @@ def labelled(bakes: Sequence[Bake]) -> list[Bake]:
 
     What settings do not tell apart gets its key.
     """
-    twice = _twice(bakes)
+    twice = _repeated(bakes)
     bakes = [
-        replace(bake, label=_longer(bake, [b for b in bakes if b.label == bake.label]))
+        replace(bake, label=_with_differences(bake, [b for b in bakes if b.label == bake.label]))
         if bake.label in twice
         else bake
         for bake in bakes
     ]
-    twice = _twice(bakes)
+    twice = _repeated(bakes)
     return [
         replace(bake, label=f"{bake.label} ({bake.folders['score'].name.rpartition('-')[2]})")
         if bake.label in twice
@@ -73,7 +75,7 @@ def notes(baked: Sequence[Baked]) -> list[str]:
     bakes = [one.bake for one in baked]
 
     def differ(*names: str) -> bool:
-        return any(len({_plain(bake, name) for bake in bakes}) > 1 for name in names)
+        return any(len({_as_json(bake, name) for bake in bakes}) > 1 for name in names)
 
     found = []
     if differ("tag.model", "tag.general_threshold", "tag.character_threshold"):
@@ -85,9 +87,9 @@ def notes(baked: Sequence[Baked]) -> list[str]:
         bakes, lambda bake: bake.folders["layout"].name if "layout" in bake.folders else ""
     ):
         found.append(
-            "The bakes ate different training pictures or captions. Fidelity, leak and bleed are "
-            "measured against each bake's own; fidelity says the same where the pruned traits are "
-            "the same. Losses cannot be compared."
+            "The bakes ate different training pictures or captions. "
+            f"{_against('training')} are measured against each bake's own; fidelity says the same "
+            "where the pruned traits are the same. Losses cannot be compared."
         )
     elif differ("train.base", "train.resolution", "train.mixed_precision"):
         found.append("Base or resolution differ: losses cannot be compared.")
@@ -95,17 +97,22 @@ def notes(baked: Sequence[Baked]) -> list[str]:
         found.append("Not every bake is of the same character, or it is called by another word.")
     if len({one.asked for one in baked}) > 1:
         found.append(
-            "Prompts or seeds differ. Flexibility, leak and bleed depend on what is asked: compare "
-            "them in the picture table, prompt by prompt, where a prompt is the same."
+            f"Prompts or seeds differ. {_against('prompts')} depend on what is asked: compare them "
+            "in the picture table, prompt by prompt, where a prompt is the same."
         )
-    if differ(*_PICTURES) or differ("train.base", "train.clip_skip"):
+    if differ(*_DRAWING) or differ("train.base", "train.clip_skip"):
         found.append("Pictures were drawn in different ways: the same seed is not the same noise.")
     if any(name.startswith("score.") for name in differences(bakes)):
         found.append("The scores are weighed differently: see the settings of the score stage.")
     return found
 
 
-def _plain(bake: Bake, name: str) -> str:
+def _against(what: str) -> str:
+    """`Fidelity, leak and bleed`: the metrics that are shares of something of the bake's own."""
+    return listed([m.name for m in METRICS if what in m.against]).capitalize()
+
+
+def _as_json(bake: Bake, name: str) -> str:
     return json.dumps(bake.settings.get(name), sort_keys=True)
 
 
@@ -113,12 +120,12 @@ def _differs(bakes: Sequence[Bake], what: Callable[[Bake], str]) -> bool:
     return len({what(bake) for bake in bakes}) > 1
 
 
-def _twice(bakes: Sequence[Bake]) -> set[str]:
+def _repeated(bakes: Sequence[Bake]) -> set[str]:
     labels = [bake.label for bake in bakes]
     return {label for label in labels if labels.count(label) > 1}
 
 
-def _longer(bake: Bake, alike: Sequence[Bake]) -> str:
-    names = [n for n in differences(alike) if len(_plain(bake, n)) <= 24][:_NAMED]
+def _with_differences(bake: Bake, alike: Sequence[Bake]) -> str:
+    names = [n for n in differences(alike) if len(_as_json(bake, n)) <= 24][:_MOST_NAMED]
     said = [f"{name.split('.')[-1]} {shown(bake.settings.get(name))}" for name in names]
     return ", ".join([bake.label, *said])

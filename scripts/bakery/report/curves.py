@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 from bakery.pages import charts
 from bakery.pages.page import fixed, percent
-from bakery.report.results import METRICS, Baked, Value
-
-DRAWN = ("fidelity", "flexibility", "leak", "clarity")
-"""Scores with a chart of their own, as far as they are known."""
-_HEADINGS = {metric.name: metric.heading for metric in METRICS}
+from bakery.report.results import Baked, Value
+from bakery.scoring.metric import Metric
+from bakery.scoring.metrics import METRICS, TRADEOFF
 
 
 @dataclass(frozen=True)
@@ -26,50 +24,42 @@ class Figure:
     y: str
 
 
-CAPTIONS = {
-    "fidelity": "How much of the character the trigger alone brings back.",
-    "flexibility": "How much of what prompts ask beyond the character is there.",
-    "leak": "Outfits and scenes of the training pictures that nobody asked for. Lower is better.",
-    "clarity": "How sure the tagger is of what it sees. Burnt pictures fray and leave it in doubt.",
-}
-
-
 def figures(baked: Sequence[Baked], best: tuple[int, int] | None) -> list[Figure]:
     """Every chart that the scores allow; `best` is the recommended (bake, epoch)."""
     found = [_trade_off(baked, best)]
-    for name in DRAWN:
-        if any(epoch.score(name).known for one in baked for epoch in one.epochs):
-            found.append(_by_epoch(baked, name, best))
+    for metric in METRICS:
+        known = any(epoch.score(metric.name).known for one in baked for epoch in one.epochs)
+        if metric.chart and known:
+            found.append(_by_epoch(baked, metric, best))
     found.append(_loss(baked, best))
     if best and (weights := _weights(baked[best[0]], best[1])):
         found.append(weights)
     return found
 
 
-def _by_epoch(baked: Sequence[Baked], name: str, best: tuple[int, int] | None) -> Figure:
+def _by_epoch(baked: Sequence[Baked], metric: Metric, best: tuple[int, int] | None) -> Figure:
     def series(one: Baked) -> charts.Series:
-        values = [(epoch.number, epoch.score(name)) for epoch in one.epochs]
+        values = [(epoch.number, epoch.score(metric.name)) for epoch in one.epochs]
         said = f"{one.bake.label}, epoch"
         return charts.Series(
             one.bake.label,
-            [(n, v.value, f"{said} {n}: {_HEADINGS[name].lower()} {_said(v)}") for n, v in values],
+            [(n, v.value, f"{said} {n}: {_said(metric, v)}") for n, v in values],
             [(n, v.low, v.high) for n, v in values],
         )
 
-    levels = {one.base.score(name).value for one in baked}
-    ring = (best[1], baked[best[0]].epoch(best[1]).score(name).value) if best else None
-    top = max((e.score(name).value for one in baked for e in one.epochs if e.score(name).known),
-              default=1.0)  # fmt: skip
-    bands = [e.score(name).high for one in baked for e in one.epochs]
-    top = max([top, *(high for high in bands if math.isfinite(high))])
+    values = [epoch.score(metric.name) for one in baked for epoch in one.epochs]
+    levels = {one.base.score(metric.name).value for one in baked}
+    ring = (best[1], baked[best[0]].epoch(best[1]).score(metric.name).value) if best else None
+    heights = [height for v in values for height in (v.value, v.high) if math.isfinite(height)]
+    low = not metric.good and max(heights) <= 0.5
     chart = charts.lines(
         [series(one) for one in baked],
-        y_range=(0.0, 1.0) if name != "leak" or top > 0.5 else (0.0, 0.5),
+        y_range=(0.0, 0.5) if low else (0.0, 1.0),
         reference=levels.pop() if len(levels) == 1 else None,
         percent=True,
         ring=ring,
     )
-    return Figure(chart, _HEADINGS[name], CAPTIONS[name], "epoch", name)
+    return Figure(chart, metric.heading, metric.chart, "epoch", metric.name)
 
 
 def _loss(baked: Sequence[Baked], best: tuple[int, int] | None) -> Figure:
@@ -97,8 +87,8 @@ def _trade_off(baked: Sequence[Baked], best: tuple[int, int] | None) -> Figure:
                 f"{one.bake.label}, epoch {epoch.number}: fidelity {percent(fidelity.value)}, "
                 f"flexibility {percent(flexibility.value)}"
             )
-            if epoch.score("tradeoff").known:
-                note += f", score {fixed(epoch.score('tradeoff').value)}"
+            if (score := epoch.score(TRADEOFF.name)).known:
+                note += f", {TRADEOFF.heading.lower()} {fixed(score.value)}"
             points.append((flexibility.value, fidelity.value, note))
         return charts.Series(one.bake.label, points)
 
@@ -115,7 +105,7 @@ def _trade_off(baked: Sequence[Baked], best: tuple[int, int] | None) -> Figure:
 
 
 def _weights(one: Baked, epoch: int) -> Figure | None:
-    """Fidelity and flexibility by LoRA weight, of `epoch` or else the one that was drawn at several.
+    """Scores by LoRA weight, of `epoch` or else the one that was drawn at several.
 
     None where no epoch was.
     """
@@ -128,21 +118,18 @@ def _weights(one: Baked, epoch: int) -> Figure | None:
     drawn = epoch if epoch in several else several[-1]
     rows = sorted(by_epoch[drawn], key=lambda row: row[0])
 
-    def series(name: str) -> charts.Series:
-        values: list[tuple[float, Value]] = [(w, scores.get(name, Value())) for w, scores in rows]
+    def series(metric: Metric) -> charts.Series:
+        values = [(weight, scores.get(metric.name, Value())) for weight, scores in rows]
         return charts.Series(
-            _HEADINGS[name],
-            [
-                (w, v.value, f"weight {w:g}: {_HEADINGS[name].lower()} {_said(v)}")
-                for w, v in values
-            ],
+            metric.heading,
+            [(w, v.value, f"weight {w:g}: {_said(metric, v)}") for w, v in values],
             [(w, v.low, v.high) for w, v in values],
         )
 
     preferred: Mapping[str, Value] = dict(rows).get(one.preferred_weight or math.nan, {})
     ring = (one.weight, preferred["fidelity"].value) if "fidelity" in preferred else None
     chart = charts.lines(
-        [series("fidelity"), series("flexibility")],
+        [series(metric) for metric in METRICS if metric.by_weight],
         y_range=(0.0, 1.0),
         percent=True,
         ring=ring,
@@ -152,7 +139,9 @@ def _weights(one: Baked, epoch: int) -> Figure | None:
     return Figure(chart, "LoRA weight", caption, "weight", "share")
 
 
-def _said(value: Value) -> str:
+def _said(metric: Metric, value: Value) -> str:
+    """`leak 12% (3% to 20%)`"""
+    said = f"{metric.heading.lower()} {percent(value.value)}"
     if math.isfinite(value.low) and math.isfinite(value.high):
-        return f"{percent(value.value)} ({percent(value.low)} to {percent(value.high)})"
-    return percent(value.value)
+        said += f" ({percent(value.low)} to {percent(value.high)})"
+    return said

@@ -14,7 +14,7 @@ from typing import Any
 from bakery.io import manifest, tables
 from bakery.report.results import Baked
 
-PATH = ("scrape", "filter", "tag", "prune", "layout")
+DATASET_STAGES = ("scrape", "filter", "tag", "prune", "layout")
 """The stages that bakes of one dataset share."""
 
 
@@ -31,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Lineage:
-    """The way of one dataset, and the labels of the bakes that ate it."""
+    """The way of one dataset, and the labels of the bakes that were trained on it."""
 
     name: str
     bakes: Sequence[str]
@@ -51,24 +51,24 @@ def read(baked: Iterable[Baked]) -> list[Lineage]:
     """One lineage for each dataset among `baked`, in order of appearance."""
     groups: dict[tuple[str, ...], list[Baked]] = {}
     for one in baked:
-        key = tuple(one.bake.folders[s].name for s in PATH if s in one.bake.folders)
+        key = tuple(one.bake.folders[s].name for s in DATASET_STAGES if s in one.bake.folders)
         groups.setdefault(key, []).append(one)
     return [_lineage(group) for group in groups.values()]
 
 
 def _lineage(group: Sequence[Baked]) -> Lineage:
     folders = {s: f for s, f in group[0].bake.folders.items() if (f / manifest.NAME).is_file()}
-    about = {stage: manifest.read(folder) for stage, folder in folders.items()}
-    sums = {stage: each.get("summary", {}) for stage, each in about.items()}
+    manifests = {stage: manifest.read(folder) for stage, folder in folders.items()}
+    summaries = {stage: each.get("summary", {}) for stage, each in manifests.items()}
     dropped, total = _dropped(folders.get("filter"))
     pruned, kept = _tags(folders.get("prune"))
     return Lineage(
-        name=about.get("scrape", {}).get("settings", {}).get("name", group[0].bake.label),
+        name=manifests.get("scrape", {}).get("settings", {}).get("name", group[0].bake.label),
         bakes=[one.bake.label for one in group],
-        steps=list(_steps(folders, sums, total, len(pruned), len(kept))),
+        steps=list(_steps(folders, summaries, total, len(pruned), len(kept))),
         unfetched={
             reason.replace("_", " "): count
-            for reason, count in sums.get("scrape", {}).get("reasons", {}).items()
+            for reason, count in summaries.get("scrape", {}).get("reasons", {}).items()
         },
         dropped=dropped,
         dropped_total=total,
@@ -79,14 +79,14 @@ def _lineage(group: Sequence[Baked]) -> Lineage:
 
 def _steps(
     folders: Mapping[str, Path],
-    sums: Mapping[str, dict[str, Any]],
+    summaries: Mapping[str, dict[str, Any]],
     dropped: int,
     pruned: int,
     kept: int,
 ) -> Iterable[Step]:
     def step(stage: str, key: str, what: str, detail: str = "") -> Iterable[Step]:
-        if key in sums.get(stage, {}):
-            yield Step(stage, f"{sums[stage][key]}", what, str(folders[stage]), detail)
+        if key in summaries.get(stage, {}):
+            yield Step(stage, f"{summaries[stage][key]}", what, str(folders[stage]), detail)
 
     yield from step("scrape", "posts", "posts looked at")
     yield from step("scrape", "images", "pictures fetched")
@@ -94,7 +94,7 @@ def _steps(
     if "prune" in folders:
         where = str(folders["prune"])
         yield Step("prune", f"{pruned}", "tags pruned", where, f"{kept} stay in the captions")
-    repeated = ", ".join(sums.get("layout", {}).get("folders", {}))
+    repeated = ", ".join(summaries.get("layout", {}).get("folders", {}))
     yield from step("layout", "images", "pictures laid out", repeated and f"in {repeated}")
     yield from step("train", "steps_per_epoch", "steps an epoch")
 

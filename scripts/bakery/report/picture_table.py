@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bakery.pages.thumbnails import Album
 from bakery.report.results import Baked, Shot, same_base
@@ -47,6 +47,15 @@ class Table:
     shared_base: bool
 
 
+class Place(NamedTuple):
+    """Where a picture stands in the table: each is a number, from 0."""
+
+    bake: int
+    prompt: int
+    epoch: int
+    seed: int
+
+
 def arrange(baked: Sequence[Baked], ranks: Sequence[int], seeds: int) -> Table:
     """The table of `baked` with the first `seeds` seeds.
 
@@ -58,37 +67,30 @@ def arrange(baked: Sequence[Baked], ranks: Sequence[int], seeds: int) -> Table:
     prompts = _prompts(baked)
     epochs = sorted({epoch.number for one in baked for epoch in one.epochs})
     shared = all(same_base(baked[0], other) for other in baked[1:])
-    places: dict[tuple[int, int, int, int], Shot] = {}
-    for b, one in enumerate(baked):
-        by_cell = {(_prompt(one, s), s.epoch, s.seed): s for s in one.shots.values()}
-        for p, prompt in enumerate(prompts):
-            for e, epoch in enumerate(epochs):
-                for s, seed in enumerate(chosen):
-                    if shot := by_cell.get((prompt, epoch, seed)):
-                        places[b, p, e, s] = shot
+    drawn = dict(_drawn(baked, prompts, epochs, chosen))
 
-    def turn(place: tuple[int, int, int, int]) -> tuple[int, ...]:
-        b, p, e, s = place
-        return (s, int(epochs[e] != 0), ranks[b], e, p)
+    def turn(place: Place) -> tuple[int, ...]:
+        """Sorts the base and the best bakes first, seed by seed."""
+        base = not epochs[place.epoch]
+        return place.seed, int(not base), ranks[place.bake], place.epoch, place.prompt
 
-    numbers: dict[tuple[int, int, int, int], int] = {}
+    def counted(place: Place) -> Place:
+        """The place whose picture is shown: a base that is shared is the first bake's."""
+        return place._replace(bake=0) if shared and not epochs[place.epoch] else place
+
+    numbers: dict[Place, int] = {}
     shots: list[Shot] = []
-    for place in sorted(places, key=turn):
-        b, p, e, s = place
-        first = (0, p, e, s)
-        if shared and epochs[e] == 0 and first in numbers:
-            numbers[place] = numbers[first]
-            continue
-        if shared and epochs[e] == 0 and b:
-            numbers[first] = len(shots)
-        numbers[place] = len(shots)
-        shots.append(places[place])
+    for place in sorted(drawn, key=turn):
+        if counted(place) not in numbers:
+            numbers[counted(place)] = len(shots)
+            shots.append(drawn[place])
+
+    def number(place: Place) -> int:
+        return numbers[counted(place)] if place in drawn else ABSENT
+
     cells = [
         [
-            [
-                [numbers.get((b, p, e, s), ABSENT) for s in range(len(chosen))]
-                for e in range(len(epochs))
-            ]
+            [[number(Place(b, p, e, s)) for s in range(len(chosen))] for e in range(len(epochs))]
             for p in range(len(prompts))
         ]
         for b in range(len(baked))
@@ -145,12 +147,27 @@ class _Numbers:
         return list(self._numbers)
 
 
+def _drawn(
+    baked: Sequence[Baked], prompts: Sequence[Prompt], epochs: Sequence[int], seeds: Sequence[str]
+) -> Iterator[tuple[Place, Shot]]:
+    """Every picture of these prompts, epochs and seeds, with its place."""
+    for b, one in enumerate(baked):
+        by_cell = {(_prompt(one, shot), shot.epoch, shot.seed): shot for shot in one.shots.values()}
+        for p, prompt in enumerate(prompts):
+            for e, epoch in enumerate(epochs):
+                for s, seed in enumerate(seeds):
+                    if shot := by_cell.get((prompt, epoch, seed)):
+                        yield Place(b, p, e, s), shot
+
+
 def _prompts(baked: Sequence[Baked]) -> list[Prompt]:
     """The prompts of all bakes, by purpose, then in the order of the samples."""
+
+    def order(prompt: Prompt) -> int:
+        known = prompt.purpose in PURPOSES
+        return PURPOSES.index(prompt.purpose) if known else len(PURPOSES)
+
     found = dict.fromkeys(_prompt(one, shot) for one in baked for shot in one.shots.values())
-    order: Callable[[Prompt], int] = lambda p: (  # noqa: E731
-        PURPOSES.index(p.purpose) if p.purpose in PURPOSES else len(PURPOSES)
-    )
     return sorted(found, key=order)
 
 

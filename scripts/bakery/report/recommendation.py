@@ -15,15 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from bakery.io import tables
-from bakery.pages.page import fixed, percent
+from bakery.pages.page import fixed
 from bakery.scoring import bootstrap
+from bakery.scoring.metrics import BALANCED, DECISIVE, METRICS, TRADEOFF, listed
 
-RANKED = {"fidelity": 1, "flexibility": 1, "leak": -1, "bleed": -1, "clarity": 1}
-"""Metrics that decide -> 1 where more is better, -1 where less is."""
-NOTED = 0.05
-"""A leak or bleed from which a sentence is worth its room."""
-FRAYED = 0.8
-"""A clarity below which a sentence is."""
+_FIDELITY, _FLEXIBILITY = (metric.name for metric in BALANCED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +28,16 @@ class Epoch:
 
     bake: str
     number: int
-    fidelity: float
-    flexibility: float
-    leak: float = math.nan
-    bleed: float = math.nan
-    clarity: float = math.nan
-    tradeoff: float = math.nan
+    scores: Mapping[str, float]
+    """Metric -> what was measured; what is NaN or not there was not."""
     file: str = ""
     draws: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
-    """Metric -> its bootstrap draws (D,), for `tradeoff` and those of `RANKED`."""
+    """Metric -> its bootstrap draws (D,), for the trade-off and what is `DECISIVE`."""
     leaks: Mapping[str, int] = field(default_factory=dict)
     """Tag that leaked -> on how many pictures."""
+
+    def score(self, name: str) -> float:
+        return self.scores.get(name, math.nan)
 
     @property
     def balance(self) -> float:
@@ -51,15 +46,17 @@ class Epoch:
         It is high only if both are: a LoRA that paints the character whatever is asked, or obeys
         without ever showing the character, gets next to nothing.
         """
-        total = self.fidelity + self.flexibility
+        fidelity, flexibility = self.score(_FIDELITY), self.score(_FLEXIBILITY)
+        total = fidelity + flexibility
         if math.isnan(total):
             return math.nan
-        return 2 * self.fidelity * self.flexibility / total if total else 0.0
+        return 2 * fidelity * flexibility / total if total else 0.0
 
     @property
     def rank(self) -> float:
         """The trade-off, or the balance where no trade-off was measured."""
-        return self.balance if math.isnan(self.tradeoff) else self.tradeoff
+        tradeoff = self.score(TRADEOFF.name)
+        return self.balance if math.isnan(tradeoff) else tradeoff
 
     @property
     def at_least(self) -> float:
@@ -70,8 +67,8 @@ class Epoch:
     def values(self, name: str) -> np.ndarray:
         """A metric as measured and its draws, (1 + D,); `rank` is what epochs are ranked by."""
         ranked = name == "rank"
-        measured = self.rank if ranked else getattr(self, name)
-        draws = self.draws.get("tradeoff" if ranked else name, np.empty(0))
+        measured = self.rank if ranked else self.score(name)
+        draws = self.draws.get(TRADEOFF.name if ranked else name, np.empty(0))
         return np.concatenate([[measured], draws])
 
 
@@ -96,8 +93,8 @@ def read_draws(path: Path) -> dict[int, dict[str, np.ndarray]]:
     """
     if not path.is_file():
         return {}
-    table = tables.read(path, ("epoch", "draw", "tradeoff"))
-    names = [name for name in ("tradeoff", *RANKED) if name in table.columns]
+    table = tables.read(path, ("epoch", "draw", TRADEOFF.name))
+    names = [metric.name for metric in (TRADEOFF, *DECISIVE) if metric.name in table.columns]
     for name in ("epoch", "draw", *names):
         table[name] = tables.numbers(table[name], path).astype(float)
     table = table.sort_values(["epoch", "draw"])
@@ -121,11 +118,11 @@ def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
     )
     if not ranked:
         return _no_verdict(epochs)
-    free = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
-    top = (free or ranked)[0]
-    best = _surest(top, free or ranked)
-    own = next(bake for bake in bakes if any(epoch is best for epoch in bake))
-    base = next((epoch for epoch in own if not epoch.number), None)
+    undominated = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
+    top = (undominated or ranked)[0]
+    best = _surest(top, undominated or ranked)
+    siblings = next(bake for bake in bakes if any(epoch is best for epoch in bake))
+    base = next((epoch for epoch in siblings if not epoch.number), None)
     title = f"{best.bake}, epoch {best.number}" if len(bakes) > 1 else f"Epoch {best.number}"
     reasons = [_numbers(best, base, len(bakes))]
     beats_base = base is None or not base.rank >= best.rank
@@ -138,25 +135,25 @@ def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
     else:
         reasons.append(_rank(best, top, len(ranked), len(bakes)))
     reasons += _side_effects(best)
-    reasons += _later(best, own)
+    reasons += _later(best, siblings)
     reasons += _rival(best, top, ranked, len(bakes))
-    if best.number == max(epoch.number for epoch in own) > 1:
+    if best.number == max(epoch.number for epoch in siblings) > 1:
         reasons.append("It is the last epoch baked: more epochs might be better still.")
     return Verdict(best, title, reasons, top, beats_base)
 
 
 def dominated(one: Epoch, other: Epoch) -> bool:
-    """Whether `other` beats `one` beyond noise in every metric of `RANKED` that both have.
+    """Whether `other` beats `one` beyond noise in every metric of `DECISIVE` that both have.
 
     Beyond noise: by more than one standard error of the paired difference.
     """
     compared = 0
-    for name, better in RANKED.items():
-        here, there = one.values(name), other.values(name)
+    for metric in DECISIVE:
+        here, there = (metric.better(epoch.values(metric.name)) for epoch in (one, other))
         if math.isnan(here[0]) or math.isnan(there[0]):
             continue
         compared += 1
-        if close(better * there, better * here):
+        if close(there, here):
             return False
     return compared > 0
 
@@ -181,9 +178,9 @@ def _no_verdict(epochs: Sequence[Epoch]) -> Verdict:
     if not epochs:
         return Verdict(None, "Nothing to compare", ["No bake has saved an epoch."])
     lacking = [
-        name
-        for name in ("fidelity", "flexibility")
-        if all(math.isnan(getattr(epoch, name)) for epoch in epochs)
+        metric.name
+        for metric in BALANCED
+        if all(math.isnan(epoch.score(metric.name)) for epoch in epochs)
     ]
     what = " and ".join(lacking) or "fidelity and flexibility together"
     return Verdict(
@@ -199,12 +196,12 @@ def _no_verdict(epochs: Sequence[Epoch]) -> Verdict:
 
 def _numbers(best: Epoch, base: Epoch | None, bakes: int) -> str:
     """`Epoch 3 of unet_lr 0.00016: 0.91 of the traits (the base: 0.15), 0.84 of what was asked.`"""
-    floor = base is not None and not math.isnan(base.fidelity)
-    against = f" (the base: {fixed(base.fidelity)})" if floor else ""
+    floor = base is not None and not math.isnan(base.score(_FIDELITY))
+    against = f" (the base: {fixed(base.score(_FIDELITY))})" if floor else ""
     of = f" of {best.bake}" if bakes > 1 else ""
     return (
-        f"Epoch {best.number}{of}: {fixed(best.fidelity)} of the traits{against}, "
-        f"{fixed(best.flexibility)} of what was asked."
+        f"Epoch {best.number}{of}: {fixed(best.score(_FIDELITY))} of the traits{against}, "
+        f"{fixed(best.score(_FLEXIBILITY))} of what was asked."
     )
 
 
@@ -222,41 +219,38 @@ def _rank(best: Epoch, top: Epoch, epochs: int, bakes: int) -> str:
 
 
 def _side_effects(best: Epoch) -> Iterator[str]:
-    if best.leak >= NOTED:
-        tags = _tags(best.leaks)
-        yield f"It leaks{f' {tags}' if tags else ''} unasked (leak {fixed(best.leak)})."
-    if best.bleed >= NOTED:
-        yield f"Without the trigger, {percent(best.bleed)} of the character still comes."
-    if best.clarity < FRAYED:
-        yield f"Its pictures are less clear than the base's (clarity {fixed(best.clarity)})."
+    for metric in METRICS:
+        value = best.score(metric.name)
+        if metric.remark and metric.remarkable(value):
+            yield metric.remark.best(value, _tags(best.leaks))
 
 
-def _later(best: Epoch, own: Sequence[Epoch]) -> Iterator[str]:
+def _later(best: Epoch, siblings: Sequence[Epoch]) -> Iterator[str]:
     """What the next epoch would have brought."""
-    after = [e for e in own if e.number > best.number and not math.isnan(e.rank)]
+    after = [e for e in siblings if e.number > best.number and not math.isnan(e.rank)]
     if not after:
         return
     later = min(after, key=lambda epoch: epoch.number)
     parts = []
+    names = [metric.name for metric in BALANCED]
     gains = [
-        f"{name} {fixed(getattr(later, name) - getattr(best, name))}"
-        for name in ("fidelity", "flexibility")
+        f"{name} {fixed(later.score(name) - best.score(name))}"
+        for name in names
         if _beyond(later, best, name)
     ]
-    losses = [name for name in ("fidelity", "flexibility") if _beyond(best, later, name)]
+    losses = [name for name in names if _beyond(best, later, name)]
     if losses:
         parts.append(f"loses {' and '.join(losses)}")
     if not gains and not losses:
         parts.append("adds nothing beyond noise")
     if gains:
         parts.append(f"adds {' and '.join(gains)}")
-    if _beyond(later, best, "leak") and later.leak >= NOTED:
-        parts.append(f"leaks {_tags(later.leaks) or 'more'}")
-    if _beyond(later, best, "bleed") and later.bleed >= NOTED:
-        parts.append("bleeds more")
-    if _beyond(best, later, "clarity") and later.clarity < FRAYED:
-        parts.append(f"frays (clarity {fixed(later.clarity)})")
-    yield f"Epoch {later.number} {_listed(parts)}."
+    for metric in METRICS:
+        value = later.score(metric.name)
+        worse = (best, later) if metric.good else (later, best)
+        if metric.remark and metric.remarkable(value) and _beyond(*worse, metric.name):
+            parts.append(metric.remark.later(value, _tags(later.leaks)))
+    yield f"Epoch {later.number} {listed(parts)}."
 
 
 def _rival(best: Epoch, top: Epoch, ranked: Sequence[Epoch], bakes: int) -> Iterator[str]:
@@ -286,10 +280,6 @@ def _tags(leaks: Mapping[str, int]) -> str:
     """The tags that leak most: `the red jacket`."""
     often = sorted(leaks, key=lambda tag: (-leaks[tag], tag))[:2]
     return f"the {' and the '.join(often)}" if often else ""
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return " and ".join(parts) if len(parts) < 3 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _name(epoch: Epoch, bakes: int) -> str:

@@ -19,35 +19,7 @@ from bakery.interop import infotext
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score of an epoch, in 0..1: its heading, what it says, and which end is the good one."""
-
-    name: str
-    heading: str
-    meaning: str
-    good: int = 1
-
-
-METRICS = (
-    Metric("tradeoff", "Score", "what the recommendation goes by: the harmonic mean of fidelity and"
-           " flexibility, less leak, bleed and what lacks in clarity"),
-    Metric("fidelity", "Fidelity", "traits of the character that the trigger alone brings back,"
-           " relative to the training pictures"),
-    Metric("flexibility", "Flexibility", "what prompts ask beyond the character and is there,"
-           " relative to the base"),
-    Metric("leak", "Leak", "outfits and scenes of the training pictures that nobody asked for", 0),
-    Metric("bleed", "Bleed", "the character's traits in pictures without the trigger", 0),
-    Metric("clarity", "Clarity", "how sure the tagger is of what it sees, relative to the base's"
-           " pictures: frayed ones leave it in doubt"),
-    Metric("drift", "Drift", "how far pictures without the trigger are from the base's own", 0),
-    Metric("variety", "Variety", "how much pictures of one prompt differ, relative to the base's"),
-    Metric("memorised", "Memorised", "pictures that nearly repeat a training picture", 0),
-    Metric("broken", "Broken", "pictures without content", 0),
-    Metric("likeness", "Likeness", "nearness to the character by the embedding model"),
-)  # fmt: skip
+from bakery.scoring.metrics import ON_PAGE
 
 
 @dataclass(frozen=True)
@@ -61,6 +33,11 @@ class Value:
     @property
     def known(self) -> bool:
         return math.isfinite(self.value)
+
+    @property
+    def ends(self) -> tuple[float, float, float]:
+        """As in a table: the number, then the ends of the interval."""
+        return self.value, self.low, self.high
 
 
 @dataclass(frozen=True)
@@ -238,16 +215,16 @@ def same_base(one: Baked, other: Baked) -> bool:
 def _scored(path: Path, keys: list[str]) -> dict[Any, dict[str, Value]]:
     """Row by `keys` (one: the number itself, several: a tuple) -> metric -> value, as far as known."""
     table = tables.read(path, keys)
-    columns = {n for m in METRICS for n in (m.name, f"{m.name}_low", f"{m.name}_high")}
+    columns = {name for metric in ON_PAGE for name in metric.bounds}
     for name in [*keys, *(c for c in table.columns if c in columns)]:
         table[name] = tables.numbers(table[name], path)
     found = {}
     for row in table.to_dict("records"):
         key = int(row[keys[0]]) if len(keys) == 1 else tuple(row[name] for name in keys)
         found[key] = {
-            m.name: Value(*(row.get(m.name + end, math.nan) for end in ("", "_low", "_high")))
-            for m in METRICS
-            if m.name in row
+            metric.name: Value(*(row.get(name, math.nan) for name in metric.bounds))
+            for metric in ON_PAGE
+            if metric.name in row
         }
     return found
 

@@ -1,192 +1,347 @@
-"""The scores' formulas: from what was seen on the pictures to numbers between 0 and 1.
+"""The metrics of an epoch: a record each, and which pictures speak for it.
 
-N pictures, K tags; `times` (D, N) says how often each picture counts (`bootstrap`), and each
-formula gives D numbers, the first of them what was measured. A share over nothing is NaN.
-Definitions in words: docs/scores.md.
+A new one is a record here and, where it is to cost something in the trade-off, a weight in
+`settings/score.py`: tables, page and recommendation follow. docs/scores.md has to name it.
+
+`formulas` holds what is more than a mean; `compute` chooses the pictures by their purpose.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bakery.scoring.bootstrap import Resample
-
-NAMES = (
-    "fidelity", "flexibility", "leak", "bleed", "clarity", "drift", "variety", "memorised", "broken",
-    "likeness", "tradeoff",
-)  # fmt: skip
-"""Metrics of an epoch, in the order of epochs.csv."""
-SUREST = (5e-5, 1 - 5e-5)
-"""Nearer to 0 or 1 no probability is taken for: they are written down to four decimals."""
-ROOM = 0.05
-"""What is left between the base and the ceiling, from which bleed can be measured."""
+from bakery.io import tables
+from bakery.scoring import formulas, observations
+from bakery.scoring.metric import Material, Metric, PictureColumn, PictureSet, Remark
+from bakery.scoring.observations import Sightings
 
 
-def recall(times: np.ndarray, found: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Found tags over asked tags, (N,) each, all pictures pooled.
-
-    recall = sum over pictures of found / sum over pictures of asked
-    """
-    return _over(times @ found, times @ asked)
-
-
-def fidelity(times: np.ndarray, found: np.ndarray, asked: np.ndarray, ceiling: float) -> np.ndarray:
-    """How much of the character the trigger alone brings back.
-
-    fidelity = min(1, recall of the traits on identity pictures / ceiling); the ceiling is the mean
-    share of the training pictures on which the tagger sees a trait, the most that can be expected.
-    """
-    return np.minimum(1.0, _over(recall(times, found, asked), ceiling))
+def _fidelity(chosen: PictureSet) -> np.ndarray:
+    material, seen = chosen.material, chosen.seen
+    draws, at = chosen.select("identity")
+    found, asked = seen.found_count[at], seen.asked_count[at]
+    return formulas.fidelity(draws.times, found, asked, material.ceiling)
 
 
-def flexibility(times: np.ndarray, found: np.ndarray, base_found: np.ndarray) -> np.ndarray:
-    """How much of what the base can draw the LoRA still draws when asked.
-
-    flexibility = min(1, asked tags found / asked tags found on the base's pictures of the same
-    prompts without the trigger, on the same noise); NaN when the base shows none of them.
-    """
-    return np.minimum(1.0, _over(times @ found, times @ base_found))
-
-
-def leak(
-    times: np.ndarray, seen: np.ndarray, base: np.ndarray, open_: np.ndarray, pull: np.ndarray
-) -> np.ndarray:
-    """How much of the training set's outfit and scenery comes although nobody asked.
-
-    leak = min(1, sum over habits of max(0, r - b) / max(1, sum over habits of pull))
-
-    `seen`, `base` (N, K): the habit is on the picture, on the base's picture of the same cell;
-    `open_` (N, K): the prompt does not ask for it. r and b are its shares of the open pictures.
-    `pull` (K,) is the habit's share of the training pictures less b. So 1 says that the training
-    set's habits come as they are in it, and a training set without habits leaks nothing.
-    """
-    count = times @ open_  # (D, K)
-    excess = _over(times @ (open_ * (seen.astype(float) - base)), count)
-    total = np.nansum(np.maximum(excess, 0.0), axis=1)
-    measured = np.minimum(1.0, total / max(1.0, float(pull.sum())))
-    return np.where(times.sum(axis=1) > 0, measured, np.nan)
+def _no_fidelity(material: Material) -> str:
+    if not material.seen.traits:
+        return "fidelity is empty: no trait is seen on enough of the training pictures"
+    if not material.seen.of("identity").any():
+        return "fidelity is empty: no prompt has the purpose identity"
+    return ""
 
 
-def bleed(
-    times: np.ndarray, seen: np.ndarray, base: np.ndarray, open_: np.ndarray, ceiling: float
-) -> np.ndarray:
-    """How far pictures without the trigger move from the base towards the character.
-
-    bleed = (r - b) / (ceiling - b), between 0 and 1, where r is the mean share of the traits (N, K)
-    on bleed pictures and b the same on the base's pictures of these cells; traits that a prompt
-    asks for (`open_` is 0) are left out. NaN when the base is already within `ROOM` of the ceiling.
-    """
-    asked = times @ open_.sum(axis=1)
-    r, b = (_over(times @ (open_ * x).sum(axis=1), asked) for x in (seen, base))
-    room = np.where(ceiling - b > ROOM, ceiling - b, np.nan)
-    return np.clip((r - b) / room, 0.0, 1.0)
+def _traits_seen(material: Material) -> list[str]:
+    seen = material.seen
+    return [tables.join(seen.traits[i] for i in np.flatnonzero(row)) for row in seen.trait_seen]
 
 
-def doubt(probabilities: np.ndarray) -> np.ndarray:
-    """Bits of doubt of each picture, (N,): the summed binary entropies of its tags (N, K).
-
-    doubt = - sum over tags of p log2 p + (1 - p) log2 (1 - p)
-
-    A tagger that knows what it looks at is sure of most tags, one way or the other: the first half
-    of the inception score (Salimans et al., Improved Techniques for Training GANs, 2016), for many
-    tags at once.
-    """
-    p = np.clip(probabilities, *SUREST)
-    bits = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
-    return np.where(probabilities > 0, bits, 0.0).sum(axis=1)
+def _trait_share(material: Material, rows: np.ndarray) -> float:
+    seen = material.seen
+    return float(seen.trait_seen[rows].mean()) if len(seen.traits) else math.nan
 
 
-def clarity(
-    times: np.ndarray,
-    doubts: np.ndarray,
-    tags: np.ndarray,
-    base_doubts: np.ndarray,
-    base_tags: np.ndarray,
-) -> np.ndarray:
-    """Whether the pictures are as clear as the base's: frayed ones leave the tagger in doubt.
-
-    clarity = min(1, doubt per tag on the base's pictures of the same cells / doubt per tag)
-
-    (N,) each: bits of doubt, and how many tags are to be expected (the sum of their probabilities),
-    on the pictures and on the base's. NaN where the tagger expects none.
-    """
-    own, base = _over(times @ doubts, times @ tags), _over(times @ base_doubts, times @ base_tags)
-    return np.minimum(1.0, _over(base, own))
+def _flexibility(chosen: PictureSet) -> np.ndarray:
+    seen = chosen.seen
+    draws, at = chosen.select("flexibility", where=seen.reference >= 0)
+    return formulas.flexibility(draws.times, seen.found_count[at], seen.reference_count[at])
 
 
-def mean(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Mean of `values` (N,): drift, and the shares of memorised and broken pictures."""
-    return _over(times @ values, times.sum(axis=1))
+def _no_flexibility(material: Material) -> str:
+    seen = material.seen
+    if not seen.asked_count[seen.of("flexibility")].sum():
+        return "flexibility is empty: no flexibility prompt asks for a tag the tagger knows"
+    return "flexibility is empty: the base itself shows nothing of what is asked"
 
 
-def variety(
-    draws: Resample, groups: Iterable[np.ndarray], own: np.ndarray, base: np.ndarray
-) -> np.ndarray:
-    """Whether the pictures of one prompt still differ from seed to seed.
-
-    variety = min(1, mean distance of two pictures of one prompt / the same of the base)
-
-    `groups` are the indices of each prompt's pictures; `own` and `base` (N, K) are the tagger's
-    probabilities on the pictures and on the base's pictures of the same cells, without the traits,
-    which are meant to stay the same. The distance is `ruzicka`.
-    """
-    sums = np.zeros((2, len(draws.times)))
-    for group in groups:
-        for one, other in itertools.combinations(group, 2):
-            weight = draws.prompts[:, one] * draws.seeds[:, one] * draws.seeds[:, other]
-            sums[0] += weight * ruzicka(own[one], own[other])
-            sums[1] += weight * ruzicka(base[one], base[other])
-    return np.minimum(1.0, _over(sums[0], sums[1]))
+def _leak(chosen: PictureSet) -> np.ndarray:
+    seen = chosen.seen
+    draws, at = chosen.select(*observations.JUDGED, where=seen.base >= 0)
+    pull = np.array([s - b for s, b in seen.habits.values()])
+    base = seen.habit_seen[seen.base[at]]
+    return formulas.leak(draws.times, seen.habit_seen[at], base, seen.habit_open[at], pull)
 
 
-def likeness(times: np.ndarray, cosines: np.ndarray, ceiling: float) -> np.ndarray:
-    """Mean cosine (N,) to the character's centre, relative to the training pictures' own."""
-    return np.clip(_over(mean(times, cosines), ceiling), 0.0, 1.0)
+def _leaked_count(material: Material, rows: np.ndarray) -> float:
+    """Leaked tags a picture; NaN where a leak does not count."""
+    seen = material.seen
+    if seen.samples["purpose"].iloc[rows[0]] not in observations.JUDGED:
+        return math.nan
+    return float(np.mean([len(seen.leaked[row]) for row in rows]))
 
 
-def tradeoff(
-    fidelity: np.ndarray,
-    flexibility: np.ndarray,
-    leak: np.ndarray,
-    bleed: np.ndarray,
-    clarity: np.ndarray,
-    *,
-    leak_weight: float,
-    bleed_weight: float,
-    clarity_weight: float,
-) -> np.ndarray:
+def _bleed(chosen: PictureSet) -> np.ndarray:
+    material, seen = chosen.material, chosen.seen
+    draws, at = chosen.select("bleed", where=seen.base >= 0)
+    traits, base = seen.trait_seen[at], seen.trait_seen[seen.base[at]]
+    return formulas.bleed(draws.times, traits, base, seen.trait_open[at], material.ceiling)
+
+
+def _no_bleed(material: Material) -> str:
+    seen = material.seen
+    if not seen.of("bleed").any():
+        return "bleed and drift are empty: no prompt has the purpose bleed"
+    if not (seen.of("bleed") & (seen.base >= 0)).any():
+        return "bleed and drift are empty: the base has drawn no bleed prompt"
+    if seen.traits:
+        return "bleed is empty: the base shows the traits as often as the training pictures"
+    return ""
+
+
+def _clarity(chosen: PictureSet) -> np.ndarray:
+    seen = chosen.seen
+    draws, at = chosen.select(*observations.DRAWN, where=seen.base >= 0)
+    own = seen.doubt[at], seen.expected[at]
+    base = seen.doubt[seen.base[at]], seen.expected[seen.base[at]]
+    return formulas.clarity(draws.times, *own, *base)
+
+
+def _doubt_per_tag(seen: Sightings, rows: Sequence[int] | np.ndarray) -> float:
+    """Bits a tag, over these pictures; NaN where no tag is expected."""
+    tags = seen.expected[rows].sum()
+    return float(seen.doubt[rows].sum() / tags) if tags else math.nan
+
+
+def _drift(chosen: PictureSet) -> np.ndarray:
+    seen = chosen.seen
+    draws, at = chosen.select("bleed", where=seen.base >= 0)
+    return formulas.mean(draws.times, seen.drift[at])
+
+
+def _variety(chosen: PictureSet) -> np.ndarray:
+    seen = chosen.seen
+    features = seen.sight.features(without=seen.traits)
+    draws, at = chosen.select(*observations.CALLED, where=seen.base >= 0)
+    prompts = seen.samples["prompt_id"].to_numpy()[at]
+    groups = [np.flatnonzero(prompts == prompt) for prompt in dict.fromkeys(prompts)]
+    return formulas.variety(draws, groups, features[at], features[seen.base[at]])
+
+
+def _memorised(chosen: PictureSet) -> np.ndarray:
+    draws, at = chosen.select(*observations.CALLED)
+    return formulas.mean(draws.times, chosen.material.fact("memorised")[at])
+
+
+def _broken(chosen: PictureSet) -> np.ndarray:
+    draws, at = chosen.select()
+    return formulas.mean(draws.times, chosen.material.fact("broken")[at])
+
+
+def _likeness(chosen: PictureSet) -> np.ndarray:
+    material = chosen.material
+    draws, at = chosen.select("identity")
+    return formulas.likeness(draws.times, material.fact("likeness")[at], material.likest)
+
+
+METRICS = (
+    Metric(
+        name="fidelity",
+        heading="Fidelity",
+        meaning="traits of the character that the trigger alone brings back, relative to the"
+        " training pictures",
+        formula="traits found on identity pictures / traits asked, divided by the ceiling (mean s of"
+        " the traits), at most 1",
+        compute=_fidelity,
+        balanced=True,
+        by_weight=True,
+        chart="How much of the character the trigger alone brings back.",
+        headline=True,
+        against=("training",),
+        columns=(PictureColumn("traits_seen", _traits_seen, _trait_share),),
+        why_empty=_no_fidelity,
+    ),
+    Metric(
+        name="flexibility",
+        heading="Flexibility",
+        meaning="what prompts ask beyond the character and is there, relative to the base",
+        formula="tags found on flexibility pictures / tags found on their references, at most 1;"
+        " empty when the base finds none",
+        compute=_flexibility,
+        balanced=True,
+        by_weight=True,
+        chart="How much of what prompts ask beyond the character is there.",
+        headline=True,
+        against=("prompts",),
+        why_empty=_no_flexibility,
+    ),
+    Metric(
+        name="leak",
+        heading="Leak",
+        meaning="outfits and scenes of the training pictures that nobody asked for",
+        formula="sum over habits of max(0, r - b) / max(1, sum over habits of s - b), on identity and"
+        " flexibility pictures that do not ask for the habit",
+        good=0,
+        compute=_leak,
+        cost="leak_weight",
+        chart="Outfits and scenes of the training pictures that nobody asked for. Lower is better.",
+        headline=True,
+        against=("training", "prompts"),
+        columns=(
+            PictureColumn(
+                "leaked",
+                lambda material: [tables.join(tags) for tags in material.seen.leaked],
+                _leaked_count,
+            ),
+        ),
+        remark=Remark(
+            0.05,
+            lambda value, tags: f"It leaks{tags and f' {tags}'} unasked (leak {value:.2f}).",
+            lambda value, tags: f"leaks {tags or 'more'}",
+        ),
+        why_empty=lambda material: (
+            "leak is empty: the base has drawn no identity or flexibility prompt"
+        ),
+    ),
+    Metric(
+        name="bleed",
+        heading="Bleed",
+        meaning="the character's traits in pictures without the trigger",
+        formula="(mean r - mean b) / (ceiling - mean b) of the traits on bleed pictures, between 0"
+        " and 1",
+        good=0,
+        compute=_bleed,
+        cost="bleed_weight",
+        against=("training", "prompts"),
+        remark=Remark(
+            0.05,
+            lambda value, tags: f"Without the trigger, {value:.0%} of the character still comes.",
+            lambda value, tags: "bleeds more",
+        ),
+        why_empty=_no_bleed,
+    ),
+    Metric(
+        name="clarity",
+        heading="Clarity",
+        meaning="how sure the tagger is of what it sees, relative to the base's pictures: frayed"
+        " ones leave it in doubt",
+        formula="doubt per tag on the base's pictures of the same cells / doubt per tag on the"
+        " pictures, at most 1; empty where no tag is expected",
+        compute=_clarity,
+        cost="clarity_weight",
+        chart="How sure the tagger is of what it sees. Burnt pictures fray and leave it in doubt.",
+        columns=(
+            PictureColumn(
+                "doubt",
+                lambda material: [
+                    _doubt_per_tag(material.seen, [row]) for row in range(len(material.look))
+                ],
+                lambda material, rows: _doubt_per_tag(material.seen, rows),
+            ),
+        ),
+        remark=Remark(
+            0.8,
+            lambda value, tags: (
+                f"Its pictures are less clear than the base's (clarity {value:.2f})."
+            ),
+            lambda value, tags: f"frays (clarity {value:.2f})",
+        ),
+    ),
+    Metric(
+        name="drift",
+        heading="Drift",
+        meaning="how far pictures without the trigger are from the base's own",
+        formula="mean Ruzicka distance of the tagger's probabilities between a bleed picture and the"
+        " base's of the same cell",
+        good=0,
+        compute=_drift,
+        columns=(
+            PictureColumn(
+                "drift",
+                lambda material: material.seen.drift,
+                lambda material, rows: material.seen.drift[rows].mean(),
+            ),
+        ),
+    ),
+    Metric(
+        name="variety",
+        heading="Variety",
+        meaning="how much pictures of one prompt differ, relative to the base's",
+        formula="mean Ruzicka distance between pictures of one prompt, traits left out, relative to"
+        " the base's, at most 1",
+        compute=_variety,
+    ),
+    Metric(
+        name="memorised",
+        heading="Memorised",
+        meaning="pictures that nearly repeat a training picture",
+        formula="share of the pictures with the trigger that are near-duplicates of a training"
+        " picture, by the filter's own test",
+        good=0,
+        compute=_memorised,
+        columns=(
+            PictureColumn("nearest", lambda material: material.look["nearest"]),
+            PictureColumn(
+                "nearest_bits", lambda material: material.fact("nearest_bits"), whole=True
+            ),
+            PictureColumn.of_fact("memorised"),
+        ),
+    ),
+    Metric(
+        name="broken",
+        heading="Broken",
+        meaning="pictures without content",
+        formula="share of pictures without content: no channel varies, as after an overflow",
+        good=0,
+        compute=_broken,
+        columns=(PictureColumn.of_fact("broken"),),
+    ),
+    Metric(
+        name="likeness",
+        heading="Likeness",
+        meaning="nearness to the character by the embedding model",
+        formula="mean cosine to the centre of the training pictures, relative to what these have"
+        " themselves",
+        compute=_likeness,
+        columns=(PictureColumn("likeness", lambda material: material.fact("likeness")),),
+    ),
+)
+"""What is measured of the pictures, in the order of epochs.csv; the trade-off follows there."""
+
+BALANCED = tuple(metric for metric in METRICS if metric.balanced)
+"""The two whose harmonic mean the trade-off starts from."""
+COSTS = tuple(metric for metric in METRICS if metric.cost)
+"""What the trade-off takes off for."""
+DECISIVE = (*BALANCED, *COSTS)
+"""What epochs are compared by, besides the trade-off."""
+
+
+def tradeoff(numbers: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
     """What the recommendation ranks by, at least 0.
 
-    tradeoff = 2 F X / (F + X) - leak_weight * leak - bleed_weight * bleed
-               - clarity_weight * (1 - clarity)
+    tradeoff = 2 F X / (F + X) - sum over `COSTS` of weight * distance from the good end
 
-    The harmonic mean is high only where both are; what was not measured of the rest costs nothing.
+    F and X are `BALANCED`, fidelity and flexibility: the harmonic mean is high only where both are.
+    What was not measured of the costs costs nothing. `weights` has one for each, by its name.
     """
-    cost = leak_weight * np.nan_to_num(leak) + bleed_weight * np.nan_to_num(bleed)
-    cost = cost + clarity_weight * np.nan_to_num(1 - clarity)
-    return np.maximum(0.0, harmonic(fidelity, flexibility) - cost)
+    cost = sum(weights[m.name] * np.nan_to_num(m.loss(numbers[m.name])) for m in COSTS)
+    one, other = (numbers[metric.name] for metric in BALANCED)
+    return np.maximum(0.0, formulas.harmonic(one, other) - cost)
 
 
-def harmonic(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Harmonic mean of two numbers from 0 on; 0 where both are 0."""
-    total = one + other
-    return np.where(total == 0, 0.0, 2 * one * other / np.where(total == 0, 1.0, total))
+def listed(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
-def ruzicka(p: np.ndarray, q: np.ndarray) -> float:
-    """Ruzicka distance of two vectors from 0 on: 0 equal, 1 nothing in common.
+TRADEOFF = Metric(
+    name="tradeoff",
+    heading="Score",
+    meaning=f"what the recommendation goes by: the harmonic mean of"
+    f" {listed([m.name for m in BALANCED])}, less"
+    f" {listed([m.name if not m.good else f'what lacks in {m.name}' for m in COSTS])}",
+    formula=f"harmonic mean of {listed([m.name for m in BALANCED])}"
+    + "".join(f" - `{m.cost}` x {f'(1 - {m.name})' if m.good else m.name}" for m in COSTS)
+    + ", at least 0",
+    by_weight=True,
+    headline=True,
+    percent=False,
+)
+"""Made of the others."""
 
-    1 - sum min(p, q) / sum max(p, q); two vectors of zeros are equal. For sets it is the Jaccard
-    distance. Source: Deza and Deza, Encyclopedia of Distances, chapter 17.1.
-    """
-    either = float(np.maximum(p, q).sum())
-    return 1 - float(np.minimum(p, q).sum()) / either if either else 0.0
-
-
-def _over(part: np.ndarray, whole: np.ndarray | float) -> np.ndarray:
-    """part / whole, NaN where `whole` is 0."""
-    whole = np.asarray(whole, float)
-    return np.where(whole == 0, np.nan, part / np.where(whole == 0, 1.0, whole))
+IN_TABLES = (*METRICS, TRADEOFF)
+"""Everything that an epoch is given, in the order of the tables."""
+ON_PAGE = (TRADEOFF, *METRICS)
+"""The same in the order of the page and of results.csv."""

@@ -13,16 +13,12 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from bakery.io import tables
-from bakery.scoring import metrics
+from bakery.scoring import formulas
 from bakery.settings.thresholds import LEAST
 from bakery.tags import captions, topics
-from bakery.vision import duplicates
 
-FLAT = 2.0
-"""Standard deviation of the pixels' levels (0..255) below which a channel shows nothing."""
 CALLED = ("identity", "flexibility", "recreate")
 """Purposes of pictures that are asked with the trigger."""
 DRAWN = (*CALLED, "bleed")
@@ -129,7 +125,7 @@ class Sightings:
         """(N,) distance to the base's picture of the same cell; NaN for all but bleed pictures."""
         features, apart = self.sight.features(), np.full(len(self.samples), np.nan)
         for row in np.flatnonzero(self.of("bleed") & (self.base >= 0)):
-            apart[row] = metrics.ruzicka(features[row], features[self.base[row]])
+            apart[row] = formulas.ruzicka(features[row], features[self.base[row]])
         return apart
 
     @cached_property
@@ -138,7 +134,7 @@ class Sightings:
 
         A trait half learned is half seen: that is fidelity's business.
         """
-        return metrics.doubt(self.sight.features(without=self.traits))
+        return formulas.doubt(self.sight.features(without=self.traits))
 
     @cached_property
     def expected(self) -> np.ndarray:
@@ -175,33 +171,6 @@ def gather(
     plain = Sightings(samples, sight, traits, base, reference, asked, found)
     habits = _habits(plain, training, {captions.same(tag) for tag in pruned}, habit)
     return Sightings(samples, sight, traits, base, reference, asked, found, habits)
-
-
-def is_blank(picture: Image.Image) -> bool:
-    """Whether an RGB picture shows nothing: no channel varies, as where arithmetic overflowed."""
-    return bool(np.asarray(picture, float).std(axis=(0, 1)).max() < FLAT)
-
-
-def nearest(
-    pictures: Sequence[Image.Image], training: Sequence[Image.Image], distance: int
-) -> list[tuple[int, int, bool]]:
-    """For each picture the training picture most like it, the bits between, and if it is a copy.
-
-    Both made by `duplicates.prepare`. Most alike is the perceptual hash with the fewest other bits.
-    A copy has at most `distance` bits between, and no part in another colour: the filter's test for
-    near-duplicates, which no two training pictures pass.
-    """
-    if not len(training):
-        return [(-1, -1, False)] * len(pictures)
-    theirs = duplicates.perceptual(training)  # (M,)
-    result = []
-    for picture, own in zip(pictures, duplicates.perceptual(pictures), strict=True):
-        bits = np.bitwise_count(theirs ^ own)
-        close = np.flatnonzero(bits <= distance)
-        copy = next((i for i in close if duplicates.copies(training[i], picture, distance)), None)
-        best = int(np.argmin(bits)) if copy is None else int(copy)
-        result.append((best, int(bits[best]), copy is not None))
-    return result
 
 
 def _wanted(purpose: str, asked: str, traits: Sequence[str]) -> Sequence[str]:

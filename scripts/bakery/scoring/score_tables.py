@@ -1,86 +1,70 @@
 """The score stage's tables: a row for each picture, cell, epoch, weight and bootstrap draw.
 
-docs/scores.md says what their columns mean.
+docs/scores.md says what their columns mean. Those of a metric stand in its record (`metrics`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from bakery.io import tables
-from bakery.scoring import bootstrap, metrics, observations
-from bakery.scoring.measures import Numbers
-from bakery.scoring.observations import Sightings
+from bakery.scoring import bootstrap, formulas
+from bakery.scoring.metric import Material, Numbers, PictureColumn
+from bakery.scoring.metrics import DECISIVE, IN_TABLES, METRICS, TRADEOFF
 
 READ = (
     "epoch", "weight", "nominal", "prompt_id", "purpose", "prompt", "asked", "seed", "image",
     "reference",
 )  # fmt: skip
 """Columns of samples.csv that scores are made from."""
+_OF_PICTURES = tuple(column for metric in METRICS for column in metric.columns)
+_OF_CELLS = tuple(column for column in _OF_PICTURES if column.mean)
 SCORES = (
     "epoch", "weight", "prompt_id", "purpose", "prompt", "seed", "image", "asked", "found", "score",
-    "traits_seen", "leaked", "doubt", "drift", "nearest", "nearest_bits", "memorised", "broken",
-    "likeness",
+    *(column.name for column in _OF_PICTURES),
 )  # fmt: skip
 CELLS = (
     "epoch", "weight", "prompt_id", "purpose", "n", "score", "score_low", "score_high",
-    "traits_seen", "leaked", "doubt", "drift", "memorised", "broken",
+    *(column.name for column in _OF_CELLS),
 )  # fmt: skip
-DRAWN = ("fidelity", "flexibility", "leak", "bleed", "clarity", "tradeoff")
+DRAWN = tuple(metric.name for metric in (*DECISIVE, TRADEOFF))
 """Metrics whose draws are kept: what the recommendation compares epochs by."""
 DRAWS = ("epoch", "draw", *DRAWN)
-ANSWERS = ("fidelity", "flexibility", "tradeoff")
-"""Metrics of weights.csv."""
+EPOCHS = ("epoch", "n", *(name for metric in IN_TABLES for name in metric.bounds))
+WEIGHTS = (
+    "epoch", "weight", "n",
+    *(name for metric in IN_TABLES if metric.by_weight for name in metric.bounds),
+)  # fmt: skip
 
 
-def _bounded(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(column for m in names for column in (m, f"{m}_low", f"{m}_high"))
-
-
-EPOCHS = ("epoch", "n", *_bounded(metrics.NAMES))
-WEIGHTS = ("epoch", "weight", "n", *_bounded(ANSWERS))
-
-
-def picture_rows(seen: Sightings, look: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def picture_rows(material: Material) -> Iterator[dict[str, Any]]:
     """scores.csv"""
+    seen = material.seen
+    columns = {column.name: _written(column, material) for column in _OF_PICTURES}
     for row, record in enumerate(seen.samples.to_dict("records")):
         asked, found = seen.asked[row], seen.found[row]
-        shown = [seen.traits[i] for i in np.flatnonzero(seen.trait_seen[row])]
-        facts = look.iloc[row].to_dict()
-        whole = {name: _whole(facts[name]) for name in ("nearest_bits", "memorised", "broken")}
         yield {
             **record,
-            **facts,
-            **whole,
             "weight": f"{record['weight']:g}",
             "asked": tables.join(asked),
             "found": tables.join(found),
             "score": _short(len(found) / len(asked)) if asked else None,
-            "traits_seen": tables.join(shown),
-            "leaked": tables.join(seen.leaked[row]),
-            "doubt": _short(_doubt(seen, [row])),
-            "drift": _short(seen.drift[row]),
-            "likeness": _short(facts["likeness"]),
+            **{name: column[row] for name, column in columns.items()},
         }
 
 
-def cell_rows(seen: Sightings, look: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def cell_rows(material: Material) -> Iterator[dict[str, Any]]:
     """cells.csv: means over the seeds of a prompt."""
-    traits = len(seen.traits)
+    seen = material.seen
     for (epoch, weight, prompt), part in seen.samples.groupby(
         ["epoch", "weight", "prompt_id"], sort=False
     ):
         rows = part.index.to_numpy()
         draws = bootstrap.resample(list(part["purpose"]), [prompt] * len(rows), list(part["seed"]))
-        score = metrics.recall(draws.times, seen.found_count[rows], seen.asked_count[rows])
+        score = formulas.recall(draws.times, seen.found_count[rows], seen.asked_count[rows])
         low, high = bootstrap.interval(score)
-        judged = part["purpose"].iloc[0] in observations.JUDGED
-        leaked = [len(seen.leaked[row]) for row in rows]
         yield {
             "epoch": epoch,
             "weight": f"{weight:g}",
@@ -90,16 +74,12 @@ def cell_rows(seen: Sightings, look: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "score": _short(score[0]),
             "score_low": _short(low),
             "score_high": _short(high),
-            "traits_seen": _short(seen.trait_seen[rows].mean()) if traits else None,
-            "leaked": _short(np.mean(leaked)) if judged else None,
-            "doubt": _short(_doubt(seen, rows)),
-            "drift": _short(seen.drift[rows].mean()),
-            "memorised": _short(look["memorised"].to_numpy(float)[rows].mean()),
-            "broken": _short(look["broken"].to_numpy(float)[rows].mean()),
+            **{column.name: _short(column.mean(material, rows)) for column in _OF_CELLS},
         }
 
 
 def row(key: Mapping[str, Any], count: int, numbers: Numbers) -> dict[str, Any]:
+    """A row of epochs.csv or weights.csv: what was measured, and its interval."""
     row = {**key, "n": count}
     for name, values in numbers.items():
         low, high = bootstrap.interval(values)
@@ -109,15 +89,15 @@ def row(key: Mapping[str, Any], count: int, numbers: Numbers) -> dict[str, Any]:
 
 def draw_rows(epochs: Mapping[int, tuple[int, Numbers]]) -> Iterator[dict[str, Any]]:
     for epoch, (_, numbers) in epochs.items():
-        for draw in range(len(numbers["tradeoff"]) - 1):
+        for draw in range(len(numbers[TRADEOFF.name]) - 1):
             values = {name: _short(numbers[name][1 + draw]) for name in DRAWN}
             yield {"epoch": epoch, "draw": draw, **values}
 
 
-def _doubt(seen: Sightings, rows: Sequence[int]) -> float:
-    """Bits a tag, over these pictures; NaN where no tag is expected."""
-    tags = seen.expected[rows].sum()
-    return seen.doubt[rows].sum() / tags if tags else math.nan
+def _written(column: PictureColumn, material: Material) -> list[str | float]:
+    """The cells of a column, numbers as short as they are written."""
+    number = _whole if column.whole else _short
+    return [v if isinstance(v, str) else number(v) for v in column.values(material)]
 
 
 def _short(value: float) -> float:

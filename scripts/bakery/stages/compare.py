@@ -21,7 +21,8 @@ from bakery.io.images import open_rgb
 from bakery.pages import charts, grid, page, thumbnails
 from bakery.report import comparable, curves, lineage, picture_table, recommendation, sweep_grid
 from bakery.report.comparable import shown
-from bakery.report.results import METRICS, Bake, Baked, Shot, Value, read
+from bakery.report.results import Bake, Baked, Shot, Value, read
+from bakery.scoring.metrics import BALANCED, ON_PAGE, TRADEOFF
 from bakery.settings.compare import Compare
 
 REPORT_BYTES = 1_500_000
@@ -107,12 +108,11 @@ def _scored(one: Baked) -> list[recommendation.Epoch]:
     leaks: dict[int, Counter[str]] = {}
     for shot in one.shots.values():
         leaks.setdefault(shot.epoch, Counter()).update(shot.leaked)
-    names = (*recommendation.RANKED, "tradeoff")
     return [
         recommendation.Epoch(
             bake=one.bake.label,
             number=e.number,
-            **{name: e.score(name).value for name in names},
+            scores={name: value.value for name, value in e.scores.items()},
             file=e.file,
             draws=draws.get(e.number, {}),
             leaks=leaks.get(e.number, {}),
@@ -129,9 +129,9 @@ def results(baked: Iterable[Baked], differing: Sequence[str]) -> list[dict[str, 
             **{name: shown(one.bake.settings.get(name)) for name in differing},
             "epoch": epoch.number,
             **{
-                name + end: number
-                for name, v in epoch.scores.items()
-                for end, number in (("", v.value), ("_low", v.low), ("_high", v.high))
+                name: number
+                for metric in ON_PAGE
+                for name, number in zip(metric.bounds, epoch.score(metric.name).ends, strict=False)
             },
             "loss": epoch.loss,
             "file": epoch.file,
@@ -219,7 +219,8 @@ class View:
             "winner": winner,
             "winning": winner.epoch(best[1]) if winner and best else None,
             "strip": self._strip(),
-            "metrics": [m for m in METRICS if m.name in _known(baked)],
+            "balanced": BALANCED,
+            "metrics": [metric for metric in ON_PAGE if metric.name in _known(baked)],
             "differing": [
                 (name, [shown(bake.settings.get(name)) for bake in bakes])
                 for name in self.differing
@@ -272,14 +273,14 @@ def _known(baked: Iterable[Baked]) -> set[str]:
 
 def _columns(baked: Sequence[Baked]) -> list[str]:
     named = {name for one in baked for epoch in one.epochs for name in epoch.scores}
-    return [m.name + end for m in METRICS if m.name in named for end in ("", "_low", "_high")]
+    return [name for metric in ON_PAGE if metric.name in named for name in metric.bounds]
 
 
 def _summary(baked: Sequence[Baked], judged: Judged) -> dict[str, Any]:
     best = judged.best
     one = baked[best[0]] if best else None
     epoch = one.epoch(best[1]) if one and best else None
-    score = epoch.score("tradeoff") if epoch else Value()
+    score = epoch.score(TRADEOFF.name) if epoch else Value()
     return {
         "bakes": len(baked),
         "verdict": judged.title,

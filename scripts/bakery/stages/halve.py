@@ -16,6 +16,7 @@ from typing import Any
 from bakery.io import manifest, tables
 from bakery.pages.page import fixed
 from bakery.report.recommendation import Epoch
+from bakery.scoring.metrics import BALANCED, TRADEOFF
 from bakery.settings.halve import Halving
 
 log = logging.getLogger(__name__)
@@ -129,11 +130,11 @@ def _racer(bake: Mapping[str, str], epoch: int) -> Racer | None:
 def _tradeoff(score: Path, bake: Mapping[str, str], epoch: int) -> float:
     """What the recommendation, too, ranks the bake's epoch by."""
     path = score / "epochs.csv"
-    names = ("fidelity", "flexibility", "tradeoff")
+    names = [metric.name for metric in (*BALANCED, TRADEOFF)]
     table = tables.read(path, ("epoch", *names))
     for name in ("epoch", *names):
         table[name] = tables.numbers(table[name], path).astype(float)
     here = table[table["epoch"] == epoch].to_dict("records")
     if not here:
         return math.nan
-    return Epoch(bake["label"], epoch, **{name: here[0][name] for name in names}).rank
+    return Epoch(bake["label"], epoch, {name: here[0][name] for name in names}).rank

@@ -23,8 +23,9 @@ from bakery.dataset import details
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
-from bakery.scoring import measures, observations, score_tables
-from bakery.scoring.measures import Material, Numbers
+from bakery.scoring import measures, observations, pixels, score_tables
+from bakery.scoring.metric import Material, Numbers
+from bakery.scoring.metrics import METRICS
 from bakery.scoring.observations import Sightings
 from bakery.settings.score import Score
 from bakery.settings.thresholds import LEAST, Thresholds
@@ -81,9 +82,10 @@ def run(
     pictures = [scrape / "images" / image for image in _training_pictures(prune)]
     look = of_pictures(seen, looks, paths, pictures, settings, out)
     look["likeness"], likest = _cosines(settings, embedding, paths, pictures, threads)
-    tables.write(out / "scores.csv", score_tables.picture_rows(seen, look), score_tables.SCORES)
-    tables.write(out / "cells.csv", score_tables.cell_rows(seen, look), score_tables.CELLS)
-    return _finish(settings, Material(seen, look, ceiling(traits), likest), traits, out)
+    material = Material(seen, look, ceiling(traits), likest)
+    tables.write(out / "scores.csv", score_tables.picture_rows(material), score_tables.SCORES)
+    tables.write(out / "cells.csv", score_tables.cell_rows(material), score_tables.CELLS)
+    return _finish(settings, material, traits, out)
 
 
 def _finish(
@@ -136,7 +138,7 @@ class Looks:
         """The picture at `path`; may be called by several threads."""
         picture = open_rgb(path)
         self.small[path] = duplicates.prepare(picture)
-        self.blank[path] = observations.is_blank(picture)
+        self.blank[path] = pixels.is_blank(picture)
         return picture
 
 
@@ -223,7 +225,7 @@ def of_pictures(
     with duplicates.Shelf(shelf) as theirs:
         for path in training:
             theirs.append(duplicates.prepare(open_rgb(path)))
-        found = observations.nearest(mine, theirs, settings.memorised_distance)
+        found = pixels.nearest(mine, theirs, settings.memorised_distance)
     hits = dict(zip(called, found, strict=True))
     rows = []
     for row, path in enumerate(paths):
@@ -277,27 +279,12 @@ def unknown_tags(seen: Sightings) -> list[str]:
 def _warnings(material: Material, epochs: Mapping[int, tuple[int, Numbers]]) -> list[str]:
     """Why something is not measured, a sentence each."""
     seen = material.seen
-
-    def empty(name: str) -> bool:
-        return all(math.isnan(numbers[name][0]) for _, numbers in epochs.values())
-
-    found = []
-    if not seen.traits:
-        found.append("fidelity is empty: no trait is seen on enough of the training pictures")
-    elif not seen.of("identity").any():
-        found.append("fidelity is empty: no prompt has the purpose identity")
-    if not seen.asked_count[seen.of("flexibility")].sum():
-        found.append("flexibility is empty: no flexibility prompt asks for a tag the tagger knows")
-    elif empty("flexibility"):
-        found.append("flexibility is empty: the base itself shows nothing of what is asked")
-    if empty("leak"):
-        found.append("leak is empty: the base has drawn no identity or flexibility prompt")
-    if not seen.of("bleed").any():
-        found.append("bleed and drift are empty: no prompt has the purpose bleed")
-    elif not (seen.of("bleed") & (seen.base >= 0)).any():
-        found.append("bleed and drift are empty: the base has drawn no bleed prompt")
-    elif empty("bleed") and seen.traits:
-        found.append("bleed is empty: the base shows the traits as often as the training pictures")
+    empty = [
+        metric
+        for metric in METRICS
+        if all(math.isnan(numbers[metric.name][0]) for _, numbers in epochs.values())
+    ]
+    found = list(filter(None, (metric.why_empty(material) for metric in empty)))
     if seen.samples["seed"].nunique() < 2:
         found.append("there are no intervals and no variety: one seed says nothing about chance")
     if unknown := unknown_tags(seen):

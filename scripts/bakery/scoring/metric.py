@@ -1,0 +1,161 @@
+"""What a metric is: one record, from which its columns, weight, chart and words follow.
+
+`metrics` holds the records. A metric is computed from the pictures that one LoRA drew at one weight
+(`PictureSet`), and may have columns of single pictures besides (`PictureColumn`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bakery.scoring.bootstrap import Resample
+from bakery.scoring.observations import Sightings
+
+Numbers = dict[str, np.ndarray]
+"""Metric -> (1 + draws,): as measured, then the draws."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What metrics are measured on: all pictures of a bake."""
+
+    seen: Sightings
+    look: pd.DataFrame
+    """nearest, nearest_bits, memorised, broken, likeness (cosine) of each picture."""
+    ceiling: float
+    """Mean share of the training pictures on which the tagger sees a trait."""
+    likest: float
+    """Mean cosine of a training picture to the character's centre."""
+
+    def fact(self, name: str) -> np.ndarray:
+        """A column of `look` as numbers, (N,)."""
+        return self.look[name].to_numpy(float)
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """The pictures that one LoRA drew at one weight, and their bootstrap draws."""
+
+    material: Material
+    rows: np.ndarray
+    """(n,) rows of the set's pictures."""
+    draws: Resample
+
+    @property
+    def seen(self) -> Sightings:
+        """Of all pictures: rows of `select` lead into it."""
+        return self.material.seen
+
+    def select(
+        self, *purposes: str, where: np.ndarray | None = None
+    ) -> tuple[Resample, np.ndarray]:
+        """The draws and rows of the set's pictures with one of the purposes; all without any.
+
+        `where` (N,) bool limits them further.
+        """
+        mine = np.ones(len(self.seen.samples), bool)
+        if purposes:
+            mine = self.seen.of(*purposes)
+        local = np.flatnonzero((mine if where is None else mine & where)[self.rows])
+        return self.draws.of(local), self.rows[local]
+
+
+@dataclass(frozen=True)
+class PictureColumn:
+    """What a metric says of single pictures: a column of scores.csv, and of cells.csv."""
+
+    name: str
+    values: Callable[[Material], Sequence[Any] | np.ndarray]
+    """(N,) text or numbers; NaN where a picture has none."""
+    mean: Callable[[Material, np.ndarray], float] | None = None
+    """Of the pictures in these rows, which are one cell; None keeps it out of cells.csv."""
+    whole: bool = False
+    """Whether its numbers are whole ones."""
+
+    @classmethod
+    def of_fact(cls, name: str) -> PictureColumn:
+        """0 or 1 from `Material.look`, and the share of a cell's pictures where it is 1."""
+        return cls(
+            name,
+            lambda material: material.fact(name),
+            lambda material, rows: float(material.fact(name)[rows].mean()),
+            whole=True,
+        )
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Sentences of the recommendation about a metric, from a bad enough value on."""
+
+    beyond: float
+    """The value from which a remark is worth its room."""
+    best: Callable[[float, str], str]
+    """A sentence about the recommended epoch, by its value and the tags that leaked (may be "")."""
+    later: Callable[[float, str], str]
+    """The same about the next epoch: `frays (clarity 0.61)`, which goes on behind `Epoch 4`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A score of an epoch, from 0 to 1."""
+
+    name: str
+    """Its column in epochs.csv and results.csv."""
+    heading: str
+    meaning: str
+    """For people, without a full stop."""
+    formula: str
+    """In the words of docs/scores.md."""
+    good: int = 1
+    """The good end, 0 or 1."""
+    compute: Callable[[PictureSet], np.ndarray] | None = None
+    """(1 + draws,): as measured, then the draws; None for what is made of other metrics."""
+    balanced: bool = False
+    """Whether it is one of the two whose harmonic mean the trade-off starts from."""
+    cost: str = ""
+    """The setting of the score section that weighs it in the trade-off; "" where it costs nothing.
+
+    What costs decides, too: its draws are kept, and epochs are compared by it.
+    """
+    interval: bool = True
+    """Whether its bootstrap interval stands beside it in the tables."""
+    by_weight: bool = False
+    """Whether it is in weights.csv, too, which knows no bleed pictures, and in the chart of it."""
+    chart: str = ""
+    """The caption of its chart over the epochs; "" for none."""
+    headline: bool = False
+    """Whether the page shows it beside the recommendation."""
+    percent: bool = True
+    """Whether the page shows it as a percentage."""
+    against: tuple[str, ...] = ()
+    """`training`, `prompts`: what else has to be equal where bakes are compared by it."""
+    columns: tuple[PictureColumn, ...] = ()
+    remark: Remark | None = None
+    why_empty: Callable[[Material], str] = lambda material: ""
+    """A sentence for where no epoch has it; "" for none."""
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """Its columns in the tables of epochs: the value, and the ends of its interval."""
+        return (
+            (self.name, f"{self.name}_low", f"{self.name}_high") if self.interval else (self.name,)
+        )
+
+    def better(self, values: np.ndarray) -> np.ndarray:
+        """`values` with their sign such that more is better."""
+        return values if self.good else -values
+
+    def loss(self, values: np.ndarray) -> np.ndarray:
+        """How far `values` are from the good end."""
+        return 1 - values if self.good else values
+
+    def remarkable(self, value: float) -> bool:
+        """Whether `value` is bad enough for a sentence; NaN never is."""
+        if self.remark is None:
+            return False
+        return value < self.remark.beyond if self.good else value >= self.remark.beyond

@@ -1,0 +1,40 @@
+"""What a picture's pixels say, without the tagger: whether it shows anything, and what it repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from bakery.vision import duplicates
+
+FLAT = 2.0
+"""Standard deviation of the pixels' levels (0..255) below which a channel shows nothing."""
+
+
+def is_blank(picture: Image.Image) -> bool:
+    """Whether an RGB picture shows nothing: no channel varies, as where arithmetic overflowed."""
+    return bool(np.asarray(picture, float).std(axis=(0, 1)).max() < FLAT)
+
+
+def nearest(
+    pictures: Sequence[Image.Image], training: Sequence[Image.Image], distance: int
+) -> list[tuple[int, int, bool]]:
+    """For each picture the training picture most like it, the bits between, and if it is a copy.
+
+    Both made by `duplicates.prepare`. Most alike is the perceptual hash with the fewest other bits.
+    A copy has at most `distance` bits between, and no part in another colour: the filter's test for
+    near-duplicates, which no two training pictures pass.
+    """
+    if not len(training):
+        return [(-1, -1, False)] * len(pictures)
+    theirs = duplicates.perceptual(training)  # (M,)
+    result = []
+    for picture, own in zip(pictures, duplicates.perceptual(pictures), strict=True):
+        bits = np.bitwise_count(theirs ^ own)
+        close = np.flatnonzero(bits <= distance)
+        copy = next((i for i in close if duplicates.copies(training[i], picture, distance)), None)
+        best = int(np.argmin(bits)) if copy is None else int(copy)
+        result.append((best, int(bits[best]), copy is not None))
+    return result
