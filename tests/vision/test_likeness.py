@@ -126,7 +126,7 @@ def test_the_models_content_is_part_of_the_key(tmp_path: Path) -> None:
             "train": {"base": "base"}, "score": {"embedding_model": "e.onnx"},
         }  # fmt: skip
         (node,) = build.build(cfg.load(raw), [tmp_path]).of("score")
-        assert build.optional_model_of(node, "score.embedding_model", [tmp_path]) == str(
+        assert build.file_of(node, "score.embedding_model", [tmp_path]) == str(
             tmp_path / "e.onnx"
         )
         return node.key
