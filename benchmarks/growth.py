@@ -213,9 +213,9 @@ def score(place: Path, count: int, clock: Clock, drawn: int = SAMPLES) -> None:
     name = f"score, {SAMPLES} samples" if drawn == SAMPLES else "score, by samples"
     with clock.part(name):
         stage.run(
-            Score(), sample=folder, out=place / "score", threads=1,
-            model=ROOT / "resources/world/tagger",
-            **{above: place / above for above in ("prune", "tag", "scrape")},
+            Score(),
+            stage.InputFolders(folder, *(place / above for above in ("prune", "tag", "scrape"))),
+            out=place / "score", threads=1, model=ROOT / "resources/world/tagger",
         )  # fmt: skip
 
 

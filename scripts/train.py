@@ -17,8 +17,7 @@ with Job(snakemake) as job:  # noqa: F821
             list(abouts),
             workers=params.bakers,
             most=job.settings.side_by_side,
-            # imported only where there is something to bake: torch takes seconds. Claim first, lease
-            # second: who waits for another's bake holds no GPU that the other may wait for
+            # imported only to bake: torch takes seconds; first claims, then a GPU that others wait for
             work=leased_gpu()(
                 lambda folders: (
                     import_module("bakery.stages.train")
