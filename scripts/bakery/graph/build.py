@@ -50,15 +50,15 @@ def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:
 
 
 class Builder:
-    """Builds the plan of one config, node by node; equal keys are one node."""
+    """Builds the graph of one config, node by node; equal keys are one node."""
 
     def __init__(self, config: cfg.Config, roots: Sequence[Path]) -> None:
         self.config, self.roots = config, roots
-        self.plan = Plan({stage: {} for stage in (*cfg.STAGES, "halve")})
+        self.graph = Plan({stage: {} for stage in (*cfg.STAGES, "halve")})
         self._fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
 
     def build(self) -> Plan:
-        """The whole plan: a page for each sweep, and all that it stands on."""
+        """The whole graph: a page for each sweep, and all that it stands on."""
         beside = finished.named(self.config.compare.with_, self.roots[0])
         for name, sweep in (self.config.sweeps or {"bake": Sweep()}).items():
             leaves = self._leaves(name, sweep)
@@ -68,8 +68,8 @@ class Builder:
             others = tuple(other for other in beside if other.score.name not in own)
             content |= {other.score.name: other.content for other in others}
             page = Node("compare", "", name, self.config.compare, parents, labels, others)
-            _add(self.plan, _keyed(page, content))
-        return self.plan
+            _add(self.graph, _keyed(page, content))
+        return self.graph
 
     def _leaves(self, name: str, sweep: Sweep) -> list[tuple[Node, str]]:
         """The last node of each bake of a sweep, and its label; equal bakes are one."""
@@ -77,7 +77,7 @@ class Builder:
         def verdict(halving: Halving, parents: tuple[Node, ...], labels: Sequence[str]) -> Node:
             content = {leaf.key: label for leaf, label in zip(parents, labels, strict=True)}
             node = Node("halve", "", name, halving, parents, tuple(labels))
-            return _add(self.plan, _keyed(node, content))
+            return _add(self.graph, _keyed(node, content))
 
         entries = []
         for changes in _variants(name, sweep):
@@ -88,17 +88,17 @@ class Builder:
             return races.plan(
                 name, sweep.halving, entries,
                 whole=lambda one: self._chain(aside, one),
-                chain=lambda one, rung: self._chain(self.plan, one, rung),
+                chain=lambda one, rung: self._chain(self.graph, one, rung),
                 verdict=verdict,
             )  # fmt: skip
         leaves: dict[str, tuple[Node, str]] = {}
         for one, label in entries:
-            leaf = self._chain(self.plan, one)
+            leaf = self._chain(self.graph, one)
             leaves.setdefault(leaf.key, (leaf, label or leaf.readable))
         return list(leaves.values())
 
-    def _chain(self, plan: Plan, config: cfg.Config, rung: Rung | None = None) -> Node:
-        """The nodes of one bake, top to bottom; those in `plan` already are shared. Gives the last."""
+    def _chain(self, graph: Plan, config: cfg.Config, rung: Rung | None = None) -> Node:
+        """The nodes of one bake, top to bottom; those in `graph` already are shared. Gives the last."""
         parents: tuple[Node, ...] = ()
         for stage in CHAIN:
             section = getattr(config, stage)
@@ -107,7 +107,7 @@ class Builder:
             place = rung and rung.at(stage)
             readable = _readable(stage, config, place)
             node = Node(stage, "", readable, section, parents, rung=place)
-            parents = (_add(plan, _keyed(node, content)),)
+            parents = (_add(graph, _keyed(node, content)),)
         (last,) = parents
         return last
 
@@ -155,9 +155,9 @@ def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
     return [dict(zip(sweep.grid, values, strict=True)) for values in product] + list(sweep.variants)
 
 
-def _add(plan: Plan, node: Node) -> Node:
-    """The node of `plan` that is equal to `node`; that itself if it is new."""
-    return plan.nodes[node.stage].setdefault(node.name, node)
+def _add(graph: Plan, node: Node) -> Node:
+    """The node of `graph` that is equal to `node`; that itself if it is new."""
+    return graph.nodes[node.stage].setdefault(node.name, node)
 
 
 def _keyed(node: Node, content: Mapping[str, str]) -> Node:

@@ -21,7 +21,7 @@ from bakery.dataset.repeat_folders import Folders
 from bakery.families import base as bases
 from bakery.io.errors import BakeryError
 from bakery.settings.train import Train
-from bakery.training import advice, checkpoint, loop, metadata, optimizers, setup
+from bakery.training import advice, checkpoint, loop, metadata, optimizers, schedules, setup
 from bakery.training.run import Variant
 from bakery.training.setup import TrainSpec
 from bakery.training.train_step import Kitchen
@@ -149,14 +149,9 @@ def _describe(
     truncated = sum(n > variant.texts.most_chunks for n in needed)
     sizes = {f"{w}x{h}": count for (w, h), count in data.bucket_counts().items()}
     adapters = len(variant.network.layers)
-    log.info(
-        "%d pictures, with repeats %s", len(data.items),
-        ", ".join(f"{count} of {size}" for size, count in sizes.items()),
-    )  # fmt: skip
-    log.info(
-        "%d steps: %d epochs of %d; %d adapters on %s",
-        plan.total, plan.epochs, plan.steps_per_epoch, adapters, base.path,
-    )  # fmt: skip
+    listed = ", ".join(f"{count} of {size}" for size, count in sizes.items())
+    log.info("%d pictures, with repeats %s", len(data.items), listed)
+    log.info("%s; %d adapters on %s", _length(plan), adapters, base.path)
     return {
         "pictures": sum(not item.is_reg for item in data.items),
         "reg_pictures": sum(item.is_reg for item in data.items),
@@ -170,6 +165,10 @@ def _describe(
         "adapters": adapters,
         "threads": kitchen.threads,
     }
+
+
+def _length(plan: schedules.Plan) -> str:
+    return f"{plan.total} steps: {plan.epochs} epochs of {plan.steps_per_epoch}"
 
 
 def _check_device(settings: Train, device: str) -> None:
