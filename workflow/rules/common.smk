@@ -156,8 +156,6 @@ def repeat_failures():
         for log in sorted(Path("logs").glob("*/*.log"))
         if log.stat().st_mtime >= STARTED
     ]
-    said = [
-        f"{log.parent.name}: {error}" for log in logs for error in job.errors(log)
-    ]
+    said = [f"{log.parent.name}: {error}" for log in logs for error in job.errors(log)]
     for line in dict.fromkeys(said):
         print(line, file=sys.stderr)

@@ -89,8 +89,8 @@ class SampleStage:
     ) -> None:
         """As `run_all`, and each folder gets what its own job looks for (`claims`).
 
-        `bakes` leads from the folders that were claimed to those of their LoRAs, `albums` to their
-        albums, where they have one.
+        Keys are the folders that were claimed: `bakes` leads to those of their LoRAs, `albums` to
+        where else their pictures are kept, if anywhere (`SampleSpec.album`).
         """
         kept = {Path(out): Path(album) for out, album in (albums or {}).items()}
         specs = [SampleSpec(train, out, kept.get(out)) for out, train in bakes.items()]

@@ -1,9 +1,9 @@
 """The trainer: LoRAs trained on a repeat folder, side by side on one base.
 
 Steps of `Trainer.fit`: read the dataset, load the base, encode the pictures, put adapters on the base,
-find what may be resumed, then batch by batch each living variant shows its own pictures and learns
-from its own loss (`loop`). What an epoch has saved stays valid whatever happens afterwards, and a killed
-bake goes on behind it.
+find what may be resumed, then train batch by batch, each bake on its own pictures and by its own loss
+(`loop`). What an epoch has saved stays valid whatever happens afterwards, and a killed bake resumes after
+it.
 """
 
 from __future__ import annotations
