@@ -3,7 +3,6 @@
 # In:  results/{train,score}/<key>/ of every bake of the sweep, of that rung
 # Out: results/halve/<key>/ the verdict, in its manifest
 
-
 rule halve:
     input:
         train=ancient(gathered("train", "halve")),

@@ -2,7 +2,7 @@
 
 Steps of `Trainer.fit`: read the dataset, load the base, encode the pictures, put adapters on the base,
 find what may be resumed, then train batch by batch, each bake on its own pictures and by its own loss
-(`loop`). What an epoch has saved stays valid whatever happens afterwards, and a killed bake resumes after
+(`loop`). What an epoch has saved stays valid whatever happens afterwards; a killed bake resumes after
 it.
 """
 
