@@ -23,8 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from bakery.dataset import repeat_folders
 from bakery.families import base as bases
 from bakery.settings.train import Train
-from bakery.stages import train
-from bakery.training import train_step
+from bakery.training import setup, train_step
 
 SIDES = {"cpu": 2048, "cuda": 8192}
 """Of the matrices at most: so large that overhead does not count."""
@@ -82,7 +81,7 @@ def kitchen_of(folder: Path, job: dict[str, Any]) -> train_step.Kitchen:
     settings = Train(**job["settings"])
     torch.set_num_threads(job["threads"])
     base = bases.load(settings.base, job["device"], models.DTYPES[settings.mixed_precision])
-    made = train.equip(settings, repeat_folders.read(folder / "layout"), base, job["threads"], None)
+    made = setup.equip(settings, repeat_folders.read(folder / "layout"), base, job["threads"], None)
     made.latents.prepare(made.data.views(settings) or [])
     return made
 
@@ -90,7 +89,7 @@ def kitchen_of(folder: Path, job: dict[str, Any]) -> train_step.Kitchen:
 def of_step(folder: Path, job: dict[str, Any]) -> int:
     """Operations of a solo step."""
     kitchen = kitchen_of(folder, job)
-    variant = train.prepare(Train(**job["settings"]), kitchen, out=folder / "count", name="mirael")
+    variant = setup.prepare(Train(**job["settings"]), kitchen, out=folder / "count", name="mirael")
     variant.begin_epoch(kitchen.data)
     batch = variant.next_batch()
     return operations(lambda: train_step.loss(kitchen, variant, batch).backward())

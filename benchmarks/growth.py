@@ -147,31 +147,30 @@ def layout(place: Path, count: int, clock: Clock) -> None:
 
 
 def train(place: Path, count: int, clock: Clock) -> None:
-    """The parts of `train.run` up to some steps; at the shipped config's settings."""
+    """The parts of `Trainer.fit` up to some steps; at the shipped config's settings."""
     import torch
     import yaml
 
     from bakery.dataset import repeat_folders
     from bakery.families import base as bases
     from bakery.settings.train import Train
-    from bakery.stages import train as stage
-    from bakery.training import train_step
+    from bakery.training import setup, train_step
 
     chosen = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))["train"]
     settings = Train(**chosen | {"base": str(ROOT / chosen["base"])})
     torch.set_num_threads(1)
     base = bases.load(settings.base)
-    order = stage.Order(settings, place / "train", NAME, {})
+    order = setup.TrainSpec(settings, place / "train", NAME, {})
     with clock.part("train: dataset and buckets"):
         folders = repeat_folders.read(place / "layout")
-        kitchen = stage.equip(settings, folders, base, 1, place / "cache")
+        kitchen = setup.equip(settings, folders, base, 1, place / "cache")
     views = kitchen.data.views(settings) or []
     with clock.part("train: latents encoded"):
         kitchen.latents.prepare(views)
-    kitchen = stage.equip(settings, folders, base, 1, place / "cache")
+    kitchen = setup.equip(settings, folders, base, 1, place / "cache")
     with clock.part("train: latents from the cache"):
         kitchen.latents.prepare(views)
-    (variant,) = stage.prepare_all([order], kitchen)
+    (variant,) = setup.prepare_all([order], kitchen)
     with clock.part("train: an epoch's batches"):
         variant.begin_epoch(kitchen.data)
     taken = []
@@ -214,9 +213,9 @@ def score(place: Path, count: int, clock: Clock, drawn: int = SAMPLES) -> None:
     name = f"score, {SAMPLES} samples" if drawn == SAMPLES else "score, by samples"
     with clock.part(name):
         stage.run(
-            Score(), sample=folder, out=place / "score", threads=1,
-            model=ROOT / "resources/world/tagger",
-            **{above: place / above for above in ("prune", "tag", "scrape")},
+            Score(),
+            stage.InputFolders(folder, *(place / above for above in ("prune", "tag", "scrape"))),
+            out=place / "score", threads=1, model=ROOT / "resources/world/tagger",
         )  # fmt: skip
 
 

@@ -36,8 +36,7 @@ from hardware import describe
 from stepwise import Worker, wait_for
 
 from bakery.settings.train import Train
-from bakery.stages import train
-from bakery.training import compiling, train_step
+from bakery.training import compiling, setup, train_step
 from bakery.training.run import Variant
 
 COLUMNS = ("base", "bakes", "seconds a step", "throughput over one after another",
@@ -45,18 +44,18 @@ COLUMNS = ("base", "bakes", "seconds a step", "throughput over one after another
            "peak GiB", "throughput over K solo kohya runs", "kohya measured")  # fmt: skip
 
 
-def orders(settings: dict[str, Any], count: int, folder: Path) -> list[train.Order]:
+def orders(settings: dict[str, Any], count: int, folder: Path) -> list[setup.TrainSpec]:
     """`count` bakes that differ in their learning rate."""
     rates = [settings["unet_lr"] * (1 + i) for i in range(count)]
     return [
-        train.Order(Train(**settings | {"unet_lr": rate}), folder / str(i), "mirael", {})
+        setup.TrainSpec(Train(**settings | {"unet_lr": rate}), folder / str(i), "mirael", {})
         for i, rate in enumerate(rates)
     ]
 
 
 def team(settings: dict[str, Any], count: int, kitchen: train_step.Kitchen, place: Path) -> list:
     """`count` bakes with adapters of their own, switched off."""
-    made = train.prepare_all(orders(settings, count, place), kitchen)
+    made = setup.prepare_all(orders(settings, count, place), kitchen)
     made[0].network.remove()
     for variant in made:
         variant.begin_epoch(kitchen.data)

@@ -25,17 +25,11 @@ HERE = Path(__file__).absolute().parent
 def ours(folder: Path, job: dict[str, Any]) -> None:
     """Our trainer as it is."""
     from bakery.settings.train import Train
-    from bakery.stages import train
+    from bakery.training.setup import TrainSpec
+    from bakery.training.trainer import Trainer
 
-    train.run(
-        Train(**job["settings"]),
-        layout=folder / "layout",
-        out=folder / "out",
-        name="mirael",
-        metadata={},
-        device=job["device"],
-        threads=job["threads"],
-    )
+    spec = TrainSpec(Train(**job["settings"]), folder / "out", "mirael", {})
+    Trainer(folder / "layout", job["device"], job["threads"]).fit_one(spec)
 
 
 def plain(folder: Path, job: dict[str, Any]) -> None:

@@ -15,25 +15,25 @@ with Job(snakemake) as job:  # noqa: F821
         rungs.carried(job.folder("train"), params.rung, job.out)
         or claims.settle(
             job.out,
-            list(bakes),
+            claims.deal(list(bakes), params.bakers, len(bakes)),
             ready=lambda folder: rungs.is_new(bakes[folder]),  # only what is trained can be drawn
-            workers=params.bakers,
-            most=len(bakes),
             # imported late, as in train; first claims, then a GPU
             work=leased_gpu()(
-                lambda folders: import_module("bakery.stages.sample").draw_claimed(
-                    {folder: bakes[folder] for folder in folders},
-                    job.settings,
-                    albums=params.albums,
-                    prune=job.folder("prune"),
-                    base=params.base,
-                    clip_skip=trained["clip_skip"],
-                    mixed_precision=trained["mixed_precision"],
-                    v_parameterization=trained.get("v_parameterization"),
-                    zero_terminal_snr=trained.get("zero_terminal_snr"),
-                    device=device(),
-                    threads=job.threads,
-                    tagger=import_module("bakery.vision.tagger").fetch(params.model),
+                lambda folders: (
+                    import_module("bakery.stages.sample")
+                    .SampleStage(
+                        settings=job.settings,
+                        prune=job.folder("prune"),
+                        base=params.base,
+                        clip_skip=trained["clip_skip"],
+                        mixed_precision=trained["mixed_precision"],
+                        v_parameterization=trained.get("v_parameterization"),
+                        zero_terminal_snr=trained.get("zero_terminal_snr"),
+                        device=device(),
+                        threads=job.threads,
+                        tagger=import_module("bakery.vision.tagger").fetch(params.model),
+                    )
+                    .draw_claimed({folder: bakes[folder] for folder in folders}, params.albums)
                 )
             ),
         )

@@ -10,10 +10,9 @@ with Job(snakemake) as job, leased_gpu():  # noqa: F821
         rungs.carried(job.folder("sample"), snakemake.params.rung, job.out)  # noqa: F821
         or stage.run(
             job.settings,
-            sample=job.folder("sample"),
-            prune=job.folder("prune"),
-            tag=job.folder("tag"),
-            scrape=job.folder("scrape"),
+            stage.InputFolders(
+                **{name: job.folder(name) for name in ("sample", "prune", "tag", "scrape")}
+            ),
             out=job.out,
             model=tagger.fetch(snakemake.params.model),  # noqa: F821
             embedding=snakemake.params.embedding,  # noqa: F821

@@ -17,20 +17,23 @@ with Job(snakemake) as job:  # noqa: F821
             list(abouts),
             workers=params.bakers,
             most=job.settings.side_by_side,
-            # imported only where there is something to bake: torch takes seconds. Claim first, lease
-            # second: who waits for another's bake holds no GPU that the other may wait for
+            # imported only to bake: torch takes seconds; first claims, then a GPU that others wait for
             work=leased_gpu()(
-                lambda folders: import_module("bakery.stages.train").bake(
-                    {folder: abouts[folder] for folder in folders},
-                    places={"base": params.base, "reg_data_dir": params.reg},
-                    name=scrape["settings"]["name"],
-                    trigger=prune["settings"]["trigger"],
-                    class_tokens=prune["settings"]["class_tokens"],
-                    layout=job.folder("layout"),
-                    device=device(),
-                    threads=job.threads,
-                    cache=Path(params.cache),
-                    until=lane.until,
+                lambda folders: (
+                    import_module("bakery.stages.train")
+                    .TrainStage(
+                        abouts={folder: abouts[folder] for folder in folders},
+                        places={"base": params.base, "reg_data_dir": params.reg},
+                        name=scrape["settings"]["name"],
+                        trigger=prune["settings"]["trigger"],
+                        class_tokens=prune["settings"]["class_tokens"],
+                        layout=job.folder("layout"),
+                        device=device(),
+                        threads=job.threads,
+                        cache=Path(params.cache),
+                        until=lane.until,
+                    )
+                    .run()
                 )
             ),
         )

@@ -6,7 +6,8 @@ from small_bakes import SMALL
 from tiny_base import tiny_sd1
 
 from bakery.settings.train import Train
-from bakery.stages import train
+from bakery.training.setup import TrainSpec
+from bakery.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +39,8 @@ def layout(tmp_path_factory):
 def bake(bases_at, layout, tmp_path):
     def run(folder="out", kind="v_prediction", cache=None, **changes):
         settings = Train(**{"base": bases_at[kind], **SMALL, **changes})
-        return train.run(
-            settings,
-            layout=layout,
-            out=tmp_path / folder,
-            name="mirael",
-            metadata={"trigger": "mirael", "config": {"train": changes}},
-            device="cpu",
-            threads=1,
-            cache=cache,
-        )
+        metadata = {"trigger": "mirael", "config": {"train": changes}}
+        spec = TrainSpec(settings, tmp_path / folder, "mirael", metadata)
+        return Trainer(layout, cache=cache).fit_one(spec)
 
     return run

@@ -19,6 +19,17 @@ STAGES = (*SECTIONS, "halve", "best", "plan")
 WITHOUT_SETTINGS = ("best", "plan")
 MODULES = sorted(modules())
 LONGEST_FILE, LONGEST_FUNCTION, FULLEST_FOLDER = 400, 60, 20
+MOST_PARAMETERS = 6
+MORE_PARAMETERS = {
+    "lora.network.__init__": "numbers of one network, as kohya's scripts name them",
+    "sampling.pipeline.load": "how a base is loaded, and the settings it draws with",
+    "scoring.metrics.tradeoff": "a formula of numbers and their weights",
+    "stages.layout.run": "the inputs of its rule, each used once",
+    "stages.prune.run": "the inputs of its rule, each used once",
+    "training.metadata.describe": "all that a file's metadata tell of",
+    "training.schedules.learning_rate": "a formula of numbers",
+}
+"""Functions that need no object although they take more, and why."""
 
 
 def tree(module: str) -> ast.Module:
@@ -102,6 +113,19 @@ def test_files_and_functions_are_short(module: str) -> None:
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
+
+
+def test_where_many_parameters_come_together_there_is_an_object() -> None:
+    """`self` is not counted, keyword-only ones are. A dataclass's fields are no parameters."""
+    more = {}
+    for module in MODULES:
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                count = sum(one.arg not in ("self", "cls") for one in given)
+                if count > MOST_PARAMETERS:
+                    more[f"{module}.{node.name}"] = count
+    assert not more.keys() - MORE_PARAMETERS.keys(), more
 
 
 @pytest.mark.parametrize("name", WINGS)

@@ -98,7 +98,7 @@ def scored(folder: Path, model: Path, label: str, shown: list[dict[str, float]])
     shots += [(0, "beach-base", "base", "beach", seed, {"beach": 0.9}) for seed in (1, 2)]
     folders = stages(folder)
     sample, train = sample_stage(folder / "sample", shots), folder / "train"
-    score.run(Score(), sample=sample, out=folder / "score", model=model, **folders)
+    score.run(Score(), score.InputFolders(sample, **folders), out=folder / "score", model=model)
     train.mkdir()
     saved = [
         {"epoch": e, "file": f"{e}.safetensors", "sshs_model_hash": "", "loss": 0.1}

@@ -11,6 +11,7 @@ from bakery.graph import build, summary
 from bakery.graph.nodes import CODE_VERSIONS
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
+from bakery.settings import named_files
 
 SWEEP = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3, 1e-2]}}}}
 
@@ -164,7 +165,7 @@ def test_bad_plans_are_refused_in_words(root: Path, raw: dict, words: list[str])
 
 
 def test_a_hub_id_is_not_a_missing_file(root: Path) -> None:
-    assert build.locate("SmilingWolf/wd-swinv2-tagger-v3", [root], "tag.model") is None
+    assert named_files.locate("SmilingWolf/wd-swinv2-tagger-v3", [root], "tag.model") is None
 
 
 def test_asking_for_a_folder_outside_the_plan_says_what_there_is(root: Path) -> None:
@@ -206,7 +207,7 @@ def test_what_is_believed_of_the_tagger_needs_no_new_tags(root: Path, setting: d
 
 
 def test_a_pinned_hub_revision_is_a_hub_id(root: Path) -> None:
-    assert build.locate("owner/model@v1.0", [root], "tag.model") is None
+    assert named_files.locate("owner/model@v1.0", [root], "tag.model") is None
 
 
 @pytest.mark.parametrize(

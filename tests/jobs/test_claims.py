@@ -33,7 +33,7 @@ def train(folders):
         claims.finish(folder, {"by": Path(own).name})
 
 company = [Path(folder) for folder in company]
-summary = claims.settle(Path(own), company, workers=int(workers), most=8, work=train)
+summary = claims.settle(Path(own), claims.deal(company, int(workers), 8), work=train)
 print(summary["by"])
 """
 
@@ -99,7 +99,7 @@ def test_one_more_value_leaves_the_shares_of_the_others_alone() -> None:
 def test_the_first_job_bakes_the_whole_sweep_and_the_others_find_it_done(bakes) -> None:
     log: list[list[str]] = []
     for own in bakes:
-        summary = claims.settle(own, bakes, workers=1, most=8, work=train_as(own.name, log))
+        summary = claims.settle(own, claims.deal(bakes, 1, 8), work=train_as(own.name, log))
         assert summary == {"by": "a"}
     assert log == [["a", "b", "c", "d"]]
 
@@ -109,7 +109,7 @@ def test_with_two_workers_each_takes_half_whichever_is_first(bakes, order) -> No
     log: list[list[str]] = []
     for name in order:
         own = bakes["abcd".index(name)]
-        claims.settle(own, bakes, workers=2, most=8, work=train_as(own.name, log))
+        claims.settle(own, claims.deal(bakes, 2, 8), work=train_as(own.name, log))
     assert sorted(log) == [["a", "c"], ["b", "d"]]
 
 
@@ -135,9 +135,9 @@ def test_what_is_not_ready_is_left_to_its_own_job(bakes) -> None:
     log: list[list[str]] = []
     late = bakes[2]
     claims.settle(
-        bakes[0], bakes, workers=1, most=8, work=train_as("a", log), ready=lambda b: b != late
+        bakes[0], claims.deal(bakes, 1, 8), work=train_as("a", log), ready=lambda b: b != late
     )
-    claims.settle(late, bakes, workers=1, most=8, work=train_as("c", log))
+    claims.settle(late, claims.deal(bakes, 1, 8), work=train_as("c", log))
     assert log == [["a", "b", "d"], ["c"]]
 
 
@@ -145,7 +145,7 @@ def test_a_job_s_own_bake_is_ready_whatever_is_said_of_it(bakes) -> None:
     """Otherwise it would neither work nor wait, but ask without end."""
     log: list[list[str]] = []
     claims.settle(
-        bakes[0], bakes, workers=1, most=8, work=train_as("a", log), ready=lambda bake: False
+        bakes[0], claims.deal(bakes, 1, 8), work=train_as("a", log), ready=lambda bake: False
     )
     assert log == [["a"]]
 
@@ -154,7 +154,7 @@ def test_what_is_free_of_a_share_is_not_held_up_by_the_rest_of_it(bakes) -> None
     first = start(bakes[0], bakes[:2], seconds=600)
     wait_until((bakes[1] / "trained").exists)
     log: list[list[str]] = []
-    claims.settle(bakes[2], bakes, workers=1, most=8, work=train_as("c", log))
+    claims.settle(bakes[2], claims.deal(bakes, 1, 8), work=train_as("c", log))
     first.kill()
     assert first.wait() == -signal.SIGKILL
     assert log == [["c", "d"]]
@@ -162,7 +162,7 @@ def test_what_is_free_of_a_share_is_not_held_up_by_the_rest_of_it(bakes) -> None
 
 def test_a_bake_belongs_to_its_own_company(bakes) -> None:
     with pytest.raises(ValueError, match="not in its own company"):
-        claims.settle(bakes[0], bakes[1:], workers=1, most=8, work=lambda folders: None)
+        claims.settle(bakes[0], claims.deal(bakes[1:], 1, 8), work=lambda folders: None)
 
 
 def test_a_killed_job_s_claims_are_free_again(bakes) -> None:
@@ -171,19 +171,19 @@ def test_a_killed_job_s_claims_are_free_again(bakes) -> None:
     first.send_signal(signal.SIGKILL)
     first.wait()
     log: list[list[str]] = []
-    claims.settle(bakes[1], bakes, workers=1, most=8, work=train_as("b", log))
+    claims.settle(bakes[1], claims.deal(bakes, 1, 8), work=train_as("b", log))
     assert log == [["a", "b", "c", "d"]]
 
 
 def test_a_failed_bake_is_reported_once_by_its_own_job_and_not_trained_again(bakes) -> None:
     claims.fail(bakes[1], "the loss is nan at step 3")
     log: list[list[str]] = []
-    claims.settle(bakes[0], bakes, workers=1, most=8, work=train_as("a", log))
+    claims.settle(bakes[0], claims.deal(bakes, 1, 8), work=train_as("a", log))
     assert log == [["a", "c", "d"]]
     with pytest.raises(BakeryError, match="the loss is nan at step 3"):
-        claims.settle(bakes[1], bakes, workers=1, most=8, work=train_as("b", log))
+        claims.settle(bakes[1], claims.deal(bakes, 1, 8), work=train_as("b", log))
     # asked again: tried again
-    claims.settle(bakes[1], bakes, workers=1, most=8, work=train_as("b", log))
+    claims.settle(bakes[1], claims.deal(bakes, 1, 8), work=train_as("b", log))
     assert log[-1] == ["b"]
     assert not (bakes[1] / claims.FAILURE).exists()
 
@@ -191,7 +191,7 @@ def test_a_failed_bake_is_reported_once_by_its_own_job_and_not_trained_again(bak
 def test_a_failed_bake_that_was_reported_is_not_for_helpers_to_try_again(bakes) -> None:
     claims.fail(bakes[2], "the loss is nan at step 3")
     with pytest.raises(BakeryError, match="nan"):
-        claims.settle(bakes[2], bakes, workers=2, most=8, work=lambda folders: 1 / 0)
+        claims.settle(bakes[2], claims.deal(bakes, 2, 8), work=lambda folders: 1 / 0)
     first = start(bakes[3], bakes, workers=2, seconds=600)
     wait_until((bakes[1] / "trained").exists)
     log: list[list[str]] = []
@@ -206,8 +206,8 @@ def test_a_failed_bake_that_was_reported_is_not_for_helpers_to_try_again(bakes) 
     assert not (bakes[2] / "trained").exists()
     # who asks for it again has it alone, whether or not others of its share are open by then
     (bakes[0] / claims.FINISHED).unlink()
-    claims.settle(bakes[2], bakes, workers=2, most=8, work=train_as("c", log))
-    claims.settle(bakes[0], bakes, workers=2, most=8, work=train_as("a", log))
+    claims.settle(bakes[2], claims.deal(bakes, 2, 8), work=train_as("c", log))
+    claims.settle(bakes[0], claims.deal(bakes, 2, 8), work=train_as("a", log))
     assert log == [["c"], ["a"]]
 
 
@@ -219,20 +219,20 @@ def test_a_bake_that_fails_again_is_reported_again(bakes) -> None:
     log: list[list[str]] = []
     for times in (1, 2):
         with pytest.raises(BakeryError, match=f"failed {times} times"):
-            claims.settle(bakes[0], bakes[:1], workers=1, most=8, work=fail)
+            claims.settle(bakes[0], claims.deal(bakes[:1], 1, 8), work=fail)
     assert log == [["a"], ["a"]]
 
 
 def test_a_finished_bake_needs_no_folder_but_its_own(bakes) -> None:
     claims.finish(bakes[0], {"steps": 3})
-    summary = claims.settle(bakes[0], bakes, workers=1, most=8, work=lambda folders: 1 / 0)
+    summary = claims.settle(bakes[0], claims.deal(bakes, 1, 8), work=lambda folders: 1 / 0)
     assert summary == {"steps": 3}
 
 
 def test_no_more_at_once_than_asked(bakes) -> None:
     log: list[list[str]] = []
     for own in bakes:
-        claims.settle(own, bakes, workers=1, most=3, work=train_as(own.name, log))
+        claims.settle(own, claims.deal(bakes, 1, 3), work=train_as(own.name, log))
     assert log == [["a", "c"], ["b", "d"]]
 
 
@@ -247,7 +247,7 @@ def test_who_removes_a_file_wants_it_again(bakes) -> None:
 def test_a_record_that_is_not_json_counts_as_unfinished(bakes) -> None:
     (bakes[0] / claims.FINISHED).write_text("{")
     log: list[list[str]] = []
-    claims.settle(bakes[0], bakes[:1], workers=1, most=8, work=train_as("a", log))
+    claims.settle(bakes[0], claims.deal(bakes[:1], 1, 8), work=train_as("a", log))
     assert log == [["a"]]
 
 
@@ -257,7 +257,7 @@ def test_what_the_workflow_deletes_is_put_back(bakes) -> None:
     claims.finish(bakes[0], {"images": 3}, declared=["grid.png"])
     for _ in range(2):  # each time that its own job starts
         grid.unlink(missing_ok=True)
-        claims.settle(bakes[0], bakes[:1], workers=1, most=1, work=lambda folders: 1 / 0)
+        claims.settle(bakes[0], claims.deal(bakes[:1], 1, 1), work=lambda folders: 1 / 0)
         assert grid.read_text() == "a grid"
     claims.kept(grid).unlink()
     assert claims.finished(bakes[0]) is None

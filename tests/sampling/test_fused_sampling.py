@@ -74,15 +74,14 @@ def bakes(kitchen: Path, out: Path, names: str = "abc") -> dict[Path, Path]:
     return {out / name: kitchen / "train" / name for name in names}
 
 
-def stage(kitchen: Path) -> dict:
-    return {
-        "prune": kitchen / "prune", "base": str(kitchen / "base"), "clip_skip": 1, "device": "cpu",
-        "threads": 1,
-    }  # fmt: skip
+def stage(kitchen: Path, chosen: Sample) -> sample.SampleStage:
+    return sample.SampleStage(
+        chosen, kitchen / "prune", str(kitchen / "base"), clip_skip=1, device="cpu", threads=1
+    )
 
 
 def draw(kitchen: Path, out: Path, names: str = "abc", **changes: object) -> None:
-    sample.draw_claimed(bakes(kitchen, out, names), settings(**changes), **stage(kitchen))
+    stage(kitchen, settings(**changes)).draw_claimed(bakes(kitchen, out, names))
 
 
 @pytest.fixture
@@ -185,7 +184,7 @@ def test_a_broken_lora_fails_its_own_bake_alone(
         save_file({"lora_unet_nowhere.lora_up.weight": torch.zeros(2, 2)}, file)
     claimed = {tmp_path / name: train / name for name in "abc"}
     (tmp_path / "b").mkdir()  # a claim is a lock in the folder
-    sample.draw_claimed(claimed, settings(seeds=(1,)), **stage(kitchen))
+    stage(kitchen, settings(seeds=(1,))).draw_claimed(claimed)
     assert (
         claims.finished(tmp_path / "a")["images"] == claims.finished(tmp_path / "c")["images"] == 7
     )
@@ -193,7 +192,7 @@ def test_a_broken_lora_fails_its_own_bake_alone(
     assert not (tmp_path / "b" / "images").exists(), "found before anything was drawn"
     with pytest.raises(BakeryError, match=r"b/mirael\.safetensors") as caught:
         claims.settle(
-            tmp_path / "b", [tmp_path / "b"], workers=1, most=1, work=lambda folders: None
+            tmp_path / "b", claims.deal([tmp_path / "b"], 1, 1), work=lambda folders: None
         )
     assert "\n" not in str(caught.value)
 
@@ -226,9 +225,8 @@ def test_pictures_that_are_no_number_are_told_after_an_interruption_too(
     save_file(network.state_dict_kohya(), train / "b" / "mirael.safetensors")
     claimed = {tmp_path / name: train / name for name in "ab"}
     for _ in range(2):
-        made = sample.run_all(
-            [sample.Order(t, out) for out, t in claimed.items()], settings(), **stage(kitchen)
-        )
+        specs = [sample.SampleSpec(t, out) for out, t in claimed.items()]
+        made = stage(kitchen, settings()).run_all(specs)
         assert [facts["broken"] for facts in made] == [0, 4]
         assert "first e2_alone_s1.png" in made[1]["warnings"][0]
 
@@ -301,13 +299,17 @@ bakery.jobs.job.device = lambda: "cpu"
 fake = types.ModuleType("bakery.stages.sample")
 
 
-def draw_claimed(bakes, settings, **stage):
-    for folder in bakes:
-        print(folder.name)
-        bakery.jobs.claims.fail(folder, "there is nothing to draw with")
+class SampleStage:
+    def __init__(self, **given):
+        pass
+
+    def draw_claimed(self, bakes, albums):
+        for folder in bakes:
+            print(folder.name)
+            bakery.jobs.claims.fail(folder, "there is nothing to draw with")
 
 
-fake.draw_claimed = draw_claimed
+fake.SampleStage = SampleStage
 sys.modules["bakery.stages.sample"] = fake
 tagger = types.ModuleType("bakery.vision.tagger")
 tagger.fetch = Path

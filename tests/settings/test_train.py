@@ -9,7 +9,8 @@ from tiny_base import tiny_sdxl
 
 from bakery.lora import lora_file
 from bakery.settings.train import LrScheduler, Train
-from bakery.stages import train
+from bakery.training.setup import TrainSpec
+from bakery.training.trainer import Trainer
 
 pytest_plugins = ("bake_fixtures",)
 
@@ -114,10 +115,11 @@ def test_an_sdxl_bake(layout, tmp_path, learns):
         gradient_checkpointing=True, network_dropout=0.1,
     )  # fmt: skip
     found = [
-        train.run(settings, layout=layout, out=tmp_path / out, name="mirael", metadata={},
-                  cache=tmp_path / "cache")
+        Trainer(layout, cache=tmp_path / "cache").fit_one(
+            TrainSpec(settings, tmp_path / out, "mirael", {})
+        )
         for out in "ab"
-    ]  # fmt: skip
+    ]
     assert found[0] == found[1]
     state, metadata = lora_file.read(tmp_path / "a" / "mirael.safetensors")
     assert metadata["ss_base_model_version"] == "sdxl_base_v1-0"

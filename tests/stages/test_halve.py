@@ -499,14 +499,14 @@ def claimed(bases_at, layout: Path, folders: list[Path], **changes: Any) -> dict
 
 def test_a_bake_in_rungs_has_the_bytes_of_one_without(bases_at, layout, tmp_path, caplog) -> None:
     whole, rested = tmp_path / "whole", tmp_path / "rested"
-    train.bake(**claimed(bases_at, layout, [whole]))
-    train.bake(**claimed(bases_at, layout, [rested], until=1))
+    train.TrainStage(**claimed(bases_at, layout, [whole])).run()
+    train.TrainStage(**claimed(bases_at, layout, [rested], until=1)).run()
     assert rungs.rested(rested, 1)["steps"] == claims.finished(whole)["steps"]
     assert rungs.rested(rested, 2) is None
     assert claims.finished(rested) is None
     assert [path.name for path in rested.glob("*.safetensors")] == ["mirael-000001.safetensors"]
     with caplog.at_level(logging.INFO):
-        train.bake(**claimed(bases_at, layout, [rested], until=2))
+        train.TrainStage(**claimed(bases_at, layout, [rested], until=2)).run()
     assert "going on behind epoch 1," in caplog.text
     for file in ("mirael-000001.safetensors", "mirael.safetensors", "mirael.json", "epochs.csv"):
         assert (rested / file).read_bytes() == (whole / file).read_bytes(), file
@@ -517,9 +517,9 @@ def test_a_bake_in_rungs_has_the_bytes_of_one_without(bases_at, layout, tmp_path
 
 def test_who_rests_goes_on_in_other_company_and_says_so(bases_at, layout, tmp_path, caplog) -> None:
     folders = [tmp_path / name for name in "ab"]
-    train.bake(**claimed(bases_at, layout, folders, until=1))
+    train.TrainStage(**claimed(bases_at, layout, folders, until=1)).run()
     with caplog.at_level(logging.INFO):
-        train.bake(**claimed(bases_at, layout, folders[:1]))  # halving was taken out
+        train.TrainStage(**claimed(bases_at, layout, folders[:1])).run()  # halving was taken out
     assert "going on behind epoch 1," in caplog.text
     together = [
         lora_file.read(folders[0] / file)[1]["bakery_baked_together"]

@@ -73,9 +73,8 @@ def test_the_score_holds_its_samples_and_no_training_pictures(tmp_path: Path, mo
     tiny_tagger(model, TAGS)
     shots = [(epoch, "p", "identity", "", 1, {"pink hair": 0.9}) for epoch in (0, 1)]
     folder = sample_stage(tmp_path / "sample", shots)
-    score.run(
-        Score(), sample=folder, out=tmp_path / "out", model=model, threads=1, **stages(tmp_path)
-    )
+    above = score.InputFolders(folder, **stages(tmp_path))
+    score.run(Score(), above, out=tmp_path / "out", model=model, threads=1)
     assert most_alive() <= len(shots) + 2 < len(shots) + len(PICTURES)
 
 

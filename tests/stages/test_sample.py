@@ -78,10 +78,8 @@ def settings(**changes: object) -> Sample:
 
 
 def draw(chosen: Sample, base: Path, bake: Path, prune: Path, out: Path) -> dict:
-    return sample.run(
-        chosen, train=bake, prune=prune, out=out, base=str(base), clip_skip=1, device="cpu",
-        threads=1,
-    )  # fmt: skip
+    stage = sample.SampleStage(chosen, prune, str(base), clip_skip=1, device="cpu", threads=1)
+    return stage.run(bake, out)
 
 
 @pytest.fixture(scope="module")
@@ -270,10 +268,10 @@ def test_prompts_are_derived_where_the_config_has_none(
         ("image", "caption"),
     )
     chosen = settings(prompts=None, seeds=(1,), auto=Auto(flexibility=1, bleed=1))
-    summary = sample.run(
-        chosen, train=bake, prune=facts, out=tmp_path / "out", base=str(base), clip_skip=1,
-        device="cpu", threads=1, tagger=tagger,
-    )  # fmt: skip
+    stage = sample.SampleStage(
+        chosen, facts, str(base), clip_skip=1, device="cpu", threads=1, tagger=tagger
+    )
+    summary = stage.run(bake, tmp_path / "out")
     asked = tables.read(tmp_path / "out" / "prompts.csv", prompts.COLUMNS)
     assert dict(zip(asked["id"], asked["prompt"], strict=True)) == {
         "trigger": "{trigger}",

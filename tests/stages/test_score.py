@@ -58,7 +58,9 @@ def scored(tmp_path: Path, model: Path, shots: list[Shot] = SHOTS, **changes: ob
     folders = stages(tmp_path, **made)
     sample = sample_stage(tmp_path / "sample", shots)
     out = tmp_path / "score"
-    summary = score.run(Score(**changes), sample=sample, out=out, model=model, **folders)
+    summary = score.run(
+        Score(**changes), score.InputFolders(sample, **folders), out=out, model=model
+    )
     return summary, out, pd.read_csv(out / "epochs.csv").set_index("epoch")
 
 
@@ -337,7 +339,7 @@ def test_thresholds_are_those_of_the_prune_stage(model: Path, tmp_path: Path) ->
     ]
     sample = sample_stage(tmp_path / "sample", shots)
     out = tmp_path / "score"
-    summary = score.run(Score(), sample=sample, out=out, model=model, **folders)
+    summary = score.run(Score(), score.InputFolders(sample, **folders), out=out, model=model)
     assert summary["traits"] == {}  # pink hair has .9, a halo above .95 is on 1 of 4 pictures
     assert pd.read_csv(out / "epochs.csv")["flexibility"].tolist() == [1.0, 0.5]
 
@@ -470,21 +472,21 @@ def test_what_is_missing_is_said(model: Path, tmp_path: Path) -> None:
     folders = stages(tmp_path)
     given = {"out": tmp_path / "score", "model": model}
     with pytest.raises(BakeryError, match=r"samples.csv does not exist"):
-        score.run(Score(), sample=tmp_path, **folders, **given)
+        score.run(Score(), score.InputFolders(tmp_path, **folders), **given)
     sample = sample_stage(tmp_path / "sample", SHOTS)
     (sample / "images" / "e1_trigger_s1.png").unlink()
     with pytest.raises(BakeryError, match=r"e1_trigger_s1.png"):
-        score.run(Score(), sample=sample, **folders, **given)
+        score.run(Score(), score.InputFolders(sample, **folders), **given)
     kept = json.loads((folders["prune"] / "trigger.json").read_text())
     for name in ("traits", "thresholds"):
         for broken in (None, 3):
             facts = {**kept, name: broken}
             (folders["prune"] / "trigger.json").write_text(json.dumps(facts))
             with pytest.raises(BakeryError, match=rf"trigger.json does not list the {name}"):
-                score.run(Score(), sample=sample, **folders, **given)
+                score.run(Score(), score.InputFolders(sample, **folders), **given)
     sample_stage(tmp_path / "empty", [])
     with pytest.raises(BakeryError, match="lists no sample"):
-        score.run(Score(), sample=tmp_path / "empty", **folders, **given)
+        score.run(Score(), score.InputFolders(tmp_path / "empty", **folders), **given)
 
 
 def test_a_picture_without_content_is_broken(model: Path, tmp_path: Path) -> None:
@@ -494,7 +496,7 @@ def test_a_picture_without_content_is_broken(model: Path, tmp_path: Path) -> Non
     for name in ("e1_trigger_s1.png", "e1_beach_s1.png", "e1_beach_s2.png"):
         Image.new("RGB", (64, 64), "grey").save(sample / "images" / name)
     out = tmp_path / "score"
-    score.run(Score(), sample=sample, out=out, model=model, **folders)
+    score.run(Score(), score.InputFolders(sample, **folders), out=out, model=model)
     epochs = pd.read_csv(out / "epochs.csv").set_index("epoch")
     assert epochs.loc[1, "broken"] == 0.5
     assert epochs.loc[1, "memorised"] == 0

@@ -16,8 +16,7 @@ from bakery.io import seeds
 from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
 from bakery.settings.train import Train
-from bakery.stages import train
-from bakery.training import checkpoint, loop, train_step
+from bakery.training import checkpoint, loop, setup, train_step, trainer
 from bakery.training.run import settle
 
 pytest_plugins = ("bake_fixtures",)
@@ -31,9 +30,9 @@ def prepared(bases_at, layout, tmp_path):
         squares = {"enable_bucket": False, "resolution": 48}
         settings = Train(**{"base": bases_at[kind], **SMALL, **squares, **changes})
         base = bases.load(settings.base)
-        kitchen = train.equip(settings, repeat_folders.read(layout), base, 1, None)
+        kitchen = setup.equip(settings, repeat_folders.read(layout), base, 1, None)
         kitchen.latents.prepare(kitchen.data.views(settings) or [])
-        variant = train.prepare(settings, kitchen, out=tmp_path / "prepared", name="mirael")
+        variant = setup.prepare(settings, kitchen, out=tmp_path / "prepared", name="mirael")
         variant.out.mkdir(exist_ok=True)
         return kitchen, variant
 
@@ -286,8 +285,8 @@ class BurningUNet(torch.nn.Module):
 
 def test_the_epochs_before_a_nan_stay(prepared):
     kitchen, variant = prepared(num_epochs=3)  # of 4 steps
-    variant.owner = "me"
-    variant.restore()
+    variant.checkpoint.owner = "me"
+    variant.restore(variant.checkpoint.resume())
     kitchen.base.unet = BurningUNet(kitchen.base.unet, good=6)
     loop.fit(kitchen, [variant])
     assert variant.failure.startswith("the loss is nan at step 7 of epoch 2 (unet_lr ")
@@ -327,13 +326,13 @@ def test_devices_that_are_not_there(bake):
     if not torch.cuda.is_available():
         settings = Train(**SMALL)
         with pytest.raises(BakeryError, match="torch sees no GPU"):
-            train._check_device(settings, "cuda")
+            trainer._check_device(settings, "cuda")
 
 
 def test_bucket_steps_finer_than_the_vae():
     coarse = SimpleNamespace(pixels_per_latent=32, path="x")
     with pytest.raises(BakeryError, match=r"bucket_reso_steps is 16, .* give a multiple of 32"):
-        train._sizes(Train(**SMALL), coarse)
+        setup._sizes(Train(**SMALL), coarse)
 
 
 def test_a_caption_of_10000_characters_and_one_without_any(bake, layout, caplog):

@@ -79,8 +79,7 @@ def step(folder: Path) -> None:
     from bakery.dataset import repeat_folders
     from bakery.families import base as bases
     from bakery.settings.train import Train
-    from bakery.stages import train
-    from bakery.training import run, train_step
+    from bakery.training import run, setup, train_step
 
     settings = Train(
         base=str(folder), resolution=32, enable_bucket=False, network_dim=4, train_batch_size=2,
@@ -88,7 +87,7 @@ def step(folder: Path) -> None:
     )  # fmt: skip
     other = settings.model_copy(update={"network_alpha": 3.0, "unet_lr": 1e-3})
     base = bases.load(str(folder), "cpu", torch.bfloat16)
-    kitchen = train.equip(settings, repeat_folders.read(folder / "layout"), base, 1, None)
+    kitchen = setup.equip(settings, repeat_folders.read(folder / "layout"), base, 1, None)
     kitchen.latents.prepare(kitchen.data.views(settings))
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False  # else autocast is off
     torch.cuda.is_bf16_supported = lambda *_: True
@@ -99,8 +98,8 @@ def step(folder: Path) -> None:
         base.device = torch.device("cuda:0")
         for part in (base.unet, *base.text_encoders):
             part.to(base.device)
-        orders = [train.Order(s, folder / "out", "a", {}) for s in (settings, other)]
-        bakes = train.prepare_all(orders, kitchen)
+        orders = [setup.TrainSpec(s, folder / "out", "a", {}) for s in (settings, other)]
+        bakes = setup.prepare_all(orders, kitchen)
         for bake in bakes:
             bake.begin_epoch(kitchen.data)
         with Copies() as copies:

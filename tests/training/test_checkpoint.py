@@ -19,9 +19,10 @@ from tiny_base import tiny_sd1
 
 from bakery.io import manifest
 from bakery.settings.train import Train
-from bakery.stages import train
 from bakery.training import checkpoint, train_step
 from bakery.training.progress import Progress
+from bakery.training.setup import TrainSpec
+from bakery.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 BAKE = {
@@ -48,10 +49,9 @@ def world(tmp_path_factory) -> Path:
 
 
 def bake(world: Path, out: Path, **changes) -> dict:
-    return train.run(
-        Train(base=str(world / "base"), **{**BAKE, **changes}), layout=world / "layout", out=out,
-        name="mirael", metadata={"bake": {"key": "1"}}, cache=world / "cache",
-    )  # fmt: skip
+    settings = Train(base=str(world / "base"), **{**BAKE, **changes})
+    spec = TrainSpec(settings, out, "mirael", {"bake": {"key": "1"}})
+    return Trainer(world / "layout", cache=world / "cache").fit_one(spec)
 
 
 def files(out: Path) -> dict[str, str]:
@@ -198,10 +198,11 @@ def test_identity_is_of_everything_given():
 
 
 def test_a_failure_is_of_one_bake(tmp_path):
-    assert checkpoint.failure(tmp_path, "me") is None
-    checkpoint.record_failure(tmp_path, "me", "it burnt", epoch=2)
-    assert checkpoint.failure(tmp_path, "me") == "it burnt"
-    assert checkpoint.failure(tmp_path, "you") is None
+    mine, yours = (checkpoint.Checkpoint(tmp_path, "mirael", owner) for owner in ("me", "you"))
+    assert mine.failure() is None
+    mine.fail("it burnt", epoch=2)
+    assert mine.failure() == "it burnt"
+    assert yours.failure() is None
     assert not (tmp_path / checkpoint.STOPPED).exists()
     (tmp_path / checkpoint.STOPPED).write_text("{")
-    assert checkpoint.failure(tmp_path, "me") is None
+    assert mine.failure() is None

@@ -12,8 +12,9 @@ from tiny_base import tiny_sd1
 from torch import nn
 
 from bakery.settings.train import Train
-from bakery.stages import train
 from bakery.training import compiling, train_step
+from bakery.training.setup import TrainSpec
+from bakery.training.trainer import Trainer
 
 SMALL = {
     "resolution": 32, "enable_bucket": False, "network_dim": 2, "train_batch_size": 2,
@@ -32,10 +33,8 @@ def bake(tmp_path: Path):
         (folder / f"{i}.txt").write_text("mirael, smile")
 
     def run(name: str, **change):
-        made = train.run(
-            Train(base=base, **SMALL, **change),
-            layout=tmp_path / "layout", out=tmp_path / name, name="mirael", metadata={},
-        )  # fmt: skip
+        spec = TrainSpec(Train(base=base, **SMALL, **change), tmp_path / name, "mirael", {})
+        made = Trainer(tmp_path / "layout").fit_one(spec)
         return load_file(tmp_path / name / "mirael.safetensors"), made
 
     return run

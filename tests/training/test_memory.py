@@ -15,8 +15,7 @@ from bakery.dataset import repeat_folders
 from bakery.families import base as bases
 from bakery.io.errors import OutOfMemory
 from bakery.settings.train import Train
-from bakery.stages import train
-from bakery.training import memory
+from bakery.training import loop, memory, setup
 
 CPU = torch.device("cpu")
 
@@ -43,13 +42,13 @@ def kitchen_of(tmp_path_factory):
 
     def make(*changes: dict):
         orders = [
-            train.Order(Train(**SMALL | {"base": base} | change), layout / str(i), "mirael", {})
+            setup.TrainSpec(Train(**SMALL | {"base": base} | change), layout / str(i), "mirael", {})
             for i, change in enumerate(changes)
         ]
-        kitchen = train.equip(
+        kitchen = setup.equip(
             orders[0].settings, repeat_folders.read(layout), bases.load(base), 1, None
         )
-        return kitchen, train.prepare_all(orders, kitchen)
+        return kitchen, setup.prepare_all(orders, kitchen)
 
     return make
 
@@ -59,7 +58,7 @@ def test_twice_the_rows_need_about_twice_as_much(kitchen_of) -> None:
     for batch in (1, 2, 4):
         kitchen, (variant,) = kitchen_of({"train_batch_size": batch})
         learning = 3 * sum(p.numel() * p.element_size() for p in variant.parameters)
-        needs.append(memory.needed(kitchen, variant) - learning)
+        needs.append(loop.memory_needed(kitchen, variant) - learning)
     assert needs[1] / needs[0] == pytest.approx(2, rel=0.15)
     assert needs[2] / needs[0] == pytest.approx(4, rel=0.15)
 
@@ -70,9 +69,9 @@ def test_side_by_side_needs_as_often_as_much(kitchen_of) -> None:
 
     kitchen, variants = kitchen_of({}, {"unet_lr": 1e-3}, {"unet_lr": 2e-3})
     learning = 3 * sum(p.numel() * p.element_size() for p in variants[0].parameters)
-    each = memory.needed(kitchen, variants[0]) - learning
+    each = loop.memory_needed(kitchen, variants[0]) - learning
     batch = kitchen.data.epoch(variants[0].settings, 1)
-    largest = max(batch, key=lambda b: memory._pixels(kitchen, b))
+    largest = max(batch, key=kitchen.data.pixels)
     showings = [train_step.show(kitchen, variant, largest) for variant in variants]
     weights = [*kitchen.base.unet.parameters(), *variants[0].network.parameters()]
     weights += kitchen.base.text_encoders[0].parameters()
@@ -82,22 +81,22 @@ def test_side_by_side_needs_as_often_as_much(kitchen_of) -> None:
 
 def test_too_little_room_says_how_many_fit(kitchen_of, monkeypatch) -> None:
     kitchen, variants = kitchen_of({}, {"unet_lr": 1e-3}, {"unet_lr": 2e-3})
-    each = memory.needed(kitchen, variants[0])
+    each = loop.memory_needed(kitchen, variants[0])
     for bakes, fitting in ((3.5, None), (2.5, 2), (0.5, 1)):
         monkeypatch.setattr(memory, "free", lambda *_, n=bakes: int(n * each / memory.MARGIN))
         if fitting is None:
-            memory.check(kitchen, variants)
+            loop.check_memory(kitchen, variants)
             continue
         with pytest.raises(OutOfMemory, match="too few for 3 side by side") as told:
-            memory.check(kitchen, variants)
+            loop.check_memory(kitchen, variants)
         assert told.value.fitting == fitting
 
 
 def test_one_alone_is_tried_whatever_seems_to_be_free(kitchen_of, monkeypatch) -> None:
     monkeypatch.setattr(memory, "free", lambda *_: 0)
-    memory.check(*kitchen_of({}))
+    loop.check_memory(*kitchen_of({}))
     with pytest.raises(OutOfMemory, match="too few for 2 side by side") as told:
-        memory.check(*kitchen_of({}, {"unet_lr": 1e-3}))
+        loop.check_memory(*kitchen_of({}, {"unet_lr": 1e-3}))
     assert told.value.fitting == 1
 
 

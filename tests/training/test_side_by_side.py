@@ -25,7 +25,9 @@ from bakery.jobs import claims, rungs
 from bakery.lora import lora_file
 from bakery.settings.train import Train
 from bakery.stages import train
-from bakery.training import checkpoint, loop, memory, train_step
+from bakery.training import checkpoint, loop, memory, setup, train_step
+from bakery.training.setup import TrainSpec
+from bakery.training.trainer import Trainer
 
 SMALL = {
     "resolution": 48, "min_bucket_reso": 32, "max_bucket_reso": 64, "bucket_reso_steps": 16,
@@ -62,7 +64,7 @@ def layout(tmp_path_factory) -> Path:
 def orders(base, tmp_path):
     def make(changes, folder="together"):
         return [
-            train.Order(
+            TrainSpec(
                 Train(**{"base": base, **SMALL, **change}), tmp_path / folder / str(i), "mirael", {}
             )
             for i, change in enumerate(changes)
@@ -72,7 +74,7 @@ def orders(base, tmp_path):
 
 
 def bake(orders, layout):
-    return train.run_all(orders, layout=layout, device="cpu", threads=1, cache=None)
+    return Trainer(layout).fit(orders)
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -175,7 +177,9 @@ def claimed(base: str, layout: Path, root: Path, changes: list[dict]) -> dict:
 
 
 def test_each_folder_gets_its_record_and_its_sidecar(base, layout, tmp_path):
-    train.bake(**claimed(base, layout, tmp_path, [{}, {"unet_lr": 1e30, "max_grad_norm": 0}]))
+    train.TrainStage(
+        **claimed(base, layout, tmp_path, [{}, {"unet_lr": 1e30, "max_grad_norm": 0}])
+    ).run()
     summary = claims.finished(tmp_path / "0")
     assert [epoch["epoch"] for epoch in summary["epochs"]] == [1, 2]
     sidecar = json.loads((tmp_path / "0" / "mirael.json").read_text())
@@ -188,26 +192,24 @@ def test_each_folder_gets_its_record_and_its_sidecar(base, layout, tmp_path):
 def test_half_as_many_where_memory_runs_out(base, layout, tmp_path, monkeypatch):
     groups = []
 
-    def small(orders, **rest):
+    def small(trainer, orders):
         groups.append(len(orders))
         if len(orders) > 2:
             raise OutOfMemory("out of memory")
         return [{"epochs": []} for _ in orders]
 
-    monkeypatch.setattr(train, "run_all", small)
+    monkeypatch.setattr(Trainer, "fit", small)
     changes = [{"unet_lr": rate} for rate in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4)]
     order = claimed(base, layout, tmp_path, changes)
     for folder in order["abouts"]:
         folder.mkdir(parents=True)
         (folder / "epochs.csv").write_text("")
-    train.bake(**order)
+    train.TrainStage(**order).run()
     assert groups == [5, 3, 2, 1, 2]
     assert all(claims.finished(folder) is not None for folder in order["abouts"])
-    monkeypatch.setattr(
-        train, "run_all", lambda *_, **__: (_ for _ in ()).throw(OutOfMemory("too small"))
-    )
+    monkeypatch.setattr(Trainer, "fit", lambda *_: (_ for _ in ()).throw(OutOfMemory("too small")))
     with pytest.raises(OutOfMemory, match="too small"):
-        train.bake(**claimed(base, layout, tmp_path / "one", [{}]))
+        train.TrainStage(**claimed(base, layout, tmp_path / "one", [{}])).run()
 
 
 def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_path, monkeypatch):
@@ -226,7 +228,7 @@ def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_pa
     changes = [{"num_epochs": 1}, {"num_epochs": 1, "unet_lr": 1e-4}]
     gc.disable()  # it may come too late
     try:
-        train.bake(**claimed(base, layout, tmp_path, changes))
+        train.TrainStage(**claimed(base, layout, tmp_path, changes)).run()
     finally:
         gc.enable()
     assert len(bases) == 3
@@ -242,15 +244,15 @@ from bakery.stages import train
 from bakery.training import checkpoint, memory
 if {free!r}:
     memory.free = lambda *_: {free!r}
-save, left = checkpoint.save, {at}
+save, left = checkpoint.Checkpoint.save, {at}
 def save_and_die(*arguments):
     global left
     save(*arguments)
     left -= 1
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.save = save_and_die
-train.bake(**claimed({base!r}, Path({layout!r}), Path({root!r}), {changes!r}))
+checkpoint.Checkpoint.save = save_and_die
+train.TrainStage(**claimed({base!r}, Path({layout!r}), Path({root!r}), {changes!r})).run()
 """
 
 
@@ -278,7 +280,7 @@ LONG = [{"num_epochs": 3}, {"num_epochs": 3, "unet_lr": 3e-4}]
 def undisturbed(base, layout, tmp_path_factory) -> Path:
     """Two bakes of three epochs that nobody killed."""
     root = tmp_path_factory.mktemp("undisturbed")
-    train.bake(**claimed(base, layout, root, LONG))
+    train.TrainStage(**claimed(base, layout, root, LONG)).run()
     return root
 
 
@@ -293,10 +295,10 @@ def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
     """Also where only one of the two had saved the epoch; `rested`: epochs of a rung before."""
     root = tmp_path / "killed"
     if rested:
-        train.bake(**claimed(base, layout, root, LONG), until=rested)
+        train.TrainStage(**claimed(base, layout, root, LONG), until=rested).run()
         assert rungs.rested(root / "1", rested) is not None
     start_and_kill(base, layout, root, LONG, at)
-    train.bake(**claimed(base, layout, root, LONG))
+    train.TrainStage(**claimed(base, layout, root, LONG)).run()
     for bake in ("0", "1"):
         whole = sorted((undisturbed / bake).glob("*.safetensors"))
         assert len(whole) == 3
@@ -314,22 +316,22 @@ def test_as_many_side_by_side_as_fit_and_after_a_kill_as_many_as_before(
     base, layout, tmp_path, monkeypatch, caplog
 ):
     changes = [{"num_epochs": 3, "unet_lr": rate} for rate in (1e-4, 2e-4, 3e-4)]
-    kitchen = train.equip(
+    kitchen = setup.equip(
         Train(base=base, **SMALL), repeat_folders.read(layout), bases.load(base), 1, None
     )
-    one = train.prepare(
+    one = setup.prepare(
         Train(base=base, **SMALL), kitchen, out=tmp_path / "measured", name="mirael"
     )
-    each = memory.needed(kitchen, one)
+    each = loop.memory_needed(kitchen, one)
     one.network.remove()
     room = int(2.5 * each / memory.MARGIN)
     monkeypatch.setattr(memory, "free", lambda *_: room)
-    train.bake(**claimed(base, layout, tmp_path / "whole", changes))
+    train.TrainStage(**claimed(base, layout, tmp_path / "whole", changes)).run()
     assert "too few for 3 side by side; going on with 2 at a time" in caplog.text
     assert baked_together(tmp_path / "whole", 3) == ["2", "2", "1"]
     start_and_kill(base, layout, tmp_path / "killed", changes, 3, free=room)
     monkeypatch.undo()
-    train.bake(**claimed(base, layout, tmp_path / "killed", changes))
+    train.TrainStage(**claimed(base, layout, tmp_path / "killed", changes)).run()
     for bake in "012":
         for file in (tmp_path / "whole" / bake).glob("*.safetensors"):
             assert (tmp_path / "killed" / bake / file.name).read_bytes() == file.read_bytes()
@@ -337,9 +339,11 @@ def test_as_many_side_by_side_as_fit_and_after_a_kill_as_many_as_before(
 
 def test_who_was_alone_goes_on_alone(base, layout, tmp_path):
     alone = {"num_epochs": 3}
-    train.bake(**claimed(base, layout, tmp_path / "whole", [alone]))
+    train.TrainStage(**claimed(base, layout, tmp_path / "whole", [alone])).run()
     start_and_kill(base, layout, tmp_path / "more", [alone], 1)
-    train.bake(**claimed(base, layout, tmp_path / "more", [alone, {}, {"unet_lr": 3e-4}]))
+    train.TrainStage(
+        **claimed(base, layout, tmp_path / "more", [alone, {}, {"unet_lr": 3e-4}])
+    ).run()
     assert baked_together(tmp_path / "more", 3) == ["1", "2", "2"]
     whole, more = (tmp_path / name / "0" / "mirael.safetensors" for name in ("whole", "more"))
     assert whole.read_bytes() == more.read_bytes()

@@ -94,8 +94,8 @@ def test_likeness_is_scored_where_there_is_a_model(tmp_path: Path) -> None:
     path = tiny_embedder(tmp_path / "a.onnx", ["batch", 3, SIDE, SIDE])
     out = tmp_path / "score"
     score.run(
-        Score(embedding_mean=0.0, embedding_std=1.0), sample=sample, out=out, model=model,
-        embedding=path, threads=1, **folders,
+        Score(embedding_mean=0.0, embedding_std=1.0), score.InputFolders(sample, **folders),
+        out=out, model=model, embedding=path, threads=1,
     )  # fmt: skip
     epochs = pd.read_csv(out / "epochs.csv").set_index("epoch")
     assert epochs["likeness"].between(0, 1).all()
@@ -126,9 +126,7 @@ def test_the_models_content_is_part_of_the_key(tmp_path: Path) -> None:
             "train": {"base": "base"}, "score": {"embedding_model": "e.onnx"},
         }  # fmt: skip
         (node,) = build.build(cfg.load(raw), [tmp_path]).of("score")
-        assert build.optional_model_of(node, "score.embedding_model", [tmp_path]) == str(
-            tmp_path / "e.onnx"
-        )
+        assert build.file_of(node, "score.embedding_model", [tmp_path]) == str(tmp_path / "e.onnx")
         return node.key
 
     assert key(b"one") != key(b"two")

@@ -26,6 +26,7 @@ from bakery.graph import halving, summary
 from bakery.io.errors import BakeryError
 from bakery.jobs import job, leases
 from bakery.settings import config as settings
+from bakery.settings.scrape import EMBEDDED_BOORU
 
 
 wildcard_constraints:
@@ -92,23 +93,19 @@ def about(stage):
     return lambda wildcards: PLAN.node(stage, wildcards.bake).about()
 
 
-def model(stage, setting):
-    """Params function: the local path, or the hub id, of the model that `stage`'s node names."""
-    return lambda wildcards: graph.model_of(
+def file(stage, setting):
+    """Params function: the path of what `stage`'s node names by `setting`; a hub id as it is written.
+
+    None where the setting is empty.
+    """
+    return lambda wildcards: graph.file_of(
         PLAN.node(stage, wildcards.bake), setting, ROOTS
     )
 
 
-def optional_model(stage, setting):
-    """Params function: as `model`, or None where the setting is empty."""
-    return lambda wildcards: graph.optional_model_of(
-        PLAN.node(stage, wildcards.bake), setting, ROOTS
-    )
-
-
-def pictures(stage, setting):
-    """Params function: the local folder that `stage`'s node names, or None if it names none."""
-    return lambda wildcards: summary.pictures_of(
+def files(stage, setting):
+    """Params function: the same of a setting that is a list."""
+    return lambda wildcards: graph.files_of(
         PLAN.node(stage, wildcards.bake), setting, ROOTS
     )
 
@@ -121,11 +118,6 @@ def edits(stage):
 def dataset(stage):
     """Params function: the name of the dataset that `stage`'s node works on."""
     return lambda wildcards: graph.dataset_of(PLAN.node(stage, wildcards.bake))
-
-
-def critics(wildcards):
-    """Params function: the local paths of the models that the filter's node {bake} names."""
-    return graph.critics_of(PLAN.node("filter", wildcards.bake), ROOTS)
 
 
 def company(wildcards):
@@ -170,8 +162,6 @@ def repeat_failures():
         for log in sorted(Path("logs").glob("*/*.log"))
         if log.stat().st_mtime >= STARTED
     ]
-    said = [
-        f"{log.parent.name}: {error}" for log in logs for error in job.errors(log)
-    ]
+    said = [f"{log.parent.name}: {error}" for log in logs for error in job.errors(log)]
     for line in dict.fromkeys(said):
         print(line, file=sys.stderr)

@@ -17,6 +17,6 @@ rule filter:
         node=about("filter"),
         dataset=dataset("filter"),
         edits=edits("filter"),
-        models=critics,
+        models=files("filter", "filter.models"),
     script:
         "../../scripts/filter.py"

@@ -27,8 +27,8 @@ rule sample:
     params:
         node=about("sample"),
         rung=rung("sample"),
-        base=model("sample", "train.base"),
-        model=model("sample", "tag.model"),
+        base=file("sample", "train.base"),
+        model=file("sample", "tag.model"),
         company=drawn_together,
         albums=albums,
         bakers=BAKERS,

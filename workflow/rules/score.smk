@@ -24,7 +24,7 @@ rule score:
     params:
         node=about("score"),
         rung=rung("score"),
-        model=model("score", "tag.model"),
-        embedding=optional_model("score", "score.embedding_model"),
+        model=file("score", "tag.model"),
+        embedding=file("score", "score.embedding_model"),
     script:
         "../../scripts/score.py"

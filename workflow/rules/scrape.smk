@@ -12,7 +12,7 @@ rule scrape:
         "../../envs/scrape.yaml"
     params:
         node=about("scrape"),
-        booru=HOME / graph.EMBEDDED_BOORU,
+        booru=HOME / EMBEDDED_BOORU.folder,
         store="results/downloads",
     script:
         "../../scripts/scrape.py"

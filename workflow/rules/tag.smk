@@ -19,6 +19,6 @@ rule tag:
         gpu=1,
     params:
         node=about("tag"),
-        model=model("tag", "tag.model"),
+        model=file("tag", "tag.model"),
     script:
         "../../scripts/tag.py"

@@ -24,8 +24,8 @@ rule train:
     params:
         node=about("train"),
         rung=rung("train"),
-        base=model("train", "train.base"),
-        reg=pictures("train", "train.reg_data_dir"),
+        base=file("train", "train.base"),
+        reg=file("train", "train.reg_data_dir"),
         cache="results/cache",
         company=company,
         bakers=BAKERS,

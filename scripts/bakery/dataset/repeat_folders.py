@@ -194,6 +194,10 @@ class Dataset:
             for number, indices in enumerate(order, start=before)
         ]
 
+    def pixels(self, batch: Batch) -> int:
+        """Of all pictures of `batch`, as their buckets have them."""
+        return sum(w * h for w, h in (self.fits[view.index].bucket for view in batch.views))
+
     def views(self, settings: Train) -> list[View] | None:
         """All views that a bake may show; None if each epoch draws crops of its own."""
         if settings.random_crop:

@@ -13,8 +13,7 @@ import functools
 import hashlib
 import itertools
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,11 @@ from bakery.graph.nodes import CODE_VERSIONS, Node, Plan, Rung
 from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
 from bakery.settings import config as cfg
-from bakery.settings.filter import Critic, Filter
 from bakery.settings.halve import Halving
-from bakery.settings.layout import Layout
-from bakery.settings.score import Score
+from bakery.settings.named_files import named_in
 from bakery.settings.scrape import Scrape
 from bakery.settings.sections import Section
 from bakery.settings.sweeps import Sweep
-from bakery.settings.tag import Tag
-from bakery.settings.train import Train
 
 CHAIN = cfg.STAGES[:-1]
 """The stages of one bake; the last stage, compare, gathers several."""
@@ -45,78 +40,104 @@ EDITS = {
 }
 """Hand edits in `config/edits/<scrape.name>/`, by the stage that heeds them."""
 
-EMBEDDED_BOORU = "resources/world/booru"
 WHOLE_HASH_LIMIT = 64 * 2**20
 """Larger files (full-size checkpoints) are known by name and size: hashing them takes minutes."""
 
 
 def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:
     """The plan of `config`; local models and folders are looked for below each of `roots`."""
-    plan = Plan({stage: {} for stage in (*cfg.STAGES, "halve")})
-    fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
-    beside = finished.named(config.compare.with_, roots[0])
-    for sweep_name, sweep in (config.sweeps or {"bake": Sweep()}).items():
-        leaves = _leaves(plan, config, sweep_name, sweep, roots, fingerprint)
-        parents, labels = zip(*leaves, strict=True)
-        content = {leaf.key: label for leaf, label in leaves}
-        own = {parent.name for parent in parents}
-        others = tuple(other for other in beside if other.score.name not in own)
-        content |= {other.score.name: other.content for other in others}
-        page = _node("compare", config.compare, parents, sweep_name, content, labels)
-        page = replace(page, others=others)
-        plan.nodes["compare"][page.name] = page
-    return plan
+    return Builder(config, roots).build()
 
 
-def model_of(node: Node, setting: str, roots: Sequence[Path]) -> str:
-    """Path or hub id of the model that `setting` of the node's chain names (`train.base` ...)."""
+class Builder:
+    """Builds the graph of one config, node by node; equal keys are one node."""
+
+    def __init__(self, config: cfg.Config, roots: Sequence[Path]) -> None:
+        self.config, self.roots = config, roots
+        self.graph = Plan({stage: {} for stage in (*cfg.STAGES, "halve")})
+        self._fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
+
+    def build(self) -> Plan:
+        """The whole graph: a page for each sweep, and all that it stands on."""
+        beside = finished.named(self.config.compare.with_, self.roots[0])
+        for name, sweep in (self.config.sweeps or {"bake": Sweep()}).items():
+            leaves = self._leaves(name, sweep)
+            parents, labels = zip(*leaves, strict=True)
+            content = {leaf.key: label for leaf, label in leaves}
+            own = {parent.name for parent in parents}
+            others = tuple(other for other in beside if other.score.name not in own)
+            content |= {other.score.name: other.content for other in others}
+            page = Node("compare", "", name, self.config.compare, parents, labels, others)
+            _add(self.graph, _keyed(page, content))
+        return self.graph
+
+    def _leaves(self, name: str, sweep: Sweep) -> list[tuple[Node, str]]:
+        """The last node of each bake of a sweep, and its label; equal bakes are one."""
+
+        def verdict(halving: Halving, parents: tuple[Node, ...], labels: Sequence[str]) -> Node:
+            content = {leaf.key: label for leaf, label in zip(parents, labels, strict=True)}
+            node = Node("halve", "", name, halving, parents, tuple(labels))
+            return _add(self.graph, _keyed(node, content))
+
+        entries = []
+        for changes in _variants(name, sweep):
+            label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in changes.items())
+            entries.append((cfg.overlay(self.config, changes), label))
+        if sweep.halving is not None:
+            aside = Plan({stage: {} for stage in cfg.STAGES})
+            return races.plan(
+                name, sweep.halving, entries,
+                whole=lambda one: self._chain(aside, one),
+                chain=lambda one, rung: self._chain(self.graph, one, rung),
+                verdict=verdict,
+            )  # fmt: skip
+        leaves: dict[str, tuple[Node, str]] = {}
+        for one, label in entries:
+            leaf = self._chain(self.graph, one)
+            leaves.setdefault(leaf.key, (leaf, label or leaf.readable))
+        return list(leaves.values())
+
+    def _chain(self, graph: Plan, config: cfg.Config, rung: Rung | None = None) -> Node:
+        """The nodes of one bake, top to bottom; those in `graph` already are shared. Gives the last."""
+        parents: tuple[Node, ...] = ()
+        for stage in CHAIN:
+            section = getattr(config, stage)
+            files = self._named(stage, section) | _edits(stage, config.scrape.name, self.roots)
+            content = {name: self._fingerprint(path) for name, path in files.items()}
+            place = rung and rung.at(stage)
+            readable = _readable(stage, config, place)
+            node = Node(stage, "", readable, section, parents, rung=place)
+            parents = (_add(graph, _keyed(node, content)),)
+        (last,) = parents
+        return last
+
+    def _named(self, stage: str, section: Section) -> dict[str, Path]:
+        """The local files and folders that `section` names, by their name in the key."""
+        found = {
+            one.key: one.mark.find(one.text, self.roots, f"{stage}.{one.where}")
+            for one in named_in(section)
+        }
+        return {name: path for name, path in found.items() if path is not None}
+
+
+def files_of(node: Node, setting: str, roots: Sequence[Path]) -> list[str]:
+    """What `setting` of the node's chain (`filter.models`) names: paths, and hub ids as written."""
     stage, name = setting.split(".")
-    value = getattr(node.above(stage).settings, name)
-    found = locate(value, roots, setting)
-    return value if found is None else str(found)
+    return [
+        str(one.mark.find(one.text, roots, setting) or one.text)
+        for one in named_in(node.above(stage).settings)
+        if one.where == name
+    ]
 
 
-def optional_model_of(node: Node, setting: str, roots: Sequence[Path]) -> str | None:
-    """As `model_of`; None where `setting` is empty."""
-    stage, name = setting.split(".")
-    return model_of(node, setting, roots) if getattr(node.above(stage).settings, name) else None
-
-
-def critic_file(critic: Critic, roots: Sequence[Path]) -> Path:
-    """The file of one of `filter.models`."""
-    found = locate(critic.path, roots, "filter.models")
-    if found is None:
-        raise BakeryError(
-            f"config: filter.models names {critic.path}, which is not here: download the .onnx "
-            "file and give its path"
-        )
-    return found
-
-
-def critics_of(node: Node, roots: Sequence[Path]) -> list[str]:
-    """The files of `filter.models`, in their order."""
-    return [str(critic_file(critic, roots)) for critic in node.above("filter").settings.models]
+def file_of(node: Node, setting: str, roots: Sequence[Path]) -> str | None:
+    """As `files_of` for a setting that names one (`train.base`); None where it names nothing."""
+    return next(filter(None, files_of(node, setting, roots)), None)
 
 
 def edits_of(node: Node, roots: Sequence[Path]) -> dict[str, str]:
     """The hand edits that the node heeds: name (`exclude.txt`) -> path; those that exist."""
     return {name: str(path) for name, path in _edits(node.stage, dataset_of(node), roots).items()}
-
-
-def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
-    """The local file or folder `name`, or None for a hub id; a missing file is an error."""
-    for root in roots:
-        if (root / name).exists():
-            return root / name
-    first, _, rest = name.partition("/")
-    looks_like_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name)
-    local = any((root / first).is_dir() for root in roots) or first in {".", ".."}
-    if looks_like_hub and not local and not rest.endswith((".safetensors", ".ckpt", ".pt")):
-        return None
-    raise BakeryError(
-        f"config: {where} names {name}, which does not exist: give a file or folder, "
-        "or a hub id such as SmilingWolf/wd-swinv2-tagger-v3"
-    )
 
 
 def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
@@ -134,83 +155,24 @@ def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
     return [dict(zip(sweep.grid, values, strict=True)) for values in product] + list(sweep.variants)
 
 
-def _leaves(
-    plan: Plan,
-    config: cfg.Config,
-    name: str,
-    sweep: Sweep,
-    roots: Sequence[Path],
-    fingerprint: Callable[[Path], str],
-) -> list[tuple[Node, str]]:
-    """The last node of each bake of a sweep, and its label; equal bakes are one."""
-
-    def verdict(halving: Halving, parents: tuple[Node, ...], labels: Sequence[str]) -> Node:
-        content = {leaf.key: label for leaf, label in zip(parents, labels, strict=True)}
-        node = _node("halve", halving, parents, name, content, tuple(labels))
-        return plan.nodes["halve"].setdefault(node.name, node)
-
-    entries = []
-    for changes in _variants(name, sweep):
-        label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in changes.items())
-        entries.append((cfg.overlay(config, changes), label))
-    if sweep.halving is not None:
-        aside = Plan({stage: {} for stage in cfg.STAGES})
-        return races.plan(
-            name, sweep.halving, entries,
-            whole=lambda one: _chain(aside, one, roots, fingerprint),
-            chain=lambda one, rung: _chain(plan, one, roots, fingerprint, rung),
-            verdict=verdict,
-        )  # fmt: skip
-    leaves: dict[str, tuple[Node, str]] = {}
-    for one, label in entries:
-        leaf = _chain(plan, one, roots, fingerprint)
-        leaves.setdefault(leaf.key, (leaf, label or leaf.readable))
-    return list(leaves.values())
+def _add(graph: Plan, node: Node) -> Node:
+    """The node of `graph` that is equal to `node`; that itself if it is new."""
+    return graph.nodes[node.stage].setdefault(node.name, node)
 
 
-def _chain(
-    plan: Plan,
-    config: cfg.Config,
-    roots: Sequence[Path],
-    fingerprint: Callable[[Path], str],
-    rung: Rung | None = None,
-) -> Node:
-    """The nodes of one bake, top to bottom; those already planned are shared. Gives the last."""
-    parents: tuple[Node, ...] = ()
-    node = None
-    for stage in CHAIN:
-        section = getattr(config, stage)
-        files = _models(section, roots) | _edits(stage, config.scrape.name, roots)
-        content = {name: fingerprint(path) for name, path in files.items()}
-        place = rung and rung.at(stage)
-        node = _node(stage, section, parents, _readable(stage, config, place), content, rung=place)
-        node = plan.nodes[stage].setdefault(node.name, node)
-        parents = (node,)
-    assert node is not None
-    return node
-
-
-def _node(
-    stage: str,
-    section: Section,
-    parents: tuple[Node, ...],
-    readable: str,
-    content: dict[str, str],
-    labels: tuple[str, ...] = (),
-    rung: Rung | None = None,
-) -> Node:
+def _keyed(node: Node, content: Mapping[str, str]) -> Node:
+    """`node` with its key; `content` are the fingerprints of what decides its result besides."""
     identity = {
-        "stage": stage,
-        "code_version": CODE_VERSIONS[stage],
-        "settings": cfg.chosen(section),
+        "stage": node.stage,
+        "code_version": CODE_VERSIONS[node.stage],
+        "settings": cfg.chosen(node.settings),
         "content": content,
-        "above": sorted(parent.key for parent in parents),
+        "above": sorted(parent.key for parent in node.parents),
     }
-    if rung is not None and stage == "train":
-        identity["rung"] = rung.identity()
+    if node.rung is not None and node.stage == "train":
+        identity["rung"] = node.rung.identity()
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
-    key = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return Node(stage, key, readable, section, parents, labels, rung=rung)
+    return replace(node, key=hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
 def _readable(stage: str, config: cfg.Config, rung: Rung | None) -> str:
@@ -219,38 +181,6 @@ def _readable(stage: str, config: cfg.Config, rung: Rung | None) -> str:
     in_passing = rung is not None and rung.until < config.train.num_epochs
     piece = f"-epoch{rung.until}" if in_passing else ""
     return f"{config.scrape.name}-lr{config.train.rates['unet_lr']:g}{piece}"
-
-
-def _models(section: Section, roots: Sequence[Path]) -> dict[str, Path]:
-    """The local files and folders that `section` names, by setting or path."""
-    found: dict[str, Path | None] = {}
-    if isinstance(section, Scrape):
-        # the user's own pictures: looked for where the user stands, nowhere else
-        found = {f.path: locate(f.path, roots[:1], "scrape.folders") for f in section.folders}
-        if any(entry.url.startswith("embedded:") for entry in section.urls):
-            found["embedded"] = locate(EMBEDDED_BOORU, roots, "scrape.urls")
-    elif isinstance(section, Filter):
-        found = {critic.path: critic_file(critic, roots) for critic in section.models}
-    elif isinstance(section, Tag):
-        found = {"model": locate(section.model, roots, "tag.model")}
-    elif isinstance(section, Layout) and section.reg is not None:
-        found = {"reg": _own_folder(section.reg.folder, roots[:1], "layout.reg.folder")}
-    elif isinstance(section, Train):
-        found = {"base": locate(section.base, roots, "train.base")}
-        if section.reg_data_dir is not None:  # the user's own pictures, as above
-            found["reg"] = locate(section.reg_data_dir, roots[:1], "train.reg_data_dir")
-    elif isinstance(section, Score) and section.embedding_model:
-        where = "score.embedding_model"
-        found = {"embedding_model": locate(section.embedding_model, roots, where)}
-    return {name: path for name, path in found.items() if path is not None}
-
-
-def _own_folder(name: str, roots: Sequence[Path], where: str) -> Path:
-    """A folder of the user's own pictures: unlike a model's name, never a hub id."""
-    for root in roots:
-        if (root / name).is_dir():
-            return root / name
-    raise BakeryError(f"config: {where} names {name}, which is not a folder: check the spelling")
 
 
 def _edits(stage: str, dataset: str, roots: Sequence[Path]) -> dict[str, Path]:

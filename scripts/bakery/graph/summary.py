@@ -10,14 +10,6 @@ from bakery.graph import build, halving, nodes
 from bakery.settings import config as cfg
 
 
-def pictures_of(node: nodes.Node, setting: str, roots: Sequence[Path]) -> str | None:
-    """Path of the user's folder that `setting` of the node's chain names; None if it names none."""
-    stage, name = setting.split(".")
-    value = getattr(node.above(stage).settings, name)
-    found = None if value is None else build.locate(value, roots[:1], setting)
-    return value if found is None else str(found)
-
-
 def bakes_of(page: nodes.Node) -> list[dict[str, Any]]:
     """Label, flat settings and folders of each bake on `page`: its own ones, then the others.
 
@@ -55,8 +47,8 @@ def outline(made: nodes.Plan, roots: Sequence[Path]) -> list[dict[str, Any]]:
                 stage: leaf.above(stage).settings.model_dump(mode="json") for stage in build.CHAIN
             },
             "folders": {stage: leaf.above(stage).folder for stage in build.CHAIN},
-            "base": build.model_of(leaf, "train.base", roots),
-            "tagger": build.model_of(leaf, "tag.model", roots),
+            "base": build.file_of(leaf, "train.base", roots),
+            "tagger": build.file_of(leaf, "tag.model", roots),
             "rungs": halving.outline(leaf),
         }
         for page in made.of("compare")

@@ -93,6 +93,7 @@ def put_back(output: Path) -> None:
 def deal(company: Sequence[Path], workers: int, most: int) -> list[list[Path]]:
     """Even shares of at most `most` bakes, so many that `workers` processes have equally much to do.
 
+    `company` are the bakes that could share a process, in the order that every job of theirs gives.
     Dealt like cards: what a sweep gets last is spread over the shares as well.
     """
     rounds = math.ceil(len(company) / (workers * most))
@@ -102,26 +103,23 @@ def deal(company: Sequence[Path], workers: int, most: int) -> list[list[Path]]:
 
 def settle(
     own: Path,
-    company: Sequence[Path],
+    shares: Sequence[Sequence[Path]],
     *,
-    workers: int,
-    most: int,
     work: Work,
     done: Done = finished,
     ready: Callable[[Path], bool] = lambda folder: True,
 ) -> dict[str, Any]:
     """Have `own` finished, here or elsewhere, and return its summary.
 
-    `company` are the bakes that could share a process, `own` among them, in the order that every
-    job of theirs gives. With `workers` processes at work on the sweep, each has its even share, up to
-    `most` at once. Others of the company that are not `ready` yet are left to later jobs. Raises
-    `Failed` with the recorded sentence if the bake failed.
+    `shares` are the bakes that could share a process, `own` among them, as every job of theirs deals
+    them (`deal`). Others that are not `ready` yet are left to later jobs. Raises `Failed` with the
+    recorded sentence if the bake failed.
     """
+    company = [folder for share in shares for folder in share]
     if own not in company:
         raise ValueError(f"{own} is not in its own company: {', '.join(map(str, company))}")
     again = (_read(own / FAILURE) or {}).get("reported", False)
-    dealt = [[own]] if again else deal(company, workers, most)
-    shares = sorted(dealt, key=lambda share: own not in share)
+    shares = [[own]] if again else sorted(shares, key=lambda share: own not in share)
 
     def is_open(folder: Path) -> bool:
         mine = folder == own  # ready, since its job runs

@@ -87,15 +87,14 @@ class Lane:
         bake that fails ends the job without halving; with it, only the bake.
         """
         if self.until is None:
-            return claims.settle(self.baked, company, workers=workers, most=most, work=work)
+            return claims.settle(self.baked, claims.deal(company, workers, most), work=work)
         if not self._goes_on(self.baked):
             return self._stopped()
         live = [folder for folder in company if self._goes_on(folder)]
         done = partial(rested, until=self.until)
         try:
-            summary = claims.settle(
-                self.baked, live, workers=workers, most=most, work=work, done=done
-            )
+            shares = claims.deal(live, workers, most)
+            summary = claims.settle(self.baked, shares, work=work, done=done)
         except claims.Failed as failure:
             log.error("%s", failure)
             return self._failed(str(failure))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from bakery.settings.named_files import ModelFile
 from bakery.settings.sections import Section, Share
 
 Rating = Literal["general", "sensitive", "questionable", "explicit"]
@@ -14,7 +15,7 @@ Rating = Literal["general", "sensitive", "questionable", "explicit"]
 class Critic(Section):
     """A model that looks at each picture; what it takes and gives: scripts/bakery/vision/critics.py."""
 
-    path: Annotated[str, Field(min_length=1)]
+    path: Annotated[str, Field(min_length=1), ModelFile()]
     """An `.onnx` file."""
     kind: Literal["face_count", "same_character", "aesthetic"]
     """What its number means: faces, likeness to the mean of all pictures, or a score."""

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from bakery.settings.named_files import Model
 from bakery.settings.sections import Section, Share
 
 
@@ -26,7 +27,7 @@ class Score(Section):
     """How much bleed costs in the trade-off: little, as a character is why one loads its LoRA."""
     clarity_weight: Annotated[float, Field(ge=0)] = 0.5
     """How much it costs in the trade-off when pictures are less clear than the base's."""
-    embedding_model: str = ""
+    embedding_model: Annotated[str, Model()] = ""
     """ONNX file that turns a picture into a vector in which one character lies together (for example the
     feature model of CCIP): gives likeness; empty leaves it out."""
     embedding_mean: float = 0.5

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_serializer, m
 
 from bakery.gate import gate
 from bakery.settings import credentials
+from bakery.settings.named_files import Embedded, OwnFolder
 from bakery.settings.sections import Name, Section, Share
 
 HOW = frozenset(
@@ -19,6 +20,8 @@ HOW = frozenset(
     }
 )  # fmt: skip
 """gallery-dl's options that say how a site is asked, never what it gives."""
+EMBEDDED_BOORU = Embedded("embedded", scheme="embedded:", folder="resources/world/booru")
+"""The booru that comes with the project."""
 
 
 class Source(Section):
@@ -55,7 +58,7 @@ class Source(Section):
 class Url(Source):
     """Posts of a site."""
 
-    url: Annotated[str, Field(min_length=1)]
+    url: Annotated[str, Field(min_length=1), EMBEDDED_BOORU]
     """Address that gallery-dl understands; `embedded://` is the booru that comes with the project."""
 
     @field_validator("url")
@@ -72,7 +75,7 @@ class Url(Source):
 class Folder(Source):
     """Pictures on this machine."""
 
-    path: Annotated[str, Field(min_length=1)]
+    path: Annotated[str, Field(min_length=1), OwnFolder()]
     """Folder of pictures, with or without sidecars (`.txt` tags, gallery-dl's `.json`)."""
 
 

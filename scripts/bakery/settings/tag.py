@@ -6,13 +6,14 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from bakery.settings.named_files import Model
 from bakery.settings.sections import Section
 
 
 class Tag(Section):
     """The WD tagger that describes each picture."""
 
-    model: str = "resources/world/tagger"
+    model: Annotated[str, Model()] = "resources/world/tagger"
     """Folder with model.onnx and selected_tags.csv, or a hub id (SmilingWolf/wd-swinv2-tagger-v3)."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     """Pictures per inference; does not change the tags, and is not part of the key."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from bakery.settings.named_files import Model, OwnFolder
 from bakery.settings.sections import Section, Share
 
 LrScheduler = Literal[
@@ -23,7 +24,7 @@ Rate = Annotated[float, Field(ge=0)]
 class Train(Section):
     """The bake, in kohya's words."""
 
-    base: str = "resources/world/base"
+    base: Annotated[str, Model()] = "resources/world/base"
     """Stable Diffusion 1.x or SDXL model: a diffusers folder, a `.safetensors` checkpoint (`.ckpt` where
     it holds nothing but weights), or a hub id."""
     v_parameterization: bool | None = None
@@ -105,7 +106,7 @@ class Train(Section):
     """Mirror half of the showings; not for characters with a hair pin on one side."""
     random_crop: bool = False
     """Crop what juts out of the bucket at a random place instead of around the centre."""
-    reg_data_dir: str | None = None
+    reg_data_dir: Annotated[str | None, OwnFolder("reg")] = None
     """Folder of regularization pictures in `<repeats>_<class>` folders; null takes `reg/` of the
     dataset where there is one. They are repeated until there are as many as training pictures."""
     prior_loss_weight: Annotated[float, Field(ge=0)] = 1.0

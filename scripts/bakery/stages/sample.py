@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Order:
+class SampleSpec:
     """A bake to be drawn: where its LoRAs lie, and where the pictures go."""
 
     train: Path
@@ -54,106 +54,106 @@ class Order:
     there, too."""
 
 
-def run(settings: Sample, *, train: Path, out: Path, **stage: Any) -> dict[str, Any]:
-    """Draws every epoch of the bake in `train`, and the base, into `out`; the rest as `run_all`."""
-    (made,) = run_all([Order(train, out)], settings, **stage)
-    if isinstance(made, BakeryError):
-        raise made
-    claims.put_back(out / GRID)
-    return made
+@dataclass(frozen=True)
+class SampleStage:
+    """What a job of the sample stage draws with: the same for all bakes that it draws."""
 
+    settings: Sample
+    prune: Path
+    base: str
+    clip_skip: int
+    """Of the bakes; that of `settings` goes before it."""
+    device: str
+    threads: int
+    mixed_precision: str = "no"
+    """Of the bakes; a CPU draws in full precision all the same."""
+    v_parameterization: bool | None = None
+    zero_terminal_snr: bool | None = None
+    tagger: Path | None = None
+    """The folder whose vocabulary prompts are derived from."""
 
-def draw_claimed(
-    bakes: Mapping[Path, Path],
-    settings: Sample,
-    *,
-    albums: Mapping[str, str] | None = None,
-    **stage: Any,
-) -> None:
-    """As `run_all`, and each folder gets what its own job looks for (`claims`).
+    @property
+    def _clip_skip(self) -> int:
+        return self.settings.clip_skip or self.clip_skip
 
-    `bakes` leads from the folders that were claimed to those of their LoRAs, `albums` to their albums,
-    where they have one.
-    """
-    kept = {Path(out): Path(album) for out, album in (albums or {}).items()}
-    orders = [Order(train, out, kept.get(out)) for out, train in bakes.items()]
-    _log.info("%d bakes drawn together: %s", len(orders), ", ".join(o.out.name for o in orders))
-    made = run_all(orders, settings, **stage)
-    for order, facts in zip(orders, made, strict=True):
-        if isinstance(facts, BakeryError):
-            claims.fail(order.out, str(facts))
-            continue
-        images = sorted(f"{IMAGES}/{path.name}" for path in (order.out / IMAGES).glob("*.png"))
-        claims.finish(order.out, facts, ["prompts.csv", "samples.csv", *images], [GRID])
+    def run(self, train: Path, out: Path) -> dict[str, Any]:
+        """Draws every epoch of the bake in `train`, and the base, into `out`; else as `run_all`."""
+        (made,) = self.run_all([SampleSpec(train, out)])
+        if isinstance(made, BakeryError):
+            raise made
+        claims.put_back(out / GRID)
+        return made
 
+    def draw_claimed(
+        self, bakes: Mapping[Path, Path], albums: Mapping[str, str] | None = None
+    ) -> None:
+        """As `run_all`, and each folder gets what its own job looks for (`claims`).
 
-def run_all(
-    orders: Sequence[Order],
-    settings: Sample,
-    *,
-    prune: Path,
-    base: str,
-    clip_skip: int,
-    device: str,
-    threads: int,
-    mixed_precision: str = "no",
-    v_parameterization: bool | None = None,
-    zero_terminal_snr: bool | None = None,
-    tagger: Path | None = None,
-) -> list[dict[str, Any] | BakeryError]:
-    """Draws the bakes of `orders` on one base; one that cannot be drawn gives its error.
+        Keys are the folders that were claimed: `bakes` leads to those of their LoRAs, `albums` to
+        where else their pictures are kept, if anywhere (`SampleSpec.album`).
+        """
+        kept = {Path(out): Path(album) for out, album in (albums or {}).items()}
+        specs = [SampleSpec(train, out, kept.get(out)) for out, train in bakes.items()]
+        _log.info("%d bakes drawn together: %s", len(specs), ", ".join(o.out.name for o in specs))
+        for spec, facts in zip(specs, self.run_all(specs), strict=True):
+            if isinstance(facts, BakeryError):
+                claims.fail(spec.out, str(facts))
+                continue
+            images = sorted(f"{IMAGES}/{path.name}" for path in (spec.out / IMAGES).glob("*.png"))
+            claims.finish(spec.out, facts, ["prompts.csv", "samples.csv", *images], [GRID])
 
-    `clip_skip`, `mixed_precision`, `v_parameterization` and `zero_terminal_snr` are those of all the
-    bakes; a CPU draws in full precision all the same. `tagger` is the folder whose vocabulary prompts
-    are derived from. Writes `images/`, `prompts.csv`, `samples.csv`, the grid and, while it works,
-    `progress.jsonl`. Pictures carry their infotext. A batch whose pictures are all there with it
-    already is not drawn again.
-    """
-    torch.set_num_threads(max(1, threads))
-    clip_skip = settings.clip_skip or clip_skip
-    asked, cells, warnings = choose(settings, prune=prune, tagger=tagger)
-    found = [_portfolio(order, settings, cells, base, clip_skip) for order in orders]
-    if not any(isinstance(one, Portfolio) for one in found):
-        return found
-    artist = Artist.load(
-        settings,
-        base=base,
-        clip_skip=clip_skip,
-        device=device,
-        dtype=torch.float32 if device == "cpu" else DTYPES[mixed_precision],
-        v_parameterization=v_parameterization,
-        zero_terminal_snr=zero_terminal_snr,
-    )
-    warnings += too_long(artist.base, _texts(cells, settings))
-    found = [_checked(artist, one) for one in found]
-    portfolios = [one for one in found if isinstance(one, Portfolio)]
-    for portfolio in portfolios:
-        portfolio.open()
-        rows = (entry.row() for entry in asked)
-        tables.write(portfolio.out / "prompts.csv", rows, prompts.COLUMNS)
-    draw(artist, portfolios)
-    return [
-        _finish(one, settings, cells, warnings) if isinstance(one, Portfolio) else one
-        for one in found
-    ]
+    def run_all(self, specs: Sequence[SampleSpec]) -> list[dict[str, Any] | BakeryError]:
+        """Draws the bakes of `specs` on one base; one that cannot be drawn gives its error.
 
+        Writes `images/`, `prompts.csv`, `samples.csv`, the grid and, while it works, `progress.jsonl`.
+        Pictures carry their infotext. A batch whose pictures are all there with it already is not drawn
+        again.
+        """
+        settings = self.settings
+        torch.set_num_threads(max(1, self.threads))
+        asked, cells, warnings = choose(settings, prune=self.prune, tagger=self.tagger)
+        found = [self._portfolio(spec, cells) for spec in specs]
+        if not any(isinstance(one, Portfolio) for one in found):
+            return found
+        artist = self._artist()
+        warnings += too_long(artist.base, _texts(cells, settings))
+        found = [_checked(artist, one) for one in found]
+        portfolios = [one for one in found if isinstance(one, Portfolio)]
+        for portfolio in portfolios:
+            portfolio.open()
+            rows = (entry.row() for entry in asked)
+            tables.write(portfolio.out / "prompts.csv", rows, prompts.COLUMNS)
+        draw(artist, portfolios)
+        return [
+            _finish(one, settings, cells, warnings) if isinstance(one, Portfolio) else one
+            for one in found
+        ]
 
-def _portfolio(
-    order: Order, settings: Sample, cells: Sequence[Cell], base: str, clip_skip: int
-) -> Portfolio | BakeryError:
-    """The pictures that a bake is to have."""
-    try:
-        epochs = read_epochs(order.train, settings.lora_weight)
-        if not rungs.is_stopped(order.train):  # who knows which epochs it has
-            epochs += prompts.weighed(epochs, settings)
-    except BakeryError as error:
-        return error
-    infos = {
-        (epoch, cell): describe(cell, epoch, settings, base, clip_skip)
-        for epoch in epochs
-        for cell in prompts.of_epoch(cells, epoch)
-    }
-    return Portfolio(order.out, infos, album=order.album and Portfolio(order.album, infos))
+    def _portfolio(self, spec: SampleSpec, cells: Sequence[Cell]) -> Portfolio | BakeryError:
+        """The pictures that a bake is to have."""
+        try:
+            epochs = read_epochs(spec.train, self.settings.lora_weight)
+            if not rungs.is_stopped(spec.train):  # who knows which epochs it has
+                epochs += prompts.weighed(epochs, self.settings)
+        except BakeryError as error:
+            return error
+        infos = {
+            (epoch, cell): describe(cell, epoch, self.settings, self.base, self._clip_skip)
+            for epoch in epochs
+            for cell in prompts.of_epoch(cells, epoch)
+        }
+        return Portfolio(spec.out, infos, album=spec.album and Portfolio(spec.album, infos))
+
+    def _artist(self) -> Artist:
+        return Artist.load(
+            self.settings,
+            base=self.base,
+            clip_skip=self._clip_skip,
+            device=self.device,
+            dtype=torch.float32 if self.device == "cpu" else DTYPES[self.mixed_precision],
+            v_parameterization=self.v_parameterization,
+            zero_terminal_snr=self.zero_terminal_snr,
+        )
 
 
 def _checked(artist: Artist, found: Portfolio | BakeryError) -> Portfolio | BakeryError:
@@ -205,11 +205,11 @@ def draw(artist: Artist, portfolios: Sequence[Portfolio]) -> None:
     there already.
     """
     portfolios = sorted(portfolios, key=lambda portfolio: portfolio.out.name)
-    plan = _batches(artist, portfolios)
-    ready = [all([picture.there() for picture in batch]) for batch in plan]  # noqa: C419
+    queue = _batches(artist, portfolios)
+    ready = [all([picture.there() for picture in batch]) for batch in queue]  # noqa: C419
     in_use: list[Lora] = []
     with Writer() as writer:
-        for batch, there in zip(plan, ready, strict=True):
+        for batch, there in zip(queue, ready, strict=True):
             if there:
                 writer.put(batch)
                 continue
@@ -234,8 +234,8 @@ def _batches(artist: Artist, portfolios: Sequence[Portfolio]) -> list[list[Pictu
     found = []
     for pictures in (base, others):
         lengths = artist.lengths([picture.cell.prompt for picture in pictures])
-        looks = [(p.lora, length) for p, length in zip(pictures, lengths, strict=True)]
-        for places in batches.arrange(looks, artist.settings.batch_size):
+        keys = [(p.lora, length) for p, length in zip(pictures, lengths, strict=True)]
+        for places in batches.arrange(keys, artist.settings.batch_size):
             found.append([pictures[place] for place in places])
     return found
 

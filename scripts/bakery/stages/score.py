@@ -12,6 +12,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,26 @@ from bakery.vision.tagger import Tagger
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class InputFolders:
+    """The finished folders that a score stands on, by stage."""
+
+    sample: Path
+    prune: Path
+    tag: Path
+    scrape: Path
+
+
 def run(
     settings: Score,
+    above: InputFolders,
     *,
-    sample: Path,
-    prune: Path,
-    tag: Path,
-    scrape: Path,
     out: Path,
     model: Path,
     embedding: Path | None = None,
     threads: int = 0,
 ) -> dict[str, Any]:
-    """Scores every epoch of the bake drawn in `sample`.
+    """Scores every epoch of the bake drawn in `above.sample`.
 
     Writes `tags.csv`, `scores.csv`, `cells.csv`, `epochs.csv`, `weights.csv`, `draws.csv` and
     `details.csv` (a row for each trait, with a proposal where the samples miss it: see
@@ -59,16 +67,16 @@ def run(
     warnings.
     """
     out.mkdir(parents=True, exist_ok=True)
-    samples = read_samples(sample / "samples.csv")
-    facts = read_facts(prune / "trigger.json")
+    samples = read_samples(above.sample / "samples.csv")
+    facts = read_facts(above.prune / "trigger.json")
     thresholds = Thresholds(**facts["thresholds"])
-    training = training_shares(prune, tagging.read(tag).seen(thresholds))
+    training = training_shares(above.prune, tagging.read(above.tag).seen(thresholds))
     traits = trait_shares(settings.min_trait_share, facts["traits"], training)
 
     tagger = Tagger.load(model, threads)
     limits = np.array([thresholds.of(category) for category in tagger.categories])
     looks = Looks()
-    paths = [sample / "images" / image for image in samples["image"]]
+    paths = [above.sample / "images" / image for image in samples["image"]]
     # what is written is what counts, so that a reader of tags.csv comes to the same scores
     found = tagger.tag(paths, settings.batch_size, looks.open)
     probabilities = np.round(found.astype(np.float64), 4)  # (N, T)
@@ -79,7 +87,7 @@ def run(
     seen = observations.gather(
         samples, sight, list(traits), training, pruned=facts["pruned"], habit=settings.habit
     )
-    pictures = [scrape / "images" / image for image in _training_pictures(prune)]
+    pictures = [above.scrape / "images" / image for image in _training_pictures(above.prune)]
     look = of_pictures(seen, looks, paths, pictures, settings, out)
     look["likeness"], likest = _cosines(settings, embedding, paths, pictures, threads)
     material = Material(seen, look, ceiling(traits), likest)

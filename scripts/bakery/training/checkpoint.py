@@ -1,24 +1,33 @@
-"""Where a bake stands after an epoch, so that it can go on after a kill as if nothing had happened.
+"""Resuming a bake: what is saved of it after each epoch, and which of that it may go on from.
 
-Nothing of the random numbers is in it: they depend on the seed and on what they are for (`seeds`).
-The order of writing is what makes a kill harmless: the epoch's LoRA, then `epochs.csv`, then this
+Nothing of the random numbers is in a state: they depend on the seed and on what they are for (`seeds`).
+The order of writing is what makes a kill harmless: the epoch's LoRA, then `epochs.csv`, then the
 state, each whole or not at all. Files that the state does not vouch for are of no epoch. The state of
-the epoch before stays until the next: bakes side by side save one after another, and who was killed in
-between goes back to where all stood.
+the epoch before is kept until the next: bakes side by side save one after another, and after a kill
+in between, those that are an epoch ahead go back to where all of them were (`align`).
+
+A state is plain values (`Variant.state`); what it is good for is decided here, by its owner: the
+identity of the bake that saved it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bakery.interop import sidecar
+from bakery.io import tables
+from bakery.io.errors import BakeryError
 from bakery.io.files import whole, write_text
+from bakery.jobs import rungs
+from bakery.lora import lora_file
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +35,9 @@ STATE = "resume.state"
 BEFORE = "resume.before.state"
 """The state of the epoch before."""
 STOPPED = "stopped.json"
+TOGETHER = "bakery_baked_together"
+"""In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
+_THEN = ", then "
 
 
 def identity(**parts: Any) -> str:
@@ -33,45 +45,148 @@ def identity(**parts: Any) -> str:
     return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def save(folder: Path, owner: str, state: Mapping[str, Any]) -> None:
-    """Replace the state of the bake `owner` (its identity); the last one is the one before now."""
-    with whole(folder / STATE, sync=True) as part:
-        torch.save({"owner": owner, **state}, part)
-        if (folder / STATE).exists():
-            (folder / STATE).rename(folder / BEFORE)
+@dataclass
+class Checkpoint:
+    """The saved states of one bake, in its folder."""
 
+    folder: Path
+    name: str
+    """Of the LoRA files."""
+    owner: str = ""
+    """Identity of the bake, under which its states and failures are on record (`identify`)."""
+    rested: str = ""
+    """Identity of other states that it may resume from: those of a bake that rests between rungs."""
+    group: str = "1"
+    """How many bakes share the process, as the metadata say it."""
 
-def load(folder: Path, *owners: str) -> dict[str, Any] | None:
-    """The newest state of the bake `owners`, by one of these identities; None if there is none of it."""
-    return next(states(folder, *owners), None)
+    def identify(
+        self, metadata: Mapping[str, str], chosen: Mapping[str, Any], *, rests: bool
+    ) -> None:
+        """Decide by metadata and `chosen` settings which states the bake may resume from.
 
+        A bake that `rests` may go on in another group, as not all do, and so the group's size is no
+        part of its identity.
+        """
+        alone = {name: text for name, text in metadata.items() if name != TOGETHER}
+        self.rested = identity(metadata=alone, settings=chosen, rests=True)
+        self.owner = self.rested if rests else identity(metadata=metadata, settings=chosen)
+        self.group = metadata.get(TOGETHER, "1")
 
-def states(folder: Path, *owners: str) -> Iterator[dict[str, Any]]:
-    """The states of the bake `owners`, the newest first; one at a time, since they are large.
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the newest state; that one becomes the state before."""
+        with whole(self.folder / STATE, sync=True) as part:
+            torch.save({"owner": self.owner, **state}, part)
+            if (self.folder / STATE).exists():
+                (self.folder / STATE).rename(self.folder / BEFORE)
 
-    What is of no use gets a word in the log.
-    """
-    for path in (folder / STATE, folder / BEFORE):
-        if not path.exists():
-            continue
+    def resume_points(self) -> list[int]:
+        """Steps after which this very bake was saved, the newest first; 0 is the start.
+
+        The second, if there is one, is the end of the epoch before (`rewind`); only a bake in the same
+        group as then has it.
+        """
+        newest, *others = [
+            {name: state.get(name) for name in ("epoch", "step", "together")}
+            for state in self._states()
+        ] or [{"step": 0}]
+        if newest["step"] == 0 or newest["together"] != self.group:
+            return [newest["step"]]
+        before = [0] if newest["epoch"] == 1 else [state["step"] for state in others]
+        return [newest["step"], *before]
+
+    def rewind(self) -> None:
+        """Make the state before the newest; without one, the bake starts over."""
+        (self.folder / STATE).unlink(missing_ok=True)
+        if (self.folder / BEFORE).exists():
+            (self.folder / BEFORE).rename(self.folder / STATE)
+
+    def resume(self) -> dict[str, Any] | None:
+        """The newest state of this very bake; None starts over.
+
+        Afterwards the folder, made where it is missing, holds nothing that the state does not vouch for.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = next(self._states(), None)
+        if state is not None and not self._files_are_intact(state["rows"]):
+            log.warning("files of finished epochs in %s were changed: starting over", self.folder)
+            state = None
+        self._clear(None if state is None else {row["file"] for row in state["rows"]})
+        return state
+
+    def fail(self, sentence: str, **facts: Any) -> None:
+        """Put on record why the bake cannot be finished; it would fail again in the same way."""
+        record = {"owner": self.owner, "failure": sentence, **facts}
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        write_text(self.folder / STOPPED, text)
+
+    def failure(self) -> str | None:
+        """The sentence of an earlier failure of this very bake; those of others are removed."""
+        path = self.folder / STOPPED
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a damaged file makes of torch's readers
-            log.warning("%s is damaged (%s): not going on from it", path, type(error).__name__)
-            continue
-        if not isinstance(state, dict) or state.pop("owner", None) not in owners:
-            log.warning(
-                "%s belongs to other settings, code, versions or threads: starting over", path
-            )
-            return
-        yield state
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError):
+            record = {}
+        if isinstance(record, dict) and record.get("owner") == self.owner:
+            return str(record["failure"])
+        path.unlink()
+        log.info("%s is of other settings, code, versions or threads: trying again", path)
+        return None
+
+    def _states(self) -> Iterator[dict[str, Any]]:
+        """The states to resume from, the newest first; one at a time, since they are large.
+
+        What is of no use gets a word in the log.
+        """
+        for path in (self.folder / STATE, self.folder / BEFORE):
+            if not path.exists():
+                continue
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # whatever a damaged file makes of torch's readers
+                log.warning("%s is damaged (%s): not going on from it", path, type(error).__name__)
+                continue
+            known = (self.owner, self.rested)
+            if not isinstance(state, dict) or state.pop("owner", None) not in known:
+                log.warning(
+                    "%s belongs to other settings, code, versions or threads: starting over", path
+                )
+                return
+            yield state
+
+    def _files_are_intact(self, rows: list[dict[str, Any]]) -> bool:
+        """Whether the files of the saved epochs are there and hold what was saved."""
+        files = [(self.folder / row["file"], row["sshs_model_hash"]) for row in rows]
+        return all(path.is_file() and lora_file.model_hash(path) == known for path, known in files)
+
+    def _clear(self, keep: set[str] | None) -> None:
+        """Remove what an interrupted run left but the epochs to `keep`; None starts from nothing."""
+        patterns = (f"{self.name}.safetensors", f"{self.name}-??????.safetensors", "*.part")
+        stale = [path for pattern in patterns for path in self.folder.glob(pattern)]
+        if keep is None:
+            names = ("epochs.csv", "progress.jsonl", STATE, BEFORE, rungs.RESTED)
+            stale += [self.folder / name for name in names]
+            stale += self.folder.glob("events.out.tfevents.*.log")
+        removed = [p for p in stale if p.is_file() and p.name not in (keep or ())]
+        for path in removed:
+            path.unlink()
+        if removed:
+            log.warning("removed %d files of an earlier run from %s", len(removed), self.folder)
 
 
-def go_back(folder: Path) -> None:
-    """Have the state before be the newest; without one, the bake starts over."""
-    (folder / STATE).unlink(missing_ok=True)
-    if (folder / BEFORE).exists():
-        (folder / BEFORE).rename(folder / STATE)
+def align(bakes: Sequence[tuple[Checkpoint, int]]) -> None:
+    """Have bakes side by side resume after the same epoch; each comes with its total of steps.
+
+    They save one after another, and a kill in between leaves some an epoch ahead. These go back, so
+    that the epoch is done again in the same group: then all ends in the same bytes.
+    """
+    points = [(saved, total, saved.resume_points()) for saved, total in bakes]
+    last = min((newest for _, total, (newest, *_) in points if newest < total), default=None)
+    for saved, _, (newest, *before) in points:
+        if last in before:
+            log.info("%s stood behind step %d, back to %d", saved.folder.name, newest, last)
+            saved.rewind()
 
 
 def forget(folder: Path) -> None:
@@ -80,23 +195,20 @@ def forget(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def record_failure(folder: Path, owner: str, sentence: str, **facts: Any) -> None:
-    """Put on record why a bake cannot be finished; it would fail again in the same way."""
-    record = {"owner": owner, "failure": sentence, **facts}
-    write_text(folder / STOPPED, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-
-
-def failure(folder: Path, owner: str) -> str | None:
-    """The sentence of an earlier failure of the bake `owner`; those of others are removed."""
-    path = folder / STOPPED
+def group_size_before(folder: Path) -> int | None:
+    """How many bakes shared the process when this one was saved last; None where it was not."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        rows = tables.read(folder / "epochs.csv", rungs.EPOCHS)
+        metadata = sidecar.metadata_of(folder / rows["file"].iloc[-1])
+    except (BakeryError, IndexError):
         return None
-    except (ValueError, OSError):
-        record = {}
-    if isinstance(record, dict) and record.get("owner") == owner:
-        return str(record["failure"])
-    path.unlink()
-    log.info("%s is of other settings, code, versions or threads: trying again", path)
-    return None
+    return int(metadata.get(TOGETHER, "1").split(_THEN)[-1])
+
+
+def record_group_size(metadata: Mapping[str, str], before: str | None) -> Mapping[str, str]:
+    """`metadata` that say how many bakes shared the process, also `before` this one rested."""
+    now = metadata.get(TOGETHER, "1")
+    before = before or now
+    if before.split(_THEN)[-1] != now:
+        before += f"{_THEN}{now}"
+    return metadata if before == "1" else {**metadata, TOGETHER: before}

@@ -1,16 +1,13 @@
-"""The loop of a bake: epoch by epoch, step by step, from where the variants stand to their ends."""
+"""The loop of a bake: whether all fit, then epoch by epoch, step by step, to every bake's end."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from bakery.training import checkpoint, compiling, train_step
+from bakery.training import compiling, memory, train_step
 from bakery.training.run import Variant
 from bakery.training.train_step import Kitchen
-
-log = logging.getLogger(__name__)
 
 
 def fit(kitchen: Kitchen, variants: Sequence[Variant]) -> None:
@@ -20,20 +17,28 @@ def fit(kitchen: Kitchen, variants: Sequence[Variant]) -> None:
         train_step.step(kitchen, live)
 
 
-def restore(variants: Sequence[Variant]) -> None:
-    """Have each go on where it stood.
+def check_memory(kitchen: Kitchen, variants: Sequence[Variant]) -> None:
+    """Raise `OutOfMemory`, which says how many would fit, where `variants` would not.
 
-    They save one after another, and a kill in between leaves some an epoch ahead. These go back, so
-    that the epoch is done again in the same company: then all ends in the same bytes.
+    One alone is tried in any case: there is nothing smaller, and this is an estimate.
     """
-    stands = [variant.stands() for variant in variants]
-    paired = list(zip(variants, stands, strict=True))
-    last = min((newest for v, (newest, *_) in paired if newest < v.plan.total), default=None)
-    for variant, (newest, *before) in paired:
-        if last in before:
-            log.info("%s stood behind step %d, back to %d", variant.out.name, newest, last)
-            checkpoint.go_back(variant.out)
-        variant.restore()
+    if len(variants) == 1:
+        return
+    # those with smaller batches need less
+    each = memory_needed(kitchen, max(variants, key=lambda one: one.settings.train_batch_size))
+    memory.check(len(variants), each, memory.free(kitchen.base.device, kitchen.threads))
+
+
+def memory_needed(kitchen: Kitchen, variant: Variant) -> int:
+    """Bytes that a pass of this bake needs beside the base, for its largest pictures."""
+    batches = kitchen.data.epoch(variant.settings, 1)
+    largest = max(batches, key=kitchen.data.pixels)
+    kitchen.latents.prepare(largest.views)
+    weights = [*kitchen.base.unet.parameters(), *variant.network.parameters()]
+    weights += [weight for part in kitchen.base.text_encoders for weight in part.parameters()]
+    return memory.needed(
+        lambda: train_step.loss(kitchen, variant, largest), weights, variant.parameters
+    )
 
 
 @contextmanager

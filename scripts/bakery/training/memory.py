@@ -14,11 +14,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from bakery.dataset.repeat_folders import Batch
 from bakery.io.errors import OutOfMemory
-from bakery.training import train_step
-from bakery.training.run import Variant
-from bakery.training.train_step import Kitchen
 
 log = logging.getLogger(__name__)
 
@@ -27,35 +23,34 @@ MARGIN = 0.8
 _CGROUPS, _OURS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def check(kitchen: Kitchen, variants: Sequence[Variant]) -> None:
-    """Raise `OutOfMemory`, which says how many would fit, where `variants` would not.
+def check(bakes: int, each: int, room: int) -> None:
+    """Raise `OutOfMemory`, which says how many would fit, where `bakes` side by side would not.
 
-    One alone is tried in any case: there is nothing smaller, and this is an estimate.
+    `each` is what one needs beside the base (`needed`), `room` what is free, in bytes.
     """
-    if len(variants) == 1:
-        return
-    # those with smaller batches need less
-    each = needed(kitchen, max(variants, key=lambda one: one.settings.train_batch_size))
-    room = MARGIN * free(kitchen.base.device, kitchen.threads)
-    fitting = int(room / each)
+    counted_on = MARGIN * room
+    fitting = int(counted_on / each)
     words = (
-        f"a bake needs about {each / 2**30:.2f} GiB beside the base, {room / 2**30:.2f} are free"
+        f"a bake needs about {each / 2**30:.2f} GiB beside the base, "
+        f"{counted_on / 2**30:.2f} are free"
     )
-    if fitting < len(variants):
-        raise OutOfMemory(f"{words}, too few for {len(variants)} side by side", max(1, fitting))
-    log.info("%s: room for %d side by side", words, len(variants))
+    if fitting < bakes:
+        raise OutOfMemory(f"{words}, too few for {bakes} side by side", max(1, fitting))
+    log.info("%s: room for %d side by side", words, bakes)
 
 
-def needed(kitchen: Kitchen, variant: Variant) -> int:
-    """Bytes that a pass of this bake needs beside the base, for its largest pictures."""
-    batches = kitchen.data.epoch(variant.settings, 1)
-    largest = max(batches, key=lambda batch: _pixels(kitchen, batch))
-    kitchen.latents.prepare(largest.views)
-    weights = [*kitchen.base.unet.parameters(), *variant.network.parameters()]
-    weights += [weight for part in kitchen.base.text_encoders for weight in part.parameters()]
-    activations = kept(lambda: train_step.loss(kitchen, variant, largest), weights)
-    learning = sum(p.numel() * p.element_size() for p in variant.parameters)
-    return activations + 3 * learning  # a gradient and two moments
+def needed(
+    forward: Callable[[], torch.Tensor],
+    weights: Sequence[torch.Tensor],
+    learning: Sequence[torch.Tensor],
+) -> int:
+    """Bytes that a bake needs beside the base: what `forward` gives is the loss of a pass of it.
+
+    `weights` are there anyway, `learning` those of its own that learn.
+    """
+    activations = kept(forward, weights)
+    own = sum(p.numel() * p.element_size() for p in learning)
+    return activations + 3 * own  # a gradient and two moments
 
 
 def kept(forward: Callable[[], torch.Tensor], weights: Sequence[torch.Tensor] = ()) -> int:
@@ -108,7 +103,3 @@ def _allowed() -> Iterator[int]:
             continue
         # pages of files that were read once count as taken, but are given up when memory is asked for
         yield limit - taken + int(stat.get("inactive_file", 0))
-
-
-def _pixels(kitchen: Kitchen, batch: Batch) -> int:
-    return sum(w * h for w, h in (kitchen.data.fits[view.index].bucket for view in batch.views))

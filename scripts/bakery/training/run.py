@@ -16,24 +16,20 @@ from typing import Any
 import torch
 
 from bakery.dataset.repeat_folders import Batch, Dataset
-from bakery.interop import sidecar
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.jobs import rungs
 from bakery.lora import lora_file
 from bakery.lora.network import LoRANetwork
 from bakery.settings.train import Train
-from bakery.training import checkpoint, optimizers
+from bakery.training import optimizers
+from bakery.training.checkpoint import TOGETHER, Checkpoint, record_group_size
 from bakery.training.losses import Diffusion
 from bakery.training.progress import Progress
 from bakery.training.schedules import Plan
 from bakery.training.texts import Texts
 
 log = logging.getLogger(__name__)
-
-TOGETHER = "bakery_baked_together"
-"""In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
-_THEN = ", then "
 
 
 @dataclass
@@ -44,8 +40,7 @@ class Variant:
     name: str
     """Of the LoRA files."""
     out: Path
-    owner: str
-    """Identity of the bake (`checkpoint.identity`)."""
+    checkpoint: Checkpoint
     plan: Plan
     network: LoRANetwork
     adapter: int
@@ -56,8 +51,6 @@ class Variant:
     texts: Texts
     until: int | None = None
     """The epoch after which it rests; None goes on to the end."""
-    rested: str = ""
-    """Identity of states that the bake may go on from besides its own: those of a bake that rests."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     progress: Progress | None = None
     epoch: int = 0
@@ -86,16 +79,6 @@ class Variant:
     def live(self) -> bool:
         rests = self.until is not None and self.epoch >= self.until
         return self.failure is None and self.step < self.plan.total and not rests
-
-    def identify(self, chosen: Mapping[str, Any]) -> None:
-        """Settle by metadata and `chosen` settings which states the bake may go on from.
-
-        Who rests goes on in other company, as not all do, and so its company is no part of it.
-        """
-        alone = {name: text for name, text in self.metadata.items() if name != TOGETHER}
-        self.rested = checkpoint.identity(metadata=alone, settings=chosen, rests=True)
-        whole = checkpoint.identity(metadata=self.metadata, settings=chosen)
-        self.owner = whole if self.until is None else self.rested
 
     def begin_epoch(self, data: Dataset) -> bool:
         """Lay out the next epoch if the last one is over; whether it was."""
@@ -142,34 +125,26 @@ class Variant:
         if self._place == len(self.batches) or self.step == self.plan.total:
             self._end_epoch()
 
-    def stands(self) -> list[int]:
-        """Steps behind which an earlier run of this very bake stood, the newest first; 0 is the start.
+    def state(self) -> dict[str, Any]:
+        """How far the bake is, as plain values (`Checkpoint.save`)."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "rows": self.rows,
+            "together": self.metadata.get(TOGETHER, "1"),
+            "recent": list(self.progress.recent) if self.progress else [],
+            "weights": [parameter.detach() for parameter in self.parameters],
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
 
-        The second, if there is one, is the end of the epoch before (`checkpoint.go_back`); only who
-        is in the same company as then has it.
-        """
-        newest, *others = [
-            {name: state.get(name) for name in ("epoch", "step", "together")}
-            for state in checkpoint.states(self.out, self.owner, self.rested)
-        ] or [{"step": 0}]
-        if newest["step"] == 0 or newest["together"] != self.metadata.get(TOGETHER, "1"):
-            return [newest["step"]]
-        before = [0] if newest["epoch"] == 1 else [state["step"] for state in others]
-        return [newest["step"], *before]
-
-    def restore(self) -> None:
-        """Go on where an earlier run of this very bake stood; else clear what lies in its folder."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        state = checkpoint.load(self.out, self.owner, self.rested)
-        if state is not None and not self._vouched(state["rows"]):
-            log.warning("files of finished epochs in %s were changed: starting over", self.out)
-            state = None
-        self._clear(None if state is None else {row["file"] for row in state["rows"]})
+    def restore(self, state: Mapping[str, Any] | None) -> None:
+        """Be as far as `state` says (`Checkpoint.resume`), or at the start; report from here on."""
         recent: list[float] = []
         if state is not None:
             self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
             recent = state["recent"]
-            self._remember_company(state.get("together"))
+            self.metadata = record_group_size(self.metadata, state.get("together"))
             with torch.no_grad():
                 for parameter, value in zip(self.parameters, state["weights"], strict=True):
                     parameter.copy_(value)
@@ -187,22 +162,11 @@ class Variant:
             tensorboard=self.settings.log_with == "tensorboard",
         )
 
-    def _remember_company(self, before: str | None) -> None:
-        """Have the metadata say how many bakes shared the process, also before this one rested."""
-        now = self.metadata.get(TOGETHER, "1")
-        before = before or now
-        if before.split(_THEN)[-1] != now:
-            before += f"{_THEN}{now}"
-        if before != "1":
-            self.metadata = {**self.metadata, TOGETHER: before}
-
     def fail(self, sentence: str) -> None:
         """Stop here, for the record; the epochs saved before stay."""
         self.failure = sentence
         self.batches = []
-        checkpoint.record_failure(
-            self.out, self.owner, sentence, epoch=self.epoch + 1, step=self.step + 1
-        )
+        self.checkpoint.fail(sentence, epoch=self.epoch + 1, step=self.step + 1)
         log.error("%s", sentence)
 
     def _optimize(self) -> torch.Tensor:
@@ -249,20 +213,7 @@ class Variant:
                 return
         self.epoch = epoch
         self.batches, self._place, self._losses = [], 0, []
-        checkpoint.save(
-            self.out,
-            self.owner,
-            {
-                "epoch": self.epoch,
-                "step": self.step,
-                "rows": self.rows,
-                "together": self.metadata.get(TOGETHER, "1"),
-                "recent": list(self.progress.recent) if self.progress else [],
-                "weights": [parameter.detach() for parameter in self.parameters],
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-            },
-        )
+        self.checkpoint.save(self.state())
 
     def _save(self, epoch: int, loss: float) -> None:
         """Write an epoch's LoRA and put it into epochs.csv."""
@@ -284,41 +235,6 @@ class Variant:
         row = (epoch, self.step, file, model_hash, loss)
         self.rows.append(dict(zip(rungs.EPOCHS, row, strict=True)))
         tables.write(self.out / "epochs.csv", self.rows, rungs.EPOCHS)
-
-    def _vouched(self, rows: list[dict[str, Any]]) -> bool:
-        """Whether the files of the saved epochs are there and hold what was saved."""
-        files = [(self.out / row["file"], row["sshs_model_hash"]) for row in rows]
-        return all(path.is_file() and lora_file.model_hash(path) == known for path, known in files)
-
-    def _clear(self, keep: set[str] | None) -> None:
-        """Remove what an interrupted run left but the epochs to `keep`; None starts from nothing."""
-        patterns = (f"{self.name}.safetensors", f"{self.name}-??????.safetensors", "*.part")
-        stale = [path for pattern in patterns for path in self.out.glob(pattern)]
-        if keep is None:
-            names = (
-                "epochs.csv",
-                "progress.jsonl",
-                checkpoint.STATE,
-                checkpoint.BEFORE,
-                rungs.RESTED,
-            )
-            stale += [self.out / name for name in names]
-            stale += self.out.glob("events.out.tfevents.*.log")
-        removed = [p for p in stale if p.is_file() and p.name not in (keep or ())]
-        for path in removed:
-            path.unlink()
-        if removed:
-            log.warning("removed %d files of an earlier run from %s", len(removed), self.out)
-
-
-def company_before(out: Path) -> int | None:
-    """How many bakes shared the process when the bake in `out` was saved last; None where it was not."""
-    try:
-        rows = tables.read(out / "epochs.csv", rungs.EPOCHS)
-        metadata = sidecar.metadata_of(out / rows["file"].iloc[-1])
-    except (BakeryError, IndexError):
-        return None
-    return int(metadata.get(TOGETHER, "1").split(_THEN)[-1])
 
 
 def settle(taken: Sequence[tuple[Variant, torch.Tensor]]) -> None:

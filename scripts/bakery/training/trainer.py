@@ -1,0 +1,178 @@
+"""The trainer: LoRAs trained on a repeat folder, side by side on one base.
+
+Steps of `Trainer.fit`: read the dataset, load the base, encode the pictures, put adapters on the base,
+find what may be resumed, then train batch by batch, each bake on its own pictures and by its own loss
+(`loop`). What an epoch has saved stays valid whatever happens afterwards; a killed bake resumes after
+it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bakery.dataset import repeat_folders
+from bakery.dataset.repeat_folders import Folders
+from bakery.families import base as bases
+from bakery.io.errors import BakeryError
+from bakery.settings.train import Train
+from bakery.training import advice, checkpoint, loop, metadata, optimizers, schedules, setup
+from bakery.training.run import Variant
+from bakery.training.setup import TrainSpec
+from bakery.training.train_step import Kitchen
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains on the repeat folders of a layout."""
+
+    layout: Path
+    device: str = "cpu"
+    threads: int = 1
+    """Sums are rounded in another order when more threads share them."""
+    cache: Path | None = None
+    """Keeps what the frozen parts of the base compute, for these bakes and others."""
+
+    def fit_one(self, spec: TrainSpec) -> dict[str, Any]:
+        """Train one bake; its epochs' LoRAs go into `spec.out`. Returns the facts of the bake.
+
+        On one kind of CPU, facts and files depend on nothing but trainer and spec. A run that was
+        killed is resumed after its last epoch, to the same end. Raises `BakeryError` for bad input, a
+        loss that is no number, and too little memory; the epochs saved before stay, with their
+        `epochs.csv`.
+        """
+        (made,) = self.fit([spec])
+        if isinstance(made, BakeryError):
+            raise made
+        return made
+
+    def fit(self, specs: Sequence[TrainSpec]) -> list[dict[str, Any] | BakeryError]:
+        """As `fit_one`, for bakes side by side on one base; what failed gives its error.
+
+        Settings must fit beside each other (`Train.fits_beside`). A bake is the same in any company up
+        to rounding: its random numbers, steps and gradients are its own, but products over more rows may
+        sum in another order. The files' metadata say how many were baked together.
+        """
+        settings = specs[0].settings
+        _check_device(settings, self.device)
+        torch.set_num_threads(self.threads)
+        for spec in specs:
+            advice.about_settings(spec.settings)
+        meter = advice.Meter(self.device)
+        with advice.out_of_memory(settings, meter):
+            folders = self._folders(settings)
+            kitchen = setup.equip(settings, folders, self._base(settings), self.threads, self.cache)
+            variants = setup.prepare_all(specs, kitchen)
+            try:
+                abouts = [
+                    _describe(variant, kitchen, folders, self._extra(spec, len(specs)))
+                    for variant, spec in zip(variants, specs, strict=True)
+                ]
+                if settings.fuse == "auto" and not any(map(_was_saved, specs)):
+                    loop.check_memory(kitchen, variants)
+                _resume([variant for variant in variants if variant.failure is None])
+                meter.rest([p for variant in variants for p in variant.parameters])
+                with loop.compiled(kitchen, variants):
+                    loop.fit(kitchen, variants)
+            finally:
+                variants[0].network.remove()
+                for variant in variants:
+                    if variant.progress is not None:
+                        variant.progress.close()
+        return [
+            {**about, "epochs": variant.rows}
+            if variant.failure is None
+            else BakeryError(variant.failure)
+            for variant, about in zip(variants, abouts, strict=True)
+        ]
+
+    def _folders(self, settings: Train) -> Folders:
+        reg = Path(settings.reg_data_dir) if settings.reg_data_dir is not None else None
+        return repeat_folders.read(self.layout, reg)
+
+    def _base(self, settings: Train) -> bases.Base:
+        return bases.load(
+            settings.base, self.device, DTYPES[settings.mixed_precision],
+            v_parameterization=settings.v_parameterization,
+            zero_terminal_snr=settings.zero_terminal_snr,
+        )  # fmt: skip
+
+    def _extra(self, spec: TrainSpec, side_by_side: int) -> dict[str, object]:
+        """What the files keep besides: the caller's metadata, and what rounding depends on."""
+        extra = {
+            **spec.metadata,
+            "threads": self.threads,
+            "device": self.device,
+            "torch": torch.__version__,
+        }
+        return extra if side_by_side == 1 else {**extra, "baked_together": side_by_side}
+
+
+def _was_saved(spec: TrainSpec) -> bool:
+    return checkpoint.group_size_before(spec.out) is not None
+
+
+def _resume(variants: Sequence[Variant]) -> None:
+    """Have each go on where an earlier run of it was saved."""
+    checkpoint.align([(variant.checkpoint, variant.plan.total) for variant in variants])
+    for variant in variants:
+        variant.restore(variant.checkpoint.resume())
+
+
+def _describe(
+    variant: Variant, kitchen: Kitchen, folders: Folders, extra: Mapping[str, object]
+) -> dict[str, Any]:
+    """Tell the log, the files and the caller what this bake is; refuse one that failed before."""
+    settings, plan, data, base = variant.settings, variant.plan, kitchen.data, kitchen.base
+    variant.metadata = metadata.describe(
+        settings, name=variant.name, base=base, folders=folders, data=data, plan=plan, extra=extra,
+        optimizer=optimizers.full_name(settings, variant.optimizer),
+    )  # fmt: skip
+    chosen = settings.model_dump(mode="json", exclude={"base"})  # its content is in the key
+    variant.checkpoint.identify(variant.metadata, chosen, rests=variant.until is not None)
+    failed = variant.checkpoint.failure()
+    if failed is not None:
+        variant.failure = (
+            f"this bake failed before and would again ({failed}): change its settings, or remove "
+            f"{variant.out / checkpoint.STOPPED} to try it once more"
+        )
+    needed = bases.chunks_needed(base, [item.caption for item in data.items])
+    truncated = sum(n > variant.texts.most_chunks for n in needed)
+    sizes = {f"{w}x{h}": count for (w, h), count in data.bucket_counts().items()}
+    adapters = len(variant.network.layers)
+    listed = ", ".join(f"{count} of {size}" for size, count in sizes.items())
+    log.info("%d pictures, with repeats %s", len(data.items), listed)
+    log.info("%s; %d adapters on %s", _length(plan), adapters, base.path)
+    return {
+        "pictures": sum(not item.is_reg for item in data.items),
+        "reg_pictures": sum(item.is_reg for item in data.items),
+        "ignored": list(folders.ignored),
+        "pixels_lost": advice.about_pictures(settings, folders, data),
+        "truncated_captions": truncated,
+        "empty_captions": advice.about_captions(settings, data, truncated),
+        "buckets": sizes,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "steps": plan.total,
+        "adapters": adapters,
+        "threads": kitchen.threads,
+    }
+
+
+def _length(plan: schedules.Plan) -> str:
+    return f"{plan.total} steps: {plan.epochs} epochs of {plan.steps_per_epoch}"
+
+
+def _check_device(settings: Train, device: str) -> None:
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise BakeryError(f"device {device} was asked for, but torch sees no GPU: use cpu")
+    if device == "cpu" and settings.mixed_precision == "fp16":
+        raise BakeryError("train.mixed_precision is fp16, which needs a GPU: set it to no or bf16")
