@@ -14,7 +14,6 @@ the same noise without the trigger, which only the base draws (purpose `base`).
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from typing import Any
 from bakery.io.errors import BakeryError
 from bakery.settings.sample import Auto, Prompt, Sample
 from bakery.tags import captions, topics
+from bakery.tags.trigger import Trigger
 
 PLAIN = (
     (),
@@ -35,28 +35,6 @@ PLAIN = (
 WEIGHED = ("identity", "flexibility")
 """Purposes that are drawn at other LoRA weights, too."""
 COLUMNS = ("id", "purpose", "prompt", "why")
-
-
-@dataclass(frozen=True)
-class Trigger:
-    """What calls the character."""
-
-    word: str
-    class_tokens: str = ""
-    pruned: tuple[str, ...] = ()
-    """The tags that it absorbs."""
-
-    @property
-    def own(self) -> list[str]:
-        """The tags that stand for the character: the trigger, then the class tokens."""
-        return captions.split(f"{self.word}, {self.class_tokens}")
-
-    def call(self, prompt: str) -> str:
-        """`prompt` with its placeholders filled in."""
-        text = prompt.replace("{trigger}", captions.join(self.own))
-        if "{class_tokens}" in text:  # which may be empty, and would leave a comma alone
-            return captions.join(captions.split(text.replace("{class_tokens}", self.class_tokens)))
-        return text
 
 
 @dataclass(frozen=True)
@@ -144,7 +122,7 @@ def cells(prompts: Sequence[Prompt], seeds: Sequence[int], trigger: Trigger) -> 
         asked = tuple(tag for tag in tags if captions.same(tag) not in mine)
         for seed in seeds[: prompt.seeds]:
             drawn.append(Cell(prompt.id, prompt.purpose, text, asked, seed))
-    return _with_references(drawn, trigger.word)
+    return _with_references(drawn, trigger)
 
 
 def of_epoch(cells: Iterable[Cell], epoch: Epoch) -> list[Cell]:
@@ -170,26 +148,6 @@ def weighed(epochs: Sequence[Epoch], settings: Sample) -> list[Epoch]:
     return [replace(saved[number], weight=weight, nominal=False) for weight in others]
 
 
-def read_trigger(path: Path) -> Trigger:
-    """The trigger of the prune stage's trigger.json."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        pruned = tuple(str(tag) for tag in facts.get("pruned", ()))
-        return Trigger(str(facts["trigger"]), str(facts["class_tokens"]), pruned)
-    except FileNotFoundError:
-        raise BakeryError(f"{path} does not exist: run the prune stage again") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise BakeryError(
-            f"{path} does not hold a trigger and class_tokens: delete its folder and run again"
-        ) from None
-
-
-def bare(text: str, trigger: str) -> str:
-    """A prompt without the trigger word."""
-    word = captions.same(trigger)
-    return captions.join(tag for tag in captions.split(text) if captions.same(tag) != word)
-
-
 def resolve(
     settings: Sample, texts: Sequence[str], words: Mapping[str, int], trigger: Trigger
 ) -> tuple[list[Asked], list[str]]:
@@ -199,7 +157,7 @@ def resolve(
     return [Asked(prompt, "given in sample.prompts") for prompt in settings.prompts], []
 
 
-def _with_references(drawn: list[Cell], trigger: str) -> list[Cell]:
+def _with_references(drawn: list[Cell], trigger: Trigger) -> list[Cell]:
     """Flexibility cells led to their reference, which is added where no bleed cell draws it."""
     known = {(c.prompt, c.seed): c.prompt_id for c in drawn if c.purpose == "bleed"}
     taken = {cell.prompt_id for cell in drawn}
@@ -207,7 +165,7 @@ def _with_references(drawn: list[Cell], trigger: str) -> list[Cell]:
     extra, result = [], []
     for cell in drawn:
         if cell.purpose == "flexibility":
-            text = bare(cell.prompt, trigger)
+            text = trigger.bare(cell.prompt)
             if (text, cell.seed) not in known:
                 name = names.setdefault(cell.prompt_id, _free(f"{cell.prompt_id}-base", taken))
                 known[text, cell.seed] = name

@@ -25,6 +25,7 @@ from bakery.io.errors import BakeryError, OutOfMemory
 from bakery.jobs import claims, rungs
 from bakery.lora.network import TEXT_ENCODER_PREFIX, UNET_PREFIX, Adapter, LoRANetwork
 from bakery.settings.train import Train
+from bakery.tags.trigger import Trigger
 from bakery.training import (
     advice,
     checkpoint,
@@ -167,7 +168,7 @@ def bake(
         )
         for folder, about in abouts.items()
     ]
-    activation = sidecar.activation_text(trigger, class_tokens)
+    activation = Trigger(trigger, class_tokens).activation_text
     waiting = _companies(orders)
     while waiting:
         group = waiting.pop(0)
