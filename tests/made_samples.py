@@ -9,6 +9,8 @@ from tiny_tagger import draw
 
 from bakery.io import tables
 from bakery.scoring import score_tables
+from bakery.settings.thresholds import Thresholds
+from bakery.tags.trigger import Trigger
 
 TAGS = [
     "pink hair", "halo", "rare horn", "smile", "beach", ";d", "blue shirt", "mirael (game)",
@@ -32,10 +34,9 @@ def stages(
         place.mkdir(parents=True)
     captions = ({"image": name, "caption": "mirael"} for name in PICTURES)
     tables.write(prune / "captions.csv", captions, ("image", "caption"))
-    facts = {"trigger": "mirael", "class_tokens": "", "pruned": list(pruned), "traits": traits}
-    facts["traits"] = ["pink hair", "halo", "rare horn"] if traits is None else traits
-    facts["thresholds"] = {"general": 0.35, "character": 0.85}
-    (prune / "trigger.json").write_text(json.dumps(facts))
+    known = ("pink hair", "halo", "rare horn") if traits is None else tuple(traits)
+    limits = Thresholds(general=0.35, character=0.85)
+    Trigger("mirael", pruned=pruned, traits=known, thresholds=limits).write(prune)
     seen = [(name, tag, 0.9) for name in PICTURES for tag in ("pink hair", "red jacket", "jacket")]
     seen += [("a.png", "halo", 0.35), ("b.png", "halo", 0.8), ("c.png", "halo", 0.99)]
     seen += [("d.png", "halo", 0.34), ("d.png", "rare horn", 0.9)]

@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
     model = tiny_tagger(folder / "tagger", TAGS, categories=CATEGORIES)
     free = Score(leak_weight=0, bleed_weight=0, clarity_weight=0)
     given = {name: folders[name] for name in ("sample", "prune", "tag", "scrape")}
-    score.run(free, **given, out=folders["score"], model=model)
+    score.run(free, score.InputFolders(**given), out=folders["score"], model=model)
     saved = [
         {"epoch": e, "file": f"{e}.safetensors", "sshs_model_hash": f"{e}" * 64, "loss": 0.1}
         for e in SHOWN

@@ -23,7 +23,6 @@ MOST_PARAMETERS = 6
 MORE_PARAMETERS = {
     "lora.network.__init__": "numbers of one network, as kohya's scripts name them",
     "sampling.pipeline.load": "how a base is loaded, and the settings it draws with",
-    "scoring.metrics.tradeoff": "a formula of numbers and their weights",
     "stages.layout.run": "the inputs of its rule, each used once",
     "stages.prune.run": "the inputs of its rule, each used once",
     "training.metadata.describe": "all that a file's metadata tell of",

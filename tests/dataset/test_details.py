@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bakery.dataset import details
 from bakery.io import tables
 from bakery.io.errors import BakeryError
+from bakery.tags.trigger import Trigger
 
 
 def row(epoch: int, found: list[str], purpose: str = "identity") -> dict:
@@ -68,7 +69,7 @@ def test_where_boxes_are_known_only_these_are_shown() -> None:
 
 
 def test_captions_name_the_trait_behind_trigger_and_class() -> None:
-    front = ["mirael", "1girl"]
+    front = Trigger("mirael", "1girl")
     written = "mirael, 1girl, beach, halo"
     assert details.caption("halo", written, front, cropped=False) == "mirael, 1girl, halo, beach"
     assert details.caption("halo", written, front, cropped=True) == "mirael, 1girl, halo"

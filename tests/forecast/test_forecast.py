@@ -12,6 +12,8 @@ from made_plans import baked, done, filtered, laid_out, outlined
 from bakery.forecast import forecast
 from bakery.forecast.forecast import Asked
 from bakery.io import tables
+from bakery.settings.thresholds import Thresholds
+from bakery.tags.trigger import Trigger
 
 GUIDE = {
     "train_batch_size": 2, "num_epochs": 6, "resolution": 512, "min_bucket_reso": 320,
@@ -156,7 +158,7 @@ def test_derived_prompts_are_counted_once_the_captions_are_there(tmp_path: Path)
     done(bake, "prune")
     prune, tagger = Path(bake["folders"]["prune"]), Path(bake["tagger"])
     tables.write(prune / "captions.csv", [{"caption": "mirael, red shirt"}], ("caption",))
-    (prune / "trigger.json").write_text('{"trigger": "mirael", "class_tokens": ""}')
+    Trigger("mirael", thresholds=Thresholds(general=0.35, character=0.85)).write(prune)
     tagger.mkdir()
     words = [{"name": n, "category": 0, "count": 1} for n in ("beach", "blue_shirt", "smile")]
     tables.write(tagger / "selected_tags.csv", words, ("name", "category", "count"))

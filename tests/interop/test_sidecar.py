@@ -85,11 +85,6 @@ def test_the_trigger_phrase_stands_in() -> None:
     assert sidecar.describe({})["activation text"] == ""
 
 
-def test_class_tokens_follow_the_trigger() -> None:
-    assert sidecar.activation_text("mirael") == "mirael"
-    assert sidecar.activation_text("mirael", "1girl, solo") == "mirael, 1girl, solo"
-
-
 def test_gathered_loras_carry_their_own_preview(results: Path, tmp_path: Path) -> None:
     out = tmp_path / "Lora"
     made = sidecar.gather(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from bakery.dataset import checks
 from bakery.edits import image_edits
 from bakery.edits.image_edits import Line
 from bakery.pages import contact_sheet
@@ -18,7 +19,7 @@ from bakery.stages import filter
 
 NASTY = '<script>fetch("http://evil.example/")</script>'
 QUOTED = '"><img src=x onerror="document.title=1">'
-ORDER = filter.REASONS
+ORDER = checks.REASONS
 
 
 def item(number: int, *reasons: str, kept: bool | None = None, **about: Any) -> Item:

@@ -26,7 +26,9 @@ from bakery.jobs import claims
 from bakery.lora.network import LoRANetwork
 from bakery.sampling.pipeline import Artist, Shot
 from bakery.settings.sample import Prompt, Sample
+from bakery.settings.thresholds import Thresholds
 from bakery.stages import sample
+from bakery.tags.trigger import Trigger
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = (
@@ -41,8 +43,8 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("kitchen")
     loaded = bases.load(str(tiny_sd1(root / "base")))
     (root / "prune").mkdir()
-    facts = {"trigger": "mirael", "class_tokens": "1girl", "pruned": []}
-    (root / "prune" / "trigger.json").write_text(json.dumps(facts))
+    limits = Thresholds(general=0.35, character=0.85)
+    Trigger("mirael", "1girl", thresholds=limits).write(root / "prune")
     for number, bake in enumerate("abc"):
         folder = root / "train" / bake
         folder.mkdir(parents=True)

@@ -11,10 +11,10 @@ from tiny_tagger import tiny_tagger
 
 from bakery.io.errors import BakeryError
 from bakery.sampling import prompts
-from bakery.sampling.prompts import Trigger
 from bakery.settings import config as cfg
 from bakery.settings.sample import Auto, Prompt, Sample
 from bakery.tags import captions, topics, vocabulary
+from bakery.tags.trigger import Trigger
 
 WORDS = {
     "1girl": 900, "pink hair": 80, "shirt": 500, "white shirt": 90, "blue shirt": 95, "jacket": 400,
@@ -137,12 +137,6 @@ def test_cells_cross_prompts_and_seeds() -> None:
         ("b-base2", "base", "1girl, Blue_Shirt, ;d", ("Blue Shirt", ";d"), 6, ""),
         ("d-base", "base", "1girl, snow", ("snow",), 6, ""),
     ]
-
-
-def test_a_placeholder_that_is_empty_leaves_no_comma() -> None:
-    assert Trigger("mirael").call("{class_tokens}, snow") == "snow"
-    assert Trigger("mirael", "1girl").call("{class_tokens}, snow") == "1girl, snow"
-    assert Trigger("mirael").call("{trigger}, snow") == "mirael, snow"
 
 
 def test_a_bleed_prompt_must_not_ask_for_the_trigger() -> None:

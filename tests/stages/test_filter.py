@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from bakery.dataset import decisions
+from bakery.dataset import checks, decisions
+from bakery.dataset.checks import Candidate
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.settings.filter import Filter
@@ -18,7 +19,8 @@ from bakery.settings.scrape import Scrape
 from bakery.sources import posts
 from bakery.sources.posts import Post
 from bakery.stages import filter, scrape
-from bakery.vision import duplicates
+from bakery.tags import content
+from bakery.vision import duplicates, quality
 
 WORLD = Path(__file__).parents[2] / "resources" / "world" / "booru"
 
@@ -51,7 +53,7 @@ def precision_and_recall(scraped: Path, truth, given: dict[str, list[str]]) -> s
     ids = {post.image: post.id for post in posts.read(scraped / "posts.csv") if post.image}
     planted = {image: set(truth.loc[id_, "reasons"].split(";")) for image, id_ in ids.items()}
     lines = ["| reason | planted | precision | recall |", "| --- | --- | --- | --- |"]
-    for reason in filter.REASONS:
+    for reason in checks.REASONS:
         said = {image for image, reasons in given.items() if reason in reasons}
         true = {image for image, reasons in planted.items() if reason in reasons}
         if said or true:
@@ -128,8 +130,10 @@ def test_each_check_has_a_switch_and_acts_alone(scraped, truth, tmp_path, settin
 def judged(settings: Filter = Filter(), color="red", size=(90, 90), **fields) -> list[str]:  # noqa: B008
     image = Image.new("RGB", size, color)
     ImageDraw.Draw(image).rectangle((20, 20, 60, 60), "green" if color == "red" else color)
-    candidate = filter.Candidate(Post(**fields), 999, duplicates.prepare(image), size)
-    return filter.judge(settings, candidate)
+    grey = quality.is_grey(duplicates.prepare(image))
+    candidate = Candidate(Post(**fields), 999, size=size, grey=grey)
+    checks.examine(settings, candidate)
+    return candidate.reasons
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,7 @@ def judged(settings: Filter = Filter(), color="red", size=(90, 90), **fields) ->
 )
 def test_more_than_one_character(general, character, several):
     post = Post(tags_general=general, tags_character=character)
-    assert filter.shows_several(post) == several
+    assert content.shows_several(post) == several
 
 
 def test_score_and_rating_at_their_limits():
@@ -232,14 +236,14 @@ def test_shape_at_its_limit():
 
 
 def test_what_was_measured_is_held_against_its_limit():
-    image = Image.new("RGB", (90, 90), "red")
-    image.paste("green", (20, 20, 60, 60))
-    candidate = filter.Candidate(Post(), 9, duplicates.prepare(image), image.size)
-    candidate.blur, candidate.jpeg_quality = 0.5, 30
-    assert filter.judge(Filter(), candidate) == []
-    candidate.blur, candidate.jpeg_quality = 0.501, 29
-    assert filter.judge(Filter(), candidate) == ["blurry", "compressed"]
-    assert filter.judge(Filter(max_blur=1, min_jpeg_quality=0), candidate) == []
+    def reasons(settings: Filter, blur: float, jpeg_quality: int) -> list[str]:
+        candidate = Candidate(Post(), 9, size=(90, 90), blur=blur, jpeg_quality=jpeg_quality)
+        checks.examine(settings, candidate)
+        return candidate.reasons
+
+    assert reasons(Filter(), 0.5, 30) == []
+    assert reasons(Filter(), 0.501, 29) == ["blurry", "compressed"]
+    assert reasons(Filter(max_blur=1, min_jpeg_quality=0), 0.501, 29) == []
 
 
 def test_reasons_come_in_their_fixed_order():
@@ -247,7 +251,7 @@ def test_reasons_come_in_their_fixed_order():
     assert given == [
         "too_small", "extreme_aspect", "rating", "score", "extra_character", "monochrome",
     ]  # fmt: skip
-    assert given == [reason for reason in filter.REASONS if reason in given]
+    assert given == [reason for reason in checks.REASONS if reason in given]
 
 
 # --- near-duplicates ------------------------------------------------------------------------

@@ -14,7 +14,9 @@ from PIL import Image
 from bakery.io import images, tables
 from bakery.io.errors import BakeryError
 from bakery.settings.layout import Layout
+from bakery.settings.thresholds import Thresholds
 from bakery.stages import layout
+from bakery.tags.trigger import Trigger
 
 RED = Image.new("RGB", (8, 6), (200, 30, 40))
 
@@ -404,10 +406,8 @@ def _tagged(world, rows):
     tables.write(world / "tag" / "tags.csv", cells, ("image", "tag", "category", "probability"))
     (world / "tag" / "tagger.json").write_text('{"model": "a tagger", "unreadable": {}}')
     (world / "tag" / "vocabulary.csv").write_text("tag,category,count\n")
-    (world / "prune" / "trigger.json").write_text(
-        '{"trigger": "mirael", "class_tokens": "1girl",'
-        ' "thresholds": {"general": 0.35, "character": 0.85}}'
-    )
+    limits = Thresholds(general=0.35, character=0.85)
+    Trigger("mirael", "1girl", thresholds=limits).write(world / "prune")
 
 
 def test_an_accepted_detail_gets_a_folder_of_the_surest_pictures(world):

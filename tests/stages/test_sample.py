@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import get_args
@@ -25,7 +24,9 @@ from bakery.lora.network import LoRANetwork
 from bakery.sampling import prompts, samplers
 from bakery.sampling.pipeline import Artist, Shot
 from bakery.settings.sample import Auto, Prompt, Sample, Sampler
+from bakery.settings.thresholds import Thresholds
 from bakery.stages import sample
+from bakery.tags.trigger import Trigger
 
 SIDE = 32
 
@@ -56,8 +57,8 @@ def bake(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prune(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prune")
-    facts = {"trigger": "mirael", "class_tokens": "1girl", "pruned": ["pink hair"]}
-    (folder / "trigger.json").write_text(json.dumps(facts))
+    limits = Thresholds(general=0.35, character=0.85)
+    Trigger("mirael", "1girl", pruned=("pink hair",), thresholds=limits).write(folder)
     return folder
 
 

@@ -1,19 +1,21 @@
 """The optimizers: each learns, each says what it cannot do."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 
 from bakery.io.errors import BakeryError
+from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.train import Train
 from bakery.training import optimizers
 
-KINDS = ("AdamW", "Adafactor", "Lion", "Prodigy", "AdamWScheduleFree")
+KINDS = [name for name, record in OPTIMIZERS.items() if not record.without_gpu]
 
 
 def make(kind, device="cpu", **changes):
-    rate = {"learning_rate": 1.0} if kind == "Prodigy" else {"learning_rate": 0.05}
+    rate = {"learning_rate": 1.0 if OPTIMIZERS[kind].finds_rate else 0.05}
     settings = Train(**{**rate, "optimizer_type": kind, **changes})
     weight = torch.nn.Parameter(torch.full((4, 3), 0.1))
     group = {"params": [weight], "name": "unet_lr", "full_lr": settings.rates["unet_lr"]}
@@ -128,6 +130,7 @@ def test_8_bit_needs_a_gpu():
 
 
 def test_a_package_that_is_not_installed(monkeypatch):
-    monkeypatch.setitem(optimizers.PLACES, "AdamW8bit", "no_such_package.optim")
+    elsewhere = replace(OPTIMIZERS["Lion"], module="no_such_package.optim")
+    monkeypatch.setattr(optimizers, "OPTIMIZERS", {**OPTIMIZERS, "Lion": elsewhere})
     with pytest.raises(BakeryError, match="needs the package no-such-package: pip install"):
-        make("AdamW8bit", device="cuda")
+        make("Lion")

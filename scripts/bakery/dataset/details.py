@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pandas as pd
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.tags import captions
+from bakery.tags.trigger import Trigger
 
 FAR_BELOW = 0.5
 """A trait is missed when every epoch shows it on less than this part of its share in the data."""
@@ -105,15 +106,14 @@ def choose(
     return [Detail(image, None) for image in surest]
 
 
-def caption(trait: str, written: str, front: Sequence[str], *, cropped: bool) -> str:
+def caption(trait: str, written: str, trigger: Trigger, *, cropped: bool) -> str:
     """The caption in a detail folder: trigger and class tokens, the trait, and the picture's tags.
 
-    `front` are the trigger and its class tokens. A crop shows little else, so it names no more.
+    A crop shows little else, so its caption names no more.
     """
-    first = [*front, trait]
-    said = {captions.same(tag) for tag in first}
-    rest = [] if cropped else [t for t in captions.split(written) if captions.same(t) not in said]
-    return captions.join(dict.fromkeys([*first, *rest]))
+    name = captions.same(trait)
+    rest = [] if cropped else [t for t in captions.split(written) if captions.same(t) != name]
+    return trigger.front(captions.join(dict.fromkeys([trait, *rest])))
 
 
 def around(box: Box, size: tuple[int, int]) -> Box:

@@ -11,7 +11,7 @@ from bakery.families import wordpieces
 from bakery.io.images import Size
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
-from bakery.tags import captions
+from bakery.tags.trigger import Trigger
 from bakery.training.schedules import Plan
 
 DROWNED = 0.05
@@ -42,7 +42,7 @@ def of_buckets(train: Train, sizes: Sequence[Size], lost: float | None) -> list[
 def of_training(train: Train, prune: Prune, plan: Plan | None) -> list[str]:
     """Settings that do nothing, or less than they seem to."""
     found = []
-    front = 1 + len(captions.split(prune.class_tokens))
+    front = len(Trigger.of(prune).own)
     if train.keep_tokens and not (train.shuffle_caption or train.caption_tag_dropout_rate):
         found.append(
             f"keep_tokens {train.keep_tokens} does nothing, because shuffle_caption is off."

@@ -28,6 +28,7 @@ from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
 from bakery.settings.train import Train
 from bakery.tags import captions, vocabulary
+from bakery.tags.trigger import Trigger
 from bakery.training import schedules
 
 CURVE = 600
@@ -332,10 +333,9 @@ def _samples(asked: Asked, files: Mapping[int, str]) -> tuple[int | None, str]:
     texts, words = [], {}
     try:
         if settings.prompts is not None:
-            prune_settings = asked.settings["prune"]
-            trigger = prompts.Trigger(prune_settings["trigger"], prune_settings["class_tokens"])
+            trigger = Trigger.of(Prune.model_validate(asked.settings["prune"]))
         elif (prune / NAME).is_file() and (tagger / vocabulary.FILE).is_file():
-            trigger = prompts.read_trigger(prune / "trigger.json")
+            trigger = Trigger.read(prune)
             texts = list(tables.read(prune / "captions.csv", ("caption",))["caption"])
             words = vocabulary.read(tagger)
         else:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.train import Train
 
 NAMES = {
@@ -172,8 +173,7 @@ def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
         values.pop("num_epochs")  # sd-scripts would heed it and not max_train_steps
     if values["max_token_length"] == 75:
         values.pop("max_token_length")  # sd-scripts' word for 75 is to say nothing
-    if values["optimizer_type"] == "Adafactor":
-        values["optimizer_type"] = "AdaFactor"
+    values["optimizer_type"] = OPTIMIZERS[settings.optimizer_type].kohya or settings.optimizer_type
     values["lr_warmup_ratio"] = float(values["lr_warmup_ratio"])  # a whole number would be steps
     optimizer_args = [f"{name}={value!r}" for name, value in values.pop("optimizer_args").items()]
     arguments = {

@@ -21,15 +21,9 @@ from safetensors import SafetensorError, safe_open
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import link, write_text
-from bakery.tags import captions
 
 VERSIONS = ("SD1", "SD2", "SDXL")
 """A1111's words for the family of a base, as far as we bake for it."""
-
-
-def activation_text(trigger: str, class_tokens: str = "") -> str:
-    """What calls the character: the front of every caption, `mirael, 1girl`."""
-    return captions.join(captions.split(f"{trigger}, {class_tokens}"))
 
 
 def describe(

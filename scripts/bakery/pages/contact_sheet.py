@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from bakery.dataset.checks import EXCLUDED
 from bakery.edits.image_edits import EXCLUDE, INCLUDE, Line
 from bakery.pages import page as web
 from bakery.pages.grid import FAINT, INK, PAPER, wrap
@@ -55,7 +56,7 @@ class Item:
     @property
     def kept_by_itself(self) -> bool:
         """Whether it would stay if nobody had decided by hand."""
-        return all(reason == "excluded" for reason in self.reasons)
+        return all(reason == EXCLUDED for reason in self.reasons)
 
     @property
     def source(self) -> str:

@@ -20,6 +20,7 @@ from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
 from bakery.scoring.metrics import ON_PAGE
+from bakery.tags.trigger import Trigger
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Bake:
     def trigger(self) -> str:
         """The trigger with its class tokens, as captions start."""
         words = (self.settings.get(f"prune.{name}", "") for name in ("trigger", "class_tokens"))
-        return ", ".join(filter(None, words))
+        return Trigger(*words).activation_text
 
 
 @dataclass(frozen=True)

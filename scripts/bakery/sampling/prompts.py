@@ -14,7 +14,6 @@ the same noise without the trigger, which only the base draws (purpose `base`).
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from bakery.gate import gate
 from bakery.io.errors import BakeryError
 from bakery.settings.sample import Auto, Prompt, Sample
 from bakery.tags import captions, topics
+from bakery.tags.trigger import Trigger
 
 PLAIN = (
     (),
@@ -36,28 +36,6 @@ PLAIN = (
 WEIGHED = ("identity", "flexibility")
 """Purposes that are drawn at other LoRA weights, too."""
 COLUMNS = ("id", "purpose", "prompt", "why")
-
-
-@dataclass(frozen=True)
-class Trigger:
-    """What calls the character."""
-
-    word: str
-    class_tokens: str = ""
-    pruned: tuple[str, ...] = ()
-    """The tags that it absorbs."""
-
-    @property
-    def own(self) -> list[str]:
-        """The tags that stand for the character: the trigger, then the class tokens."""
-        return captions.split(f"{self.word}, {self.class_tokens}")
-
-    def call(self, prompt: str) -> str:
-        """`prompt` with its placeholders filled in."""
-        text = prompt.replace("{trigger}", captions.join(self.own))
-        if "{class_tokens}" in text:  # which may be empty, and would leave a comma alone
-            return captions.join(captions.split(text.replace("{class_tokens}", self.class_tokens)))
-        return text
 
 
 @dataclass(frozen=True)
@@ -149,7 +127,7 @@ def cells(prompts: Sequence[Prompt], seeds: Sequence[int], trigger: Trigger) -> 
         asked = tuple(tag for tag in tags if captions.same(tag) not in mine)
         for seed in seeds[: prompt.seeds]:
             drawn.append(Cell(prompt.id, prompt.purpose, text, asked, seed))
-    return _with_references(drawn, trigger.word)
+    return _with_references(drawn, trigger)
 
 
 def of_epoch(cells: Iterable[Cell], epoch: Epoch) -> list[Cell]:
@@ -173,26 +151,6 @@ def weighed(epochs: Sequence[Epoch], settings: Sample) -> list[Epoch]:
         )
     others = sorted(set(settings.weights) - {settings.lora_weight})
     return [replace(saved[number], weight=weight, nominal=False) for weight in others]
-
-
-def read_trigger(path: Path) -> Trigger:
-    """The trigger of the prune stage's trigger.json."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        pruned = tuple(str(tag) for tag in facts.get("pruned", ()))
-        return Trigger(str(facts["trigger"]), str(facts["class_tokens"]), pruned)
-    except FileNotFoundError:
-        raise BakeryError(f"{path} does not exist: run the prune stage again") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise BakeryError(
-            f"{path} does not hold a trigger and class_tokens: delete its folder and run again"
-        ) from None
-
-
-def bare(text: str, trigger: str) -> str:
-    """A prompt without the trigger word."""
-    word = captions.same(trigger)
-    return captions.join(tag for tag in captions.split(text) if captions.same(tag) != word)
 
 
 def resolve(
@@ -228,7 +186,7 @@ def _refused(asked: Asked, trigger: Trigger) -> bool:
     return gate.of_text(trigger.call(asked.prompt.prompt)).refused
 
 
-def _with_references(drawn: list[Cell], trigger: str) -> list[Cell]:
+def _with_references(drawn: list[Cell], trigger: Trigger) -> list[Cell]:
     """Flexibility cells led to their reference, which is added where no bleed cell draws it."""
     known = {(c.prompt, c.seed): c.prompt_id for c in drawn if c.purpose == "bleed"}
     taken = {cell.prompt_id for cell in drawn}
@@ -236,7 +194,7 @@ def _with_references(drawn: list[Cell], trigger: str) -> list[Cell]:
     extra, result = [], []
     for cell in drawn:
         if cell.purpose == "flexibility":
-            text = bare(cell.prompt, trigger)
+            text = trigger.bare(cell.prompt)
             if (text, cell.seed) not in known:
                 name = names.setdefault(cell.prompt_id, _free(f"{cell.prompt_id}-base", taken))
                 known[text, cell.seed] = name

@@ -10,6 +10,7 @@ from bakery.settings.named_files import ModelFile
 from bakery.settings.sections import Section, Share
 
 Rating = Literal["general", "sensitive", "questionable", "explicit"]
+Kind = Literal["face_count", "same_character", "aesthetic"]
 
 
 class Critic(Section):
@@ -17,7 +18,7 @@ class Critic(Section):
 
     path: Annotated[str, Field(min_length=1), ModelFile()]
     """An `.onnx` file."""
-    kind: Literal["face_count", "same_character", "aesthetic"]
+    kind: Kind
     """What its number means: faces, likeness to the mean of all pictures, or a score."""
     min: float | None = None
     """Smallest number to keep."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from bakery.settings.named_files import Model, OwnFolder
+from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.sections import Section, Share
 
 LrScheduler = Literal[
@@ -17,7 +18,7 @@ LrScheduler = Literal[
     "constant",
     "constant_with_warmup",
 ]
-OptimizerType = Literal["AdamW", "AdamW8bit", "Adafactor", "Lion", "Prodigy", "AdamWScheduleFree"]
+OptimizerType = Literal[*OPTIMIZERS]
 Rate = Annotated[float, Field(ge=0)]
 
 
@@ -199,7 +200,7 @@ class Train(Section):
     @classmethod
     def _any_case(cls, value: Any) -> Any:
         """kohya's scripts take `adamw` for `AdamW`."""
-        known = {name.lower(): name for name in get_args(OptimizerType)}
+        known = {name.lower(): name for name in OPTIMIZERS}
         return known.get(value.lower(), value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
@@ -214,9 +215,9 @@ class Train(Section):
                 "or take constant_with_warmup"
             )
         trained = {rate for rate in rates.values() if rate}
-        if self.optimizer_type == "Prodigy" and len(trained) > 1:
+        if OPTIMIZERS[self.optimizer_type].finds_rate and len(trained) > 1:
             raise ValueError(
-                f"optimizer_type Prodigy takes one rate for all parts, not unet_lr "
+                f"optimizer_type {self.optimizer_type} takes one rate for all parts, not unet_lr "
                 f"{rates['unet_lr']:g} and text_encoder_lr {rates['text_encoder_lr']:g}: "
                 "set learning_rate to 1 and leave the other two out"
             )

@@ -8,7 +8,6 @@ caption. Folders are built under other names and renamed when whole; what a brok
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -28,9 +27,9 @@ from bakery.gate import gate
 from bakery.io import images, tables
 from bakery.io.errors import BakeryError
 from bakery.settings.layout import Concept, Layout, Regularization
-from bakery.settings.thresholds import Thresholds
 from bakery.sources import folders, posts
 from bakery.tags import captions, tagging
+from bakery.tags.trigger import Trigger
 
 COLUMNS = ("image", "file", "caption", "repeats", "concept", "kind", "by_hand")
 """Of layout.csv. `kind`: picture, detail (shown a second time) or reg; `by_hand`: true, false."""
@@ -185,8 +184,8 @@ def _details(
     """The pictures of the accepted traits, shown a second time in a concept of that name."""
     if not settings.details:
         return []
-    front, limits = _of_trigger(prune)
-    seen = tagging.read(tag).seen(limits)
+    trigger = Trigger.read(prune)
+    seen = tagging.read(tag).seen(trigger.thresholds)
     known = details.read_boxes(boxes)
     of_image = {entry.image: entry for entry in entries}
     found = []
@@ -199,7 +198,7 @@ def _details(
             )
         for detail in details.choose(trait, seen, of_image, known):
             entry = of_image[detail.image]
-            written = details.caption(trait, entry.caption, front, cropped=detail.box is not None)
+            written = details.caption(trait, entry.caption, trigger, cropped=detail.box is not None)
             found.append(
                 Entry(entry.image, entry.source, concept, written, "detail", False, detail.box)
             )
@@ -373,18 +372,3 @@ def _clear(out: Path) -> None:
             else:
                 entry.unlink()
     (out / "layout.csv").unlink(missing_ok=True)
-
-
-def _of_trigger(prune: Path) -> tuple[list[str], Thresholds]:
-    """The trigger and its class tokens, which lead every caption; from when on a tag is believed."""
-    path = prune / "trigger.json"
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        front = [said["trigger"], *captions.split(said["class_tokens"])]
-        limits = {kind: float(said["thresholds"][kind]) for kind in ("general", "character")}
-        return front, Thresholds(**limits)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise BakeryError(
-            f"{path} does not hold trigger and thresholds ({problem!r}): delete its folder and run "
-            "again"
-        ) from None

@@ -15,6 +15,7 @@ import difflib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from bakery.tags import captions, evidence, outfits, pruning, tagging, traits
 from bakery.tags.evidence import Evidence
 from bakery.tags.outfits import Outfit
 from bakery.tags.pruning import Ruled
+from bakery.tags.trigger import Trigger
 
 COLUMNS = (
     "tag", "count", "frequency", "usual_frequency", "lift", "category", "kind", "outfits", "outfit",
@@ -87,8 +89,7 @@ def run(
     proposed = _proposals(settings, worn, found, len(images))
     tables.write(out / "outfits.csv", proposed, OUTFITS)
     tables.write(out / "captions.csv", lines, ("image", "caption"))
-    text = json.dumps(trigger, indent=2, ensure_ascii=False) + "\n"
-    write_text(out / "trigger.json", text)
+    trigger.write(out)
     page = prune_page.draw(
         settings, ruled, proposed, pictures=scrape / "images", images=images, dataset=dataset
     )
@@ -96,7 +97,7 @@ def run(
     return {
         "images": len(lines),
         "unreadable": len(tagged.unreadable),
-        "pruned": trigger["pruned"],
+        "pruned": list(trigger.pruned),
         "kept": sum(one.decision == "keep" for one in ruled),
         "dropped": sum(one.decision == "drop" for one in ruled),
         "by_hand": sum(one.by == "hand" for one in ruled),
@@ -173,15 +174,13 @@ def _seen(
     return seen
 
 
-def _trigger(settings: Prune, ruled: Sequence[Ruled], limits: Thresholds) -> dict[str, Any]:
-    return {
-        "trigger": settings.trigger,
-        "class_tokens": settings.class_tokens,
-        "pruned": [one.evidence.tag for one in ruled if one.decision == "prune"],
-        "traits": [one.evidence.tag for one in ruled if one.is_trait],
-        "outfits": {word: list(tags) for word, tags in settings.outfits.items()},
-        "thresholds": {"general": limits.general, "character": limits.character},
-    }
+def _trigger(settings: Prune, ruled: Sequence[Ruled], limits: Thresholds) -> Trigger:
+    return replace(
+        Trigger.of(settings),
+        pruned=tuple(one.evidence.tag for one in ruled if one.decision == "prune"),
+        traits=tuple(one.evidence.tag for one in ruled if one.is_trait),
+        thresholds=limits,
+    )
 
 
 def _row(one: Ruled) -> dict[str, Any]:
@@ -334,18 +333,19 @@ def _captions(
         shown[image].add(captions.same(tag))
         if (tag, category) in kept:
             of_image[image].append(tag)
-    front = [settings.trigger, *captions.split(settings.class_tokens)]
+    trigger = Trigger.of(settings)
     lines = []
     for image, tags in of_image.items():
         words = [word for word in settings.outfits if _wears(settings.outfits[word], shown[image])]
-        gone = pruning.known([*front, *words, *(t for w in words for t in settings.outfits[w])])
+        gone = pruning.known(
+            [*trigger.own, *words, *(t for w in words for t in settings.outfits[w])]
+        )
         if settings.enabled and settings.drop_implied:
             names = set(map(captions.same, tags))
             gone |= {other for name in names for other in traits.implied(name, names)}
         tags = [tag for tag in tags if captions.same(tag) not in gone]
-        lines.append(
-            {"image": image, "caption": captions.join([*front, *words, *tags]), "tags": tags}
-        )
+        caption = trigger.front(captions.join([*words, *tags]))
+        lines.append({"image": image, "caption": caption, "tags": tags})
     return lines
 
 

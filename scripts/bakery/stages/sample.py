@@ -33,6 +33,7 @@ from bakery.sampling.pipeline import Artist, Shot
 from bakery.sampling.prompts import Asked, Cell, Epoch
 from bakery.settings.sample import Sample
 from bakery.tags import vocabulary
+from bakery.tags.trigger import Trigger
 
 COLUMNS = (
     "epoch", "weight", "nominal", "prompt_id", "purpose", "prompt", "asked", "seed", "image",
@@ -244,7 +245,7 @@ def choose(
     settings: Sample, *, prune: Path, tagger: Path | None
 ) -> tuple[list[Asked], list[Cell], list[str]]:
     """The prompts with the reason for each, the cells to draw, and warnings."""
-    trigger = prompts.read_trigger(prune / "trigger.json")
+    trigger = Trigger.read(prune)
     texts, words = [], {}
     if settings.prompts is None and tagger is not None:
         texts = list(tables.read(prune / "captions.csv", ("image", "caption"))["caption"])

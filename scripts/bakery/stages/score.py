@@ -8,7 +8,6 @@ docs/scores.md defines the tables and the numbers. Epoch 0 is the base without a
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -29,8 +28,9 @@ from bakery.scoring.metric import Material, Numbers
 from bakery.scoring.metrics import METRICS
 from bakery.scoring.observations import Sightings
 from bakery.settings.score import Score
-from bakery.settings.thresholds import LEAST, Thresholds
+from bakery.settings.thresholds import LEAST
 from bakery.tags import captions, tagging
+from bakery.tags.trigger import Trigger
 from bakery.vision import duplicates, likeness
 from bakery.vision.tagger import Tagger
 
@@ -68,10 +68,10 @@ def run(
     """
     out.mkdir(parents=True, exist_ok=True)
     samples = read_samples(above.sample / "samples.csv")
-    facts = read_facts(above.prune / "trigger.json")
-    thresholds = Thresholds(**facts["thresholds"])
+    trigger = Trigger.read(above.prune)
+    thresholds = trigger.thresholds  # as the training pictures are believed, so are the samples
     training = training_shares(above.prune, tagging.read(above.tag).seen(thresholds))
-    traits = trait_shares(settings.min_trait_share, facts["traits"], training)
+    traits = trait_shares(settings.min_trait_share, trigger.traits, training)
 
     tagger = Tagger.load(model, threads)
     limits = np.array([thresholds.of(category) for category in tagger.categories])
@@ -85,7 +85,7 @@ def run(
     _write_tags(out / "tags.csv", samples["image"], tagger.names, probabilities)
 
     seen = observations.gather(
-        samples, sight, list(traits), training, pruned=facts["pruned"], habit=settings.habit
+        samples, sight, list(traits), training, pruned=trigger.pruned, habit=settings.habit
     )
     pictures = [above.scrape / "images" / image for image in _training_pictures(above.prune)]
     look = of_pictures(seen, looks, paths, pictures, settings, out)
@@ -159,28 +159,6 @@ def read_samples(path: Path) -> pd.DataFrame:
     samples["weight"] = tables.numbers(samples["weight"], path).astype(float)
     samples["nominal"] = samples["nominal"] == "1"
     return samples
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """The traits, the pruned tags and the thresholds of the prune stage's trigger.json.
-
-    Samples are believed from the thresholds from which the training pictures were.
-    """
-    found: dict[str, Any] = {}
-    for name in ("traits", "pruned", "thresholds"):
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))[name]
-            if name == "thresholds":
-                found[name] = {kind: float(facts[kind]) for kind in ("general", "character")}
-            else:
-                found[name] = [str(tag) for tag in facts]
-        except FileNotFoundError:
-            raise BakeryError(f"{path} does not exist: run the prune stage again") from None
-        except (ValueError, KeyError, TypeError) as problem:
-            raise BakeryError(
-                f"{path} does not list the {name} ({problem!r}): delete its folder and run again"
-            ) from None
-    return found
 
 
 def training_shares(prune: Path, seen: pd.DataFrame) -> dict[str, float]:

@@ -17,6 +17,7 @@ from bakery.interop import sidecar
 from bakery.io.errors import BakeryError, OutOfMemory
 from bakery.jobs import claims, rungs
 from bakery.settings.train import Train
+from bakery.tags.trigger import Trigger
 from bakery.training import checkpoint
 from bakery.training.setup import TrainSpec
 from bakery.training.trainer import Trainer
@@ -75,7 +76,7 @@ class TrainStage:
         if isinstance(made, BakeryError):
             claims.fail(spec.out, str(made))
             return
-        activation = sidecar.activation_text(self.trigger, self.class_tokens)
+        activation = Trigger(self.trigger, self.class_tokens).activation_text
         files = [epoch["file"] for epoch in made["epochs"]]
         for file in files:
             sidecar.write(spec.out / file, activation=activation)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bakery.settings.prune import Prune
 from bakery.tags import captions, traits
 from bakery.tags.evidence import Evidence
+from bakery.tags.trigger import Trigger
 
 # fmt: off
 CLASS_WORDS = frozenset({
@@ -82,7 +83,7 @@ def decide(settings: Prune, found: Sequence[Evidence], by_hand: Mapping[str, str
     real = _together(settings, found)
     switched_on = settings.model_copy(update={"enabled": True})
     would = real if settings.enabled else _together(switched_on, found)
-    fixed = known([settings.trigger, *captions.split(settings.class_tokens)])
+    fixed = known(Trigger.of(settings).own)
     ruled = []
     for one, verdict, pruning in zip(found, real, would, strict=True):
         hand = by_hand.get(one.name, "")

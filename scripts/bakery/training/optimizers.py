@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from bakery.io.errors import BakeryError
+from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.train import Train
 
 log = logging.getLogger(__name__)
@@ -17,14 +18,6 @@ log = logging.getLogger(__name__)
 Group = dict[str, Any]
 """`params`, `name` (unet_lr, text_encoder_lr) and `full_lr`, the rate at the schedule's full height."""
 
-PLACES = {
-    "AdamW": "torch.optim",
-    "AdamW8bit": "bitsandbytes.optim",
-    "Adafactor": "transformers.optimization",
-    "Lion": "lion_pytorch",
-    "Prodigy": "prodigyopt",
-    "AdamWScheduleFree": "schedulefree",
-}
 OURS = {"self", "params", "lr"}
 """Arguments that are not the user's to give: the rates have settings of their own."""
 
@@ -34,8 +27,9 @@ def make(settings: Train, groups: list[Group], device: str) -> torch.optim.Optim
     kind = _class(settings.optimizer_type, device)
     arguments = dict(settings.optimizer_args)
     _check_arguments(kind, arguments)
-    if settings.optimizer_type == "AdamW" and not arguments.keys() & {"fused", "foreach"}:
-        arguments["fused"] = True
+    record = OPTIMIZERS[settings.optimizer_type]
+    if not arguments.keys() & set(record.instead):
+        arguments = {**record.defaults, **arguments}
     own_rate = chooses_its_rate(settings)
     if own_rate:  # in kohya's scripts, too, Adafactor's own step size is the default
         arguments["relative_step"] = True
@@ -62,12 +56,12 @@ def chooses_its_rate(settings: Train) -> bool:
     """Whether the optimizer heeds neither rates nor schedule."""
     relative = settings.optimizer_args.get("relative_step", True)
     warmup = settings.optimizer_args.get("warmup_init", False)
-    return settings.optimizer_type == "Adafactor" and bool(relative or warmup)
+    return OPTIMIZERS[settings.optimizer_type].relative_step and bool(relative or warmup)
 
 
 def scheduled(settings: Train) -> bool:
     """Whether lr_scheduler sets the rate of each step."""
-    return settings.optimizer_type != "AdamWScheduleFree" and not chooses_its_rate(settings)
+    return OPTIMIZERS[settings.optimizer_type].scheduled and not chooses_its_rate(settings)
 
 
 def rates(optimizer: torch.optim.Optimizer) -> dict[str, float | None]:
@@ -92,14 +86,15 @@ def _rate(optimizer: torch.optim.Optimizer, group: Group) -> float | None:
 
 
 def _class(name: str, device: str) -> type[torch.optim.Optimizer]:
-    if name == "AdamW8bit" and not device.startswith("cuda"):
+    record = OPTIMIZERS[name]
+    if record.without_gpu and not device.startswith("cuda"):
         raise BakeryError(
-            "train.optimizer_type is AdamW8bit, which needs a GPU: take AdamW, which learns the same"
+            f"train.optimizer_type is {name}, which needs a GPU: {record.without_gpu}"
         )
     try:
-        return getattr(importlib.import_module(PLACES[name]), name)
+        return getattr(importlib.import_module(record.module), name)
     except ImportError:
-        package = PLACES[name].split(".")[0].replace("_", "-")
+        package = record.module.split(".")[0].replace("_", "-")
         raise BakeryError(
             f"train.optimizer_type {name} needs the package {package}: pip install {package}, "
             "or take another optimizer"
@@ -123,13 +118,13 @@ def _tell(settings: Train, optimizer: torch.optim.Optimizer) -> None:
     kind = settings.optimizer_type
     if chooses_its_rate(settings):
         log.warning(
-            "optimizer_type Adafactor chooses its own rate: unet_lr, text_encoder_lr and "
-            "lr_scheduler do nothing unless optimizer_args has relative_step: false"
-        )
+            "optimizer_type %s chooses its own rate: unet_lr, text_encoder_lr and lr_scheduler do "
+            "nothing unless optimizer_args has relative_step: false", kind,
+        )  # fmt: skip
     elif not scheduled(settings):
         log.warning(
-            "optimizer_type %s needs no schedule: lr_scheduler and lr_warmup_ratio do nothing "
-            "(optimizer_args takes warmup_steps)", kind,
+            "lr_scheduler and lr_warmup_ratio do nothing: optimizer_type %s %s", kind,
+            OPTIMIZERS[kind].about,
         )  # fmt: skip
-    elif kind == "Prodigy" and optimizer.param_groups[0]["full_lr"] <= 0.1:
-        log.warning("optimizer_type Prodigy finds its own rate: set learning_rate to about 1")
+    elif OPTIMIZERS[kind].finds_rate and optimizer.param_groups[0]["full_lr"] <= 0.1:
+        log.warning("optimizer_type %s finds its own rate: set learning_rate to about 1", kind)

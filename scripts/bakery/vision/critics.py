@@ -22,7 +22,6 @@ from PIL import Image
 
 from bakery.io.errors import BakeryError
 
-KINDS = ("face_count", "same_character", "aesthetic")
 _OVERLAP = 0.7
 """Boxes that share more of their union than this are one face (the YOLO family's default)."""
 

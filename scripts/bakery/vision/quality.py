@@ -1,4 +1,4 @@
-"""How good the pixels of a picture are, whatever they show: blur, and the traces of JPEG.
+"""How good the pixels of a picture are, whatever they show: blur, the traces of JPEG, colour.
 
 `blur` is the metric of Crete, Dolmiere, Ladret and Nicolas, "The blur effect: perception and
 estimation with a new no-reference perceptual blur metric" (SPIE 6492, 2007): blur the picture once
@@ -40,6 +40,8 @@ _NOISE = 4.0  # coefficients up to this size come of that rounding, in levels
 _FEWEST, _NEAR = 40, 0.12
 _MOST = 6000  # coefficients that are asked
 _EDGE = 24.0  # larger steps between neighbours are lines of the drawing, not borders of blocks
+# Difference of the channels below which a pixel is grey, and the share of such pixels in a grey picture.
+_GREY_LEVELS, _GREY_SHARE = 16, 0.99
 
 
 def blur(image: Image.Image) -> float:
@@ -79,6 +81,13 @@ def jpeg_quality(image: Image.Image, table: Sequence[int] | None = None) -> int:
         whole = ~_blocks(clipped[y:, x:]).any(axis=(1, 2))
         found += [_traced_quality(sizes), _traced_quality(sizes[whole])]
     return min(found)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether nearly all pixels of an RGB picture are without colour."""
+    pixels = np.asarray(image, np.int16)  # (H, W, 3)
+    chroma = pixels.max(axis=2) - pixels.min(axis=2)
+    return float((chroma < _GREY_LEVELS).mean()) >= _GREY_SHARE
 
 
 def _own_quality(table: Sequence[int]) -> int:

@@ -1,0 +1,248 @@
+"""Checks: everything that may speak against a picture, each as one record.
+
+A check that is added to `CHECKS` is asked, recorded, counted, shown on the contact sheet and named
+where nothing is left. Only its setting, if it has one, lives elsewhere (`settings/filter.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import get_args
+
+import numpy as np
+from PIL import Image
+
+from bakery.settings.filter import Filter, Kind
+from bakery.sources import posts
+from bakery.sources.posts import Post
+from bakery.tags import content
+
+
+@dataclass
+class Candidate:
+    """A picture that may be kept: what is measured of it, and what speaks against it."""
+
+    post: Post
+    file_size: int = 0
+    """Bytes."""
+    small: Image.Image | None = None
+    """Until it is checked by itself; then it lies in the spool."""
+    size: tuple[int, int] = (0, 0)
+    """Pixels; zeros when it cannot be opened."""
+    thumbnail: bytes = b""
+    animated: bool = False
+    detail: str = ""
+    blur: float = 0.0
+    jpeg_quality: int = 100
+    grey: bool = False
+    seen: list[np.ndarray] = field(default_factory=list)
+    """What each of the user's models says of it, first as an array, then as a number."""
+    numbers: list[float] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    """Of the checks it fails, in the order of `CHECKS`."""
+    by_hand: str = ""
+    """`include`, `exclude` or nothing."""
+    duplicate_of: str = ""
+
+    @property
+    def readable(self) -> bool:
+        return self.size != (0, 0)
+
+    @property
+    def final(self) -> bool:
+        """Whether something speaks against it that no hand edit overrules."""
+        return not FINAL.isdisjoint(self.reasons)
+
+    @property
+    def kept(self) -> bool:
+        return not (self.final if self.by_hand == "include" else self.reasons)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that may speak against a picture."""
+
+    reason: str
+    """Its name on record, in decisions.csv and on the contact sheet."""
+    meaning: str
+    """What is the matter with the picture, for people."""
+    against: Callable[[Filter, Candidate], bool]
+    cure: str = ""
+    """What switches it off: a setting with a value. Every check has one that is not final."""
+    final: bool = False
+    """Whether no hand edit overrules it."""
+    of_set: bool = False
+    """Whether it needs more than the picture itself: the other pictures, or the hand edits."""
+
+
+def _below_score(settings: Filter, candidate: Candidate) -> bool:
+    score = number(candidate.post.score)
+    return settings.min_score is not None and score is not None and score < settings.min_score
+
+
+def _is_strip(settings: Filter, candidate: Candidate) -> bool:
+    short, long = sorted(candidate.size)
+    return settings.max_aspect is not None and long > settings.max_aspect * short
+
+
+def _refused_by_models(kind: str) -> Callable[[Filter, Candidate], bool]:
+    def against(settings: Filter, candidate: Candidate) -> bool:
+        if not candidate.numbers:  # no model has looked at it
+            return False
+        return any(
+            model.kind == kind
+            and (
+                (model.min is not None and value < model.min)
+                or (model.max is not None and value > model.max)
+            )
+            for model, value in zip(settings.models, candidate.numbers, strict=True)
+        )
+
+    return against
+
+
+EXCLUDED = "excluded"
+
+CHECKS = (
+    Check(
+        "unreadable",
+        "the file cannot be opened as a picture",
+        lambda settings, one: not one.readable,
+        final=True,
+    ),
+    Check(
+        posts.FORBIDDEN,
+        "its tags speak of sexualised minors",
+        lambda settings, one: posts.forbidden(one.post),
+        final=True,
+    ),
+    Check(
+        EXCLUDED,
+        "`exclude.txt` names it",
+        lambda settings, one: one.by_hand == "exclude",
+        cure="an empty exclude.txt",
+        of_set=True,
+    ),
+    Check(
+        "animation",
+        "it has more than one frame",
+        lambda settings, one: settings.animation and one.animated,
+        cure="filter.animation: false",
+    ),
+    Check(
+        "too_small",
+        "its shorter side is below `filter.min_side`",
+        lambda settings, one: one.readable and min(one.size) < settings.min_side,
+        cure="filter.min_side: 0",
+    ),
+    Check(
+        "extreme_aspect",
+        "its longer side is more than `filter.max_aspect` times the shorter",
+        _is_strip,
+        cure="filter.max_aspect: null",
+    ),
+    Check(
+        "rating",
+        "its rating is none of `filter.ratings`",
+        lambda settings, one: (
+            bool(settings.ratings) and (one.post.rating or "general") not in settings.ratings
+        ),
+        cure="filter.ratings: []",
+    ),
+    Check(
+        "score",
+        "its score on the booru is below `filter.min_score`",
+        _below_score,
+        cure="filter.min_score: null",
+    ),
+    Check(
+        "unwanted_tag",
+        "it has one of the `filter.unwanted_tags`",
+        lambda settings, one: content.any_like(one.post.tags(), settings.unwanted_tags),
+        cure="filter.unwanted_tags: []",
+    ),
+    Check(
+        "extra_character",
+        "its tags speak of several characters, or of one in several panels or views",
+        lambda settings, one: settings.extra_characters and content.shows_several(one.post),
+        cure="filter.extra_characters: false",
+    ),
+    Check(
+        "monochrome",
+        "its tags speak of a sketch or of grey, or nearly all of its pixels are grey",
+        lambda settings, one: (
+            settings.monochrome and (content.is_colorless(one.post.tags()) or one.grey)
+        ),
+        cure="filter.monochrome: false",
+    ),
+    Check(
+        "text_heavy",
+        "its tags speak of a picture that is mostly writing",
+        lambda settings, one: settings.text_heavy and content.is_writing(one.post.tags()),
+        cure="filter.text_heavy: false",
+    ),
+    Check(
+        "ai_generated",
+        "its tags say that a model made it",
+        lambda settings, one: settings.ai_generated and content.is_generated(one.post.tags()),
+        cure="filter.ai_generated: false",
+    ),
+    Check(
+        "blurry",
+        "its blur is above `filter.max_blur`",
+        lambda settings, one: one.blur > settings.max_blur,
+        cure="filter.max_blur: 1",
+    ),
+    Check(
+        "compressed",
+        "its JPEG quality is below `filter.min_jpeg_quality`",
+        lambda settings, one: one.jpeg_quality < settings.min_jpeg_quality,
+        cure="filter.min_jpeg_quality: 0",
+    ),
+    *(
+        Check(
+            kind,
+            f"one of the `filter.models` of this kind (`{kind}`) gives a number beyond its limits",
+            _refused_by_models(kind),
+            cure="filter.models: []",
+            of_set=True,
+        )
+        for kind in get_args(Kind)
+    ),
+    Check(
+        "duplicate",
+        "it is a near-duplicate of a better picture (`filter.duplicate_distance`)",
+        lambda settings, one: bool(one.duplicate_of),
+        cure="filter.duplicate_distance: -1",
+        of_set=True,
+    ),
+)
+"""All of them, in the order in which reasons are recorded."""
+
+REASONS = tuple(check.reason for check in CHECKS)
+FINAL = frozenset(check.reason for check in CHECKS if check.final)
+CURES = {check.reason: check.cure for check in CHECKS if check.cure}
+
+
+def examine(settings: Filter, candidate: Candidate, *, of_set: bool = False) -> None:
+    """Puts what speaks against a candidate on its record, beside what is there already.
+
+    First ask for the checks of the picture itself. Those `of_set` may be asked again and again, as
+    more gets known: the models' numbers, copies, hand edits.
+    """
+    found = {
+        check.reason
+        for check in CHECKS
+        if check.of_set == of_set and check.against(settings, candidate)
+    }
+    found |= set(candidate.reasons)
+    candidate.reasons = [reason for reason in REASONS if reason in found]
+
+
+def number(text: str) -> float | None:
+    """A number of posts.csv, where cells may be empty; None when it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
