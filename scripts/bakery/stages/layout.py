@@ -27,6 +27,7 @@ from bakery.gate import gate
 from bakery.io import images, tables
 from bakery.io.errors import BakeryError
 from bakery.settings.layout import Concept, Layout, Regularization
+from bakery.settings.thresholds import Thresholds
 from bakery.sources import folders, posts
 from bakery.tags import captions, tagging
 from bakery.tags.trigger import Trigger
