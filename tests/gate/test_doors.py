@@ -24,8 +24,10 @@ from bakery.settings.scrape import Scrape
 from bakery.settings.tag import Tag
 from bakery.settings.train import Train
 from bakery.sources import folders, posts
-from bakery.stages import filter, layout, prune, scrape, tag, train
+from bakery.stages import filter, layout, prune, scrape, tag
 from bakery.tags import tagging
+from bakery.training.setup import TrainSpec
+from bakery.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("own_home")
 RED = Image.new("RGB", (96, 96), (200, 40, 30))
@@ -430,7 +432,7 @@ def test_train_refuses_a_foreign_layout(tmp_path, case, as_reg):
     (foreign / name).write_text(text)
     settings = Train(base="nowhere", **({"reg_data_dir": str(foreign)} if as_reg else {}))
     with pytest.raises(BakeryError, match=r"x\.png .*sexualised minors") as caught:
-        train.run(settings, layout=where["layout"], out=tmp_path / "out", name="ada", metadata={})
+        Trainer(where["layout"]).fit_one(TrainSpec(settings, tmp_path / "out", "ada", {}))
     assert "loli" not in str(caught.value).replace(str(tmp_path), "")
 
 
