@@ -242,6 +242,11 @@ def test_a_tagger_is_believed_from_its_threshold_on():
     assert gate.of_tagger(seen(child=0.5, nude=0.5, general=0.9)).refused
 
 
+def test_a_name_that_stands_twice_hides_nothing():
+    assert gate.of_note('{"tags": "loli", "tags": "1girl"}').refused
+    assert gate.of_note('{"tags": "child", "rating": "e", "rating": "g"}').refused
+
+
 def test_facts_add_up():
     child, nude = gate.of_text("child"), gate.of_text("nude")
     assert not child.refused

@@ -136,13 +136,25 @@ def of_tagger(tags: Iterable[tuple[str, str, float]], limits: Mapping[str, float
     return Facts(adult=above) | of_texts(believed)
 
 
+def parse(text: str) -> Any:
+    """JSON in which a name that stands twice keeps all its values. Raises as `json.loads` does."""
+
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        once = dict(pairs)
+        if len(once) == len(pairs):
+            return once
+        return {name: [value for key, value in pairs if key == name] for name in once}
+
+    return json.loads(text, object_pairs_hook=table)
+
+
 def of_note(text: str) -> Facts:
     """What a file written beside or into a picture says, less a generator's negative prompt."""
     if "Steps:" in text:
         text = _NEGATIVE_SETTING.sub("", _NEGATIVE.sub("", text))
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return of_json(json.loads(text))
+            return of_json(parse(text))
         except (ValueError, RecursionError):
             pass  # a prompt may begin with a bracket
     return of_text(text)

@@ -10,7 +10,6 @@ be read is a trouble: nobody knows what it says, and so its picture stays out.
 from __future__ import annotations
 
 import csv
-import json
 import stat
 import unicodedata
 from collections import defaultdict
@@ -78,7 +77,7 @@ def of_sidecar(path: Path) -> Facts:
     text, kind = read_text(path), path.suffix.lower()
     if kind == ".json":
         try:
-            return gate.of_json(json.loads(text))
+            return gate.of_json(gate.parse(text))
         except (ValueError, RecursionError) as problem:
             raise BrokenSidecar(
                 f"{path.name} is not JSON ({problem}): repair or remove it"
@@ -189,7 +188,7 @@ def _records(path: Path) -> Iterator[tuple[str, Facts]]:
             rows = csv.reader(text.splitlines(), dialect=_dialect(kind))
             yield from ((_stem(cell), _of_row(row)) for row in rows for cell in row[:3])
             return
-        data = _lines(path, text) if kind in _LINES else json.loads(text)
+        data = _lines(path, text) if kind in _LINES else gate.parse(text)
     except (BrokenSidecar, OSError, ValueError, RecursionError):
         return  # it belongs to no picture in particular
     waiting: list[Any] = [data]
@@ -217,7 +216,7 @@ def _of_row(row: list[str]) -> Facts:
 
 def _lines(path: Path, text: str) -> list[Any]:
     try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [gate.parse(line) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError) as problem:
         raise BrokenSidecar(
             f"{path.name} is not JSON line by line ({problem}): repair or remove it"

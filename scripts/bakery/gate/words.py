@@ -93,7 +93,8 @@ INNOCENT = Table((
 NAMED = Table((
     _words(*map(_spelled, ("loli", "shota", "lolicon", "shotacon", "toddlercon")),
            "loli[^\\W_]*", "shota[^\\W_]*", "loii", "(?:ro|lo)ri[ck]on", "lolita complex",
-           "toddlerkon", "kodocon", "kidcon", "(?:child|kid)(?:ren)? porn[^\\W_]*", "csam", "csem",
+           "toddlerkon", "foalcon", "kodocon", "kidcon", "(?:child|kid)(?:ren)? porn[^\\W_]*", "csam",
+           "csem",
            "child on child", "jail ?baits?", "cunny", "pa?edos?", "pa?edo(?:ph[^\\W_]*|bait)",
            "hebephil[^\\W_]*", "(?:child|minor|underage)(?:ren)? (?:sex|nud[^\\W_]*|molest[^\\W_]*)",
            "sexuali[sz]ed (?:child|children|minors?)"),
@@ -124,7 +125,8 @@ EXACT = Table((
 _AGES = "[1-9]|1[0-7]"
 MINOR = Table((
     _words("child(?:s|ren|rens|like)?", "kids?", "kiddo", "kiddies?", "bab(?:y|ys|ies)", "toddlers?",
-           "infants?", "newborns?", "pre ?teens?", "tweens?", "teens?", "teenage[drs]*", "adolescents?",
+           "infants?", "newborns?", "foals?", "pre ?teens?", "tweens?", "teens?", "teenage[drs]*",
+           "adolescents?",
            "under ?aged?", "young", "youngsters?", "pre ?pubescents?", "prepubertal", "juveniles?",
            "pre ?school(?:er|ers)?", "kindergart[^\\W_]*", "day ?care",
            "(?:elementary|primary|grade|middle|nursery|junior high) ?school(?:s|er|ers)?",
