@@ -139,7 +139,7 @@ def test_killed_from_outside(world, whole, tmp_path):
     """A whole Python of its own, and no help from the inside."""
     out = tmp_path / "out"
     program = (
-        "import sys; sys.path[:0] = ['scripts', 'tests']\n"
+        "import sys; sys.path[:0] = ['scripts', 'tests', 'tests/training']\n"
         "from pathlib import Path\nimport test_checkpoint\n"
         "test_checkpoint.bake(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
@@ -150,6 +150,7 @@ def test_killed_from_outside(world, whole, tmp_path):
     progress = out / "progress.jsonl"
     while process.poll() is None and not (progress.exists() and progress.stat().st_size > 700):
         time.sleep(0.01)
+    assert process.poll() is None, "it ended before it could be killed"
     process.kill()
     process.wait()
     bake(world, out)
