@@ -273,7 +273,9 @@ def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
     draw(kitchen, tmp_path / "whole", steps=8)
     out = tmp_path / "killed"
     code = KILLED.format(
-        path=[str(ROOT / "tests"), str(ROOT / "scripts")], kitchen=str(kitchen), out=str(out)
+        path=[str(ROOT / p) for p in ("tests/sampling", "tests", "scripts")],
+        kitchen=str(kitchen),
+        out=str(out),
     )
     job = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
     end = time.monotonic() + 240
