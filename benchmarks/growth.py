@@ -152,7 +152,7 @@ def train(place: Path, count: int, clock: Clock) -> None:
     import yaml
 
     from bakery.dataset import repeat_folders
-    from bakery.families import base as bases
+    from bakery.families import registry
     from bakery.settings.train import Train
     from bakery.stages import train as stage
     from bakery.training import train_step
@@ -160,7 +160,7 @@ def train(place: Path, count: int, clock: Clock) -> None:
     chosen = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))["train"]
     settings = Train(**chosen | {"base": str(ROOT / chosen["base"])})
     torch.set_num_threads(1)
-    base = bases.load(settings.base)
+    base = registry.load(settings.base)
     order = stage.Order(settings, place / "train", NAME, {})
     with clock.part("train: dataset and buckets"):
         folders = repeat_folders.read(place / "layout")

@@ -83,7 +83,7 @@ def frozen_parts(job: dict[str, Any]) -> dict[str, Any]:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    from bakery.families.architectures import dtype_of
+    from bakery.families.published import dtype_of
 
     kinds = {
         "unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel,

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery.dataset import repeat_folders
-from bakery.families import base as bases
+from bakery.families import registry
 from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
 from bakery.lora.network import LoRANetwork
@@ -133,7 +133,7 @@ def described(model, tmp_path_factory, **more):
         flip_aug=True, random_crop=True, prior_loss_weight=0.5, network_dropout=0.1, conv_dim=4,
         scale_weight_norms=1, gradient_checkpointing=True, optimizer_args={"weight_decay": 0.1},
     )  # fmt: skip
-    base = bases.load(settings.base)
+    base = registry.load(settings.base)
     folders = repeat_folders.read(layout)
     data = repeat_folders.arrange(folders, ((32, 96), (64, 64)))
     return metadata.describe(

@@ -19,6 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bakery.families import recognise, registry
+from bakery.families.recognise import Place
 from bakery.graph import finished
 from bakery.graph import halving as races
 from bakery.graph.nodes import CODE_VERSIONS, Node, Plan, Rung
@@ -68,15 +70,16 @@ def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:
     return plan
 
 
-def model_of(node: Node, setting: str, roots: Sequence[Path]) -> str:
-    """Path or hub id of the model that `setting` of the node's chain names (`train.base` ...)."""
+def model_of(node: Node, setting: str, roots: Sequence[Path]) -> Place:
+    """Path or hub id of the model that `setting` of the node's chain names (`train.base` ...).
+
+    Of a model that is named part by part, those of its parts.
+    """
     stage, name = setting.split(".")
-    value = getattr(node.above(stage).settings, name)
-    found = locate(value, roots, setting)
-    return value if found is None else str(found)
+    return _located(getattr(node.above(stage).settings, name), roots, setting)
 
 
-def optional_model_of(node: Node, setting: str, roots: Sequence[Path]) -> str | None:
+def optional_model_of(node: Node, setting: str, roots: Sequence[Path]) -> Place | None:
     """As `model_of`; None where `setting` is empty."""
     stage, name = setting.split(".")
     return model_of(node, setting, roots) if getattr(node.above(stage).settings, name) else None
@@ -116,6 +119,14 @@ def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
     raise BakeryError(
         f"config: {where} names {name}, which does not exist: give a file or folder, "
         "or a hub id such as SmilingWolf/wd-swinv2-tagger-v3"
+    )
+
+
+def _located(place: Place, roots: Sequence[Path], where: str) -> Place:
+    """`place` with the paths of what is local; hub ids stay as they are."""
+    return recognise.each(
+        place,
+        lambda part, path: str(locate(path, roots, f"{where}.{part}" if part else where) or path),
     )
 
 
@@ -182,6 +193,8 @@ def _chain(
         section = getattr(config, stage)
         files = _models(section, roots) | _edits(stage, config.scrape.name, roots)
         content = {name: fingerprint(path) for name, path in files.items()}
+        if isinstance(section, Train):
+            content |= _family(section, roots)
         place = rung and rung.at(stage)
         node = _node(stage, section, parents, _readable(stage, config, place), content, rung=place)
         node = plan.nodes[stage].setdefault(node.name, node)
@@ -236,13 +249,30 @@ def _models(section: Section, roots: Sequence[Path]) -> dict[str, Path]:
     elif isinstance(section, Layout) and section.reg is not None:
         found = {"reg": _own_folder(section.reg.folder, roots[:1], "layout.reg.folder")}
     elif isinstance(section, Train):
-        found = {"base": locate(section.base, roots, "train.base")}
+        found = _of_base(section.base, roots)
         if section.reg_data_dir is not None:  # the user's own pictures, as above
             found["reg"] = locate(section.reg_data_dir, roots[:1], "train.reg_data_dir")
     elif isinstance(section, Score) and section.embedding_model:
         where = "score.embedding_model"
         found = {"embedding_model": locate(section.embedding_model, roots, where)}
     return {name: path for name, path in found.items() if path is not None}
+
+
+def _of_base(place: Place, roots: Sequence[Path]) -> dict[str, Path | None]:
+    """The local files and folders of a base: `base`, or `base.checkpoint`, `base.vae` ..."""
+    registry.check_parts(place)
+    pieces = {"": place} if isinstance(place, str) else place
+    names = {part: f"base.{part}" if part else "base" for part in pieces}
+    return {names[p]: locate(path, roots, f"train.{names[p]}") for p, path in pieces.items()}
+
+
+def _family(train: Train, roots: Sequence[Path]) -> dict[str, str]:
+    """The code versions of the base's family; `BakeryError` for settings that do nothing with it."""
+    place = _located(train.base, roots, "train.base")
+    family = registry.shown_by(place)
+    if family is not None:
+        registry.check(family, place, train.model_dump())
+    return {f"code of {n}": str(version) for n, version in registry.versions(family).items()}
 
 
 def _own_folder(name: str, roots: Sequence[Path], where: str) -> Path:

@@ -28,7 +28,7 @@ from bakery.tags import captions
 
 _HANDLED = {"output_name", "caption_extension", "num_repeats", "class_tokens", "optimizer_args",
             "network_args", "reg_data_dir", "network_train_text_encoder_only", "use_lion",
-            "network_module"}  # fmt: skip
+            "network_module", "vae"}  # fmt: skip
 EVERY_PICTURE: dict[str, Any] = {
     "min_side": 0, "max_aspect": None, "min_score": None, "extra_characters": False,
     "monochrome": False, "text_heavy": False, "ai_generated": False, "max_blur": 1.0,
@@ -112,6 +112,8 @@ def _train(draft: Draft, source: Source) -> None:
         ours["persistent_data_loader_workers"] = False
     if "base" in ours:
         ours["base"] = _path(ours["base"])
+        if given.get("vae"):
+            ours["base"] = {"checkpoint": ours["base"], "vae": _path(given["vae"])}
     for name in Train.model_fields:
         if name in ours and ours[name] is not None:
             draft.put(

@@ -18,12 +18,13 @@ import torch
 
 from bakery.dataset import buckets, repeat_folders
 from bakery.dataset.repeat_folders import Folders
-from bakery.families import base as bases
+from bakery.families import registry
+from bakery.families.family import TEXT_ENCODER, UNET, Model
 from bakery.interop import sidecar
 from bakery.io import seeds
 from bakery.io.errors import BakeryError, OutOfMemory
 from bakery.jobs import claims, rungs
-from bakery.lora.network import TEXT_ENCODER_PREFIX, UNET_PREFIX, Adapter, LoRANetwork
+from bakery.lora.network import Adapter, LoRANetwork
 from bakery.settings.train import Train
 from bakery.training import (
     advice,
@@ -105,10 +106,9 @@ def run_all(
     with advice.out_of_memory(settings, meter):
         reg = Path(settings.reg_data_dir) if settings.reg_data_dir is not None else None
         folders = repeat_folders.read(layout, reg)
-        base = bases.load(
+        base = registry.load(
             settings.base, device, DTYPES[settings.mixed_precision],
-            v_parameterization=settings.v_parameterization,
-            zero_terminal_snr=settings.zero_terminal_snr,
+            **settings.model_dump(exclude={"base"}),
         )  # fmt: skip
         kitchen = equip(settings, folders, base, threads, cache)
         arithmetic = {"threads": threads, "device": device, "torch": torch.__version__}
@@ -217,7 +217,7 @@ def _settle(order: Order, made: dict[str, Any] | BakeryError, activation: str) -
 
 
 def equip(
-    settings: Train, folders: Folders, base: bases.Base, threads: int, cache: Path | None
+    settings: Train, folders: Folders, base: Model, threads: int, cache: Path | None
 ) -> Kitchen:
     """The pictures in their buckets, and caches for what the base's frozen parts compute."""
     data = repeat_folders.arrange(folders, _sizes(settings, base))
@@ -243,9 +243,9 @@ def prepare_all(orders: Sequence[Order], kitchen: Kitchen) -> list[Variant]:
     """New adapters on the base, switched on, a stack of one for each bake."""
     base, settings = kitchen.base, orders[0].settings
     rates = settings.rates
+    parts = [part for part in (UNET, TEXT_ENCODER) if rates[part]]
     network = LoRANetwork.stack(
-        base.unet if rates["unet_lr"] else None,
-        base.text_encoders if rates["text_encoder_lr"] else None,
+        base.targets(parts, convolutions=bool(settings.conv_dim)),
         settings.network_dim,
         [
             Adapter(
@@ -259,18 +259,17 @@ def prepare_all(orders: Sequence[Order], kitchen: Kitchen) -> list[Variant]:
         conv_dim=settings.conv_dim,
     ).apply()
     if settings.gradient_checkpointing:
-        _recompute_activations(base, text_encoder=rates["text_encoder_lr"] > 0)
+        base.recompute_activations(parts)
     return [_variant(order, kitchen, network, k) for k, order in enumerate(orders)]
 
 
 def _variant(order: Order, kitchen: Kitchen, network: LoRANetwork, adapter: int) -> Variant:
     """A bake with an optimizer group for each part that learns."""
     settings, base = order.settings, kitchen.base
-    parts = {"unet_lr": UNET_PREFIX, "text_encoder_lr": TEXT_ENCODER_PREFIX}
     groups = [
-        {"params": network.parameters_of(prefix, adapter), "name": part, "full_lr": rate}
-        for part, prefix in parts.items()
-        if (rate := settings.rates[part])
+        {"params": network.parameters_of(part, adapter), "name": part, "full_lr": rate}
+        for part, rate in settings.rates.items()
+        if rate
     ]
     return Variant(
         settings=settings,
@@ -282,7 +281,7 @@ def _variant(order: Order, kitchen: Kitchen, network: LoRANetwork, adapter: int)
         adapter=adapter,
         optimizer=optimizers.make(settings, groups, base.device.type),
         scaler=torch.amp.GradScaler(base.device.type, enabled=settings.mixed_precision == "fp16"),
-        diffusion=losses.diffusion(settings, base.noise_scheduler),
+        diffusion=losses.of(settings, base.noise),
         texts=Texts(base, settings, kitchen.store, threads=kitchen.threads),
         until=order.until,
     )
@@ -305,8 +304,7 @@ def _describe(
             f"this bake failed before and would again ({failed}): change its settings, or remove "
             f"{variant.out / checkpoint.STOPPED} to try it once more"
         )
-    needed = bases.chunks_needed(base, [item.caption for item in data.items])
-    truncated = sum(n > variant.texts.most_chunks for n in needed)
+    truncated = sum(base.cuts(item.caption) for item in data.items)
     sizes = {f"{w}x{h}": count for (w, h), count in data.bucket_counts().items()}
     adapters = len(variant.network.layers)
     log.info(
@@ -332,8 +330,8 @@ def _describe(
     }
 
 
-def _sizes(settings: Train, base: bases.Base) -> Sequence[buckets.Size]:
-    factor = base.pixels_per_latent
+def _sizes(settings: Train, base: Model) -> Sequence[buckets.Size]:
+    factor = base.latents.pixels
     step = settings.bucket_reso_steps if settings.enable_bucket else settings.resolution
     if step % factor:
         key = "bucket_reso_steps" if settings.enable_bucket else "resolution"
@@ -342,13 +340,6 @@ def _sizes(settings: Train, base: bases.Base) -> Sequence[buckets.Size]:
             f"pixels: give a multiple of {factor}"
         )
     return buckets.of(settings)
-
-
-def _recompute_activations(base: bases.Base, *, text_encoder: bool) -> None:
-    base.unet.enable_gradient_checkpointing()
-    for encoder in base.text_encoders if text_encoder else ():
-        encoder.activation_checkpointing_enable()
-        encoder.train()  # CLIP recomputes in this mode only; it has no dropout
 
 
 def _check_device(settings: Train, device: str) -> None:

@@ -38,7 +38,7 @@ def restore(variants: Sequence[Variant]) -> None:
 
 @contextmanager
 def compiled(kitchen: Kitchen, variants: Sequence[Variant]) -> Iterator[None]:
-    """The UNet compiled, where the settings ask for it and it works."""
+    """The model compiled, where the settings ask for it and it works."""
     settings, live = variants[0].settings, [variant for variant in variants if variant.live]
     if not settings.torch_compile or not live:
         yield
@@ -52,7 +52,7 @@ def compiled(kitchen: Kitchen, variants: Sequence[Variant]) -> Iterator[None]:
         finally:
             live[0].optimizer.zero_grad()
 
-    with compiling.compiled(kitchen.base.unet, settings.dynamo_backend, first_pass):
+    with compiling.compiled(kitchen.base.core, settings.dynamo_backend, first_pass):
         yield
 
 

@@ -51,8 +51,8 @@ def needed(kitchen: Kitchen, variant: Variant) -> int:
     batches = kitchen.data.epoch(variant.settings, 1)
     largest = max(batches, key=lambda batch: _pixels(kitchen, batch))
     kitchen.latents.prepare(largest.views)
-    weights = [*kitchen.base.unet.parameters(), *variant.network.parameters()]
-    weights += [weight for part in kitchen.base.text_encoders for weight in part.parameters()]
+    base, weights = kitchen.base, list(variant.network.parameters())
+    weights += [w for part in (base.core, *base.encoders) for w in part.parameters()]
     activations = kept(lambda: train_step.loss(kitchen, variant, largest), weights)
     learning = sum(p.numel() * p.element_size() for p in variant.parameters)
     return activations + 3 * learning  # a gradient and two moments
