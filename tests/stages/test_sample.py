@@ -440,7 +440,7 @@ def test_what_the_bake_was_told_of_the_base_holds_for_its_pictures(base: Path) -
         settings(), base=str(base), clip_skip=1, device="cpu",
         v_parameterization=False, zero_terminal_snr=False,
     )  # fmt: skip
-    config = artist.pipeline.scheduler.config
+    config = artist.base.noise_scheduler.config
     assert (config.prediction_type, config.rescale_betas_zero_snr) == ("epsilon", False)
 
 

@@ -1,4 +1,4 @@
-"""What models of SD 1.x and SDXL have in common: a UNet on a VAE's latents, with CLIP's text encoders."""
+"""What models of SD 1.x and SDXL have in common: a UNet on a VAE's latents, CLIP as text encoder."""
 
 from __future__ import annotations
 
