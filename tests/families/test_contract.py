@@ -1,7 +1,7 @@
 """What every family of base models has to do: the how-to for the next one.
 
-A new family is in `registry.FAMILIES`; it needs a tiny random model in `tiny_base.TINY` and, where people
-have it as a single file, its tensors' names in `single_file`. Nothing else here is to be changed.
+A new family is in `registry.FAMILIES`; it needs a tiny random model in `tiny_base.TINY` and, where
+people have it as a single file, its tensors' names in `single_file`. Nothing else is to be changed here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_a_folder_and_a_file_are_the_same_model(model, single):
 
 
 def test_it_is_frozen(model):
-    for part in (*sum(model.parts.values(), []), *model.encoders, model.core, model.latents.module):
+    for part in (*chain(*model.parts.values()), *model.encoders, model.core, model.latents.module):
         assert not part.training
         assert not any(weight.requires_grad for weight in part.parameters())
 

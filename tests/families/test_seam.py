@@ -29,9 +29,6 @@ def asks(tree: ast.AST) -> list[int]:
             sides = [ast.unparse(side) for side in (node.left, *node.comparators)]
             if any(side.endswith((".family.name", "family_name")) for side in sides):
                 found.append(node.lineno)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".startswith"):
-            if any(isinstance(arg, ast.Constant) and arg.value in NAMES for arg in node.args):
-                found.append(node.lineno)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from single_file import checkpoint_of
-from tiny_base import tiny_sd1, tiny_sdxl
+from tiny_base import TINY, tiny_vae
 
 from bakery.families import published as shapes_of
 from bakery.families import registry, single_file
@@ -17,7 +18,6 @@ from bakery.families.recognise import Header
 from bakery.io.errors import BakeryError
 
 PROMPTS = ["cat", "a dog, 1girl"]
-TINY = {"sd1": tiny_sd1, "sdxl": tiny_sdxl}
 
 
 @pytest.fixture(scope="module", params=TINY)
@@ -237,3 +237,59 @@ def test_published_shapes():
     assert shapes_of.VAE["sd1"]["scaling_factor"] == 0.18215
     assert shapes_of.VAE["sdxl"]["scaling_factor"] == 0.13025
     json.dumps(shapes_of.SCHEDULER)
+
+
+@pytest.fixture
+def own_vae(base):
+    """Another VAE than the base's, with its name for a place."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)
+        return tiny_vae(base.vae.config.scaling_factor)
+
+
+@pytest.mark.parametrize("form", ["folder", "whole", "diffusers", "original", "prefixed"])
+def test_a_vae_of_its_own(base, own_vae, form, tmp_path, monkeypatch):
+    """People take another VAE than the checkpoint's, in any of the forms they are passed on in."""
+    published(monkeypatch, base)
+    place = tmp_path / "other.safetensors"
+    if form in ("folder", "whole"):
+        place = tmp_path / "other"
+        own_vae.save_pretrained(place / "vae" if form == "whole" else place)
+    elif form == "diffusers":
+        save_file(own_vae.state_dict(), place)
+    else:
+        state = checkpoint_of(replace(base, vae=own_vae))
+        cut = "first_stage_model." if form == "original" else ""
+        save_file(
+            {
+                k.removeprefix(cut): v
+                for k, v in state.items()
+                if k.startswith("first_stage_model.")
+            },
+            place,
+        )
+    model = registry.load({"checkpoint": base.path, "vae": str(place)})
+    ours, theirs = own_vae.state_dict(), model.vae.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert not torch.equal(model.vae.encoder.conv_in.weight, base.vae.encoder.conv_in.weight)
+    assert torch.equal(model.unet.conv_in.weight, base.unet.conv_in.weight)
+    said = model.describe()
+    assert said["ss_sd_model_name"] == Path(base.path).name
+    assert said["ss_vae_name"] == place.name
+    assert "ss_vae_name" not in base.describe()
+
+
+def test_a_vae_that_is_none(base, tmp_path, monkeypatch):
+    published(monkeypatch, base)
+    file = tmp_path / "x.safetensors"
+    for state, words in (
+        ({"lora_unet_x.alpha": torch.zeros(1)}, "is no VAE"),
+        ({"encoder.down_blocks.0.x": torch.zeros(1)}, "lacks the weight"),
+    ):
+        save_file(state, file)
+        with pytest.raises(BakeryError, match=words) as caught:
+            registry.load({"checkpoint": base.path, "vae": str(file)})
+        assert str(file) in str(caught.value)
+    with pytest.raises(BakeryError, match=r"train\.base\.vae: cannot read"):
+        registry.load({"checkpoint": base.path, "vae": str(tmp_path)})
