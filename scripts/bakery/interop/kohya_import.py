@@ -28,7 +28,7 @@ from bakery.tags import captions
 
 _HANDLED = {"output_name", "caption_extension", "num_repeats", "class_tokens", "optimizer_args",
             "network_args", "reg_data_dir", "network_train_text_encoder_only", "use_lion",
-            "network_module", "vae"}  # fmt: skip
+            "network_module"}  # fmt: skip
 EVERY_PICTURE: dict[str, Any] = {
     "min_side": 0, "max_aspect": None, "min_score": None, "extra_characters": False,
     "monochrome": False, "text_heavy": False, "ai_generated": False, "max_blur": 1.0,
@@ -114,6 +114,8 @@ def _train(draft: Draft, source: Source) -> None:
         ours["base"] = _path(ours["base"])
         if given.get("vae"):
             ours["base"] = {"checkpoint": ours["base"], "vae": _path(given["vae"])}
+    elif given.get("vae"):
+        draft.left_out.append(f"vae = {given['vae']!r} (the file names no base to go with it)")
     for name in Train.model_fields:
         if name in ours and ours[name] is not None:
             draft.put(
@@ -248,6 +250,8 @@ def _others(draft: Draft, source: Source) -> None:
     for name, word in source.words.items():
         value = source.arguments.get(name)
         if name in known or name in _HANDLED or name not in source.arguments:
+            continue
+        if name == "vae" and value:  # a part of the base, or left out with a word
             continue
         if value in _OFF:
             draft.switched_off.append(word)
