@@ -81,7 +81,10 @@ def kitchen_of(folder: Path, job: dict[str, Any]) -> train_step.Kitchen:
     """What our trainer bakes with, in this process."""
     settings = Train(**job["settings"])
     torch.set_num_threads(job["threads"])
-    base = registry.load(settings.base, job["device"], models.DTYPES[settings.mixed_precision])
+    base = registry.load(
+        settings.base, job["device"], models.DTYPES[settings.mixed_precision],
+        **settings.model_dump(exclude={"base"}),
+    )  # fmt: skip
     made = train.equip(settings, repeat_folders.read(folder / "layout"), base, job["threads"], None)
     made.latents.prepare(made.data.views(settings) or [])
     return made

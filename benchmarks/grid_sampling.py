@@ -42,9 +42,10 @@ from hardware import describe  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from bakery.families import registry  # noqa: E402
+from bakery.families.attention import text_projected_once  # noqa: E402
 from bakery.lora.network import LoRANetwork  # noqa: E402
 from bakery.sampling import batches  # noqa: E402
-from bakery.sampling.pipeline import Artist, Shot, text_projected_once  # noqa: E402
+from bakery.sampling.pipeline import Artist, Shot  # noqa: E402
 from bakery.settings.sample import Sample  # noqa: E402
 
 BASE = ROOT / "resources" / "world" / "base"

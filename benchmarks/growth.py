@@ -160,7 +160,7 @@ def train(place: Path, count: int, clock: Clock) -> None:
     chosen = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))["train"]
     settings = Train(**chosen | {"base": str(ROOT / chosen["base"])})
     torch.set_num_threads(1)
-    base = registry.load(settings.base)
+    base = registry.load(settings.base, **settings.model_dump(exclude={"base"}))
     order = stage.Order(settings, place / "train", NAME, {})
     with clock.part("train: dataset and buckets"):
         folders = repeat_folders.read(place / "layout")
