@@ -21,7 +21,7 @@ from stepwise import wait_for
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from bakery.dataset import repeat_folders
-from bakery.families import base as bases
+from bakery.families import registry
 from bakery.settings.train import Train
 from bakery.training import setup, train_step
 
@@ -80,7 +80,10 @@ def kitchen_of(folder: Path, job: dict[str, Any]) -> train_step.Kitchen:
     """What our trainer bakes with, in this process."""
     settings = Train(**job["settings"])
     torch.set_num_threads(job["threads"])
-    base = bases.load(settings.base, job["device"], models.DTYPES[settings.mixed_precision])
+    base = registry.load(
+        settings.base, job["device"], models.DTYPES[settings.mixed_precision],
+        **settings.model_dump(exclude={"base"}),
+    )  # fmt: skip
     made = setup.equip(settings, repeat_folders.read(folder / "layout"), base, job["threads"], None)
     made.latents.prepare(made.data.views(settings) or [])
     return made

@@ -41,10 +41,11 @@ from diffusers import StableDiffusionPipeline  # noqa: E402
 from hardware import describe  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from bakery.families import base as bases  # noqa: E402
+from bakery.families import registry  # noqa: E402
+from bakery.families.attention import text_projected_once  # noqa: E402
 from bakery.lora.network import LoRANetwork  # noqa: E402
 from bakery.sampling import batches  # noqa: E402
-from bakery.sampling.pipeline import Artist, Shot, text_projected_once  # noqa: E402
+from bakery.sampling.pipeline import Artist, Shot  # noqa: E402
 from bakery.settings.sample import Sample  # noqa: E402
 
 BASE = ROOT / "resources" / "world" / "base"
@@ -57,11 +58,11 @@ BOUND = "as many operations at the speed of a matrix product"
 
 def loras(folder: Path, count: int) -> list[Path]:
     """Files as a bake leaves them, with changes of a bake's size."""
-    loaded = bases.load(str(BASE))
+    loaded = registry.load(str(BASE))
     files = []
     for number in range(count):
         generator = torch.Generator().manual_seed(number)
-        network = LoRANetwork(loaded.unet, loaded.text_encoders, 16, 16, generator)
+        network = LoRANetwork(loaded.targets(), 16, 16, generator)
         for layer in network.layers.values():
             layer.ups[0].data.normal_(generator=generator).mul_(0.02)
         files.append(folder / f"{number}.safetensors")
@@ -119,10 +120,10 @@ def stock(
 
 def unet_alone(settings: Sample, count: int) -> tuple[Callable[[Path], list[Any]], float]:
     """The forwards that `count` pictures need, prompt and negative prompt; their operations."""
-    base = bases.load(str(BASE))
+    base = registry.load(str(BASE))
     base.unet.to(memory_format=torch.channels_last)
     config = base.unet.config
-    side = settings.width // base.pixels_per_latent
+    side = settings.width // base.latents.pixels
     text = base.text_encoders[0].config.max_position_embeddings
 
     @torch.inference_mode()

@@ -152,14 +152,14 @@ def train(place: Path, count: int, clock: Clock) -> None:
     import yaml
 
     from bakery.dataset import repeat_folders
-    from bakery.families import base as bases
+    from bakery.families import registry
     from bakery.settings.train import Train
     from bakery.training import setup, train_step
 
     chosen = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))["train"]
     settings = Train(**chosen | {"base": str(ROOT / chosen["base"])})
     torch.set_num_threads(1)
-    base = bases.load(settings.base)
+    base = registry.load(settings.base, **settings.model_dump(exclude={"base"}))
     order = setup.TrainSpec(settings, place / "train", NAME, {})
     with clock.part("train: dataset and buckets"):
         folders = repeat_folders.read(place / "layout")

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -25,6 +26,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from bakery.families import targets
 from bakery.lora.network import LoRANetwork
 
 LIMIT = 1e-5
@@ -102,8 +104,12 @@ def vector(unet: UNet2DConditionModel, given: dict[str, torch.Tensor]) -> torch.
 def network(unet, encoders, conv_dim: int) -> LoRANetwork:
     """Ours, switched on. All that this script uses of it is here and in `compare`."""
     more = {"conv_dim": conv_dim} if conv_dim else {}
-    handed = encoders if len(encoders) > 1 else encoders[0]
-    return LoRANetwork(unet, handed, DIM, ALPHA, torch.Generator().manual_seed(3), **more).apply()
+    named = partial(targets.ldm_path, unet) if len(encoders) > 1 else str
+    found = [
+        *targets.of_unet(unet, named, convolutions=bool(conv_dim)),
+        *targets.of_text_encoders(encoders),
+    ]
+    return LoRANetwork(found, DIM, ALPHA, torch.Generator().manual_seed(3), **more).apply()
 
 
 def compare(family: str, conv_dim: int, folder: Path, run) -> list[tuple[str, float, float, str]]:

@@ -136,11 +136,11 @@ def random_parts(model: str) -> Any:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    from bakery.families import architectures
+    from bakery.families import published
 
     kind = "sdxl" if is_sdxl(model) else "sd1"
-    shape = architectures.UNET[kind] | {"block_out_channels": CHANNELS[model]}
-    texts: Sequence[dict[str, Any]] = architectures.TEXT_ENCODERS[kind]
+    shape = published.UNET[kind] | {"block_out_channels": CHANNELS[model]}
+    texts: Sequence[dict[str, Any]] = published.TEXT_ENCODERS[kind]
     if model == "small":
         shape |= {"cross_attention_dim": 64}
         texts = [texts[0] | {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4}]
@@ -148,7 +148,7 @@ def random_parts(model: str) -> Any:
         shape |= {"attention_head_dim": (1, 1, 2)}
         texts = [texts[0], texts[1] | {"num_hidden_layers": 2}]
     yield "unet", UNet2DConditionModel(**shape)
-    yield "vae", without_spread(AutoencoderKL(**architectures.VAE[kind]))
+    yield "vae", without_spread(AutoencoderKL(**published.VAE[kind]))
     kinds = (CLIPTextModel, CLIPTextModelWithProjection)
     for number, (make, text) in enumerate(zip(kinds, texts, strict=False)):
         yield f"text_encoder{'_2' if number else ''}", make(CLIPTextConfig(**text | ends(number)))

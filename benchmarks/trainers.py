@@ -77,7 +77,7 @@ def frozen_parts(job: dict[str, Any]) -> dict[str, Any]:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    from bakery.families.architectures import dtype_of
+    from bakery.families.published import dtype_of
 
     kinds = {
         "unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel,
@@ -100,10 +100,11 @@ def with_adapters(parts: dict[str, Any], given: dict[str, Any]) -> list[torch.nn
     from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
 
-    from bakery.lora.network import targets
+    from bakery.families import targets
 
     learners = [parts[n] for n in ("unet", "text_encoder", "text_encoder_2") if n in parts]
-    wanted = {id(layer) for _, layer in targets(learners[0], learners[1:])}
+    found = (*targets.of_unet(learners[0], str), *targets.of_text_encoders(learners[1:]))
+    wanted = {id(target.layer) for target in found}
     for part in learners:
         names = [name for name, layer in part.named_modules() if id(layer) in wanted]
         part.add_adapter(

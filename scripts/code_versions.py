@@ -5,6 +5,8 @@ file must not cost a night of baking. This chore hashes the syntax trees of a st
 all that it imports, without comments and docstrings, its page's templates, and its settings' defaults.
 `tests/code_versions.json` holds the hashes that belong to each version, and the modules they cover.
 When they differ, either raise the version (results differ) or run `make same-results` (they do not).
+The modules behind a family of base models count for that family alone (`Family.code_version`), so that
+mending one remakes no other's bakes.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ import json
 import sys
 from pathlib import Path
 
+from bakery.families import registry
 from bakery.graph import nodes
 from bakery.settings import config
 
 LIBRARY = Path(__file__).parent / "bakery"
 RECORD = Path(__file__).parents[1] / "tests" / "code_versions.json"
 NEUTRAL = {
+    "families.registry",
     "graph.build",
     "graph.nodes",
     "io.errors",
@@ -42,6 +46,8 @@ NEUTRAL = {
     "settings.train",
 }
 """Modules that decide what is made and where, never what is in it."""
+FAMILIES_IN = "families."
+"""The wing whose modules count for the families that stand on them, not for the stages."""
 STAGES_IN = "stages."
 """Where the stages' modules are, as a prefix of dotted names."""
 TEMPLATES_IN = "pages/templates"
@@ -80,8 +86,28 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 def closure(stage: str) -> set[str]:
-    """Dotted names of the stage's module and of all that it imports, directly or not."""
-    found, waiting = set(), {f"{STAGES_IN}{stage}"}
+    """Dotted names of the stage's module and of all that it imports, directly or not.
+
+    What belongs to the families of base models is left out: it has versions of its own.
+    """
+    found = _closure(f"{STAGES_IN}{stage}")
+    return found - _of_families() if any(name.startswith(FAMILIES_IN) for name in found) else found
+
+
+def closure_of_family(name: str) -> set[str]:
+    """Dotted names of the modules of the wing `families` that a family stands on."""
+    (family,) = (family for family in registry.FAMILIES if family.name == name)
+    module = type(family).__module__.removeprefix(f"{LIBRARY.name}.")
+    return {found for found in _closure(module) if found.startswith(FAMILIES_IN)}
+
+
+def _of_families() -> set[str]:
+    """All modules that some family stands on."""
+    return set().union(*(closure_of_family(family.name) for family in registry.FAMILIES))
+
+
+def _closure(module: str) -> set[str]:
+    found, waiting = set(), {module}
     while waiting:
         name = waiting.pop()
         found.add(name)
@@ -123,6 +149,24 @@ def current(stage: str) -> dict[str, int | str | list[str]]:
     }
 
 
+def current_family(name: str) -> dict[str, int | str | list[str]]:
+    """What the record holds of a family of base models, as the code is now."""
+    (family,) = (family for family in registry.FAMILIES if family.name == name)
+    names = sorted(closure_of_family(name))
+    code = "\n".join(_code(_text(module)) for module in names)
+    return {
+        "version": family.code_version,
+        "code": hashlib.sha256(code.encode()).hexdigest()[:16],
+        "modules": names,
+    }
+
+
+def record() -> dict[str, object]:
+    """The whole record as the code is now."""
+    families = {family.name: current_family(family.name) for family in registry.FAMILIES}
+    return {**{stage: current(stage) for stage in config.STAGES}, "families": families}
+
+
 def _module(name: str, package: str, known: dict[str, Path], line: int) -> str:
     """The module that an import of `name` leads to: itself, or the one that defines it."""
     for candidate in (name, package):
@@ -160,6 +204,5 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 if __name__ == "__main__":
-    record = {stage: current(stage) for stage in config.STAGES}
-    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    RECORD.write_text(json.dumps(record(), indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{RECORD.name} vouches for the code as it is\n")

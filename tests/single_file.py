@@ -97,7 +97,7 @@ def checkpoint_of(base) -> dict[str, torch.Tensor]:
     """The model's weights as one file holds them."""
     state = {}
     for key, value in base.unet.state_dict().items():
-        blocks = UNET_BLOCKS[base.kind] + UNET_ENDS
+        blocks = UNET_BLOCKS[base.family.name] + UNET_ENDS
         ours, theirs = next(pair for pair in blocks if key.startswith(f"{pair[0]}."))
         inner = key.removeprefix(f"{ours}.")
         if ".resnets." in ours:
@@ -110,13 +110,13 @@ def checkpoint_of(base) -> dict[str, torch.Tensor]:
         for pattern, name in VAE_NAMES:
             key = re.sub(pattern, name, key)
         state[f"first_stage_model.{key}"] = value
-    place = "conditioner.embedders.0" if base.kind == "sdxl" else "cond_stage_model"
+    place = "conditioner.embedders.0" if base.family.name == "sdxl" else "cond_stage_model"
     for key, value in base.text_encoders[0].state_dict().items():
         key = key.removeprefix("text_model.")
         state[f"{place}.transformer.text_model.{key}"] = value
     # older files have this in every CLIP
     state[f"{place}.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    if base.kind == "sdxl":
+    if base.family.name == "sdxl":
         state |= open_clip(base.text_encoders[1].state_dict())
     return {key: value.contiguous() for key, value in state.items()}
 

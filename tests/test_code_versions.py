@@ -8,6 +8,7 @@ import json
 import code_versions
 import pytest
 
+from bakery.families import registry
 from bakery.settings.config import STAGES
 
 
@@ -92,3 +93,40 @@ def test_the_hash_sees_through_imports(tmp_path, monkeypatch) -> None:
     before = code_versions.code_hash("filter")
     (tmp_path / "images.py").write_text("X = 2\n")
     assert code_versions.code_hash("filter") != before
+
+
+FAMILIES = [family.name for family in registry.FAMILIES]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_changed_code_of_a_family_has_a_raised_version_or_a_voucher(name: str) -> None:
+    vouched = json.loads(code_versions.RECORD.read_text(encoding="utf-8"))["families"][name]
+    assert code_versions.current_family(name) == vouched, (
+        f"the code of {name} changed: raise its code_version in families/ if its results differ; "
+        "then, or if they do not, run `make same-results`"
+    )
+
+
+def test_code_of_families_is_no_matter_of_stages() -> None:
+    record = code_versions.record()
+    of_families = {module for one in record["families"].values() for module in one["modules"]}
+    assert {"families.sd", "families.sd_model", "families.sdxl", "families.clip"} <= of_families
+    for stage in STAGES:
+        assert not of_families & set(record[stage]["modules"]), stage
+
+
+def test_mending_one_family_asks_nothing_of_the_others(monkeypatch) -> None:
+    names = {"sd1": "families.sd_model", "sdxl": "families.sdxl_model"}
+    before = code_versions.record()
+    own = code_versions._text
+    for family, module in names.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                code_versions,
+                "_text",
+                lambda name, changed=module: own(name) + ("\nX = 1\n" if name == changed else ""),
+            )
+            after = code_versions.record()
+        assert {stage: after[stage] for stage in STAGES} == {s: before[s] for s in STAGES}
+        differ = {n for n in FAMILIES if after["families"][n] != before["families"][n]}
+        assert differ == {family}

@@ -157,3 +157,7 @@ def tiny_sdxl(
         add_watermarker=False,
     ).save_pretrained(folder)
     return Path(folder)
+
+
+TINY = {"sd1": tiny_sd1, "sdxl": tiny_sdxl}
+"""Family -> what writes a tiny random model of it."""

@@ -1,11 +1,14 @@
 """The layers of kohya's files, on the real architectures without their weights."""
 
+from functools import partial
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from bakery.families.targets import family, targets
+from bakery.families import registry
+from bakery.families.targets import ldm_path, of_text_encoders, of_unet
 from bakery.lora.network import LoRANetwork
 
 IN_TEXT_LAYER = ["self_attn_q_proj", "self_attn_k_proj", "self_attn_v_proj", "self_attn_out_proj"]
@@ -160,9 +163,19 @@ def text_layers(prefix, width, layers):
     return found
 
 
+def targets(unet, text, convolutions=False):
+    """All layers as the models list them."""
+    texts = [] if text is None else list(text) if isinstance(text, tuple) else [text]
+    if unet is not None:
+        ldm = unet.config.addition_embed_type is not None
+        named = partial(ldm_path, unet) if ldm else str
+        yield from of_unet(unet, named, convolutions=convolutions)
+    yield from of_text_encoders(texts)
+
+
 def shapes(found):
     """{name: shape of W}; a name that comes twice would be lost in a file."""
-    listed = [(name, tuple(layer.weight.shape)) for name, layer in found]
+    listed = [(name, tuple(layer.weight.shape)) for name, layer, _ in found]
     assert len(dict(listed)) == len(listed)
     return dict(listed)
 
@@ -174,7 +187,7 @@ def test_sd15(sd15):
     assert shapes(targets(sd15[0], None, convolutions=True)) == plain | more
     text = text_layers("lora_te", 768, 12)
     assert len(text) == 72
-    assert shapes(targets(None, sd15[1])) == shapes(targets(None, [sd15[1]])) == text
+    assert shapes(targets(None, sd15[1])) == text
 
 
 def test_sdxl(sdxl):
@@ -188,7 +201,7 @@ def test_sdxl(sdxl):
 
 
 def test_names_known_from_files(sdxl):
-    names = {name for name, _ in targets(*sdxl, convolutions=True)}
+    names = {target.name for target in targets(*sdxl, convolutions=True)}
     for name in (
         "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q",
         "lora_unet_input_blocks_1_0_in_layers_2",
@@ -213,7 +226,9 @@ def test_file_size(model, size, request):
 
 def test_shapes_and_alphas_of_a_file(sd15, sdxl):
     for (unet, text), count in ((sd15, 278 + 72), (sdxl, 788 + 72 + 192)):
-        network = LoRANetwork(unet, text, 4, 2.0, conv_dim=3, conv_alpha=0.5)
+        network = LoRANetwork(
+            targets(unet, text, convolutions=True), 4, 2.0, conv_dim=3, conv_alpha=0.5
+        )
         assert len(network.layers) == count
         for layer in network.layers.values():
             rows, columns, *kernel = layer.shape
@@ -225,8 +240,12 @@ def test_shapes_and_alphas_of_a_file(sd15, sdxl):
 
 
 def test_family():
-    assert family(["lora_te_text_model_x.alpha"]) == "sd1"
-    assert family(["lora_unet_mid_block_attentions_0_proj_in.alpha"]) == "sd1"
-    assert family(["lora_te1_text_model_x.alpha", "lora_te2_text_model_x.alpha"]) == "sdxl"
-    assert family(["lora_unet_output_blocks_0_1_proj_in.alpha"]) == "sdxl"
-    assert family(["diffusion_model.double_blocks.0.alpha"]) is None
+    def family(*keys):
+        found = registry.family_of_lora(keys)
+        return found and found.name
+
+    assert family("lora_te_text_model_x.alpha") == "sd1"
+    assert family("lora_unet_mid_block_attentions_0_proj_in.alpha") == "sd1"
+    assert family("lora_te1_text_model_x.alpha", "lora_te2_text_model_x.alpha") == "sdxl"
+    assert family("lora_unet_output_blocks_0_1_proj_in.alpha") == "sdxl"
+    assert family("diffusion_model.double_blocks.0.alpha") is None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
 
+from bakery.families import registry
 from bakery.graph import build, summary
 from bakery.graph.nodes import CODE_VERSIONS
 from bakery.io.errors import BakeryError
@@ -130,6 +132,75 @@ def test_a_raised_code_version_remakes_exactly_its_subtree(
     before = nodes(root, SWEEP)
     monkeypatch.setitem(CODE_VERSIONS, "sample", CODE_VERSIONS["sample"] + 1)
     assert changed(before, nodes(root, SWEEP)) == {"sample": 3, "score": 3, "compare": 1}
+
+
+def families_of(monkeypatch: pytest.MonkeyPatch, **versions: int) -> None:
+    for family in registry.FAMILIES:
+        monkeypatch.setattr(type(family), "code_version", versions.get(family.name, 1))
+
+
+def test_a_mended_family_remakes_its_own_bakes_and_no_others(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, pipeline in (("one", "StableDiffusionPipeline"), ("xl", "StableDiffusionXLPipeline")):
+        (root / name).mkdir()
+        (root / name / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
+    raws = [{"train": {"base": base}} for base in ("one", "xl", "owner/name")]
+    before = [nodes(root, raw) for raw in raws]
+    families_of(monkeypatch, sdxl=2)
+    after = [nodes(root, raw) for raw in raws]
+    below = ["train", "sample", "score", "compare"]
+    found = [list(changed(a, b)) for a, b in zip(before, after, strict=True)]
+    # which family a hub id is of is not known before it is loaded: all count
+    assert found == [[], below, below]
+    families_of(monkeypatch)
+    assert [nodes(root, raw) for raw in raws] == before  # version 1 is no part of a key
+
+
+def test_a_base_named_part_by_part_counts_by_the_content_of_all(root: Path) -> None:
+    for name in ("a.safetensors", "b.safetensors"):
+        (root / name).write_text(name)
+    raw = {"train": {"base": {"checkpoint": "a.safetensors", "vae": "b.safetensors"}}}
+    before = nodes(root, raw)
+    turned = {"vae": "b.safetensors", "checkpoint": "a.safetensors"}
+    assert nodes(root, {"train": {"base": turned}}) == before
+    plan = build.build(cfg.load(raw), [root])
+    (node,) = plan.of("sample")
+    assert build.model_of(node, "train.base", [root]) == {
+        "checkpoint": str(root / "a.safetensors"), "vae": str(root / "b.safetensors"),
+    }  # fmt: skip
+    json.dumps(node.about())
+    summary.outline(plan, [root])
+    for name in ("a.safetensors", "b.safetensors"):
+        (root / name).write_text("another")
+        after = nodes(root, raw)
+        assert list(changed(before, after)) == ["train", "sample", "score", "compare"]
+        before = after
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        (
+            {"checkpoint": "x", "wheel": "y"},
+            r"^train\.base\.wheel is no part .* \{checkpoint, vae\}$",
+        ),
+        ({"vae": "x"}, "train.base names vae, which is no whole model"),
+        ({}, "train.base names nothing"),
+        ({"checkpoint": "nowhere.safetensors"}, r"train\.base\.checkpoint names nowhere"),
+    ],
+)
+def test_parts_that_make_no_model_are_refused(root: Path, base: dict, words: str) -> None:
+    with pytest.raises(BakeryError, match=words):
+        nodes(root, {"train": {"base": base}})
+
+
+def test_what_does_nothing_with_the_family_is_refused_before_anything_runs(root: Path) -> None:
+    (root / "xl").mkdir()
+    index = {"_class_name": "StableDiffusionXLPipeline"}
+    (root / "xl" / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(BakeryError, match=r"train\.clip_skip is 4, but SDXL always takes"):
+        nodes(root, {"train": {"base": "xl", "clip_skip": 4}})
 
 
 def test_the_order_of_values_changes_no_folder(root: Path) -> None:

@@ -102,6 +102,24 @@ def test_sdxl_has_a_script_of_its_own(tmp_path: Path) -> None:
     assert any(one.startswith("clip_skip") for one in export.lost)
 
 
+def test_a_vae_of_its_own_goes_and_comes_back(tmp_path: Path) -> None:
+    parts = {"vae": "owner/vae", "checkpoint": BAKE.base}
+    bake = made(tmp_path, BAKE.model_copy(update={"base": parts}))
+    config, _ = kohya_export.write(kohya_export.export(bake), tmp_path / "for-kohya")
+    told = tomllib.loads(config.read_text())
+    whole = (tmp_path / BAKE.base).as_posix()
+    assert (told["pretrained_model_name_or_path"], told["vae"]) == (whole, "owner/vae")
+    text, _ = kohya_import.convert([config])
+    back = cfg.load(yaml.safe_load(text)).train.base
+    assert back == {"checkpoint": whole, "vae": "owner/vae"}
+
+
+def test_a_bake_of_an_unknown_family_cannot_go(tmp_path: Path) -> None:
+    bake = made(tmp_path, metadata={"ss_base_model_version": "sd_v9"})
+    with pytest.raises(BakeryError, match=r"a family that is not known here \(sd_v9\)"):
+        kohya_export.export(bake)
+
+
 def test_what_cannot_be_said_stands_in_the_file(tmp_path: Path) -> None:
     settings = BAKE.model_copy(update={"max_steps": 7, "shuffle_caption": False})
     export = kohya_export.export(made(tmp_path, settings))

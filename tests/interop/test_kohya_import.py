@@ -126,6 +126,13 @@ def test_max_steps_win_in_the_guide_and_epochs_in_sd_scripts(here: Path) -> None
     assert any("max_train_steps is left out" in note for note in draft.notes)
 
 
+def test_a_vae_without_a_base_is_left_out_with_a_word(here: Path) -> None:
+    _, draft, _ = imported(here / "c.toml", {"network_dim": 4, "vae": "x.safetensors"})
+    assert any(entry.startswith("vae = 'x.safetensors'") for entry in draft.left_out)
+    _, draft, _ = imported(here / "c.toml", {"network_dim": 4, "vae": ""})
+    assert not any("vae" in entry for entry in draft.left_out)
+
+
 def test_sd_scripts_defaults_are_not_ours(here: Path) -> None:
     raw = {"pretrained_model_name_or_path": "a.safetensors", "train_data_dir": "imgs"}
     config, _, _ = imported(here / "c.toml", raw)

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery.dataset import repeat_folders
-from bakery.families import base as bases
+from bakery.families import registry, targets
 from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
 from bakery.lora.network import LoRANetwork
@@ -94,7 +94,7 @@ def test_damaged_file(tmp_path):
 
 @pytest.mark.parametrize("precision", lora_file.DTYPES)
 def test_alpha_has_the_dtype_of_the_weights(tmp_path, precision):
-    network = LoRANetwork(None, tiny_text_encoder(), 4, 2.0)
+    network = LoRANetwork(targets.of_text_encoders([tiny_text_encoder()]), 4, 2.0)
     lora_file.write(tmp_path / "x", network.state_dict_kohya(lora_file.DTYPES[precision]), {})
     state, _ = lora_file.read(tmp_path / "x")
     assert {value.dtype for value in state.values()} == {lora_file.DTYPES[precision]}
@@ -133,7 +133,7 @@ def described(model, tmp_path_factory, **more):
         flip_aug=True, random_crop=True, prior_loss_weight=0.5, network_dropout=0.1, conv_dim=4,
         scale_weight_norms=1, gradient_checkpointing=True, optimizer_args={"weight_decay": 0.1},
     )  # fmt: skip
-    base = bases.load(settings.base)
+    base = registry.load(settings.base, **settings.model_dump(exclude={"base"}))
     folders = repeat_folders.read(layout)
     data = repeat_folders.arrange(folders, ((32, 96), (64, 64)))
     return metadata.describe(

@@ -6,10 +6,11 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import save_file
 from tiny_base import tiny_sd1, tiny_sdxl
 
-from bakery.families import base as bases
+from bakery.families import registry
+from bakery.families.family import TEXT_ENCODER, UNET
 from bakery.io.errors import BakeryError
 from bakery.lora.adapters import Routing, adapters_on
-from bakery.lora.network import TEXT_ENCODER_PREFIX, UNET_PREFIX, LoRANetwork
+from bakery.lora.network import LoRANetwork
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def base(folder):
-    return bases.load(str(folder))
+    return registry.load(str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,8 @@ def sdxl_folder(tmp_path_factory):
 
 def baked(base, dim=4, alpha=2.0, seed=1, **more):
     """A network whose B is not zero, as after training."""
-    network = LoRANetwork(base.unet, base.text_encoders, dim, alpha, **more)
+    layers = base.targets(convolutions="conv_dim" in more)
+    network = LoRANetwork(layers, dim, alpha, **more)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -41,16 +43,16 @@ def baked(base, dim=4, alpha=2.0, seed=1, **more):
 def predict(base, prompt="mirael, pink hair"):
     """The UNet's answer to fixed noise."""
     noise = torch.randn(2, 4, 4, 6, generator=torch.Generator().manual_seed(5)).to(base.dtype)
-    text = bases.encode(base, [prompt, "cat"], 1)
-    return bases.predict(base, noise, torch.tensor([900, 30]), text)
+    text = base.encode([prompt, "cat"])
+    return base.predict(noise, torch.tensor([900, 30]), text)
 
 
-def test_prefixes_split_the_parameters(base):
-    network = LoRANetwork(base.unet, base.text_encoders, 4, 4)
-    unet, text = (network.parameters_of(p) for p in (UNET_PREFIX, TEXT_ENCODER_PREFIX))
+def test_parts_split_the_parameters(base):
+    network = LoRANetwork(base.targets(), 4, 4)
+    unet, text = (network.parameters_of(p) for p in (UNET, TEXT_ENCODER))
     assert (len(unet), len(text)) == (2 * 48, 2 * 18)
     assert len(list(network.parameters())) == len(unet) + len(text)
-    assert not LoRANetwork(base.unet, None, 4, 4).parameters_of(TEXT_ENCODER_PREFIX)
+    assert not LoRANetwork(base.targets([UNET]), 4, 4).parameters_of(TEXT_ENCODER)
 
 
 @pytest.mark.parametrize("multiplier", [1.0, -0.5])
@@ -85,8 +87,7 @@ def test_the_equation_of_a_3x3_convolution(stride):
 
 def test_initial_weights(base):
     network, again, other = (
-        LoRANetwork(base.unet, base.text_encoders, 4, 0, torch.Generator().manual_seed(seed))
-        for seed in (1, 1, 2)
+        LoRANetwork(base.targets(), 4, 0, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
     state = network.state_dict_kohya()
     for key, value in state.items():
@@ -105,7 +106,7 @@ def test_initial_weights(base):
 
 def test_new_zero_and_removed_networks_are_the_base(base):
     bare = predict(base)
-    LoRANetwork(base.unet, base.text_encoders, 4, 4).apply()
+    LoRANetwork(base.targets(), 4, 4).apply()
     assert torch.equal(predict(base), bare)
     network = baked(base).apply()
     assert not torch.allclose(predict(base), bare, atol=1e-2)
@@ -119,8 +120,8 @@ def test_new_zero_and_removed_networks_are_the_base(base):
 
 def test_only_adapters_learn(base):
     network = baked(base).apply()
-    text = bases.encode(base, ["cat"], 1)
-    bases.predict(base, torch.randn(1, 4, 4, 4), torch.tensor(500), text).square().mean().backward()
+    text = base.encode(["cat"])
+    base.predict(torch.randn(1, 4, 4, 4), torch.tensor(500), text).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     assert sum(bool(p.grad.any()) for p in network.parameters()) > 0.9 * 2 * 66
     parts = (base.unet, *base.text_encoders)
@@ -129,11 +130,11 @@ def test_only_adapters_learn(base):
 
 
 def test_bfloat16_model(folder):
-    base = bases.load(str(folder), dtype=torch.bfloat16)
+    base = registry.load(str(folder), dtype=torch.bfloat16)
     network = baked(base).apply()
     in_bfloat = predict(base).float()
     assert next(network.parameters()).dtype == torch.float32
-    full = bases.load(str(folder))
+    full = registry.load(str(folder))
     baked(full).apply()
     exact = predict(full)
     assert (in_bfloat - exact).abs().mean() < 0.05 * exact.abs().mean()
@@ -151,14 +152,14 @@ def test_autocast(base):
 def test_a_file_of_any_rank_can_be_loaded(base, dim):
     source = copy.deepcopy(base)
     trained = baked(source, dim=dim, alpha=3.0).apply()
-    network = LoRANetwork(base.unet, base.text_encoders, 4, 4).apply()
+    network = LoRANetwork(base.targets(), 4, 4).apply()
     network.load_kohya(trained.state_dict_kohya())
     assert torch.equal(predict(base), predict(source))
 
 
 def test_partial_file(base):
     source = copy.deepcopy(base)
-    unet_only = LoRANetwork(source.unet, None, 4, 4).apply()
+    unet_only = LoRANetwork(source.targets([UNET]), 4, 4).apply()
     torch.nn.init.normal_(next(iter(unet_only.layers.values())).ups[0])
     network = baked(base).apply()  # what it held before must go
     network.load_kohya(unet_only.state_dict_kohya())
@@ -167,13 +168,13 @@ def test_partial_file(base):
 
 def test_missing_alpha_is_the_rank(base):
     state = baked(base, dim=4, alpha=4.0).state_dict_kohya()
-    network = LoRANetwork(base.unet, base.text_encoders, 2, 2)
+    network = LoRANetwork(base.targets(), 2, 2)
     network.load_kohya({k: v for k, v in state.items() if not k.endswith("alpha")})
     assert {float(v) for k, v in network.state_dict_kohya().items() if k.endswith("alpha")} == {4.0}
 
 
 def test_files_that_do_not_fit(base):
-    network = LoRANetwork(base.unet, base.text_encoders, 4, 4)
+    network = LoRANetwork(base.targets(), 4, 4)
     before = network.state_dict_kohya()
     state = baked(base).state_dict_kohya()
     name = "lora_te_text_model_encoder_layers_0_mlp_fc1"
@@ -196,28 +197,30 @@ def test_files_that_do_not_fit(base):
 def test_a_stock_pipeline_draws_the_same(kind, conv_dim, request, tmp_path):
     """diffusers' own reader and peft's layers agree with ours on the file."""
     path = request.getfixturevalue("folder" if kind == "sd1" else "sdxl_folder")
-    base = bases.load(str(path))
-    network = baked(base, dim=4, alpha=2.0, conv_dim=conv_dim, conv_alpha=1.0).apply()
+    base = registry.load(str(path))
+    network = baked(
+        base, dim=4, alpha=2.0, **({"conv_dim": conv_dim, "conv_alpha": 1.0} if conv_dim else {})
+    ).apply()
     save_file(network.state_dict_kohya(), tmp_path / "x.safetensors")
     pipeline = {"sd1": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}[kind]
     stock = pipeline.from_pretrained(path)
     bare = encoded(stock)
     stock.load_lora_weights(tmp_path, weight_name="x.safetensors")
-    theirs, ours = encoded(stock), bases.encode(base, ["mirael"], 1)
+    theirs, ours = encoded(stock), base.encode(["mirael"])
     assert (theirs[0] - bare[0]).abs().max() > 0.1
-    assert (theirs[0] - ours.hidden).abs().max() < 1e-5
+    assert (theirs[0] - ours["hidden"]).abs().max() < 1e-5
     added = {}
     if kind == "sdxl":
         assert (theirs[1] - bare[1]).abs().max() > 0.1
-        assert (theirs[1] - ours.pooled).abs().max() < 1e-5
+        assert (theirs[1] - ours["pooled"]).abs().max() < 1e-5
         sizes = torch.tensor([[32.0, 32.0, 0.0, 0.0, 32.0, 32.0]])
         added = {"added_cond_kwargs": {"text_embeds": theirs[1], "time_ids": sizes}}
     noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         answer = stock.unet(noise, 500, theirs[0], **added).sample
-        assert (answer - bases.predict(base, noise, torch.tensor([500]), ours)).abs().max() < 1e-5
+        assert (answer - base.predict(noise, torch.tensor([500]), ours)).abs().max() < 1e-5
         network.remove()
-        plain = bases.predict(base, noise, torch.tensor([500]), ours)
+        plain = base.predict(noise, torch.tensor([500]), ours)
         assert (answer - plain).abs().max() > 0.05  # the adapters took part
 
 

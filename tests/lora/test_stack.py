@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from tiny_base import tiny_sd1
 from torch import nn
 
-from bakery.families import base as bases
+from bakery.families import registry, targets
+from bakery.families.family import TEXT_ENCODER, UNET
 from bakery.io.errors import BakeryError
 from bakery.lora.adapters import Routing, adapters_on
-from bakery.lora.network import TEXT_ENCODER_PREFIX, UNET_PREFIX, Adapter, LoRANetwork
+from bakery.lora.network import Adapter, LoRANetwork
 
 LAYERS = {
     "linear": lambda: nn.Linear(6, 10),
@@ -206,7 +207,7 @@ def test_merged_is_routed_and_leaves_no_trace(kind, last):
 
 
 def test_routes():
-    network = LoRANetwork.stack(None, tiny_text(), 2, [Adapter()] * 3)
+    network = LoRANetwork.stack(targets.of_text_encoders([tiny_text()]), 2, [Adapter()] * 3)
     routing = network.routing
     assert len(network) == 3
     assert routing.adapters == (0, 1, 2)
@@ -279,7 +280,7 @@ def tiny_text():
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return bases.load(str(tiny_sd1(tmp_path_factory.mktemp("base"))))
+    return registry.load(str(tiny_sd1(tmp_path_factory.mktemp("base"))))
 
 
 def generators():
@@ -287,14 +288,14 @@ def generators():
 
 
 def test_a_stack_is_drawn_as_solo_networks_are(base):
-    parts = base.unet, base.text_encoders
+    layers = list(base.targets(convolutions=True))
     adapters = [
         Adapter(alpha=alpha, conv_alpha=2.0, generator=g)
         for alpha, g in zip((0.0, 1.0, 4.0), generators(), strict=True)
     ]
-    stack = LoRANetwork.stack(*parts, 4, adapters, conv_dim=2)
+    stack = LoRANetwork.stack(layers, 4, adapters, conv_dim=2)
     for k, (adapter, again) in enumerate(zip(adapters, generators(), strict=True)):
-        solo = LoRANetwork(*parts, 4, adapter.alpha, again, conv_dim=2, conv_alpha=2.0)
+        solo = LoRANetwork(layers, 4, adapter.alpha, again, conv_dim=2, conv_alpha=2.0)
         ours, theirs = stack.state_dict_kohya(adapter=k), solo.state_dict_kohya()
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
@@ -305,8 +306,8 @@ def trained(network, base, route, rates, steps=2):
     optimizers = [
         torch.optim.AdamW(
             [
-                {"params": network.parameters_of(UNET_PREFIX, k), "lr": rate},
-                {"params": network.parameters_of(TEXT_ENCODER_PREFIX, k), "lr": 0.01},
+                {"params": network.parameters_of(UNET, k), "lr": rate},
+                {"params": network.parameters_of(TEXT_ENCODER, k), "lr": 0.01},
             ]
         )
         for k, rate in enumerate(rates)
@@ -316,8 +317,8 @@ def trained(network, base, route, rates, steps=2):
     for step in range(steps):
         generator = torch.Generator().manual_seed(step)
         noise = torch.randn(2, 4, 4, 4, generator=generator).repeat(rows, 1, 1, 1)
-        text = bases.encode(base, ["mirael, smile", "mirael"] * rows, 1)
-        out = bases.predict(base, noise, torch.tensor(500), text)
+        text = base.encode(["mirael, smile", "mirael"] * rows)
+        out = base.predict(noise, torch.tensor(500), text)
         out.square().unflatten(0, (rows, 2)).flatten(1).mean(1).sum().backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -330,20 +331,20 @@ def test_fused_training_is_solo_training(base):
     """Text encoder, linears and convolutions; and in turn, one adapter of the stack after another,
     every bit is that of a bake of its own.
     """
-    parts = base.unet, base.text_encoders
+    layers = list(base.targets(convolutions=True))
     alphas, rates = (2.0, 4.0), (0.01, 0.02)
 
     def stack():
         pairs = zip(alphas, generators(), strict=False)
         adapters = [Adapter(alpha=alpha, generator=draw) for alpha, draw in pairs]
-        return LoRANetwork.stack(*parts, 4, adapters, conv_dim=2)
+        return LoRANetwork.stack(layers, 4, adapters, conv_dim=2)
 
     together = trained(stack(), base, None, rates)
     network = stack()
     trained(network, base, [0], rates)
     in_turn = trained(network, base, [1], rates)
     for k, (alpha, draw) in enumerate(zip(alphas, generators(), strict=False)):
-        solo = LoRANetwork(*parts, 4, alpha, draw, conv_dim=2)
+        solo = LoRANetwork(layers, 4, alpha, draw, conv_dim=2)
         (state,) = trained(solo, base, None, [rates[k]])
         for key, value in state.items():
             assert torch.equal(in_turn[k][key], value), key
@@ -366,7 +367,9 @@ def kohyas_max_norm(state, limit):
 
 
 def test_scale_weight_norms(base):
-    stack = LoRANetwork.stack(base.unet, None, 4, [Adapter(alpha=2.0)] * 2, conv_dim=2)
+    stack = LoRANetwork.stack(
+        base.targets([UNET], convolutions=True), 4, [Adapter(alpha=2.0)] * 2, conv_dim=2
+    )
     generator = torch.Generator().manual_seed(8)
     for parameter in stack.parameters():
         parameter.data.normal_(generator=generator).mul_(0.3)
@@ -383,14 +386,14 @@ def test_scale_weight_norms(base):
 
 
 def test_files_of_several_ranks_in_one_stack(base):
-    parts = base.unet, base.text_encoders
+    layers = list(base.targets(convolutions=True))
     states = []
     for rank, alpha in ((2, 1.0), (8, 8.0), (4, 1.0)):
-        network = LoRANetwork(*parts, rank, alpha, conv_dim=rank, conv_alpha=alpha)
+        network = LoRANetwork(layers, rank, alpha, conv_dim=rank, conv_alpha=alpha)
         for parameter in network.parameters():
             parameter.data.normal_(std=0.2, generator=torch.Generator().manual_seed(rank))
         states.append(network.state_dict_kohya())
-    stack = LoRANetwork.stack(*parts, 1, [Adapter()] * 3, conv_dim=1)
+    stack = LoRANetwork.stack(layers, 1, [Adapter()] * 3, conv_dim=1)
     for k, state in enumerate(states):
         stack.load_kohya(state, k)
     noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -402,24 +405,24 @@ def test_files_of_several_ranks_in_one_stack(base):
         for k, state in enumerate(states):
             back = stack.state_dict_kohya(adapter=k)
             assert all(torch.equal(back[key], state[key]) for key in state)
-            solo = LoRANetwork(*parts, 1, 1, conv_dim=1).apply()
+            solo = LoRANetwork(layers, 1, 1, conv_dim=1).apply()
             solo.load_kohya(state)
             assert close(together[k : k + 1], base.unet(noise, 500, text).sample)
             solo.remove()
 
 
 def test_loading_keeps_the_parameters_an_optimizer_knows(base):
-    network = LoRANetwork(base.unet, None, 4, 4)
-    known = network.parameters_of(UNET_PREFIX)
+    network = LoRANetwork(base.targets([UNET]), 4, 4)
+    known = network.parameters_of(UNET)
     state = network.state_dict_kohya()
     network.load_kohya({key: value + 1 for key, value in state.items()})
-    assert all(a is b for a, b in zip(known, network.parameters_of(UNET_PREFIX), strict=True))
+    assert all(a is b for a, b in zip(known, network.parameters_of(UNET), strict=True))
     after = network.state_dict_kohya()
     assert all(torch.equal(after[key], value + 1) for key, value in state.items())
 
 
 def test_a_lora_of_the_other_family(base):
-    network = LoRANetwork(base.unet, base.text_encoders, 4, 4)
+    network = LoRANetwork(base.targets(), 4, 4)
     strange = {"lora_unet_input_blocks_4_1_proj_in.alpha": torch.tensor(1.0)}
     with pytest.raises(BakeryError, match="trained on an SDXL model, and the base is an SD1 model"):
         network.load_kohya(strange)

@@ -19,7 +19,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from tiny_base import tiny_sd1
 
-from bakery.families import base as bases
+from bakery.families import registry
+from bakery.families.family import UNET
 from bakery.io import manifest
 from bakery.io.errors import BakeryError
 from bakery.jobs import claims
@@ -41,7 +42,7 @@ PROMPTS = (
 def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base, a trigger, and three bakes of two epochs whose LoRAs differ clearly."""
     root = tmp_path_factory.mktemp("kitchen")
-    loaded = bases.load(str(tiny_sd1(root / "base")))
+    loaded = registry.load(str(tiny_sd1(root / "base")))
     (root / "prune").mkdir()
     limits = Thresholds(general=0.35, character=0.85)
     Trigger("mirael", "1girl", thresholds=limits).write(root / "prune")
@@ -51,7 +52,7 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = []
         for epoch, file in ((1, "mirael-000001.safetensors"), (2, "mirael.safetensors")):
             generator = torch.Generator().manual_seed(10 * number + epoch)
-            network = LoRANetwork(loaded.unet, loaded.text_encoders, 2 + number, 2, generator)
+            network = LoRANetwork(loaded.targets(), 2 + number, 2, generator)
             for layer in network.layers.values():
                 layer.ups[0].data.normal_(generator=generator).mul_(0.4)
             save_file(network.state_dict_kohya(), folder / file)
@@ -220,8 +221,8 @@ def test_pictures_that_are_no_number_are_told_after_an_interruption_too(
 ) -> None:
     train = tmp_path / "train"
     shutil.copytree(kitchen / "train", train)
-    loaded = bases.load(str(kitchen / "base"))
-    network = LoRANetwork(loaded.unet, None, 2, 2)
+    loaded = registry.load(str(kitchen / "base"))
+    network = LoRANetwork(loaded.targets([UNET]), 2, 2)
     for layer in network.layers.values():
         layer.ups[0].data.fill_(float("nan"))
     save_file(network.state_dict_kohya(), train / "b" / "mirael.safetensors")

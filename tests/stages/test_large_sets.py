@@ -21,7 +21,7 @@ from tiny_tagger import tiny_tagger
 
 from bakery.dataset import repeat_folders
 from bakery.dataset.repeat_folders import View
-from bakery.families import base as bases
+from bakery.families import registry
 from bakery.pages import contact_sheet
 from bakery.settings.filter import Filter
 from bakery.settings.score import Score
@@ -97,7 +97,7 @@ def test_latents_keep_no_draws(tmp_path: Path) -> None:
     noise(1).save(tmp_path / "1_mirael" / "a.png")
     data = repeat_folders.arrange(repeat_folders.read(tmp_path), ((64, 64),))
     kept = latents.Latents(
-        bases.load(str(tiny_sd1(tmp_path / "base"))), data, Store(None), threads=1
+        registry.load(str(tiny_sd1(tmp_path / "base"))), data, Store(None), threads=1
     )
     view = View(0, *data.fits[0].centre, False)
     kept.prepare([view])

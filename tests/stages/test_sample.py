@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from tiny_base import tiny_sd1, tiny_sdxl
 from tiny_tagger import tiny_tagger
 
-from bakery.families import base as bases
+from bakery.families import registry, samplers
 from bakery.interop import infotext
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.lora.network import LoRANetwork
-from bakery.sampling import prompts, samplers
+from bakery.sampling import prompts
 from bakery.sampling.pipeline import Artist, Shot
 from bakery.settings.sample import Auto, Prompt, Sample, Sampler
 from bakery.settings.thresholds import Thresholds
@@ -40,11 +40,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bake(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A train folder with two epochs whose LoRAs change the picture clearly and differently."""
     folder = tmp_path_factory.mktemp("train")
-    loaded = bases.load(str(base))
+    loaded = registry.load(str(base))
     rows = []
     for epoch, file in ((1, "mirael-000001.safetensors"), (2, "mirael.safetensors")):
         generator = torch.Generator().manual_seed(epoch)
-        network = LoRANetwork(loaded.unet, loaded.text_encoders, 2, 2, generator)
+        network = LoRANetwork(loaded.targets(), 2, 2, generator)
         for layer in network.layers.values():
             layer.ups[0].data.normal_(generator=generator).mul_(0.5)
         save_file(network.state_dict_kohya(), folder / file)
@@ -350,9 +350,10 @@ def test_a_burnt_lora_is_reported_not_hidden(
 
 def baked(base: Path, file: Path, rank: int, **more: int) -> Path:
     """A LoRA file that changes the pictures of `base`."""
-    loaded = bases.load(str(base))
+    loaded = registry.load(str(base))
     generator = torch.Generator().manual_seed(rank)
-    network = LoRANetwork(loaded.unet, loaded.text_encoders, rank, 2, generator, **more)
+    layers = loaded.targets(convolutions="conv_dim" in more)
+    network = LoRANetwork(layers, rank, 2, generator, **more)
     for layer in network.layers.values():
         layer.ups[0].data.normal_(generator=generator).mul_(0.5)
     save_file(network.state_dict_kohya(), file)
@@ -438,7 +439,7 @@ def test_what_the_bake_was_told_of_the_base_holds_for_its_pictures(base: Path) -
         settings(), base=str(base), clip_skip=1, device="cpu",
         v_parameterization=False, zero_terminal_snr=False,
     )  # fmt: skip
-    config = artist.pipeline.scheduler.config
+    config = artist.base.noise_scheduler.config
     assert (config.prediction_type, config.rescale_betas_zero_snr) == ("epsilon", False)
 
 
@@ -473,7 +474,7 @@ def test_what_is_missing_or_wrong_is_said(
 
 
 def test_a_prompt_beyond_all_chunks_is_said_to_be_cut(base: Path) -> None:
-    warnings = sample.too_long(bases.load(str(base)), ["short", "x" * 80 + " " + "y" * 200])
+    warnings = sample.too_long(registry.load(str(base)), ["short", "x" * 80 + " " + "y" * 200])
     assert len(warnings) == 1
     assert "is cut" in warnings[0]
     assert "4 chunks" in warnings[0]

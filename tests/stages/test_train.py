@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from small_bakes import SMALL, progress
 
 from bakery.dataset import repeat_folders
-from bakery.families import base as bases
+from bakery.families import registry
 from bakery.io import seeds
 from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
@@ -29,7 +29,7 @@ def prepared(bases_at, layout, tmp_path):
     def make(kind="v_prediction", **changes):
         squares = {"enable_bucket": False, "resolution": 48}
         settings = Train(**{"base": bases_at[kind], **SMALL, **squares, **changes})
-        base = bases.load(settings.base)
+        base = registry.load(settings.base)
         kitchen = setup.equip(settings, repeat_folders.read(layout), base, 1, None)
         kitchen.latents.prepare(kitchen.data.views(settings) or [])
         variant = setup.prepare(settings, kitchen, out=tmp_path / "prepared", name="mirael")
@@ -116,7 +116,7 @@ def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
         groups.append({"params": [p.requires_grad_(True) for p in learn], "lr": rate})
     optimizer = torch.optim.AdamW(groups)
     everything = [p for group in groups for p in group["params"]]
-    betas = bases.load(bases_at[kind]).noise_scheduler.betas
+    betas = registry.load(bases_at[kind]).noise_scheduler.betas
     for step in range(3):
         batch = showing(kitchen, variant, [0, 2], step)
         loss = train_step.loss(kitchen, variant, batch)
@@ -142,7 +142,7 @@ def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
     probe = torch.randn(1, 4, 4, 4)
     with torch.no_grad():
         their_text = pipeline.encode_prompt(["mirael"], "cpu", 1, False)[0]
-        our_text = bases.encode(kitchen.base, ["mirael"], 1).hidden
+        our_text = kitchen.base.encode(["mirael"])["hidden"]
         assert (their_text - our_text).abs().max() < 1e-4
         theirs = pipeline.unet(probe, 500, their_text).sample
         assert (theirs - kitchen.base.unet(probe, 500, our_text).sample).abs().max() < 1e-4

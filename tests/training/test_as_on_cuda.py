@@ -77,7 +77,7 @@ def step(folder: Path) -> None:
     from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
     from bakery.dataset import repeat_folders
-    from bakery.families import base as bases
+    from bakery.families import registry
     from bakery.settings.train import Train
     from bakery.training import run, setup, train_step
 
@@ -86,7 +86,7 @@ def step(folder: Path) -> None:
         mixed_precision="bf16", min_snr_gamma=5, lr_scheduler="linear",
     )  # fmt: skip
     other = settings.model_copy(update={"network_alpha": 3.0, "unet_lr": 1e-3})
-    base = bases.load(str(folder), "cpu", torch.bfloat16)
+    base = registry.load(str(folder), "cpu", torch.bfloat16)
     kitchen = setup.equip(settings, repeat_folders.read(folder / "layout"), base, 1, None)
     kitchen.latents.prepare(kitchen.data.views(settings))
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False  # else autocast is off
@@ -110,8 +110,8 @@ def step(folder: Path) -> None:
                 assert parameter.dtype == torch.float32
                 parameter.grad = torch.zeros_like(parameter)
             taken = [bake.take(loss) for bake, loss in zip(bakes, losses, strict=True)]
-        # what is copied once and kept: the schedules, and the two bakes' scales
-        assert sorted(copies.waited_for) == [(2,), (1000,), (1000,), (1000,)]
+        # what is copied once and kept: the schedule and its ratios, and the two bakes' scales
+        assert sorted(copies.waited_for) == [(2,), (1000,), (1000,)]
         assert copies.others > 0
         assert answers == [torch.bfloat16]
         for found in (*losses, *taken):

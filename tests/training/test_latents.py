@@ -11,7 +11,7 @@ from tiny_base import tiny_sd1
 from bakery.dataset import repeat_folders
 from bakery.dataset.buckets import Fit, fit
 from bakery.dataset.repeat_folders import View
-from bakery.families import base as bases
+from bakery.families import registry
 from bakery.io.errors import BakeryError
 from bakery.training import latents
 from bakery.training.cache import Store
@@ -21,7 +21,7 @@ SIZES = ((32, 64), (64, 64))
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return bases.load(str(tiny_sd1(tmp_path_factory.mktemp("base"))))
+    return registry.load(str(tiny_sd1(tmp_path_factory.mktemp("base"))))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from bakery.families.noise import Diffusion
 from bakery.io import seeds
 from bakery.settings.train import Train
 from bakery.training import losses
@@ -22,7 +23,7 @@ def sd1_alphas():
 
 
 def made(model_config=None, **settings):
-    return losses.diffusion(Train(**settings), model(**(model_config or {})))
+    return losses.of(Train(**settings), Diffusion(model(**(model_config or {}))))
 
 
 def loss_of(diffusion, predicted, t, importance=(1.0, 1.0, 1.0)):
@@ -58,8 +59,9 @@ def test_min_snr_has_no_zero_to_divide_by():
     """The ratios are those before the schedule is rescaled, so the last one is not 0."""
     zero = {"rescale_betas_zero_snr": True}
     for kind in ("epsilon", "v_prediction"):
-        weights = made({**zero, "prediction_type": kind}, min_snr_gamma=5.0).weights
-        plain = made({"prediction_type": kind}, min_snr_gamma=5.0).weights
+        t = torch.arange(1000)
+        weights = made({**zero, "prediction_type": kind}, min_snr_gamma=5.0).weights(t)
+        plain = made({"prediction_type": kind}, min_snr_gamma=5.0).weights(t)
         assert torch.equal(weights, plain)
         assert torch.isfinite(weights).all()
 

@@ -12,7 +12,7 @@ from small_bakes import SMALL
 from tiny_base import tiny_sd1
 
 from bakery.dataset import repeat_folders
-from bakery.families import base as bases
+from bakery.families import registry
 from bakery.io.errors import OutOfMemory
 from bakery.settings.train import Train
 from bakery.training import loop, memory, setup
@@ -46,7 +46,7 @@ def kitchen_of(tmp_path_factory):
             for i, change in enumerate(changes)
         ]
         kitchen = setup.equip(
-            orders[0].settings, repeat_folders.read(layout), bases.load(base), 1, None
+            orders[0].settings, repeat_folders.read(layout), registry.load(base), 1, None
         )
         return kitchen, setup.prepare_all(orders, kitchen)
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tiny_base import tiny_sd1
 
 from bakery.dataset import repeat_folders
-from bakery.families import base as bases
+from bakery.families import registry
 from bakery.io.errors import BakeryError, OutOfMemory
 from bakery.jobs import claims, rungs
 from bakery.lora import lora_file
@@ -317,7 +317,7 @@ def test_as_many_side_by_side_as_fit_and_after_a_kill_as_many_as_before(
 ):
     changes = [{"num_epochs": 3, "unet_lr": rate} for rate in (1e-4, 2e-4, 3e-4)]
     kitchen = setup.equip(
-        Train(base=base, **SMALL), repeat_folders.read(layout), bases.load(base), 1, None
+        Train(base=base, **SMALL), repeat_folders.read(layout), registry.load(base), 1, None
     )
     one = setup.prepare(
         Train(base=base, **SMALL), kitchen, out=tmp_path / "measured", name="mirael"

@@ -1,10 +1,12 @@
 """Conditioning of captions, encoded once where it cannot change."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_base import tiny_sd1, tiny_sdxl
 
-from bakery.families import base as bases
+from bakery.families import registry
 from bakery.settings.train import Train
 from bakery.training.cache import Store
 from bakery.training.texts import Texts
@@ -15,21 +17,23 @@ SHORT, LONG = "mirael, smile", "mirael, " + "pink, " * 20  # a token a letter: t
 
 @pytest.fixture(scope="module", params=[tiny_sd1, tiny_sdxl], ids=["sd1", "sdxl"])
 def base(request, tmp_path_factory):
-    return bases.load(str(request.param(tmp_path_factory.mktemp("base"))))
+    return registry.load(str(request.param(tmp_path_factory.mktemp("base"))))
 
 
 def texts(base, folder=None, **changes):
-    return Texts(base, Train(**{**STILL, **changes}), Store(folder), threads=1)
+    settings = Train(**{**STILL, **changes})
+    told = {"clip_skip": settings.clip_skip, "max_chunks": settings.max_token_length // 75}
+    return Texts(replace(base, **told), settings, Store(folder), threads=1)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("captions", [[SHORT], [SHORT, "x"], [SHORT, LONG], [LONG, "", SHORT]])
 def test_rows_encoded_alone_are_those_of_the_batch(base, captions, tmp_path):
-    expected = bases.encode(base, captions, 1, 3)
+    expected = base.encode(captions)
     first, second = (texts(base, tmp_path / "cache")(captions) for _ in range(2))
     third = texts(base)(captions)
-    for part in ("hidden", "pooled") if base.kind == "sdxl" else ("hidden",):
-        found = [getattr(text, part) for text in (expected, first, second, third)]
+    for part in expected:
+        found = [text[part] for text in (expected, first, second, third)]
         assert torch.allclose(found[0], found[1], atol=1e-5)
         assert torch.equal(found[1], found[2])
         assert torch.equal(found[1], found[3])
@@ -63,9 +67,9 @@ def test_when_captions_are_kept(base, changes, kept):
 def test_only_an_encoder_that_learns_keeps_its_graph(base):
     base.text_encoders[0].requires_grad_(True)
     try:
-        assert texts(base, text_encoder_lr=1e-4)([SHORT]).hidden.requires_grad
-        assert not texts(base, shuffle_caption=True)([SHORT]).hidden.requires_grad
-        assert not texts(base)([SHORT]).hidden.requires_grad
+        assert texts(base, text_encoder_lr=1e-4)([SHORT])["hidden"].requires_grad
+        assert not texts(base, shuffle_caption=True)([SHORT])["hidden"].requires_grad
+        assert not texts(base)([SHORT])["hidden"].requires_grad
     finally:
         base.text_encoders[0].requires_grad_(False)
 
@@ -77,5 +81,5 @@ def test_other_settings_are_other_entries(base, tmp_path):
 
 
 def test_a_long_caption_is_cut_where_the_settings_say(base):
-    assert texts(base, max_token_length=75)([LONG]).hidden.shape[1] == 77
-    assert texts(base, max_token_length=225)([LONG]).hidden.shape[1] == 2 + 2 * 75
+    assert texts(base, max_token_length=75)([LONG])["hidden"].shape[1] == 77
+    assert texts(base, max_token_length=225)([LONG])["hidden"].shape[1] == 2 + 2 * 75

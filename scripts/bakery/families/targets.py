@@ -12,12 +12,11 @@ UNet, `input_blocks_4_1_...`, and tell the two text encoders apart as `lora_te1`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from torch import nn
 
-UNET_PREFIX = "lora_unet"
-TEXT_ENCODER_PREFIX = "lora_te"
+from bakery.families.family import TEXT_ENCODER, UNET, Target
 
 TRANSFORMERS = ("Transformer2DModel",)
 CONVOLUTIONS = ("ResnetBlock2D", "Downsample2D", "Upsample2D")
@@ -31,47 +30,28 @@ _IN_RESNET = {
     ".conv2": ".out_layers.3",
     ".conv_shortcut": ".skip_connection",
 }
-_SIGN = re.compile(r"(lora_unet_(?:input|middle|output|down|mid|up)|lora_te2?)_")
-
-Target = tuple[str, nn.Linear | nn.Conv2d]
-TextEncoders = nn.Module | Sequence[nn.Module] | None
 
 
-def targets(
-    unet: nn.Module | None, text_encoders: TextEncoders, *, convolutions: bool = False
+def of_unet(
+    unet: nn.Module, named: Callable[[str], str], *, convolutions: bool = False
 ) -> Iterator[Target]:
-    """(kohya's name, layer) of every layer that gets an adapter, in the model's order.
+    """The layers of a UNet in the model's order; `named` leads from diffusers' path to the file's.
 
-    Two text encoders, or an SDXL UNet, mean SDXL's names. `convolutions` adds what conv_dim adds.
+    `convolutions` adds what conv_dim adds.
     """
-    if unet is not None:
-        wanted = TRANSFORMERS + (CONVOLUTIONS if convolutions else ())
-        for path, layer in _inside(unet, wanted):
-            yield _name(UNET_PREFIX, ldm_path(unet, path) if is_sdxl(unet) else path), layer
-    encoders = as_list(text_encoders)
+    wanted = TRANSFORMERS + (CONVOLUTIONS if convolutions else ())
+    for path, layer in _inside(unet, wanted):
+        yield Target(_name("lora_unet", named(path)), layer, UNET)
+
+
+def of_text_encoders(encoders: Sequence[nn.Module]) -> Iterator[Target]:
+    """The layers of CLIP text encoders; several are told apart by number."""
     for number, encoder in enumerate(encoders, start=1):
-        prefix = f"{TEXT_ENCODER_PREFIX}{number if len(encoders) > 1 else ''}"
+        prefix = f"lora_te{number if len(encoders) > 1 else ''}"
         # Files say text_model; transformers >= 5.6 has flattened that level away in CLIPTextModel.
         level = "" if hasattr(encoder, "text_model") else "text_model."
         for path, layer in _inside(encoder, TEXT_LAYERS):
-            yield _name(prefix, level + path), layer
-
-
-def as_list(text_encoders: TextEncoders) -> list[nn.Module]:
-    """None, one text encoder or several, as a list."""
-    if text_encoders is None:
-        return []
-    return [text_encoders] if isinstance(text_encoders, nn.Module) else list(text_encoders)
-
-
-def is_sdxl(unet: nn.Module) -> bool:
-    """SDXL's UNet takes a pooled text and sizes besides the timestep."""
-    return unet.config.addition_embed_type == "text_time"
-
-
-def is_3x3(layer: nn.Module) -> bool:
-    """Whether a target is a convolution that takes conv_dim."""
-    return isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
+            yield Target(_name(prefix, level + path), layer, TEXT_ENCODER)
 
 
 def ldm_path(unet: nn.Module, path: str) -> str:
@@ -100,19 +80,13 @@ def ldm_path(unet: nn.Module, path: str) -> str:
     return f"{number}.1{rest}" if kind == "attentions" else f"{number}.0{_IN_RESNET[rest]}"
 
 
-def family(keys: Iterable[str]) -> str | None:
-    """`sd1` or `sdxl`, as far as the keys of a LoRA file tell."""
-    signs = {sign[1] for key in keys if (sign := _SIGN.match(key))}
-    if signs & {"lora_unet_input", "lora_unet_middle", "lora_unet_output", "lora_te2"}:
-        return "sdxl"
-    return "sd1" if signs else None
-
-
 def _name(prefix: str, path: str) -> str:
     return f"{prefix}.{path}".replace(".", "_")
 
 
-def _inside(model: nn.Module, containers: tuple[str, ...]) -> Iterator[Target]:
+def _inside(
+    model: nn.Module, containers: tuple[str, ...]
+) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
     for path, container in model.named_modules():
         if type(container).__name__ in containers:
             for inner, layer in container.named_modules():

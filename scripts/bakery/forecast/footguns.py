@@ -7,7 +7,9 @@ from pathlib import Path
 
 from bakery.dataset.buckets import fit
 from bakery.dataset.concepts import Folder
-from bakery.families import wordpieces
+from bakery.families import registry, tokenizer_probe
+from bakery.families.recognise import Place
+from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
@@ -98,9 +100,18 @@ def of_concepts(folders: Sequence[Folder]) -> list[str]:
     return found
 
 
+def of_base(place: Place) -> list[str]:
+    """A base that cannot be trained, as far as its files show without being read."""
+    try:
+        registry.family_of(place)
+    except BakeryError as problem:
+        return [str(problem)]
+    return []
+
+
 def of_trigger(prune: Prune, base: Path) -> list[str]:
     """A trigger that the base already knows, or that it reads as several words."""
-    cut = wordpieces.cut(base, prune.trigger)
+    cut = tokenizer_probe.cut(base, prune.trigger)
     if cut is None:
         return []
     if cut.whole and cut.rank < COMMON:

@@ -16,6 +16,7 @@ from typing import Any
 from bakery.dataset import buckets, concepts, repeat_folders
 from bakery.dataset.buckets import Fit
 from bakery.dataset.concepts import Folder
+from bakery.families.recognise import Place, main_part
 from bakery.forecast import footguns
 from bakery.forecast import history as past
 from bakery.io import images, tables
@@ -45,8 +46,8 @@ class Asked:
     """Stage -> its settings as plain values."""
     folders: Mapping[str, str]
     """Stage -> the folder of its node, relative to the working directory."""
-    base: str
-    """Path or hub id of the base model."""
+    base: Place
+    """Path or hub id of the base model, or of its parts."""
     tagger: str
     """The same of the tagger."""
     rungs: Sequence[Mapping[str, Any]] | None = None
@@ -153,7 +154,8 @@ def make(asked: Asked, trained: Path) -> Forecast:
         *footguns.of_buckets(train, sizes, lost),
         *footguns.of_training(train, prune, plan),
         *footguns.of_concepts(known.folders),
-        *footguns.of_trigger(prune, Path(asked.base)),
+        *footguns.of_base(asked.base),
+        *footguns.of_trigger(prune, Path(main_part(asked.base))),
         *_by_hand(known),
     ]
     return Forecast(

@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bakery.families import recognise, registry
+from bakery.families.recognise import Place
 from bakery.graph import finished
 from bakery.graph import halving as races
 from bakery.graph.nodes import CODE_VERSIONS, Node, Plan, Rung
@@ -25,10 +27,11 @@ from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
 from bakery.settings import config as cfg
 from bakery.settings.halve import Halving
-from bakery.settings.named_files import named_in
+from bakery.settings.named_files import locate, named_in
 from bakery.settings.scrape import Scrape
 from bakery.settings.sections import Section
 from bakery.settings.sweeps import Sweep
+from bakery.settings.train import Train
 
 CHAIN = cfg.STAGES[:-1]
 """The stages of one bake; the last stage, compare, gathers several."""
@@ -104,6 +107,8 @@ class Builder:
             section = getattr(config, stage)
             files = self._named(stage, section) | _edits(stage, config.scrape.name, self.roots)
             content = {name: self._fingerprint(path) for name, path in files.items()}
+            if isinstance(section, Train):
+                content |= _family(section, self.roots)
             place = rung and rung.at(stage)
             readable = _readable(stage, config, place)
             node = Node(stage, "", readable, section, parents, rung=place)
@@ -130,14 +135,39 @@ def files_of(node: Node, setting: str, roots: Sequence[Path]) -> list[str]:
     ]
 
 
-def file_of(node: Node, setting: str, roots: Sequence[Path]) -> str | None:
-    """As `files_of` for a setting that names one (`train.base`); None where it names nothing."""
+def file_of(node: Node, setting: str, roots: Sequence[Path]) -> Place | None:
+    """As `files_of` for a setting that names one (`train.base`); None where it names nothing.
+
+    Of a model that is named part by part, what its parts name.
+    """
+    stage, name = setting.split(".")
+    value = getattr(node.above(stage).settings, name)
+    if isinstance(value, dict):
+        return _located(value, roots, setting)
     return next(filter(None, files_of(node, setting, roots)), None)
 
 
 def edits_of(node: Node, roots: Sequence[Path]) -> dict[str, str]:
     """The hand edits that the node heeds: name (`exclude.txt`) -> path; those that exist."""
     return {name: str(path) for name, path in _edits(node.stage, dataset_of(node), roots).items()}
+
+
+def _located(place: Place, roots: Sequence[Path], where: str) -> Place:
+    """`place` with the paths of what is local; hub ids stay as they are."""
+    return recognise.each(
+        place,
+        lambda part, path: str(locate(path, roots, f"{where}.{part}" if part else where) or path),
+    )
+
+
+def _family(train: Train, roots: Sequence[Path]) -> dict[str, str]:
+    """The code versions of the base's family; `BakeryError` for settings that do nothing with it."""
+    registry.check_parts(train.base)
+    place = _located(train.base, roots, "train.base")
+    family = registry.shown_by(place)
+    if family is not None:
+        registry.check(family, place, train.model_dump())
+    return {f"code of {n}": str(version) for n, version in registry.versions(family).items()}
 
 
 def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:

@@ -14,14 +14,14 @@ from typing import Any
 
 import tomlkit
 
+from bakery.families import recognise, registry
+from bakery.families.family import Family
 from bakery.interop import kohya_terms, sidecar
 from bakery.interop.kohya_files import PICTURES, REPEATS
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings.train import Train
-
-SCRIPTS = {False: "train_network.py", True: "sdxl_train_network.py"}
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,20 @@ def export(bake: Path) -> Export:
     layout = _above(bake, about, "layout")
     laid_out = manifest.read(layout)["settings"]
     name, metadata = _baked(bake)
-    sdxl = metadata.get("ss_base_model_version", "").startswith("sdxl")
+    family = registry.family_of_metadata(metadata)
+    if family is None:
+        said = metadata.get("ss_base_model_version", "nothing")
+        raise BakeryError(f"{bake} was baked on a base of a family that is not known here ({said})")
     arguments, general = kohya_terms.to_kohya(settings)
-    base = _local(settings.base, bake)
-    lost = [*_differences(settings, sdxl), *_other_shape(Path(base))]
-    if sdxl:
-        arguments.pop("clip_skip")
+    place = registry.ordered(recognise.each(settings.base, lambda _, path: _local(path, bake)))
+    base = recognise.main_part(place)
+    lost = [*_differences(settings, family), *_other_shape(Path(base))]
+    for ignored in family.ignored_by_scripts:
+        arguments.pop(ignored)
     _of_the_model(settings, arguments, metadata)
     arguments["pretrained_model_name_or_path"] = base
+    if "vae" in (parts := {} if isinstance(place, str) else place):
+        arguments["vae"] = parts["vae"]
     arguments |= {
         "output_dir": str((bake.parent.parent / "sd-scripts" / bake.name).absolute()),
         "output_name": name,
@@ -70,7 +76,7 @@ def export(bake: Path) -> Export:
     subsets = [*_subsets(layout, False), *_subsets(regular, True)]
     if not subsets:
         raise BakeryError(f"{layout} holds no repeat folder: run the layout stage again")
-    command = f"accelerate launch {SCRIPTS[sdxl]} --config_file {name}-config.toml"
+    command = f"accelerate launch {family.training_script} --config_file {name}-config.toml"
     head = [f"The bake {bake.name} for kohya's sd-scripts. Run it there:", f"  {command}"]
     return Export(
         name=name,
@@ -91,7 +97,7 @@ def write(made: Export, out: Path) -> tuple[Path, Path]:
     return config, dataset
 
 
-def _differences(settings: Train, sdxl: bool) -> list[str]:
+def _differences(settings: Train, family: Family) -> list[str]:
     """What sd-scripts cannot be told, or understands in another way."""
     lost = []
     if settings.max_steps:
@@ -107,8 +113,7 @@ def _differences(settings: Train, sdxl: bool) -> list[str]:
         lost.append("keep_tokens does nothing without shuffle_caption, there as here")
     if settings.random_crop:
         lost.append("cache_latents is off, since sd-scripts does not crop at random with it")
-    if sdxl:
-        lost.append("clip_skip is left out: SDXL has a layer of its own, there as here")
+    lost += family.ignored_by_scripts.values()
     lost.append("the random numbers are others: the same settings, not the same bytes")
     return lost
 

@@ -112,6 +112,10 @@ def _train(draft: Draft, source: Source) -> None:
         ours["persistent_data_loader_workers"] = False
     if "base" in ours:
         ours["base"] = _path(ours["base"])
+        if given.get("vae"):
+            ours["base"] = {"checkpoint": ours["base"], "vae": _path(given["vae"])}
+    elif given.get("vae"):
+        draft.left_out.append(f"vae = {given['vae']!r} (the file names no base to go with it)")
     for name in Train.model_fields:
         if name in ours and ours[name] is not None:
             draft.put(
@@ -246,6 +250,8 @@ def _others(draft: Draft, source: Source) -> None:
     for name, word in source.words.items():
         value = source.arguments.get(name)
         if name in known or name in _HANDLED or name not in source.arguments:
+            continue
+        if name == "vae" and value:  # a part of the base, or left out with a word
             continue
         if value in _OFF:
             draft.switched_off.append(word)

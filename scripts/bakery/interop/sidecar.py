@@ -18,6 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from bakery.families import registry
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import link, write_text
@@ -114,8 +115,8 @@ def metadata_of(lora: Path) -> dict[str, str]:
 
 def _version(metadata: Mapping[str, str]) -> str:
     """As A1111 itself would tell from the metadata."""
-    if metadata.get("ss_base_model_version", "").startswith("sdxl"):
-        return "SDXL"
+    if family := registry.family_of_metadata(metadata):
+        return family.webui_version
     return "SD2" if metadata.get("ss_v2") == "True" else "SD1"
 
 

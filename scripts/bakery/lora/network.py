@@ -23,19 +23,10 @@ from itertools import groupby
 import torch
 from torch import nn
 
-from bakery.families.targets import (
-    TEXT_ENCODER_PREFIX,
-    UNET_PREFIX,
-    Target,
-    TextEncoders,
-    family,
-    is_3x3,
-    targets,
-)
+from bakery.families import registry
+from bakery.families.family import Target
 from bakery.io.errors import BakeryError
 from bakery.lora.adapters import LoRAModule, Routing, adapters_on
-
-__all__ = ["TEXT_ENCODER_PREFIX", "UNET_PREFIX", "Adapter", "LoRAModule", "LoRANetwork", "targets"]
 
 _KEYS = ("lora_down.weight", "lora_up.weight", "alpha")
 
@@ -59,8 +50,7 @@ class LoRANetwork(nn.Module):
 
     def __init__(
         self,
-        unet: nn.Module | None,
-        text_encoders: TextEncoders,
+        targets: Iterable[Target],
         dim: int,
         alpha: float = 0.0,
         generator: torch.Generator | None = None,
@@ -69,45 +59,47 @@ class LoRANetwork(nn.Module):
         conv_alpha: float = 1.0,
         dropout: float = 0.0,
     ) -> None:
-        """One new adapter for the parts given (None leaves a part out); alpha 0 means the rank.
+        """One new adapter on `targets` (`Model.targets`); alpha 0 means the rank.
 
-        `text_encoders` are one for SD1, two for SDXL. `conv_dim` adds the UNet's 3x3
-        convolutions at that rank. `generator` (on the CPU) draws A. Parameters are float32 on the
-        device of their layer. A model carries one network at a time: `remove` the old one before
-        making another. For several adapters see `stack` and `for_files`.
+        3x3 convolutions among them get the rank `conv_dim`. `generator` (on the CPU) draws A.
+        Parameters are float32 on the device of their layer. A model carries one network at a time:
+        `remove` the old one before making another. For several adapters see `stack` and `for_files`.
         """
-        found = targets(unet, text_encoders, convolutions=bool(conv_dim))
-        self._build(found, dim, [Adapter(alpha, conv_alpha, dropout, generator)], conv_dim)
+        self._build(targets, dim, [Adapter(alpha, conv_alpha, dropout, generator)], conv_dim)
 
     @classmethod
     def stack(
         cls,
-        unet: nn.Module | None,
-        text_encoders: TextEncoders,
+        targets: Iterable[Target],
         dim: int,
         adapters: Sequence[Adapter],
         *,
         conv_dim: int | None = None,
     ) -> LoRANetwork:
         """Several new adapters of one rank; each is drawn as if it were alone."""
-        found = targets(unet, text_encoders, convolutions=bool(conv_dim))
-        return cls.__new__(cls)._build(found, dim, adapters, conv_dim)
+        return cls.__new__(cls)._build(targets, dim, adapters, conv_dim)
 
     @classmethod
     def for_files(
-        cls,
-        unet: nn.Module,
-        text_encoders: TextEncoders,
-        states: Sequence[Mapping[str, torch.Tensor]],
+        cls, targets: Iterable[Target], states: Sequence[Mapping[str, torch.Tensor]]
     ) -> LoRANetwork:
-        """An adapter for each file, none loaded yet, on the layers that any of them mentions."""
+        """An adapter for each file, none loaded yet, on the layers that any of them mentions.
+
+        `targets` are all that the model has, those of conv_dim among them.
+        """
         names = {key.partition(".")[0] for state in states for key in state}
-        every = targets(unet, text_encoders, convolutions=True)
-        found = [(name, target) for name, target in every if name in names]
-        return cls.__new__(cls)._build(found, 1, [Adapter()] * len(states), 1)
+        every = list(targets)
+        found = [target for target in every if target.name in names]
+        network = cls.__new__(cls)._build(found, 1, [Adapter()] * len(states), 1)
+        network.known = {target.name for target in every}
+        return network
 
     def _build(
-        self, found: Iterable[Target], dim: int, adapters: Sequence[Adapter], conv_dim: int | None
+        self,
+        targets: Iterable[Target],
+        dim: int,
+        adapters: Sequence[Adapter],
+        conv_dim: int | None,
     ) -> LoRANetwork:
         super().__init__()
         self.routing = Routing(
@@ -116,16 +108,20 @@ class LoRANetwork(nn.Module):
             dropout=[adapter.dropout for adapter in adapters],
         )
         self.layers = nn.ModuleDict()
-        for name, target in found:
-            rank = conv_dim if is_3x3(target) else dim
+        self._part: dict[str, str] = {}
+        for name, layer, part in targets:
+            rank = conv_dim if _is_3x3(layer) else dim
             alphas = [
-                (adapter.conv_alpha if is_3x3(target) else adapter.alpha) or rank
+                (adapter.conv_alpha if _is_3x3(layer) else adapter.alpha) or rank
                 for adapter in adapters
             ]
-            self.layers[name] = adapters_on(target, rank, alphas, self.routing, name)
+            self.layers[name] = adapters_on(layer, rank, alphas, self.routing, name)
+            self._part[name] = part
         for k, adapter in enumerate(adapters):
             for layer in self.layers.values():
                 layer.reset(k, adapter.generator)
+        self.known = set(self.layers)
+        """Names of the base's layers, as far as they were given."""
         return self
 
     def __len__(self) -> int:
@@ -178,12 +174,12 @@ class LoRANetwork(nn.Module):
         for layer in self.layers.values():
             layer.remove_from_target()
 
-    def parameters_of(self, prefix: str, adapter: int = 0) -> list[nn.Parameter]:
-        """The parameters of one part of an adapter: `UNET_PREFIX` or `TEXT_ENCODER_PREFIX`."""
+    def parameters_of(self, part: str, adapter: int = 0) -> list[nn.Parameter]:
+        """The parameters of one part of an adapter (`family.UNET`, `family.TEXT_ENCODER`)."""
         return [
             parameter
             for name, layer in self.layers.items()
-            if name.startswith(prefix)
+            if self._part[name] == part
             for parameter in (layer.downs[adapter], layer.ups[adapter])
         ]
 
@@ -232,23 +228,29 @@ class LoRANetwork(nn.Module):
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor, float] | None]:
         """(down, up, alpha) of each layer, None where the file leaves it out; errors as above."""
         found = {name: _adapter_in(state, name, layer) for name, layer in self.layers.items()}
-        check_keys(state, self.layers)
+        _check_keys(state, self.layers, self.known)
         return found
 
 
-def check_keys(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> None:
-    """`BakeryError` if a LoRA has keys for other layers than `names`."""
+def _is_3x3(layer: nn.Module) -> bool:
+    """Whether a target is a convolution that takes conv_dim."""
+    return isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
+
+
+def _check_keys(
+    state: Mapping[str, torch.Tensor], names: Iterable[str], base: Iterable[str]
+) -> None:
+    """`BakeryError` if a LoRA has keys for other layers than `names`; `base` names all of the base's."""
     known = {f"{name}.{key}" for name in names for key in _KEYS}
     strangers = sorted(set(state) - known)
     if not strangers:
         return
-    theirs = family(state)
-    ours = family(known) or {"sd1": "sdxl", "sdxl": "sd1"}.get(theirs)  # nothing of it fits
-    if {theirs, ours} == {"sd1", "sdxl"}:
-        shown = {"sd1": "an SD1", "sdxl": "an SDXL"}
+    theirs = registry.family_of_lora(state)
+    ours = registry.family_of_lora(f"{name}.{_KEYS[0]}" for name in base)
+    if theirs and ours and theirs is not ours:
         raise BakeryError(
-            f"LoRA: it was trained on {shown[theirs]} model, and the base is {shown[ours]} model: "
-            "use a base of its family"
+            f"LoRA: it was trained on {theirs.article} {theirs.title} model, and the base is "
+            f"{ours.article} {ours.title} model: use a base of its family"
         )
     raise BakeryError(
         f"LoRA: the key {strangers[0]} ({len(strangers)} such) fits no layer of this model: use "

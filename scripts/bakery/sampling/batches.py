@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 def arrange(looks: Sequence[tuple[Hashable, int]], size: int) -> list[list[int]]:
     """Places in `looks`, each once, in batches of at most `size`.
 
-    A look is a picture's LoRA and the length of its text, in chunks; a batch has one length. The
+    A look is a picture's LoRA and the length of its text; a batch has one length. The
     pictures of a LoRA and length that fill half a batch or more are split into as few and as equal
     batches as can be. The others follow in full batches, whose last may be smaller.
     """

@@ -93,13 +93,22 @@ def named_in(section: BaseModel) -> Iterator[Named]:
         value = getattr(section, name)
         for mark in field.metadata:
             if isinstance(mark, NamedFile) and value is not None:
-                yield Named(name, mark.key or name, value, mark)
+                yield from _of_value(name, value, mark)
         if isinstance(value, BaseModel):
             for one in named_in(value):
                 yield Named(f"{name}.{one.where}", one.key, one.text, one.mark)
         elif isinstance(value, tuple):
             for entry in value:
                 yield from _of_entry(name, entry)
+
+
+def _of_value(name: str, value: Any, mark: NamedFile) -> Iterator[Named]:
+    """One name, or one for each part of a model."""
+    if isinstance(value, str):
+        yield Named(name, mark.key or name, value, mark)
+        return
+    for part, text in value.items():
+        yield Named(f"{name}.{part}", f"{mark.key or name}.{part}", text, mark)
 
 
 def _of_entry(where: str, entry: Any) -> Iterator[Named]:

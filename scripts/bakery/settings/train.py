@@ -25,9 +25,10 @@ Rate = Annotated[float, Field(ge=0)]
 class Train(Section):
     """The bake, in kohya's words."""
 
-    base: Annotated[str, Model()] = "resources/world/base"
+    base: Annotated[str | dict[str, str], Model()] = "resources/world/base"
     """Stable Diffusion 1.x or SDXL model: a diffusers folder, a `.safetensors` checkpoint (`.ckpt` where
-    it holds nothing but weights), or a hub id."""
+    it holds nothing but weights), or a hub id. `{checkpoint: ..., vae: ...}` takes another VAE than the
+    checkpoint's own: a `.safetensors` file, a diffusers folder or a hub id."""
     v_parameterization: bool | None = None
     """Whether the model predicts v instead of the noise; null takes the model's own word."""
     zero_terminal_snr: bool | None = None

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from bakery.families import base as bases
+from bakery.families.family import Model
+from bakery.families.recognise import Place, main_part
 from bakery.interop import infotext
 from bakery.io import tables
 from bakery.io.errors import BakeryError
@@ -61,7 +62,7 @@ class SampleStage:
 
     settings: Sample
     prune: Path
-    base: str
+    base: Place
     clip_skip: int
     """Of the bakes; that of `settings` goes before it."""
     device: str
@@ -275,7 +276,7 @@ def read_epochs(train: Path, weight: float) -> list[Epoch]:
 
 
 def describe(
-    cell: Cell, epoch: Epoch, settings: Sample, base: str, clip_skip: int
+    cell: Cell, epoch: Epoch, settings: Sample, base: Place, clip_skip: int
 ) -> infotext.Infotext:
     """The infotext of a picture; the LoRA is called as A1111 calls it, at the prompt's end."""
     prompt = cell.prompt
@@ -285,7 +286,7 @@ def describe(
         "CFG scale": f"{settings.cfg_scale:g}",
         "Seed": str(cell.seed),
         "Size": f"{settings.width}x{settings.height}",
-        "Model": Path(base).name,
+        "Model": Path(main_part(base)).name,
         "Clip skip": str(clip_skip),
     }
     if epoch.file is not None:
@@ -302,22 +303,13 @@ def _texts(cells: Sequence[Cell], settings: Sample) -> list[str]:
     return list(dict.fromkeys([*asked, settings.negative_prompt]))
 
 
-def too_long(base: bases.Base, prompts: Sequence[str]) -> list[str]:
-    """A warning for each prompt that does not fit into one pass of the text encoder."""
+def too_long(base: Model, prompts: Sequence[str]) -> list[str]:
+    """A warning for each prompt that its base does not read as it is."""
     warnings = []
-    for prompt, needed in zip(prompts, bases.chunks_needed(base, prompts), strict=True):
+    for prompt in prompts:
         short = prompt if len(prompt) <= 60 else prompt[:57] + "..."
-        room = f"{base.chunk_size} tokens"
-        if needed > bases.MAX_CHUNKS:
-            warnings.append(
-                f"the prompt {short!r} is cut: it needs {needed} chunks of {room}, and only "
-                f"{bases.MAX_CHUNKS} are read"
-            )
-        elif needed > 1:
-            warnings.append(
-                f"the prompt {short!r} is longer than {room} and is read in {needed} chunks, as "
-                "A1111 does; a stock diffusers pipeline would cut it"
-            )
+        if told := base.about_length(prompt):
+            warnings.append(f"the prompt {short!r} {told}")
     return warnings
 
 

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from bakery.dataset.buckets import Fit
 from bakery.dataset.repeat_folders import Dataset, View
-from bakery.families.base import Base
+from bakery.families.family import LatentSpace, Model
 from bakery.io import images, seeds
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
@@ -44,7 +44,7 @@ class Latents:
 
     def __init__(
         self,
-        base: Base,
+        base: Model,
         data: Dataset,
         store: Store,
         *,
@@ -80,7 +80,7 @@ class Latents:
             self._encode(absent)
 
     def draw(self, view: View, seed: int) -> torch.Tensor:
-        """(C, height / f, width / f), float32 on the CPU, scaled as the UNet wants it.
+        """(C, height / f, width / f), float32 on the CPU, normalised as the model wants it.
 
         Each time the same; drawn anew, as that costs less than the memory to keep it.
         """
@@ -91,14 +91,15 @@ class Latents:
             purpose += ("flipped",)
         moments = self._moments[view]
         noise = torch.randn(moments.mean.shape, generator=seeds.generator(seed, *purpose))
-        return (moments.mean + moments.std * noise) * self.base.vae.config.scaling_factor
+        return self.base.latents.normalise(moments.mean + moments.std * noise)
 
     def _encode(self, views: list[View]) -> None:
-        vae = self.base.vae.to(self.base.device)
+        space = self.base.latents
+        vae = space.module.to(self.base.device)
         sizes = Counter(self.data.fits[view.index].bucket for view in views)
         rooms: dict[Size, Iterator[Moments]] = {}
         for view, pixels in self._pixels(views):
-            moments = _moments(vae, pixels.to(self.base.device, vae.dtype))
+            moments = _moments(space, pixels.to(self.base.device, vae.dtype))
             if not (torch.isfinite(moments.mean).all() and torch.isfinite(moments.std).all()):
                 raise BakeryError(
                     f"the VAE of {self.base.path} turns {self.data.items[view.index].image} into "
@@ -140,9 +141,9 @@ class Latents:
         if self._vae is None:
             self._vae = {
                 "kind": "latents 1",
-                "vae": fingerprint(self.base.vae),
+                "vae": fingerprint(self.base.latents.module),
                 "pillow": PIL.__version__,
-                **arithmetic(self.base.device, self.base.vae.dtype, self._threads),
+                **arithmetic(self.base.device, self.base.latents.module.dtype, self._threads),
             }
         item, place = self.data.items[view.index], self.data.fits[view.index]
         return {
@@ -183,10 +184,10 @@ def _room(like: Moments, count: int) -> list[Moments]:
 
 
 @torch.no_grad()
-def _moments(vae: Any, pixels: torch.Tensor) -> Moments:
+def _moments(space: LatentSpace, pixels: torch.Tensor) -> Moments:
     """One picture at a time: its numbers must not depend on its company."""
-    spread = vae.encode(pixels[None]).latent_dist
-    return Moments(spread.mean[0].float().cpu(), spread.std[0].float().cpu())
+    mean, std = space.encode(pixels[None])
+    return Moments(mean[0].float().cpu(), std[0].float().cpu())
 
 
 def _ahead(

@@ -34,8 +34,8 @@ def memory_needed(kitchen: Kitchen, variant: Variant) -> int:
     batches = kitchen.data.epoch(variant.settings, 1)
     largest = max(batches, key=kitchen.data.pixels)
     kitchen.latents.prepare(largest.views)
-    weights = [*kitchen.base.unet.parameters(), *variant.network.parameters()]
-    weights += [weight for part in kitchen.base.text_encoders for weight in part.parameters()]
+    base, weights = kitchen.base, list(variant.network.parameters())
+    weights += [w for part in (base.core, *base.encoders) for w in part.parameters()]
     return memory.needed(
         lambda: train_step.loss(kitchen, variant, largest), weights, variant.parameters
     )
@@ -43,7 +43,7 @@ def memory_needed(kitchen: Kitchen, variant: Variant) -> int:
 
 @contextmanager
 def compiled(kitchen: Kitchen, variants: Sequence[Variant]) -> Iterator[None]:
-    """The UNet compiled, where the settings ask for it and it works."""
+    """The model compiled, where the settings ask for it and it works."""
     settings, live = variants[0].settings, [variant for variant in variants if variant.live]
     if not settings.torch_compile or not live:
         yield
@@ -57,7 +57,7 @@ def compiled(kitchen: Kitchen, variants: Sequence[Variant]) -> Iterator[None]:
         finally:
             live[0].optimizer.zero_grad()
 
-    with compiling.compiled(kitchen.base.unet, settings.dynamo_backend, first_pass):
+    with compiling.compiled(kitchen.base.core, settings.dynamo_backend, first_pass):
         yield
 
 

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from bakery.dataset.repeat_folders import Dataset, Folders
-from bakery.families.base import Base
+from bakery.families.family import Model
 from bakery.settings.train import Train
 from bakery.training.schedules import Plan
-
-BASE_VERSIONS = {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}
-"""What A1111 tells the families apart by."""
-ARCHITECTURES = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}
 
 
 def text(value: object) -> str:
@@ -31,7 +26,7 @@ def describe(
     settings: Train,
     *,
     name: str,
-    base: Base,
+    base: Model,
     folders: Folders,
     data: Dataset,
     plan: Plan,
@@ -47,20 +42,14 @@ def describe(
     values |= _settings(settings, plan)
     values |= _learning(settings, optimizer)
     values |= _dataset(folders, data)
+    values |= base.describe()
     values |= {
         "ss_output_name": name,
-        "ss_base_model_version": BASE_VERSIONS[base.kind],
-        "ss_v2": False,
-        "ss_sd_model_name": Path(settings.base).name,
-        "ss_zero_terminal_snr": base.zero_terminal_snr,
         # https://github.com/Stability-AI/ModelSpec 1.0.1
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{ARCHITECTURES[base.kind]}/lora",
         "modelspec.implementation": "diffusers",
         "modelspec.title": name,
         "modelspec.resolution": f"{settings.resolution}x{settings.resolution}",
-        "modelspec.prediction_type": "epsilon" if base.prediction_type == "epsilon" else "v",
-        "modelspec.encoder_layer": 2 if base.kind == "sdxl" else settings.clip_skip,
     }
     if extra.get("trigger"):
         values["modelspec.trigger_phrase"] = extra["trigger"]

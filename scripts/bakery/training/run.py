@@ -24,7 +24,7 @@ from bakery.lora.network import LoRANetwork
 from bakery.settings.train import Train
 from bakery.training import optimizers
 from bakery.training.checkpoint import TOGETHER, Checkpoint, record_group_size
-from bakery.training.losses import Diffusion
+from bakery.training.losses import Loss
 from bakery.training.progress import Progress
 from bakery.training.schedules import Plan
 from bakery.training.texts import Texts
@@ -47,7 +47,7 @@ class Variant:
     """Which of the network's adapters is this bake's."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    diffusion: Diffusion
+    diffusion: Loss
     texts: Texts
     until: int | None = None
     """The epoch after which it rests; None goes on to the end."""

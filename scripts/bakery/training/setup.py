@@ -10,10 +10,10 @@ import torch
 
 from bakery.dataset import buckets, repeat_folders
 from bakery.dataset.repeat_folders import Folders
-from bakery.families import base as bases
+from bakery.families.family import TEXT_ENCODER, UNET, Model
 from bakery.io import seeds
 from bakery.io.errors import BakeryError
-from bakery.lora.network import TEXT_ENCODER_PREFIX, UNET_PREFIX, Adapter, LoRANetwork
+from bakery.lora.network import Adapter, LoRANetwork
 from bakery.settings.train import Train
 from bakery.training import losses, optimizers, schedules
 from bakery.training.cache import Store
@@ -39,7 +39,7 @@ class TrainSpec:
 
 
 def equip(
-    settings: Train, folders: Folders, base: bases.Base, threads: int, cache: Path | None
+    settings: Train, folders: Folders, base: Model, threads: int, cache: Path | None
 ) -> Kitchen:
     """The pictures in their buckets, and caches for what the base's frozen parts compute."""
     data = repeat_folders.arrange(folders, _sizes(settings, base))
@@ -64,10 +64,9 @@ def prepare(settings: Train, kitchen: Kitchen, *, out: Path, name: str) -> Varia
 def prepare_all(specs: Sequence[TrainSpec], kitchen: Kitchen) -> list[Variant]:
     """New adapters on the base, switched on, a stack of one for each bake."""
     base, settings = kitchen.base, specs[0].settings
-    rates = settings.rates
+    parts = [part for part in (UNET, TEXT_ENCODER) if settings.rates[part]]
     network = LoRANetwork.stack(
-        base.unet if rates["unet_lr"] else None,
-        base.text_encoders if rates["text_encoder_lr"] else None,
+        base.targets(parts, convolutions=bool(settings.conv_dim)),
         settings.network_dim,
         [
             Adapter(
@@ -81,18 +80,17 @@ def prepare_all(specs: Sequence[TrainSpec], kitchen: Kitchen) -> list[Variant]:
         conv_dim=settings.conv_dim,
     ).apply()
     if settings.gradient_checkpointing:
-        _recompute_activations(base, text_encoder=rates["text_encoder_lr"] > 0)
+        base.recompute_activations(parts)
     return [_variant(spec, kitchen, network, k) for k, spec in enumerate(specs)]
 
 
 def _variant(spec: TrainSpec, kitchen: Kitchen, network: LoRANetwork, adapter: int) -> Variant:
     """A bake with an optimizer group for each part that learns."""
     settings, base = spec.settings, kitchen.base
-    parts = {"unet_lr": UNET_PREFIX, "text_encoder_lr": TEXT_ENCODER_PREFIX}
     groups = [
-        {"params": network.parameters_of(prefix, adapter), "name": part, "full_lr": rate}
-        for part, prefix in parts.items()
-        if (rate := settings.rates[part])
+        {"params": network.parameters_of(part, adapter), "name": part, "full_lr": rate}
+        for part, rate in settings.rates.items()
+        if rate
     ]
     return Variant(
         settings=settings,
@@ -104,14 +102,14 @@ def _variant(spec: TrainSpec, kitchen: Kitchen, network: LoRANetwork, adapter: i
         adapter=adapter,
         optimizer=optimizers.make(settings, groups, base.device.type),
         scaler=torch.amp.GradScaler(base.device.type, enabled=settings.mixed_precision == "fp16"),
-        diffusion=losses.diffusion(settings, base.noise_scheduler),
+        diffusion=losses.of(settings, base.noise),
         texts=Texts(base, settings, kitchen.store, threads=kitchen.threads),
         until=spec.until,
     )
 
 
-def _sizes(settings: Train, base: bases.Base) -> Sequence[buckets.Size]:
-    factor = base.pixels_per_latent
+def _sizes(settings: Train, base: Model) -> Sequence[buckets.Size]:
+    factor = base.latents.pixels
     step = settings.bucket_reso_steps if settings.enable_bucket else settings.resolution
     if step % factor:
         key = "bucket_reso_steps" if settings.enable_bucket else "resolution"
@@ -120,10 +118,3 @@ def _sizes(settings: Train, base: bases.Base) -> Sequence[buckets.Size]:
             f"pixels: give a multiple of {factor}"
         )
     return buckets.of(settings)
-
-
-def _recompute_activations(base: bases.Base, *, text_encoder: bool) -> None:
-    base.unet.enable_gradient_checkpointing()
-    for encoder in base.text_encoders if text_encoder else ():
-        encoder.activation_checkpointing_enable()
-        encoder.train()  # CLIP recomputes in this mode only; it has no dropout

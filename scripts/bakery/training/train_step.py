@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from bakery.dataset.repeat_folders import Batch, Dataset
-from bakery.families import base as bases
+from bakery.families.family import Model, Text, View, join
 from bakery.io import seeds
 from bakery.training.cache import Store
 from bakery.training.latents import Latents
@@ -23,7 +23,7 @@ from bakery.training.run import Variant, settle
 class Kitchen:
     """What all variants share."""
 
-    base: bases.Base
+    base: Model
     data: Dataset
     latents: Latents
     store: Store
@@ -42,26 +42,31 @@ class Showing:
     t: torch.Tensor
     importance: torch.Tensor
     """(B,)"""
-    sizes: torch.Tensor
-    """(B, 6), `conditioning.size_ids`"""
+    views: Text
+    """What the base is told of how the pictures are shown."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What showings of one pass have in common: (B, C, h, w) and the passes of their captions."""
-        chunks = max(map(self.variant.texts.chunks, self.batch.captions))
-        return (*self.latents.shape, chunks)
+        """What showings of one pass have in common: (B, C, h, w) and the length of their captions."""
+        length = max(map(self.variant.texts.length, self.batch.captions))
+        return (*self.latents.shape, length)
 
 
 def show(kitchen: Kitchen, variant: Variant, batch: Batch) -> Showing:
-    """A batch with its noise, at uniformly drawn timesteps."""
+    """A batch with its noise, at times drawn by its base."""
     seed, device = variant.settings.seed, kitchen.base.device
     latents = torch.stack([kitchen.latents.draw(view, seed) for view in batch.views])
     noise, t = variant.diffusion.draw(latents.shape, seeds.generator(seed, "noise", batch.number))
     prior = variant.settings.prior_loss_weight
     importance = torch.tensor([prior if is_reg else 1.0 for is_reg in batch.is_reg])
-    sizes = torch.tensor(_size_ids(kitchen.data, batch), dtype=torch.float32)
-    drawn = (latents, noise, t, importance, sizes)
-    return Showing(variant, batch, *(x.to(device, non_blocking=True) for x in drawn))
+    drawn = (latents, noise, t, importance)
+    shown = kitchen.base.views(_views(kitchen.data, batch))
+    return Showing(
+        variant,
+        batch,
+        *(x.to(device, non_blocking=True) for x in drawn),
+        views={name: x.to(device, non_blocking=True) for name, x in shown.items()},
+    )
 
 
 def step(kitchen: Kitchen, live: Sequence[Variant]) -> None:
@@ -93,10 +98,10 @@ def losses(kitchen: Kitchen, together: Sequence[Showing]) -> list[torch.Tensor]:
     base = kitchen.base
     _route(together)
     noisy = [s.variant.diffusion.noisy(s.latents, s.noise, s.t) for s in together]
-    sizes = torch.cat([s.sizes for s in together])
+    views = join([s.views for s in together])
     with torch.autocast(base.device.type, base.dtype, enabled=base.dtype != torch.float32):
-        predicted = bases.predict(
-            base, torch.cat(noisy), torch.cat([s.t for s in together]), _texts(together), sizes
+        predicted = base.predict(
+            torch.cat(noisy), torch.cat([s.t for s in together]), _texts(together), views
         )  # (K B, C, h, w)
     return [
         s.variant.diffusion.loss(part, s.latents, s.noise, s.t, s.importance)
@@ -114,17 +119,16 @@ def _route(together: Sequence[Showing]) -> None:
     network.route([s.variant.adapter for s in together])
 
 
-def _texts(together: Sequence[Showing]) -> bases.Conditioning:
-    """The conditioning of all rows; in one pass if the text encoder learns."""
+def _texts(together: Sequence[Showing]) -> Text:
+    """The texts of all rows; in one pass if the text encoder learns."""
     first = together[0].variant.texts
     if first.learns:
         return first([caption for s in together for caption in s.batch.captions])
-    return bases.Conditioning.join([s.variant.texts(s.batch.captions) for s in together])
+    return join([s.variant.texts(s.batch.captions) for s in together])
 
 
-def _size_ids(data: Dataset, batch: Batch) -> list[tuple[int, ...]]:
-    """What SDXL is told of each picture's size and place."""
+def _views(data: Dataset, batch: Batch) -> list[View]:
     return [
-        bases.size_ids(data.sizes[view.index], data.fits[view.index].bucket, view.flipped)
+        View(data.sizes[view.index], data.fits[view.index].bucket, view.flipped)
         for view in batch.views
     ]

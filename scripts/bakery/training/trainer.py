@@ -18,7 +18,8 @@ import torch
 
 from bakery.dataset import repeat_folders
 from bakery.dataset.repeat_folders import Folders
-from bakery.families import base as bases
+from bakery.families import registry
+from bakery.families.family import Model
 from bakery.io.errors import BakeryError
 from bakery.settings.train import Train
 from bakery.training import advice, checkpoint, loop, metadata, optimizers, schedules, setup
@@ -99,11 +100,10 @@ class Trainer:
         reg = Path(settings.reg_data_dir) if settings.reg_data_dir is not None else None
         return repeat_folders.read(self.layout, reg)
 
-    def _base(self, settings: Train) -> bases.Base:
-        return bases.load(
+    def _base(self, settings: Train) -> Model:
+        return registry.load(
             settings.base, self.device, DTYPES[settings.mixed_precision],
-            v_parameterization=settings.v_parameterization,
-            zero_terminal_snr=settings.zero_terminal_snr,
+            **settings.model_dump(exclude={"base"}),
         )  # fmt: skip
 
     def _extra(self, spec: TrainSpec, side_by_side: int) -> dict[str, object]:
@@ -145,8 +145,7 @@ def _describe(
             f"this bake failed before and would again ({failed}): change its settings, or remove "
             f"{variant.out / checkpoint.STOPPED} to try it once more"
         )
-    needed = bases.chunks_needed(base, [item.caption for item in data.items])
-    truncated = sum(n > variant.texts.most_chunks for n in needed)
+    truncated = sum(base.cuts(item.caption) for item in data.items)
     sizes = {f"{w}x{h}": count for (w, h), count in data.bucket_counts().items()}
     adapters = len(variant.network.layers)
     listed = ", ".join(f"{count} of {size}" for size, count in sizes.items())

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,19 +10,19 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from single_file import checkpoint_of
-from tiny_base import tiny_sd1, tiny_sdxl
+from tiny_base import TINY, tiny_vae
 
-from bakery.families import base as bases
-from bakery.families import checkpoints
+from bakery.families import published as shapes_of
+from bakery.families import registry, single_file
+from bakery.families.recognise import Header
 from bakery.io.errors import BakeryError
 
 PROMPTS = ["cat", "a dog, 1girl"]
-TINY = {"sd1": tiny_sd1, "sdxl": tiny_sdxl}
 
 
 @pytest.fixture(scope="module", params=TINY)
 def base(request, tmp_path_factory):
-    return bases.load(str(TINY[request.param](tmp_path_factory.mktemp(request.param))))
+    return registry.load(str(TINY[request.param](tmp_path_factory.mktemp(request.param))))
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def beside(base, tmp_path):
 
 def refused(path, *words):
     with pytest.raises(BakeryError) as caught:
-        bases.load(str(path))
+        registry.load(str(path))
     sentence = str(caught.value)
     assert str(path) in sentence
     assert "\n" not in sentence
@@ -44,23 +45,23 @@ def refused(path, *words):
 
 @torch.no_grad()
 def same_model(base, single):
-    assert single.kind == base.kind
+    assert single.family.name == base.family.name
     pairs = [(base.unet, single.unet), (base.vae, single.vae)]
     pairs += zip(base.text_encoders, single.text_encoders, strict=True)
     for ours, theirs in pairs:
         ours, theirs = ours.state_dict(), theirs.state_dict()
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    ours, theirs = (bases.encode(model, PROMPTS, 2) for model in (base, single))
-    assert torch.allclose(ours.hidden, theirs.hidden, atol=1e-5)
+    ours, theirs = (model.encode(PROMPTS) for model in (base, single))
+    assert torch.allclose(ours["hidden"], theirs["hidden"], atol=1e-5)
     noise, t = torch.randn(2, 4, 4, 4), torch.tensor([900, 30])
-    answers = bases.predict(base, noise, t, ours), bases.predict(single, noise, t, theirs)
+    answers = base.predict(noise, t, ours), single.predict(noise, t, theirs)
     assert torch.allclose(*answers, atol=1e-5)
 
 
 def test_checkpoint_beside_its_configs(base, beside):
     save_file(checkpoint_of(base), beside / "any name.safetensors")
-    single = bases.load(str(beside / "any name.safetensors"))
+    single = registry.load(str(beside / "any name.safetensors"))
     same_model(base, single)
     assert single.prediction_type == base.prediction_type
 
@@ -71,7 +72,7 @@ def test_the_marks_of_a_file_overrule_the_configs_beside_it(base, beside):
     config.write_text(json.dumps(json.loads(config.read_text()) | plain))
     state = checkpoint_of(base) | {"v_pred": torch.empty(0), "ztsnr": torch.empty(0)}
     save_file(state, beside / "model.safetensors")
-    single = bases.load(str(beside / "model.safetensors"))
+    single = registry.load(str(beside / "model.safetensors"))
     assert (single.prediction_type, single.zero_terminal_snr) == ("v_prediction", True)
 
 
@@ -79,7 +80,7 @@ def test_the_marks_of_a_file_overrule_the_configs_beside_it(base, beside):
 def test_pickle_of_nothing_but_weights(base, beside, wrapped):
     state = checkpoint_of(base)
     torch.save({"state_dict": state, "global_step": 5} if wrapped else state, beside / "x.ckpt")
-    same_model(base, bases.load(str(beside / "x.ckpt")))
+    same_model(base, registry.load(str(beside / "x.ckpt")))
 
 
 def test_pickle_that_runs_code(tmp_path):
@@ -126,7 +127,7 @@ def test_weights_that_are_missing_strange_or_broken(base, beside):
 
 def test_truncated_checkpoint(tmp_path):
     file = tmp_path / "model.safetensors"
-    save_file({"model.diffusion_model.x": torch.zeros(99)}, file)
+    save_file({"model.diffusion_model.input_blocks.x": torch.zeros(99)}, file)
     file.write_bytes(file.read_bytes()[:-9])
     refused(file, "damaged")
     file.write_bytes(b"")
@@ -135,7 +136,7 @@ def test_truncated_checkpoint(tmp_path):
 
 SDXL = dict.fromkeys(
     (
-        "model.diffusion_model.x",
+        "model.diffusion_model.input_blocks.x",
         "first_stage_model.x",
         "conditioner.embedders.0.transformer.x",
         "conditioner.embedders.1.model.x",
@@ -143,15 +144,19 @@ SDXL = dict.fromkeys(
     (2,),
 )
 SD1 = dict.fromkeys(
-    ("model.diffusion_model.x", "first_stage_model.x", "cond_stage_model.transformer.x"), (2,)
+    (
+        "model.diffusion_model.input_blocks.x",
+        "first_stage_model.x",
+        "cond_stage_model.transformer.x",
+    ),
+    (2,),
 )
-FIRST = checkpoints.FIRST_CONVOLUTION
+FIRST = single_file.FIRST_CONVOLUTION
 
 
-def test_kind_is_in_the_names():
-    assert checkpoints.kind_of("x", SD1) == "sd1"
-    assert checkpoints.kind_of("x", SDXL) == "sdxl"
-    assert checkpoints.kind_of("x", SDXL | {FIRST: (320, 4, 3, 3)}) == "sdxl"
+def test_the_family_is_in_the_names():
+    for shapes, name in ((SD1, "sd1"), (SDXL, "sdxl"), (SDXL | {FIRST: (320, 4, 3, 3)}, "sdxl")):
+        assert registry.recognised("x", Header(shapes)).name == name
 
 
 @pytest.mark.parametrize(
@@ -165,7 +170,7 @@ def test_kind_is_in_the_names():
         (SDXL | {"edm_mean": (4,)}, "is an SDXL model of the EDM formulation"),
         ({"conditioner.embedders.0.model.x": (2,)}, "is an SDXL refiner"),
         ({"down_blocks.0.resnets.0.conv1.weight": (2,)}, "is a UNet alone"),
-        ({"model.diffusion_model.x": (2,)}, "no first_stage_model"),
+        ({"model.diffusion_model.input_blocks.x": (2,)}, "no first_stage_model"),
         ({k: v for k, v in SDXL.items() if "embedders.1" not in k}, "no conditioner.embedders.1"),
         (SD1 | {FIRST: (320, 9, 3, 3)}, "9 channels"),
     ],
@@ -178,11 +183,11 @@ def test_other_families(shapes, words, tmp_path):
 
 def published(monkeypatch, base):
     """Let the published shapes be those of the tiny base: no folder lies beside the file."""
-    monkeypatch.setitem(checkpoints.architectures.UNET, base.kind, dict(base.unet.config))
-    monkeypatch.setitem(checkpoints.architectures.VAE, base.kind, dict(base.vae.config))
+    monkeypatch.setitem(shapes_of.UNET, base.family.name, dict(base.unet.config))
+    monkeypatch.setitem(shapes_of.VAE, base.family.name, dict(base.vae.config))
     monkeypatch.setitem(
-        checkpoints.architectures.TEXT_ENCODERS,
-        base.kind,
+        shapes_of.TEXT_ENCODERS,
+        base.family.name,
         tuple(encoder.config.to_dict() for encoder in base.text_encoders),
     )
 
@@ -202,7 +207,7 @@ def test_a_file_alone_says_what_it_predicts(base, tmp_path, monkeypatch, marks, 
     shutil.copytree(Path(base.path) / "tokenizer", tmp_path / "tokenizer")
     state = checkpoint_of(base) | {mark: torch.empty(0) for mark in marks}
     save_file(state, tmp_path / "model.safetensors", metadata)
-    single = bases.load(str(tmp_path / "model.safetensors"))
+    single = registry.load(str(tmp_path / "model.safetensors"))
     same_model(base, single)
     assert (single.prediction_type, single.zero_terminal_snr) == expected
     scheduler = single.noise_scheduler
@@ -211,7 +216,7 @@ def test_a_file_alone_says_what_it_predicts(base, tmp_path, monkeypatch, marks, 
 
 
 def test_without_vocabulary_the_sentence_says_where_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints.architectures, "VOCABULARY", str(tmp_path / "nowhere" / "clip"))
+    monkeypatch.setattr(shapes_of, "VOCABULARY", str(tmp_path / "nowhere" / "clip"))
     file = tmp_path / "model.safetensors"
     save_file({name: torch.zeros(shape) for name, shape in SD1.items()}, file)
     refused(file, "vocabulary", "`tokenizer`", "connect to the internet once")
@@ -222,13 +227,69 @@ def test_published_shapes():
     with torch.device("meta"):
         unets = {
             kind: UNet2DConditionModel.from_config(config)
-            for kind, config in checkpoints.architectures.UNET.items()
+            for kind, config in shapes_of.UNET.items()
         }
     sizes = {kind: sum(p.numel() for p in unet.parameters()) for kind, unet in unets.items()}
     assert sizes == {"sd1": 859_520_964, "sdxl": 2_567_463_684}
     for kind, unet in unets.items():
-        texts = checkpoints.architectures.TEXT_ENCODERS[kind]
+        texts = shapes_of.TEXT_ENCODERS[kind]
         assert unet.config.cross_attention_dim == sum(text["hidden_size"] for text in texts)
-    assert checkpoints.architectures.VAE["sd1"]["scaling_factor"] == 0.18215
-    assert checkpoints.architectures.VAE["sdxl"]["scaling_factor"] == 0.13025
-    json.dumps(checkpoints.architectures.SCHEDULER)
+    assert shapes_of.VAE["sd1"]["scaling_factor"] == 0.18215
+    assert shapes_of.VAE["sdxl"]["scaling_factor"] == 0.13025
+    json.dumps(shapes_of.SCHEDULER)
+
+
+@pytest.fixture
+def own_vae(base):
+    """Another VAE than the base's, with its name for a place."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)
+        return tiny_vae(base.vae.config.scaling_factor)
+
+
+@pytest.mark.parametrize("form", ["folder", "whole", "diffusers", "original", "prefixed"])
+def test_a_vae_of_its_own(base, own_vae, form, tmp_path, monkeypatch):
+    """People take another VAE than the checkpoint's, in any of the forms they are passed on in."""
+    published(monkeypatch, base)
+    place = tmp_path / "other.safetensors"
+    if form in ("folder", "whole"):
+        place = tmp_path / "other"
+        own_vae.save_pretrained(place / "vae" if form == "whole" else place)
+    elif form == "diffusers":
+        save_file(own_vae.state_dict(), place)
+    else:
+        state = checkpoint_of(replace(base, vae=own_vae))
+        cut = "first_stage_model." if form == "original" else ""
+        save_file(
+            {
+                k.removeprefix(cut): v
+                for k, v in state.items()
+                if k.startswith("first_stage_model.")
+            },
+            place,
+        )
+    model = registry.load({"checkpoint": base.path, "vae": str(place)})
+    ours, theirs = own_vae.state_dict(), model.vae.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert not torch.equal(model.vae.encoder.conv_in.weight, base.vae.encoder.conv_in.weight)
+    assert torch.equal(model.unet.conv_in.weight, base.unet.conv_in.weight)
+    said = model.describe()
+    assert said["ss_sd_model_name"] == Path(base.path).name
+    assert said["ss_vae_name"] == place.name
+    assert "ss_vae_name" not in base.describe()
+
+
+def test_a_vae_that_is_none(base, tmp_path, monkeypatch):
+    published(monkeypatch, base)
+    file = tmp_path / "x.safetensors"
+    for state, words in (
+        ({"lora_unet_x.alpha": torch.zeros(1)}, "is no VAE"),
+        ({"encoder.down_blocks.0.x": torch.zeros(1)}, "lacks the weight"),
+    ):
+        save_file(state, file)
+        with pytest.raises(BakeryError, match=words) as caught:
+            registry.load({"checkpoint": base.path, "vae": str(file)})
+        assert str(file) in str(caught.value)
+    with pytest.raises(BakeryError, match=r"train\.base\.vae: cannot read"):
+        registry.load({"checkpoint": base.path, "vae": str(tmp_path)})

@@ -6,17 +6,15 @@ tokenizer's vocabulary, which both families take from CLIP.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
-
-Kind = Literal["sd1", "sdxl"]
 
 VOCABULARY = "openai/clip-vit-large-patch14"
 """Where the vocabulary comes from; OpenCLIP's is the same, padded with "!" instead of the end."""
 SDXL_PADDING = "!"
 
-UNET: dict[Kind, dict[str, Any]] = {
+UNET: dict[str, dict[str, Any]] = {
     "sd1": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
     "sdxl": {
         "sample_size": 128,
@@ -40,7 +38,7 @@ _VAE = {
     "layers_per_block": 2,
     "latent_channels": 4,
 }
-VAE: dict[Kind, dict[str, Any]] = {
+VAE: dict[str, dict[str, Any]] = {
     "sd1": {**_VAE, "sample_size": 512, "scaling_factor": 0.18215, "force_upcast": False},
     "sdxl": {**_VAE, "sample_size": 1024, "scaling_factor": 0.13025, "force_upcast": True},
 }
@@ -71,7 +69,7 @@ _VIT_BIG_G = {
     "hidden_act": "gelu",
     "pad_token_id": 0,
 }
-TEXT_ENCODERS: dict[Kind, tuple[dict[str, Any], ...]] = {
+TEXT_ENCODERS: dict[str, tuple[dict[str, Any], ...]] = {
     "sd1": (_VIT_L,),
     "sdxl": (_VIT_L, _VIT_BIG_G),
 }
@@ -89,9 +87,10 @@ SCHEDULER: dict[str, Any] = {
 }
 
 
-def dtype_of(kind: Kind, part: str, dtype: torch.dtype) -> torch.dtype:
-    """The precision of a part in a model of `dtype`.
+UPCAST = {("sdxl", "vae")}
+"""Parts that stay in float32: in half precision the activations of SDXL's VAE overflow."""
 
-    SDXL's VAE stays in float32: in half precision its activations overflow.
-    """
-    return torch.float32 if (kind, part) == ("sdxl", "vae") else dtype
+
+def dtype_of(family: str, part: str, dtype: torch.dtype) -> torch.dtype:
+    """The precision of a part in a model of `dtype`."""
+    return torch.float32 if (family, part) in UPCAST else dtype

@@ -1,7 +1,7 @@
 """Single-file checkpoints, as people download them: one file with the weights of all parts.
 
-Steps of `load`: say from the names and shapes of the tensors what the file is, read it, build each
-part by the published shape of its kind (or by the configs that lie beside the file), and fill it.
+Steps of `load`: check by the names and shapes of the tensors that all parts are there, read the file,
+build each part by the published shape of its family (or by the configs beside the file), and fill it.
 Nothing is guessed from the file's name.
 """
 
@@ -26,100 +26,96 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from bakery.families import architectures
-from bakery.families.architectures import Kind, dtype_of
+from bakery.families import published
+from bakery.families.published import dtype_of
+from bakery.families.recognise import INDEX, PICKLES, Header, of_file
+from bakery.families.stable_diffusion import StableDiffusion
 from bakery.io.errors import BakeryError, first_line
 
 Tensors = Mapping[str, torch.Tensor]
-Shapes = Mapping[str, tuple[int, ...]]
 
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
-
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
-_TEXT: dict[Kind, tuple[str, ...]] = {
-    "sd1": ("cond_stage_model.transformer.",),
-    "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
-}
-# The first sign that is found names the stranger; the specific ones stand before the general.
-_STRANGERS = (
-    (("lora_unet_", "lora_te", "lora_transformer_"), "a LoRA, not a model"),
-    (("edm_mean", "edm_vpred.sigma_max"), "an SDXL model of the EDM formulation"),
-    (("joint_blocks.", "model.diffusion_model.joint_blocks."), "a Stable Diffusion 3 model"),
-    (("double_blocks.", "model.diffusion_model.double_blocks."), "a Flux model"),
-    (("clip_txt_mapper.", "clip_txt_pooled_mapper.", "effnet."), "a Stable Cascade model"),
-    (("cond_stage_model.model.",), "an SD 2 model"),
-    (("conditioner.embedders.0.model.",), "an SDXL refiner"),
-    (("down_blocks.", "mid_block.", "time_embedding."), "a UNet alone, in the format of diffusers"),
-    (("text_model.", "transformer.text_model."), "a text encoder alone"),
-    (("encoder.down.", "decoder.up."), "a VAE alone"),
-)
+_VAE_OF_DIFFUSERS = ("encoder.down_blocks.", "decoder.up_blocks.")
+_VAE_OF_OTHERS = ("encoder.down.", "decoder.up.")
 _LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
 
 
-def load(path: str, file: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """The parts of a checkpoint by the names that a diffusers folder gives them, and `kind`."""
+def pickled_header(path: str) -> Header:
+    """What a `.ckpt` holds; it has to be read for that."""
+    tensors = _unpickle(path, Path(path))
+    return Header({name: tuple(value.shape) for name, value in tensors.items()})
+
+
+def load(path: str, family: StableDiffusion, dtype: torch.dtype) -> dict[str, Any]:
+    """The parts of a checkpoint by the names that a diffusers folder gives them."""
+    file = Path(path)
     if file.suffix == ".safetensors":
-        shapes, metadata = _header(path, file)
-        kind = kind_of(path, shapes)
+        found = of_file(path)
+        check_whole(path, family, found)
         tensors = _read(path, file)
     else:
-        tensors, metadata = _unpickle(path, file), {}
-        kind = kind_of(path, {name: tuple(value.shape) for name, value in tensors.items()})
-    configs = file.parent if (file.parent / "model_index.json").is_file() else None
-    parts: dict[str, Any] = {"kind": kind, "tokenizer": _tokenizer(path, file, "tokenizer")}
-    if kind == "sdxl":
-        parts["tokenizer_2"] = _tokenizer(path, file, "tokenizer_2")
-    parts["scheduler"] = _scheduler(tensors, metadata, configs)
+        tensors = _unpickle(path, file)
+        found = Header({name: tuple(value.shape) for name, value in tensors.items()})
+        check_whole(path, family, found)
+    configs = file.parent if (file.parent / INDEX).is_file() else None
+    parts: dict[str, Any] = {
+        name: _tokenizer(path, file, name)
+        for name in family.folders
+        if name.startswith("tokenizer")
+    }
+    parts["scheduler"] = _scheduler(tensors, found.metadata, configs)
     name = ""
     try:
-        for name, model, weights in _models(kind, tensors, configs):
-            parts[name] = _fill(path, name, model, weights, dtype_of(kind, name, dtype))
+        for name, model, weights in _models(family, tensors, configs):
+            parts[name] = _fill(path, name, model, weights, dtype_of(family.name, name, dtype))
     except _LOAD_ERRORS as error:
         raise BakeryError(
             f"train.base: the weights of {name or 'the UNet'} in {path} do not fit the shape of "
-            f"{_NAMES[kind]} ({first_line(error)}): download it again"
+            f"{family.title} ({first_line(error)}): download it again"
         ) from None
     return parts
 
 
-_NAMES = {"sd1": "SD 1.x", "sdxl": "SDXL"}
+def load_vae(path: str, family: StableDiffusion, dtype: torch.dtype) -> nn.Module:
+    """A VAE in a file of its own, under the names of the original or of diffusers."""
+    file = Path(path)
+    tensors = _read(path, file) if file.suffix == ".safetensors" else _unpickle(path, file)
+    with init_empty_weights():
+        vae = AutoencoderKL.from_config(dict(published.VAE[family.name]))
+    try:
+        weights = tensors
+        if not any(name.startswith(_VAE_OF_DIFFUSERS) for name in tensors):
+            if not any(name.removeprefix(_VAE).startswith(_VAE_OF_OTHERS) for name in tensors):
+                raise BakeryError(
+                    f"train.base.vae: {path} is no VAE: give a .safetensors file or a diffusers "
+                    "folder with one"
+                )
+            whole = {name.removeprefix(_VAE): value for name, value in tensors.items()}
+            named = {f"{_VAE}{name}": value for name, value in whole.items()}
+            weights = convert_ldm_vae_checkpoint(named, vae.config)
+        return _fill(path, "vae", vae, weights, dtype_of(family.name, "vae", dtype))
+    except _LOAD_ERRORS as error:
+        raise BakeryError(
+            f"train.base.vae: the weights in {path} do not fit the shape of the VAE of "
+            f"{family.title} ({first_line(error)}): give a VAE that was made for it"
+        ) from None
 
 
-def kind_of(path: str, shapes: Shapes) -> Kind:
-    """What the names and shapes of a checkpoint's tensors say it is; `BakeryError` for the rest."""
-    for signs, what in _STRANGERS:
-        if any(name.startswith(signs) for name in shapes):
-            raise BakeryError(
-                f"train.base: {path} is {what}: give a whole SD 1.x or SDXL checkpoint"
-            )
-    kind: Kind = "sdxl" if any(n.startswith("conditioner.embedders.") for n in shapes) else "sd1"
-    for part in (_UNET, _VAE, *_TEXT[kind]):
-        if not any(name.startswith(part) for name in shapes):
+def check_whole(path: str, family: StableDiffusion, found: Header) -> None:
+    """`BakeryError` for a file of this family that lacks a part, or has one that cannot be trained."""
+    for part in (_UNET, _VAE, *family.text_prefixes):
+        if not found.has(part):
             raise BakeryError(
                 f"train.base: {path} has no {part}* weights: it is not a whole "
-                f"{_NAMES[kind]} checkpoint"
+                f"{family.title} checkpoint"
             )
-    channels = shapes.get(FIRST_CONVOLUTION, (0, 4))[1]
+    channels = found.shapes.get(FIRST_CONVOLUTION, (0, 4))[1]
     if channels != 4:
         raise BakeryError(
             f"train.base: the UNet of {path} takes {channels} channels instead of 4: inpainting "
             "and similar models cannot be trained"
         )
-    return kind
-
-
-def _header(path: str, file: Path) -> tuple[Shapes, dict[str, str]]:
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            names = tensors.keys()
-            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
-            return shapes, dict(tensors.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise BakeryError(
-            f"train.base: {path} is damaged or not a safetensors file ({first_line(error)}): "
-            "download it again"
-        ) from None
 
 
 def _read(path: str, file: Path) -> Tensors:
@@ -160,13 +156,13 @@ def _unpickle(path: str, file: Path) -> Tensors:
 def _tokenizer(path: str, file: Path, name: str) -> CLIPTokenizer:
     """From a folder beside the file, else CLIP's from the hub or its cache."""
     beside = file.parent / name
-    padding = {"pad_token": architectures.SDXL_PADDING} if name == "tokenizer_2" else {}
+    padding = {"pad_token": published.SDXL_PADDING} if name == "tokenizer_2" else {}
     try:
         if beside.is_dir():
             return CLIPTokenizer.from_pretrained(beside)
         if (file.parent / "tokenizer").is_dir():
             return CLIPTokenizer.from_pretrained(file.parent / "tokenizer", **padding)
-        return CLIPTokenizer.from_pretrained(architectures.VOCABULARY, **padding)
+        return CLIPTokenizer.from_pretrained(published.VOCABULARY, **padding)
     except _LOAD_ERRORS as error:
         raise BakeryError(
             f"train.base: {path} needs CLIP's vocabulary, which no checkpoint holds, and it could "
@@ -183,7 +179,7 @@ def _scheduler(
     NoobAI and its kin hold an empty tensor named v_pred, and one named ztsnr; kohya's scripts
     write modelspec.prediction_type.
     """
-    config = dict(architectures.SCHEDULER)
+    config = dict(published.SCHEDULER)
     if configs is not None:
         config = dict(DDPMScheduler.load_config(configs, subfolder="scheduler"))
     if "v_pred" in tensors or metadata.get("modelspec.prediction_type") == "v":
@@ -194,29 +190,29 @@ def _scheduler(
 
 
 def _models(
-    kind: Kind, tensors: Tensors, configs: Path | None
+    family: StableDiffusion, tensors: Tensors, configs: Path | None
 ) -> Iterable[tuple[str, nn.Module, Tensors]]:
     """(name, model without weights, its weights under the model's own names)."""
 
-    def config(name: str, published: Mapping[str, Any]) -> dict[str, Any]:
+    def config(name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
         if configs is None:
-            return dict(published)
+            return dict(shape)
         return json.loads((configs / name / "config.json").read_text(encoding="utf-8"))
 
     with init_empty_weights():
-        unet = UNet2DConditionModel.from_config(config("unet", architectures.UNET[kind]))
-        vae = AutoencoderKL.from_config(config("vae", architectures.VAE[kind]))
+        unet = UNet2DConditionModel.from_config(config("unet", published.UNET[family.name]))
+        vae = AutoencoderKL.from_config(config("vae", published.VAE[family.name]))
     yield "unet", unet, convert_ldm_unet_checkpoint(tensors, unet.config)
     yield "vae", vae, convert_ldm_vae_checkpoint(tensors, vae.config)
-    published = architectures.TEXT_ENCODERS[kind]
+    shapes = published.TEXT_ENCODERS[family.name]
     with init_empty_weights():
-        first = CLIPTextModel(CLIPTextConfig(**config("text_encoder", published[0])))
+        first = CLIPTextModel(CLIPTextConfig(**config("text_encoder", shapes[0])))
     yield "text_encoder", first, convert_ldm_clip_checkpoint(tensors)
-    if kind == "sdxl":
-        shape = CLIPTextConfig(**config("text_encoder_2", published[1]))
+    if len(shapes) > 1:
+        shape = CLIPTextConfig(**config("text_encoder_2", shapes[1]))
         with init_empty_weights():
             second = CLIPTextModelWithProjection(shape)
-        weights = convert_open_clip_checkpoint(second, tensors, prefix=_TEXT[kind][1])
+        weights = convert_open_clip_checkpoint(second, tensors, prefix=family.text_prefixes[1])
         yield "text_encoder_2", second, weights
 
 

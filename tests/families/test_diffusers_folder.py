@@ -9,7 +9,8 @@ from safetensors.torch import load, save_file
 from tiny_base import tiny_sd1, tiny_sdxl
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from bakery.families import base as bases
+from bakery.families import registry
+from bakery.families.sd import SD1
 from bakery.io.errors import BakeryError
 
 SHORT = ["cat", "a dog, 1girl"]
@@ -22,7 +23,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(folder):
-    return bases.load(str(folder))
+    return registry.load(str(folder))
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def edit(file: Path, **changes) -> None:
 
 def refused(path, *words):
     with pytest.raises(BakeryError) as caught:
-        bases.load(str(path))
+        registry.load(str(path))
     sentence = str(caught.value)
     assert str(path) in sentence
     assert "\n" not in sentence
@@ -51,26 +52,26 @@ def test_all_parts_are_frozen(base):
 
 
 def test_facts_come_from_the_model(base):
-    assert (base.kind, base.prediction_type, base.zero_terminal_snr) == (
+    assert (base.family.name, base.prediction_type, base.zero_terminal_snr) == (
         "sd1",
         "v_prediction",
         True,
     )
-    assert (base.pixels_per_latent, base.chunk_size) == (8, 18)
+    assert (base.latents.pixels, base.chunk_size) == (8, 18)
     assert base.noise_scheduler.alphas_cumprod[-1] == 0  # zero terminal SNR
 
 
 def test_epsilon_model_keeps_its_schedule(tmp_path):
-    base = bases.load(str(tiny_sd1(tmp_path, prediction_type="epsilon")))
+    base = registry.load(str(tiny_sd1(tmp_path, prediction_type="epsilon")))
     assert base.prediction_type == "epsilon"
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     assert torch.allclose(base.noise_scheduler.alphas_cumprod, (1 - betas).cumprod(0), atol=1e-6)
 
 
 def test_dtype(folder):
-    base = bases.load(str(folder), dtype=torch.bfloat16)
+    base = registry.load(str(folder), dtype=torch.bfloat16)
     assert {p.dtype for p in base.unet.parameters()} == {torch.bfloat16}
-    assert bases.encode(base, SHORT, 2).hidden.dtype == torch.bfloat16
+    assert base.encode(SHORT)["hidden"].dtype == torch.bfloat16
 
 
 def test_nothing_there(tmp_path):
@@ -84,10 +85,10 @@ def test_folder_of_something_else(tmp_path):
 def test_index_that_is_no_json(broken):
     (broken / "model_index.json").write_text("{")
     with pytest.raises(BakeryError, match="is not a diffusers index"):
-        bases.load(str(broken))
+        registry.load(str(broken))
 
 
-@pytest.mark.parametrize("part", bases.PARTS["sd1"])
+@pytest.mark.parametrize("part", SD1.folders)
 def test_missing_part(broken, part):
     shutil.rmtree(broken / part)
     refused(broken, f"lacks its {part} folder")
@@ -133,7 +134,7 @@ def test_prediction_that_cannot_be_trained(broken):
 
 
 def test_text_encoder_of_another_model(broken, tmp_path):
-    stranger = bases.load(str(broken)).text_encoders[0].config.to_dict()
+    stranger = registry.load(str(broken)).text_encoders[0].config.to_dict()
     stranger |= {"hidden_size": 32}
     CLIPTextModel(CLIPTextConfig(**stranger)).save_pretrained(broken / "text_encoder")
     refused(broken, "width 16", "gives 32")
@@ -151,8 +152,12 @@ def sdxl_folder(tmp_path_factory):
 
 
 def test_sdxl(sdxl_folder):
-    base = bases.load(str(sdxl_folder), dtype=torch.bfloat16)
-    assert (base.kind, base.prediction_type, base.zero_terminal_snr) == ("sdxl", "epsilon", False)
+    base = registry.load(str(sdxl_folder), dtype=torch.bfloat16)
+    assert (base.family.name, base.prediction_type, base.zero_terminal_snr) == (
+        "sdxl",
+        "epsilon",
+        False,
+    )
     assert [type(encoder) for encoder in base.text_encoders] == [
         CLIPTextModel, CLIPTextModelWithProjection,
     ]  # fmt: skip
@@ -161,8 +166,8 @@ def test_sdxl(sdxl_folder):
 
 
 def test_sdxl_with_v_prediction(tmp_path):
-    base = bases.load(str(tiny_sdxl(tmp_path, prediction_type="v_prediction")))
-    assert (base.kind, base.prediction_type, base.zero_terminal_snr) == (
+    base = registry.load(str(tiny_sdxl(tmp_path, prediction_type="v_prediction")))
+    assert (base.family.name, base.prediction_type, base.zero_terminal_snr) == (
         "sdxl", "v_prediction", True,
     )  # fmt: skip
     assert base.noise_scheduler.alphas_cumprod[-1] == 0
@@ -177,21 +182,21 @@ def kohyas_zero_snr(betas):
 
 def test_settings_that_overrule_the_model(sdxl_folder, folder):
     plain = DDPMScheduler.from_pretrained(sdxl_folder, subfolder="scheduler").betas
-    base = bases.load(str(sdxl_folder), v_parameterization=True, zero_terminal_snr=True)
+    base = registry.load(str(sdxl_folder), v_parameterization=True, zero_terminal_snr=True)
     assert (base.prediction_type, base.zero_terminal_snr) == ("v_prediction", True)
     assert base.noise_scheduler.config.timestep_spacing == "trailing"
     expected = kohyas_zero_snr(plain)
     assert torch.allclose(base.noise_scheduler.alphas_cumprod, expected, atol=1e-5)
-    base = bases.load(str(folder), v_parameterization=False, zero_terminal_snr=False)
+    base = registry.load(str(folder), v_parameterization=False, zero_terminal_snr=False)
     assert (base.prediction_type, base.zero_terminal_snr) == ("epsilon", False)
     with pytest.raises(BakeryError, match=r"predicts the noise .* zero terminal SNR") as caught:
-        bases.load(str(sdxl_folder), zero_terminal_snr=True)
+        registry.load(str(sdxl_folder), zero_terminal_snr=True)
     assert "\n" not in str(caught.value)
 
 
 def test_parts_of_another_sdxl(sdxl_folder, tmp_path):
     broken = Path(shutil.copytree(sdxl_folder, tmp_path / "base"))
-    second = bases.load(str(broken)).text_encoders[1].config.to_dict()
+    second = registry.load(str(broken)).text_encoders[1].config.to_dict()
     other = CLIPTextModelWithProjection(CLIPTextConfig(**(second | {"projection_dim": 32})))
     other.save_pretrained(broken / "text_encoder_2")
     refused(broken, "pooled text of width 24", "gives 32")

@@ -1,0 +1,41 @@
+"""Cross-attention on a text that stays the same from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from torch import nn
+
+
+@contextmanager
+def text_projected_once(unet: nn.Module) -> Iterator[None]:
+    """Cross-attention's keys and values are kept as long as they are asked of the very same text."""
+    with ExitStack() as undo:
+        for block in unet.modules():
+            if isinstance(block, BasicTransformerBlock) and block.attn2 is not None:
+                for layer in (block.attn2.to_k, block.attn2.to_v):
+                    before = layer.__dict__.get("forward")  # of an adapter
+                    layer.forward = _remembering(layer.forward)
+                    undo.callback(_restore, layer, before)
+        yield
+
+
+def _remembering(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    seen: list[torch.Tensor] = []
+
+    def remembered(text: torch.Tensor) -> torch.Tensor:
+        if not seen or seen[0] is not text:
+            seen[:] = [text, forward(text)]
+        return seen[1]
+
+    return remembered
+
+
+def _restore(layer: nn.Module, forward: Callable[..., torch.Tensor] | None) -> None:
+    if forward is None:
+        del layer.forward
+    else:
+        layer.forward = forward

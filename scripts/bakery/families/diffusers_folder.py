@@ -1,0 +1,98 @@
+"""The parts of a Stable Diffusion model in a diffusers folder or hub repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
+from torch import nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from bakery.families.published import dtype_of
+from bakery.families.recognise import Header
+from bakery.io.errors import BakeryError, first_line
+
+CLASSES = {
+    "unet": UNet2DConditionModel,
+    "vae": AutoencoderKL,
+    "text_encoder": CLIPTextModel,
+    "text_encoder_2": CLIPTextModelWithProjection,
+    "tokenizer": CLIPTokenizer,
+    "tokenizer_2": CLIPTokenizer,
+    "scheduler": DDPMScheduler,
+}
+# What a model library throws at an unusable file; each message is passed on, never the traceback.
+LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+def hub_header(path: str) -> Header:
+    """What the index of a hub repository shows."""
+    from diffusers import DiffusionPipeline  # takes seconds, and is seldom wanted
+
+    try:
+        return Header(pipeline=str(DiffusionPipeline.load_config(path)["_class_name"]))
+    except LOAD_ERRORS as error:
+        raise BakeryError(
+            f"train.base: cannot read the index of {path} ({first_line(error)}): "
+            "check the hub id and the connection"
+        ) from None
+
+
+def load(path: str, names: Sequence[str], family: str, dtype: torch.dtype) -> dict[str, Any]:
+    """The parts `names` of the folder or hub repository `path`."""
+    folder = Path(path)
+    if folder.is_dir():
+        missing = [name for name in names if not (folder / name).is_dir()]
+        if missing:
+            raise BakeryError(
+                f"train.base: {path} lacks its {missing[0]} folder: download or export it again"
+            )
+    parts: dict[str, Any] = {}
+    name = ""
+    try:
+        for name in names:
+            if issubclass(CLASSES[name], nn.Module):
+                parts[name] = load_model(path, name, dtype_of(family, name, dtype))
+            else:
+                parts[name] = CLASSES[name].from_pretrained(path, subfolder=name)
+    except LOAD_ERRORS as error:
+        raise BakeryError(
+            f"train.base: cannot read {name} of {path} ({first_line(error)}): "
+            "check the path, or download or export the model again"
+        ) from None
+    return parts
+
+
+def load_model(path: str, name: str, dtype: torch.dtype, subfolder: str | None = None) -> nn.Module:
+    """One part with its weights, all of them; it lies in the subfolder of its name, or in another."""
+    with _no_progress_bars():
+        model, report = CLASSES[name].from_pretrained(
+            path,
+            subfolder=name if subfolder is None else subfolder,
+            torch_dtype=dtype,
+            output_loading_info=True,
+        )
+    if report["missing_keys"]:  # the libraries would fill them with random numbers
+        raise BakeryError(
+            f"train.base: {name} of {path} lacks the weight "
+            f"{sorted(report['missing_keys'])[0]}: download or export it again"
+        )
+    return model
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """The bars of half a second of loading say nothing and end up in log files."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,278 @@
+"""What the library asks of a base model, whatever its family. No torch is needed to import this.
+
+A `Family` is what is known without weights: its name, how to recognise its files, what it refuses. A
+`Model` is one that is loaded and frozen. Training, sampling and LoRA files know nothing else of a base.
+`registry.FAMILIES` lists the families; `tests/families/test_contract.py` holds them to what this says.
+
+What is written so that the next family fits, a flow-matching transformer say:
+
+- `t` is a tensor (B,) of the model's own kind: integers of a schedule or numbers in 0 .. 1. Only
+  `NoiseProcess` and `predict` look into it.
+- Latents are (B, C, h, w) for everyone. A model with a frame axis adds and drops it in `predict`,
+  `LatentSpace.encode` and `LatentSpace.decode`. `normalise` may have a mean and a deviation a channel.
+- `Text` has tensors of any names, rows first: hidden states, second token ids, masks. Texts of one
+  `length` share a batch; one that needs padding to a floor says so in `length`.
+- `parts` has no `text_encoder_lr` where the text encoder cannot learn; `encoders` has it all the same.
+- `targets` gives the layers of any module under any names, and which part they belong to.
+- `Family.parts` are the files that `train.base` may name one by one; the first shows the family.
+- `draw` runs whatever draws, a pipeline or a modular one; it gives latents.
+- Settings arrive by name (`train`'s own), so a family may have settings that no other reads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bakery.families.recognise import Header, Place
+    from bakery.io.images import Size
+
+Text = dict[str, "torch.Tensor"]
+"""Tensors by name, each (B, ...): cut, joined and cached by name."""
+UNET, TEXT_ENCODER = "unet_lr", "text_encoder_lr"
+"""The parts of a model that learn, by the setting that holds their rate."""
+
+
+class Target(NamedTuple):
+    """A layer that gets an adapter."""
+
+    name: str
+    """What kohya's files call it."""
+    layer: nn.Linear | nn.Conv2d
+    part: str
+    """`UNET` or `TEXT_ENCODER`."""
+
+
+class View(NamedTuple):
+    """How a training picture is shown."""
+
+    picture: Size
+    """Width and height before resizing."""
+    bucket: Size
+    flipped: bool
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How pictures are drawn."""
+
+    sampler: str
+    """A1111's name."""
+    steps: int
+    cfg_scale: float
+    """Above 1, a negative text takes part."""
+
+
+class Family(ABC):
+    """What is known of a kind of model without loading one."""
+
+    name: ClassVar[str]
+    """In keys, metadata and the record of code versions."""
+    title: ClassVar[str]
+    """In sentences: `SDXL`."""
+    article: ClassVar[str] = "a"
+    code_version: ClassVar[int] = 1
+    """Raised when this family's code gives other results: its bakes are remade, and no others."""
+    parts: ClassVar[tuple[str, ...]]
+    """The files that `train.base` may name one by one; the first shows the family."""
+    webui_version: ClassVar[str]
+    """A1111's word for it (`sd version`)."""
+    base_version: ClassVar[str]
+    """ss_base_model_version."""
+    ignored_by_scripts: ClassVar[Mapping[str, str]] = {}
+    """Settings that kohya's script for this family does not take, and why."""
+    training_script: ClassVar[str]
+    """kohya's script that trains it."""
+
+    @abstractmethod
+    def recognises(self, header: Header) -> bool:
+        """Whether files with these tensors, or of this diffusers pipeline, are of this family."""
+
+    @abstractmethod
+    def owns_lora(self, keys: Iterable[str]) -> bool:
+        """Whether a LoRA file with these keys was made for this family."""
+
+    def check(self, settings: Mapping[str, Any]) -> None:  # noqa: B027 - most refuse nothing
+        """`BakeryError` for settings of `train` that do nothing with this family."""
+
+    @abstractmethod
+    def load(
+        self,
+        place: Place,
+        settings: Mapping[str, Any],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> Model:
+        """Load and freeze; `settings` are those of `train` by name, what is missing has its default.
+
+        Raises `BakeryError` when the model is missing, incomplete, damaged or made of parts of others.
+        """
+
+
+class LatentSpace(ABC):
+    """Pictures as the model sees them."""
+
+    channels: int
+    pixels: int
+    """Side of the square of pixels behind one latent pixel."""
+    module: nn.Module
+    """What encodes; its weights and `dtype` decide the latents."""
+
+    @abstractmethod
+    def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 3, H, W) in -1 .. 1 -> mean and deviation, (B, C, h, w) each, not normalised."""
+
+    @abstractmethod
+    def normalise(self, latents: torch.Tensor) -> torch.Tensor:
+        """(..., C, h, w) drawn from mean and deviation -> what the model is trained on."""
+
+    @abstractmethod
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w), normalised -> (B, 3, H, W) in about -1 .. 1, float32."""
+
+
+class NoiseProcess(ABC):
+    """How noise comes onto latents, and what the model should say to it."""
+
+    @abstractmethod
+    def draw(
+        self, shape: Sequence[int], generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(noise of `shape` = (B, C, h, w), t (B,)), on the CPU."""
+
+    @abstractmethod
+    def noisy(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """The model's input at t, (B, C, h, w)."""
+
+    @abstractmethod
+    def target(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """What the model should predict, (B, C, h, w)."""
+
+    @abstractmethod
+    def snr(self, t: torch.Tensor) -> torch.Tensor:
+        """(B,) signal-to-noise ratios, all above 0."""
+
+    @abstractmethod
+    def target_scale(self, snr: torch.Tensor) -> torch.Tensor:
+        """How much larger an error of the target is, squared, than the error of x0 it stands for."""
+
+
+class Model(ABC):
+    """A loaded model: every part frozen and in eval mode."""
+
+    family: Family
+    path: str
+    """Where it came from, for messages."""
+    device: torch.device
+    dtype: torch.dtype
+    latents: LatentSpace
+    noise: NoiseProcess
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, list[nn.Module]]:
+        """What each learning rate trains: `UNET`, and `TEXT_ENCODER` where that can learn."""
+
+    @property
+    @abstractmethod
+    def core(self) -> nn.Module:
+        """The module whose forward takes the time: torch.compile compiles it."""
+
+    @property
+    @abstractmethod
+    def encoders(self) -> list[nn.Module]:
+        """What `encode` runs through."""
+
+    @property
+    @abstractmethod
+    def encoding(self) -> dict[str, Any]:
+        """Plain JSON values that `encode` depends on besides the encoders' weights."""
+
+    @property
+    @abstractmethod
+    def mergeable(self) -> bool:
+        """Whether one LoRA alone may be added to the weights for drawing, by memory and digits."""
+
+    @abstractmethod
+    def targets(
+        self, parts: Iterable[str] | None = None, *, convolutions: bool = False
+    ) -> Iterator[Target]:
+        """Every layer that gets an adapter, of some parts or all; `convolutions` is for conv_dim."""
+
+    @abstractmethod
+    def tokens(self, caption: str) -> Any:
+        """What the tokenizers make of a caption, uncut, as plain JSON values."""
+
+    @abstractmethod
+    def length(self, caption: str) -> int:
+        """Captions of one length are encoded to tensors of one shape."""
+
+    @abstractmethod
+    def cuts(self, caption: str) -> bool:
+        """Whether the rest of a caption is cut off."""
+
+    @abstractmethod
+    def about_length(self, prompt: str) -> str:
+        """What people should know of how a prompt is read, after `the prompt '...' `; "" is nothing."""
+
+    @abstractmethod
+    def encode(self, captions: Sequence[str]) -> Text:
+        """Captions in their order, all as long as the longest needs.
+
+        A row depends on its caption and that length alone. Gradients flow if the caller lets them.
+        """
+
+    def views(self, views: Sequence[View]) -> Text:
+        """What the model is told of how pictures are shown, rows first, on the CPU."""
+        return {}
+
+    @abstractmethod
+    def predict(
+        self, noisy: torch.Tensor, t: torch.Tensor, text: Text, views: Text | None = None
+    ) -> torch.Tensor:
+        """The model's answer, (B, C, h, w); without `views` each row is a whole picture."""
+
+    @abstractmethod
+    def recompute_activations(self, parts: Iterable[str]) -> None:
+        """Gradient checkpointing, for a way back through these parts."""
+
+    @abstractmethod
+    def prepare_to_draw(self) -> None:
+        """Called once, before the first `draw`."""
+
+    @abstractmethod
+    def draw(
+        self,
+        text: Text,
+        negative: Text,
+        starts: torch.Tensor,
+        drawing: Drawing,
+        generators: Sequence[torch.Generator],
+    ) -> torch.Tensor:
+        """(B, C, h, w) of noise -> latents of pictures, normalised.
+
+        Above cfg_scale 1 the model runs on 2 B rows, those of the negative text first. A generator goes
+        on where the noise of its row ended: some samplers add more.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, object]:
+        """What a LoRA file says of its base, under the names that other programs read."""
+
+
+def rows(text: Text, wanted: slice) -> Text:
+    """Some of the captions."""
+    return {name: tensor[wanted] for name, tensor in text.items()}
+
+
+def join(parts: Sequence[Text]) -> Text:
+    """All captions of `parts`, which have the same tensors of the same shapes."""
+    import torch  # takes seconds, and families are recognised without
+
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

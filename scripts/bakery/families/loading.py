@@ -1,0 +1,130 @@
+"""The parts of a Stable Diffusion model, read and looked over.
+
+Steps of `read`: read the parts (diffusers folder, single checkpoint or hub id; the VAE from a place of
+its own where there is one), let settings correct the noise schedule, check that no weight is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler
+from torch import nn
+
+from bakery.families import diffusers_folder, single_file
+from bakery.families.published import dtype_of
+from bakery.families.recognise import Place
+from bakery.families.stable_diffusion import StableDiffusion
+from bakery.io.errors import BakeryError, first_line
+
+MODELS = ("unet", "vae", "text_encoder", "text_encoder_2")
+
+
+def read(
+    family: StableDiffusion, place: Place, settings: Mapping[str, Any], dtype: torch.dtype
+) -> dict[str, Any]:
+    """The parts by the names that a diffusers folder gives them."""
+    pieces = {"checkpoint": place} if isinstance(place, str) else place
+    path = pieces["checkpoint"]
+    if Path(path).is_file():
+        parts = single_file.load(path, family, dtype)
+    else:
+        parts = diffusers_folder.load(path, family.folders, family.name, dtype)
+    if "vae" in pieces:
+        parts["vae"] = _own_vae(family, pieces["vae"], dtype)
+    parts["scheduler"] = _scheduler(
+        path,
+        parts["scheduler"],
+        settings.get("v_parameterization"),
+        settings.get("zero_terminal_snr"),
+    )
+    _check_channels(path, parts)
+    _check_clip_skip(family, path, parts["text_encoder"], settings.get("clip_skip", 1))
+    for name in MODELS:
+        if name in parts:
+            _check_weights(pieces.get(name, path), name, parts[name])
+    return parts
+
+
+def _own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> AutoencoderKL:
+    """The VAE of a place of its own: a file, a folder with its config, a whole model or a hub id."""
+    place, dtype = Path(path), dtype_of(family.name, "vae", dtype)
+    if place.is_file():
+        return single_file.load_vae(path, family, dtype)
+    inside = "vae" if (place / "vae").is_dir() else ""
+    try:
+        return diffusers_folder.load_model(path, "vae", dtype, subfolder=inside)
+    except diffusers_folder.LOAD_ERRORS as error:
+        raise BakeryError(
+            f"train.base.vae: cannot read {path} ({first_line(error)}): give a .safetensors file, a "
+            "diffusers folder with a VAE, or a hub id"
+        ) from None
+
+
+def _scheduler(
+    path: str, scheduler: DDPMScheduler, v_prediction: bool | None, zero_snr: bool | None
+) -> DDPMScheduler:
+    """The model's noise schedule with what the settings say otherwise."""
+    config = scheduler.config
+    changes: dict[str, Any] = {}
+    if v_prediction is not None:
+        changes["prediction_type"] = "v_prediction" if v_prediction else "epsilon"
+    if zero_snr is not None:
+        changes["rescale_betas_zero_snr"] = zero_snr
+        # sampling must start at the timestep that is pure noise
+        changes["timestep_spacing"] = "trailing" if zero_snr else config.timestep_spacing
+    scheduler = DDPMScheduler.from_config(config, **changes)
+    prediction = scheduler.config.prediction_type
+    if prediction not in ("epsilon", "v_prediction"):
+        raise BakeryError(
+            f"train.base: the scheduler of {path} has prediction_type {prediction}: "
+            "only epsilon and v_prediction can be trained"
+        )
+    if scheduler.config.rescale_betas_zero_snr and prediction == "epsilon":
+        raise BakeryError(
+            f"train.base: {path} predicts the noise (epsilon), and with zero terminal SNR its last "
+            "timestep is nothing but noise: set train.v_parameterization to true, or "
+            "train.zero_terminal_snr to false"
+        )
+    return scheduler
+
+
+def _check_channels(path: str, parts: Mapping[str, Any]) -> None:
+    takes, gives = parts["unet"].config.in_channels, parts["vae"].config.latent_channels
+    if takes != gives:
+        raise BakeryError(
+            f"train.base: the UNet of {path} takes {takes} channels and its VAE gives "
+            f"{gives}: inpainting and similar models cannot be trained"
+        )
+
+
+def check_width(path: str, unet: Any, texts: Sequence[Any]) -> None:
+    """`BakeryError` unless the text encoders' outputs are as wide as the UNet expects (configs)."""
+    width = sum(text.hidden_size for text in texts)
+    if unet.cross_attention_dim != width:
+        raise BakeryError(
+            f"train.base: the UNet of {path} expects text of width {unet.cross_attention_dim}, "
+            f"its text {'encoders give' if len(texts) > 1 else 'encoder gives'} {width}: these "
+            "parts are of different models"
+        )
+
+
+def _check_clip_skip(family: StableDiffusion, path: str, encoder: nn.Module, skip: int) -> None:
+    layers = encoder.config.num_hidden_layers
+    if family.takes_clip_skip and skip > layers:
+        raise BakeryError(
+            f"train.clip_skip is {skip}, but the text encoder of {path} has {layers} "
+            f"layers: give 1 to {layers}"
+        )
+
+
+def _check_weights(path: str, name: str, model: nn.Module) -> None:
+    for key, weight in model.state_dict().items():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise BakeryError(
+                f"train.base: {name} of {path} has NaN or infinite values in {key}: "
+                "the file is damaged, download or export it again"
+            )

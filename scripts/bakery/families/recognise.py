@@ -1,0 +1,119 @@
+"""What a model's files hold, found out without loading them (or torch).
+
+A safetensors file begins with the names and shapes of its tensors; a diffusers folder has an index with
+the name of its pipeline. What neither says (a pickle, a hub id) is known only when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from bakery.io.errors import BakeryError, first_line
+
+Place = str | Mapping[str, str]
+"""What `train.base` names: one path or hub id, or a file for each part."""
+INDEX = "model_index.json"
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+# The first sign that is found names the stranger; the specific ones stand before the general.
+_STRANGERS = (
+    (("lora_unet_", "lora_te", "lora_transformer_"), "a LoRA, not a model"),
+    (("edm_mean", "edm_vpred.sigma_max"), "an SDXL model of the EDM formulation"),
+    (("joint_blocks.", "model.diffusion_model.joint_blocks."), "a Stable Diffusion 3 model"),
+    (("double_blocks.", "model.diffusion_model.double_blocks."), "a Flux model"),
+    (("clip_txt_mapper.", "clip_txt_pooled_mapper.", "effnet."), "a Stable Cascade model"),
+    (("cond_stage_model.model.",), "an SD 2 model"),
+    (("conditioner.embedders.0.model.",), "an SDXL refiner"),
+    (("down_blocks.", "mid_block.", "time_embedding."), "a UNet alone, in the format of diffusers"),
+    (("text_model.", "transformer.text_model."), "a text encoder alone"),
+    (("encoder.down.", "decoder.up."), "a VAE alone"),
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a model shows of itself before it is read."""
+
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of a single file's tensors, by name."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    pipeline: str = ""
+    """The class that a diffusers folder's index names."""
+
+    def has(self, *prefixes: str) -> bool:
+        """Whether the name of any tensor begins with one of these."""
+        return any(name.startswith(prefixes) for name in self.shapes)
+
+    @property
+    def stranger(self) -> str:
+        """What the file is, if it is surely nothing that can be trained; "" for the rest."""
+        return next((what for signs, what in _STRANGERS if self.has(*signs)), "")
+
+
+def main_part(place: Place) -> str:
+    """The path or id that shows the family: that of the first part."""
+    return place if isinstance(place, str) else next(iter(place.values()))
+
+
+def each(place: Place, change: Callable[[str, str], str]) -> Place:
+    """`place` with `change(part, path)` for each of its paths; a path alone has the part ""."""
+    if isinstance(place, str):
+        return change("", place)
+    return {part: change(part, path) for part, path in place.items()}
+
+
+def label(place: Place) -> str:
+    """A base in a sentence."""
+    return place if isinstance(place, str) else " with ".join(place.values())
+
+
+def header(path: str) -> Header | None:
+    """Of a diffusers folder or a safetensors file; None where only reading it tells."""
+    place = Path(path)
+    if place.is_dir():
+        return _of_folder(path, place)
+    if place.is_file():
+        return of_file(path) if place.suffix == ".safetensors" else None
+    if HUB_ID.fullmatch(path) and place.suffix not in (".safetensors", *PICKLES):
+        return None
+    raise BakeryError(
+        f"train.base: there is no model at {path}: give a diffusers folder, a .safetensors "
+        "checkpoint or a hub id such as owner/name"
+    )
+
+
+def of_file(path: str) -> Header:
+    """Of a safetensors file."""
+    try:
+        with safe_open(path, framework="np") as tensors:
+            names = tensors.keys()
+            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
+            return Header(shapes, dict(tensors.metadata() or {}))
+    except (SafetensorError, OSError) as error:
+        raise BakeryError(
+            f"train.base: {path} is damaged or not a safetensors file ({first_line(error)}): "
+            "download it again"
+        ) from None
+
+
+def _of_folder(path: str, folder: Path) -> Header:
+    index = folder / INDEX
+    if not index.is_file():
+        raise BakeryError(
+            f"train.base: {path} has no {INDEX}: give the folder that save_pretrained wrote, with "
+            "unet, vae, text_encoder, tokenizer and scheduler in it"
+        )
+    try:
+        return Header(pipeline=str(json.loads(index.read_text(encoding="utf-8"))["_class_name"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BakeryError(
+            f"train.base: {index} is not a diffusers index ({first_line(error)}): "
+            "download or export the model again"
+        ) from None

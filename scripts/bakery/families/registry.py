@@ -1,0 +1,148 @@
+"""The families there are, and which of them a model belongs to. Importing this does not load torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bakery.families import recognise
+from bakery.families.family import Family
+from bakery.families.recognise import Header, Place
+from bakery.families.sd import SD1
+from bakery.families.sdxl import SDXL
+from bakery.io.errors import BakeryError
+
+if TYPE_CHECKING:
+    import torch
+
+    from bakery.families.family import Model
+
+FAMILIES: tuple[Family, ...] = (
+    SD1(),
+    SDXL(),
+)
+"""A line a family."""
+
+
+def titles() -> str:
+    """`SD 1.x or SDXL`."""
+    return " or ".join(family.title for family in FAMILIES)
+
+
+def family_of(place: Place) -> Family | None:
+    """The family of the model at `place`; None where only reading it tells (a pickle, a hub id).
+
+    Raises `BakeryError` for parts that no family knows, and for what is there but of none.
+    """
+    check_parts(place)
+    path = recognise.main_part(ordered(place))
+    header = recognise.header(path)
+    return None if header is None else recognised(path, header)
+
+
+def recognised(path: str, header: Header) -> Family:
+    """The family that a header shows; `BakeryError` for the rest."""
+    stranger = header.stranger
+    found = [family for family in FAMILIES if not stranger and family.recognises(header)]
+    if found:
+        return found[0]
+    what = stranger or (
+        f"a {header.pipeline}" if header.pipeline else "no model that is known here"
+    )
+    raise BakeryError(f"train.base: {path} is {what}: give a whole {titles()} model")
+
+
+def ordered(place: Place) -> Place:
+    """`place` with the part first that shows the family."""
+    if isinstance(place, str):
+        return place
+    firsts = [family.parts[0] for family in FAMILIES if family.parts[0] in place]
+    return {name: place[name] for name in sorted(place, key=lambda name: name not in firsts)}
+
+
+def shown_by(place: Place) -> Family | None:
+    """As `family_of`, and None for a model that cannot be used: what is wrong is said when it is."""
+    try:
+        return family_of(place)
+    except BakeryError:
+        return None
+
+
+def versions(family: Family | None) -> dict[str, int]:
+    """What the key of a bake holds of its family: the code version, once it is above 1.
+
+    Where the family is not known before the model is read, all families count.
+    """
+    counted = FAMILIES if family is None else (family,)
+    return {one.name: one.code_version for one in counted if one.code_version > 1}
+
+
+def load(
+    place: Place,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    **settings: Any,
+) -> Model:
+    """Load a model of any family: a diffusers folder, a single checkpoint, a hub id, or its parts.
+
+    `settings` are those of `train` by name (`clip_skip`, `v_parameterization` ...); a family takes what
+    it knows. Raises `BakeryError` when the model is missing, incomplete, damaged or of no family here,
+    and for settings that do nothing with its family.
+    """
+    import torch  # takes seconds, and families are recognised without
+
+    from bakery.families import diffusers_folder, single_file
+
+    family = family_of(place)
+    if family is None:  # reading tells
+        path = recognise.main_part(ordered(place))
+        look = single_file.pickled_header if Path(path).is_file() else diffusers_folder.hub_header
+        family = recognised(path, look(path))
+    check(family, place, settings)
+    return family.load(place, settings, torch.device(device), dtype or torch.float32)
+
+
+def check(family: Family, place: Place, settings: Mapping[str, Any]) -> None:
+    """`BakeryError` for parts or settings that a model of this family does not take."""
+    strange = [] if isinstance(place, str) else [name for name in place if name not in family.parts]
+    if strange:
+        raise BakeryError(
+            f"train.base.{strange[0]}: {recognise.main_part(ordered(place))} is {family.article} "
+            f"{family.title} model, whose parts are {', '.join(family.parts)}: leave it out"
+        )
+    family.check(settings)
+
+
+def family_of_lora(keys: Iterable[str]) -> Family | None:
+    """The family that a LoRA file with these keys was made for, as far as they tell."""
+    names = list(keys)
+    return next((family for family in FAMILIES if family.owns_lora(names)), None)
+
+
+def family_of_metadata(metadata: Mapping[str, str]) -> Family | None:
+    """The family that a LoRA file names in its metadata (ss_base_model_version)."""
+    said = metadata.get("ss_base_model_version", "")
+    exact = (family for family in FAMILIES if said == family.base_version)
+    alike = (family for family in FAMILIES if said and said.startswith(family.name))
+    return next(exact, next(alike, None))
+
+
+def check_parts(place: Place) -> None:
+    """`BakeryError` unless one family at least has all these parts."""
+    if isinstance(place, str):
+        return
+    names = set(place)
+    if any(family.parts[0] in names and names <= set(family.parts) for family in FAMILIES):
+        return
+    known = list(dict.fromkeys(f"{{{', '.join(family.parts)}}}" for family in FAMILIES))
+    strange = sorted(names - {part for family in FAMILIES for part in family.parts})
+    if strange:
+        raise BakeryError(
+            f"train.base.{strange[0]} is no part of a model that is known here: give a path, or "
+            f"{' or '.join(known)}"
+        )
+    raise BakeryError(
+        f"train.base names {', '.join(sorted(names)) or 'nothing'}, which is no whole model: give a "
+        f"path, or {' or '.join(known)}"
+    )
