@@ -166,7 +166,7 @@ def test_a_base_named_part_by_part_counts_by_the_content_of_all(root: Path) -> N
     assert nodes(root, {"train": {"base": turned}}) == before
     plan = build.build(cfg.load(raw), [root])
     (node,) = plan.of("sample")
-    assert build.model_of(node, "train.base", [root]) == {
+    assert build.file_of(node, "train.base", [root]) == {
         "checkpoint": str(root / "a.safetensors"), "vae": str(root / "b.safetensors"),
     }  # fmt: skip
     json.dumps(node.about())
