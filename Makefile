@@ -1,5 +1,6 @@
 # make         bake: the environment, then the whole workflow
-# make test    the tests
+# make test    all tests, on all cores
+# make quick   those that take no time
 # make lint    ruff, snakefmt, snakemake --lint
 # make world   rebuild the embedded world (hours; its products are committed)
 
@@ -8,17 +9,22 @@ CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
+# A worker for each core; what a worker has not begun yet goes to one that has nothing left.
+PYTEST := $(BIN)/python -m pytest -n $(if $(filter all,$(CORES)),logical,$(CORES)) --dist worksteal
 
 # With an NVIDIA driver, PyTorch's CUDA build and onnxruntime-gpu; else CPU builds, no CUDA gigabytes.
 GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,)
 
-.PHONY: bake test lint format schema same-results world clean
+.PHONY: bake test quick lint format schema same-results world clean
 
 bake: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+quick: $(VENV)/.installed-dev
+	$(PYTEST) -m "not slow and not browser"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
