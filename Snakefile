@@ -48,7 +48,9 @@ include: "workflow/rules/layout.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/rules/halve.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/best.smk"
 include: "workflow/rules/plan.smk"
 
 

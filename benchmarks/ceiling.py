@@ -20,9 +20,11 @@ import torch
 from stepwise import wait_for
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from bakery import base as bases
-from bakery import dataset, passes, train
-from bakery.config import Train
+from bakery.dataset import repeat_folders
+from bakery.families import base as bases
+from bakery.settings.train import Train
+from bakery.stages import train
+from bakery.training import train_step
 
 SIDES = {"cpu": 2048, "cuda": 8192}
 """Of the matrices at most: so large that overhead does not count."""
@@ -75,12 +77,12 @@ class Ceiling:
         return time.perf_counter() - began
 
 
-def kitchen_of(folder: Path, job: dict[str, Any]) -> passes.Kitchen:
+def kitchen_of(folder: Path, job: dict[str, Any]) -> train_step.Kitchen:
     """What our trainer bakes with, in this process."""
     settings = Train(**job["settings"])
     torch.set_num_threads(job["threads"])
     base = bases.load(settings.base, job["device"], models.DTYPES[settings.mixed_precision])
-    made = train.equip(settings, dataset.read(folder / "layout"), base, job["threads"], None)
+    made = train.equip(settings, repeat_folders.read(folder / "layout"), base, job["threads"], None)
     made.latents.prepare(made.data.views(settings) or [])
     return made
 
@@ -91,7 +93,7 @@ def of_step(folder: Path, job: dict[str, Any]) -> int:
     variant = train.prepare(Train(**job["settings"]), kitchen, out=folder / "count", name="mirael")
     variant.begin_epoch(kitchen.data)
     batch = variant.next_batch()
-    return operations(lambda: passes.loss(kitchen, variant, batch).backward())
+    return operations(lambda: train_step.loss(kitchen, variant, batch).backward())
 
 
 def operations(run: Callable[[], Any]) -> int:

@@ -23,7 +23,7 @@ from hardware import describe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from bakery import hashes
+from bakery.vision import hashes
 
 DISTANCE = 6
 

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import numpy as np  # noqa: E402
 from diffusers import AutoencoderKL  # noqa: E402
 
-from bakery.images import open_rgb  # noqa: E402
+from bakery.io.images import open_rgb  # noqa: E402
 from world.fit_tagger import through_vae  # noqa: E402
 from world.render import reduce  # noqa: E402
 

@@ -41,11 +41,11 @@ from diffusers import StableDiffusionPipeline  # noqa: E402
 from hardware import describe  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from bakery import base as bases  # noqa: E402
-from bakery import batches  # noqa: E402
-from bakery.artist import Artist, Shot, text_projected_once  # noqa: E402
-from bakery.lora import LoRANetwork  # noqa: E402
-from bakery.sample_settings import Sample  # noqa: E402
+from bakery.families import base as bases  # noqa: E402
+from bakery.lora.network import LoRANetwork  # noqa: E402
+from bakery.sampling import batches  # noqa: E402
+from bakery.sampling.pipeline import Artist, Shot, text_projected_once  # noqa: E402
+from bakery.settings.sample import Sample  # noqa: E402
 
 BASE = ROOT / "resources" / "world" / "base"
 SIZES = (4, 8, 16)

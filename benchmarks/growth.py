@@ -89,8 +89,8 @@ def pictures(place: Path, count: int, clock: Clock) -> None:
 
 
 def scrape(place: Path, count: int, clock: Clock) -> None:
-    from bakery import scrape as stage
-    from bakery.config import Scrape
+    from bakery.settings.scrape import Scrape
+    from bakery.stages import scrape as stage
 
     source = place / "source"
     source.mkdir()
@@ -102,8 +102,8 @@ def scrape(place: Path, count: int, clock: Clock) -> None:
 
 
 def filter(place: Path, count: int, clock: Clock) -> None:
-    from bakery import filter as stage
-    from bakery.config import Filter
+    from bakery.settings.filter import Filter
+    from bakery.stages import filter as stage
 
     with clock.part("filter"):
         made = stage.run(
@@ -114,8 +114,8 @@ def filter(place: Path, count: int, clock: Clock) -> None:
 
 
 def tag(place: Path, count: int, clock: Clock) -> None:
-    from bakery import tag as stage
-    from bakery.config import Tag
+    from bakery.settings.tag import Tag
+    from bakery.stages import tag as stage
 
     with clock.part("tag"):
         stage.run(
@@ -125,8 +125,8 @@ def tag(place: Path, count: int, clock: Clock) -> None:
 
 
 def prune(place: Path, count: int, clock: Clock) -> None:
-    from bakery import prune as stage
-    from bakery.config import Prune
+    from bakery.settings.prune import Prune
+    from bakery.stages import prune as stage
 
     with clock.part("prune"):
         stage.run(
@@ -136,8 +136,8 @@ def prune(place: Path, count: int, clock: Clock) -> None:
 
 
 def layout(place: Path, count: int, clock: Clock) -> None:
-    from bakery import layout as stage
-    from bakery.config import Layout
+    from bakery.settings.layout import Layout
+    from bakery.stages import layout as stage
 
     with clock.part("layout"):
         stage.run(
@@ -151,10 +151,11 @@ def train(place: Path, count: int, clock: Clock) -> None:
     import torch
     import yaml
 
-    from bakery import base as bases
-    from bakery import dataset, passes
-    from bakery import train as stage
-    from bakery.config import Train
+    from bakery.dataset import repeat_folders
+    from bakery.families import base as bases
+    from bakery.settings.train import Train
+    from bakery.stages import train as stage
+    from bakery.training import train_step
 
     chosen = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))["train"]
     settings = Train(**chosen | {"base": str(ROOT / chosen["base"])})
@@ -162,7 +163,7 @@ def train(place: Path, count: int, clock: Clock) -> None:
     base = bases.load(settings.base)
     order = stage.Order(settings, place / "train", NAME, {})
     with clock.part("train: dataset and buckets"):
-        folders = dataset.read(place / "layout")
+        folders = repeat_folders.read(place / "layout")
         kitchen = stage.equip(settings, folders, base, 1, place / "cache")
     views = kitchen.data.views(settings) or []
     with clock.part("train: latents encoded"):
@@ -176,14 +177,15 @@ def train(place: Path, count: int, clock: Clock) -> None:
     taken = []
     for _ in range(STEPS):
         start = time.process_time()
-        passes.step(kitchen, [variant])
+        train_step.step(kitchen, [variant])
         taken.append(time.process_time() - start)
     clock.note("train: a step (median)", statistics.median(taken[2:]))
 
 
 def samples(place: Path, count: int) -> Path:
     """A sample stage's folder with `count` pictures of the set as its samples."""
-    from bakery import score_tables, tables
+    from bakery.io import tables
+    from bakery.scoring import score_tables
 
     folder = place / "sample"
     shutil.rmtree(folder, ignore_errors=True)
@@ -205,8 +207,8 @@ def samples(place: Path, count: int) -> Path:
 
 
 def score(place: Path, count: int, clock: Clock, drawn: int = SAMPLES) -> None:
-    from bakery import score as stage
-    from bakery.config import Score
+    from bakery.settings.score import Score
+    from bakery.stages import score as stage
 
     folder = samples(place, drawn)
     name = f"score, {SAMPLES} samples" if drawn == SAMPLES else "score, by samples"
@@ -228,8 +230,8 @@ def compare_by_samples(place: Path, count: int, clock: Clock) -> None:
     """A page of two bakes with `count` samples in all."""
     from made_bakes import made_bake
 
-    from bakery import compare as stage
-    from bakery.config import Compare
+    from bakery.settings.compare import Compare
+    from bakery.stages import compare as stage
 
     prompts = {f"p{i}": f"{NAME}, {ASKED[i % len(ASKED)]}" for i in range(count // (2 * 4 * 5))}
     scores = [(0.2, 1.0), (0.5, 0.9), (0.7, 0.9), (0.9, 0.8), (0.9, 0.6)]

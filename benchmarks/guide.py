@@ -28,8 +28,9 @@ import yaml
 from hardware import describe
 from proof import Yardstick
 
-from bakery import captions, tables
-from bakery.bakes import Bake
+from bakery.io import tables
+from bakery.report.results import Bake
+from bakery.tags import captions
 from world import avatar, planting
 
 RATE = 2e-3

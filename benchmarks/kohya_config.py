@@ -26,8 +26,11 @@ import tomlkit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from bakery import buckets, dataset, images, kohya_export, kohya_terms, manifest, schedules
-from bakery.config import Train
+from bakery.dataset import buckets, repeat_folders
+from bakery.interop import kohya_export, kohya_terms
+from bakery.io import images, manifest
+from bakery.settings.train import Train
+from bakery.training import schedules
 
 
 def ours(bake: Path) -> dict[str, tuple[int, str, tuple[int, int]]]:
@@ -43,7 +46,7 @@ def ours(bake: Path) -> dict[str, tuple[int, str, tuple[int, int]]]:
             settings.max_bucket_reso,
             settings.bucket_reso_steps,
         )
-    items = dataset.read(bake.parent.parent / "layout" / layout).items
+    items = repeat_folders.read(bake.parent.parent / "layout" / layout).items
     return {
         str(item.image.absolute()): (
             item.repeats,

@@ -25,7 +25,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from bakery.lora import LoRANetwork
+from bakery.lora.network import LoRANetwork
 
 LIMIT = 1e-5
 DIM, ALPHA = 4, 2.0

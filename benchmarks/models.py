@@ -136,7 +136,7 @@ def random_parts(model: str) -> Any:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    from bakery import architectures
+    from bakery.families import architectures
 
     kind = "sdxl" if is_sdxl(model) else "sd1"
     shape = architectures.UNET[kind] | {"block_out_channels": CHANNELS[model]}

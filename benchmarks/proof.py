@@ -45,11 +45,16 @@ from eigenpictures import FILE, Eigenpictures, shown_by_the_vae, training_pictur
 from hardware import describe  # noqa: E402
 from scipy.stats import mannwhitneyu, spearmanr  # noqa: E402
 
-from bakery import bootstrap, captions, compare, outlines, plan, tables, verdicts  # noqa: E402
-from bakery import config as cfg  # noqa: E402
-from bakery.bakes import Bake, Baked, read  # noqa: E402
-from bakery.images import open_rgb  # noqa: E402
-from bakery.tagger import Tagger  # noqa: E402
+from bakery.graph import build, summary  # noqa: E402
+from bakery.io import tables  # noqa: E402
+from bakery.io.images import open_rgb  # noqa: E402
+from bakery.report import recommendation  # noqa: E402
+from bakery.report.results import Bake, Baked, read  # noqa: E402
+from bakery.scoring import bootstrap  # noqa: E402
+from bakery.settings import config as cfg  # noqa: E402
+from bakery.stages import compare  # noqa: E402
+from bakery.tags import captions  # noqa: E402
+from bakery.vision.tagger import Tagger  # noqa: E402
 from world import avatar, planting  # noqa: E402
 
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 1e-2)
@@ -216,11 +221,11 @@ def truth_of(bake: Bake, own: Sequence[str], yardstick: Yardstick) -> dict[int, 
 def bakes_in(folder: Path, config: str) -> list[Bake]:
     """The bakes of a config's only sweep."""
     raw = yaml.safe_load((folder / f"{config}.yaml").read_text("utf-8"))
-    (page,) = plan.build(cfg.load(raw), (folder, ROOT)).of("compare")
+    (page,) = build.build(cfg.load(raw), (folder, ROOT)).of("compare")
     return [
         Bake(one["label"], {stage: folder / path for stage, path in one["folders"].items()},
              one["settings"])
-        for one in outlines.bakes_of(page)
+        for one in summary.bakes_of(page)
     ]  # fmt: skip
 
 
@@ -250,7 +255,7 @@ def trial(name: str, baked: Sequence[Baked], known: Mapping[tuple[str, int], flo
     scores = {key: value for key, value in scores.items() if key[1]}
     values = {}
     for one in baked:
-        draws = verdicts.read_draws(one.bake.folders["score"] / "draws.csv")
+        draws = recommendation.read_draws(one.bake.folders["score"] / "draws.csv")
         for e in one.epochs:
             key = (one.bake.label, e.number)
             drawn = draws.get(e.number, {}).get("tradeoff", np.empty(0))

@@ -35,9 +35,10 @@ from ceiling import Ceiling, kitchen_of, operations, sentence
 from hardware import describe
 from stepwise import Worker, wait_for
 
-from bakery import compiling, passes, train
-from bakery.config import Train
-from bakery.variant import Variant
+from bakery.settings.train import Train
+from bakery.stages import train
+from bakery.training import compiling, train_step
+from bakery.training.run import Variant
 
 COLUMNS = ("base", "bakes", "seconds a step", "throughput over one after another",
            "what arithmetic allows", "share reached", "share of a matrix product's speed",
@@ -53,7 +54,7 @@ def orders(settings: dict[str, Any], count: int, folder: Path) -> list[train.Ord
     ]
 
 
-def team(settings: dict[str, Any], count: int, kitchen: passes.Kitchen, place: Path) -> list:
+def team(settings: dict[str, Any], count: int, kitchen: train_step.Kitchen, place: Path) -> list:
     """`count` bakes with adapters of their own, switched off."""
     made = train.prepare_all(orders(settings, count, place), kitchen)
     made[0].network.remove()
@@ -62,25 +63,25 @@ def team(settings: dict[str, Any], count: int, kitchen: passes.Kitchen, place: P
     return made
 
 
-def step(kitchen: passes.Kitchen, variants: list[Variant]) -> float:
+def step(kitchen: train_step.Kitchen, variants: list[Variant]) -> float:
     """Seconds of one step of all `variants`, which share each pass."""
     device = kitchen.base.device.type
     variants[0].network.apply()
     wait_for(device)
     start = time.perf_counter()
-    passes.step(kitchen, variants)
+    train_step.step(kitchen, variants)
     wait_for(device)
     seconds = time.perf_counter() - start
     variants[0].network.remove()
     return seconds
 
 
-def pass_of(kitchen: passes.Kitchen, variants: list[Variant]) -> None:
+def pass_of(kitchen: train_step.Kitchen, variants: list[Variant]) -> None:
     """Forward and backward of a batch of all; the gradients are forgotten."""
     variants[0].network.apply()
     try:
-        showings = [passes.show(kitchen, v, v.batches[0]) for v in variants]
-        torch.stack(passes.losses(kitchen, showings)).sum().backward()
+        showings = [train_step.show(kitchen, v, v.batches[0]) for v in variants]
+        torch.stack(train_step.losses(kitchen, showings)).sum().backward()
     finally:
         variants[0].network.remove()
         for variant in variants:

@@ -28,7 +28,9 @@ from PIL import Image, ImageDraw, ImageOps
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from bakery import captions, images, tagger
+from bakery.io import images
+from bakery.tags import captions
+from bakery.vision import tagger
 
 SIDE, GENERAL, CHARACTER = 448, 8106, 2751
 RATINGS = ("general", "sensitive", "questionable", "explicit")

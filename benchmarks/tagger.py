@@ -22,7 +22,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from bakery import images, tagger
+from bakery.io import images
+from bakery.vision import tagger
 
 ROOT = Path(__file__).parents[1]
 

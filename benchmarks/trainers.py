@@ -24,8 +24,8 @@ HERE = Path(__file__).absolute().parent
 
 def ours(folder: Path, job: dict[str, Any]) -> None:
     """Our trainer as it is."""
-    from bakery import train
-    from bakery.config import Train
+    from bakery.settings.train import Train
+    from bakery.stages import train
 
     train.run(
         Train(**job["settings"]),
@@ -40,7 +40,7 @@ def ours(folder: Path, job: dict[str, Any]) -> None:
 
 def plain(folder: Path, job: dict[str, Any]) -> None:
     """What one writes with diffusers and peft; the noise is drawn as our trainer draws it."""
-    from bakery import seeds
+    from bakery.io import seeds
 
     given, device = job["settings"], job["device"]
     torch.set_num_threads(job["threads"])
@@ -83,7 +83,7 @@ def frozen_parts(job: dict[str, Any]) -> dict[str, Any]:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    from bakery.architectures import dtype_of
+    from bakery.families.architectures import dtype_of
 
     kinds = {
         "unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel,
@@ -106,7 +106,7 @@ def with_adapters(parts: dict[str, Any], given: dict[str, Any]) -> list[torch.nn
     from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
 
-    from bakery.lora import targets
+    from bakery.lora.network import targets
 
     learners = [parts[n] for n in ("unet", "text_encoder", "text_encoder_2") if n in parts]
     wanted = {id(layer) for _, layer in targets(learners[0], learners[1:])}
@@ -164,8 +164,8 @@ def for_kohya(folder: Path, job: dict[str, Any]) -> None:
     """The same bake as sd-scripts' config.toml and dataset.toml."""
     import tomlkit
 
-    from bakery import kohya_terms
-    from bakery.config import Train
+    from bakery.interop import kohya_terms
+    from bakery.settings.train import Train
 
     settings = Train(**job["settings"])
     arguments, general = kohya_terms.to_kohya(settings)

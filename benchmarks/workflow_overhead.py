@@ -20,8 +20,8 @@ from hardware import describe
 HOME = Path(__file__).parents[1]
 sys.path.insert(0, str(HOME / "scripts"))
 
-from bakery import config as cfg  # noqa: E402
-from bakery import plan  # noqa: E402
+from bakery.graph import build  # noqa: E402
+from bakery.settings import config as cfg  # noqa: E402
 
 VARIANTS = 18  # with the five shared stages and the page: 60 jobs
 BARE = """
@@ -38,7 +38,7 @@ def commands(place: Path) -> tuple[dict[str, list[str]], list[str], list[str]]:
     rates = [1e-4 * (i + 1) for i in range(VARIANTS)]
     config = {"sweeps": {"lr": {"grid": {"train.unet_lr": rates}}}}
     (place / "config.yaml").write_text(yaml.safe_dump(config))
-    made = plan.build(cfg.load(config), [place, HOME])
+    made = build.build(cfg.load(config), [place, HOME])
     wanted = [file for stage in cfg.STAGES for node in made.of(stage) for file in node.wanted]
     bare = [f"bare/{i}/manifest.json" for i in range(sum(len(made.of(s)) for s in cfg.STAGES))]
     (place / "bare.smk").write_text(BARE.format(wanted=bare))

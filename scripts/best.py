@@ -1,8 +1,8 @@
 """Door of the rule that sets the recommended LoRA apart."""
 
-from bakery import best
-from bakery.bakes import Bake
-from bakery.doors import Job
+from bakery.jobs.job import Job
+from bakery.report.results import Bake
+from bakery.stages import best
 
 with Job(snakemake) as job:  # noqa: F821
     bakes = [Bake.of(bake) for bake in snakemake.params.bakes]  # noqa: F821

@@ -1,80 +1,158 @@
 """Says which stages' code changed since their results were last vouched for.
 
-A key carries each stage's code version (`plan.CODE_VERSIONS`), raised by hand, because a reformatted
-file must not cost a night of baking. This chore hashes the syntax trees of a stage's module and of the
-nouns it imports, without comments and docstrings, and its settings' defaults. `tests/code_versions.json`
-holds the hashes that belong to each version. When they differ, either raise the version (results
-differ) or run `make same-results` (they do not).
+A key carries each stage's code version (`nodes.CODE_VERSIONS`), raised by hand, because a reformatted
+file must not cost a night of baking. This chore hashes the syntax trees of a stage's module and of
+all that it imports, without comments and docstrings, its page's templates, and its settings' defaults.
+`tests/code_versions.json` holds the hashes that belong to each version, and the modules they cover.
+When they differ, either raise the version (results differ) or run `make same-results` (they do not).
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import sys
 from pathlib import Path
 
-from bakery import config, plan
+from bakery.graph import nodes
+from bakery.settings import config
 
 LIBRARY = Path(__file__).parent / "bakery"
 RECORD = Path(__file__).parents[1] / "tests" / "code_versions.json"
 NEUTRAL = {
-    "config",
-    "doors",
-    "errors",
-    "filter_settings",
-    "manifest",
-    "plan",
-    "sample_settings",
-    "sections",
-    "train_settings",
+    "graph.build",
+    "graph.nodes",
+    "io.errors",
+    "io.manifest",
+    "jobs.job",
+    "settings.compare",
+    "settings.config",
+    "settings.filter",
+    "settings.halve",
+    "settings.layout",
+    "settings.prune",
+    "settings.sample",
+    "settings.score",
+    "settings.scrape",
+    "settings.sections",
+    "settings.sweeps",
+    "settings.tag",
+    "settings.train",
 }
 """Modules that decide what is made and where, never what is in it."""
+STAGES_IN = "stages."
+"""Where the stages' modules are, as a prefix of dotted names."""
+TEMPLATES_IN = "pages/templates"
+"""The folder of the pages' templates."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the library: dotted name below `bakery` -> file. Packages are no modules."""
+    files = (path for path in LIBRARY.rglob("*.py") if path.stem != "__init__")
+    return {".".join(path.relative_to(LIBRARY).with_suffix("").parts): path for path in files}
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """Names of the library's modules that a syntax tree imports."""
-    names: set[str] = set()
+    """Dotted names of the library's modules that a syntax tree imports, in any spelling.
+
+    Raises LookupError for an import from the library that leads to no module: what cannot be
+    followed must not drop out of a hash without a word.
+    """
+    known, found = modules(), set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "bakery":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bakery."):
-            names.add(node.module.split(".")[1])
-    return {name for name in names if (LIBRARY / f"{name}.py").exists()}
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise LookupError(f"line {node.lineno} imports relatively: write `from bakery...`")
+            package, *inner = (node.module or "").split(".")
+            wanted = [".".join([*inner, alias.name]) for alias in node.names]
+            if package == "bakery":
+                found |= {_module(name, ".".join(inner), known, node.lineno) for name in wanted}
+        elif isinstance(node, ast.Import):
+            wanted = [alias.name.partition(".") for alias in node.names]
+            found |= {
+                _module(inner, "", known, node.lineno)
+                for package, _, inner in wanted
+                if package == "bakery"
+            }
+    return found
 
 
 def closure(stage: str) -> set[str]:
-    """The stage's module and all that it imports, directly or not."""
-    found, waiting = set(), {stage}
+    """Dotted names of the stage's module and of all that it imports, directly or not."""
+    found, waiting = set(), {f"{STAGES_IN}{stage}"}
     while waiting:
         name = waiting.pop()
         found.add(name)
-        tree = ast.parse((LIBRARY / f"{name}.py").read_text(encoding="utf-8"))
-        waiting |= imported(tree) - found - NEUTRAL
+        waiting |= imported(_tree(name)) - found - NEUTRAL
     return found
+
+
+def templates(names: set[str]) -> list[Path]:
+    """The files behind the pages that these modules render by name, and what all pages share."""
+    folder = LIBRARY / TEMPLATES_IN
+    rendered = {
+        node.args[0].value
+        for name in names
+        for node in ast.walk(_tree(name))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] == "render"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    shared = [folder / "house.css"] if rendered else []
+    return sorted({*shared, *(path for page in rendered for path in folder.glob(f"{page}.*"))})
 
 
 def code_hash(stage: str) -> str:
     """Hash of everything in the code that may change the stage's results."""
     parts = [json.dumps(config.Config.model_fields[stage].default.model_dump(mode="json"))]
-    for name in sorted(closure(stage)):
-        tree = ast.parse((LIBRARY / f"{name}.py").read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list):
-                node.body = [s for s in body if not _is_text(s)]
-        parts.append(ast.dump(tree))
-    templates = sorted((LIBRARY / "templates").glob(f"{stage}*"))
-    parts += [template.read_text(encoding="utf-8") for template in templates]
+    names = closure(stage)
+    parts += [_code(_text(name)) for name in sorted(names)]
+    parts += [template.read_text(encoding="utf-8") for template in templates(names)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def current() -> dict[str, dict[str, int | str]]:
+def current(stage: str) -> dict[str, int | str | list[str]]:
+    """What the record holds of a stage, as the code is now."""
     return {
-        stage: {"version": plan.CODE_VERSIONS[stage], "code": code_hash(stage)}
-        for stage in config.STAGES
+        "version": nodes.CODE_VERSIONS[stage],
+        "code": code_hash(stage),
+        "modules": sorted(closure(stage)),
     }
+
+
+def _module(name: str, package: str, known: dict[str, Path], line: int) -> str:
+    """The module that an import of `name` leads to: itself, or the one that defines it."""
+    for candidate in (name, package):
+        if candidate in known:
+            return candidate
+    raise LookupError(f"line {line} imports bakery.{name}, which is no module of the library")
+
+
+def _text(name: str) -> str:
+    return (LIBRARY / name.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+
+
+def _tree(name: str) -> ast.Module:
+    return _parsed(_text(name))
+
+
+@functools.cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+@functools.cache
+def _code(text: str) -> str:
+    """The syntax tree of a module as text, without comments and docstrings."""
+    tree = ast.parse(text)  # its own: it is changed here
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [s for s in body if not _is_text(s)]
+    return ast.dump(tree)
 
 
 def _is_text(statement: ast.stmt) -> bool:
@@ -82,5 +160,6 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 if __name__ == "__main__":
-    RECORD.write_text(json.dumps(current(), indent=1) + "\n", encoding="utf-8")
+    record = {stage: current(stage) for stage in config.STAGES}
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{RECORD.name} vouches for the code as it is\n")

@@ -14,7 +14,9 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from bakery import config
+from bakery.settings import config
+from bakery.settings.halve import Halving
+from bakery.settings.sections import Section
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"
@@ -29,7 +31,7 @@ of range is refused with a sentence. Numbers may be written as `1e-4` or `1.0e-4
 
 A changed setting remakes its own stage and the ones below it. Nothing else does.
 
-(Written by `make schema` from `scripts/bakery/config.py`.)
+(Written by `make schema` from `scripts/bakery/settings/config.py`.)
 """
 
 SWEEPS = """
@@ -82,7 +84,7 @@ def _word(kind: typing.Any) -> str:
         first, *metadata = typing.get_args(kind)
         limits = [limit for m in metadata for limit in getattr(m, "metadata", [m])]
         return " ".join([_word(first), *_bounds(limits)])
-    if isinstance(kind, type) and issubclass(kind, config.Section):
+    if isinstance(kind, type) and issubclass(kind, Section):
         return "section"
     names = {int: "whole number", float: "number", bool: "true/false", str: "text",
              tuple: "list", dict: "mapping", type(None): "null"}  # fmt: skip
@@ -114,7 +116,7 @@ def _nested(stage: str) -> str:
     return "".join(parts)
 
 
-def _table(section: type[config.Section]) -> str:
+def _table(section: type[Section]) -> str:
     head = "| setting | type | default | meaning |\n| --- | --- | --- | --- |\n"
     fields = section.model_fields.items()
     return head + "".join(row(f.alias or name, f) + "\n" for name, f in fields)
@@ -123,7 +125,7 @@ def _table(section: type[config.Section]) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return value.model_dump(mode="json") if isinstance(value, config.Section) else value
+    return value.model_dump(mode="json") if isinstance(value, Section) else value
 
 
 def readme() -> str:
@@ -131,7 +133,7 @@ def readme() -> str:
     for stage in config.STAGES:
         section = config.Config.model_fields[stage].annotation
         parts.append(f"\n## {stage}\n\n{section.__doc__}\n\n{_table(section)}{_nested(stage)}")
-    halving = f"\n`sweeps.<name>.halving`: {config.Halving.__doc__}\n\n{_table(config.Halving)}"
+    halving = f"\n`sweeps.<name>.halving`: {Halving.__doc__}\n\n{_table(Halving)}"
     return "".join(parts) + SWEEPS + halving
 
 

@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bakery import kohya_export
-from bakery.errors import BakeryError
+from bakery.interop import kohya_export
+from bakery.io.errors import BakeryError
 
 
 def main() -> int:

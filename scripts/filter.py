@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bakery import filter as stage
-from bakery.doors import Job
+from bakery.jobs.job import Job
+from bakery.stages import filter as stage
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821

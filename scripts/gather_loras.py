@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bakery import sidecar
-from bakery.errors import BakeryError
+from bakery.interop import sidecar
+from bakery.io.errors import BakeryError
 
 
 def main() -> int:

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from bakery import halving, manifest
-from bakery.config import Halving
-from bakery.doors import Errand
+from bakery.io import manifest
+from bakery.jobs.job import Errand
+from bakery.settings.halve import Halving
+from bakery.stages import halve
 
 with Errand(snakemake, "halve"):  # noqa: F821
     about = dict(snakemake.params.node)  # noqa: F821
     settings = Halving.model_validate(about["settings"])
-    summary = halving.decide(settings, snakemake.params.bakes)  # noqa: F821
+    summary = halve.decide(settings, snakemake.params.bakes)  # noqa: F821
     manifest.write(Path(snakemake.output[0]).parent, about, summary)  # noqa: F821

@@ -13,9 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from bakery import kohya_import
-from bakery.errors import BakeryError
-from bakery.files import write_text
+from bakery.interop import kohya_import
+from bakery.io.errors import BakeryError
+from bakery.io.files import write_text
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
 """Door of the layout stage."""
 
-from bakery import layout as stage
-from bakery import manifest
-from bakery.doors import Job
+from bakery.io import manifest
+from bakery.jobs.job import Job
+from bakery.stages import layout as stage
 
 with Job(snakemake) as job:  # noqa: F821
     scrape = job.folder("scrape")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from bakery import dry_bake
-from bakery.doors import Errand
+from bakery.jobs.job import Errand
+from bakery.stages import plan
 
 with Errand(snakemake, "plan"):  # noqa: F821
-    text = dry_bake.run(
+    text = plan.run(
         snakemake.params.bakes,  # noqa: F821
         out=Path(snakemake.params.out),  # noqa: F821
         trained=Path(snakemake.params.trained),  # noqa: F821

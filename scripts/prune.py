@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bakery import prune as stage
-from bakery.doors import Job
+from bakery.jobs.job import Job
+from bakery.stages import prune as stage
 
 with Job(snakemake) as job:  # noqa: F821
     edits = snakemake.params.edits.get("tags.csv")  # noqa: F821

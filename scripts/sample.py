@@ -3,8 +3,9 @@
 from importlib import import_module
 from pathlib import Path
 
-from bakery import claims, manifest, rungs
-from bakery.doors import Job, device, leased_gpu
+from bakery.io import manifest
+from bakery.jobs import claims, rungs
+from bakery.jobs.job import Job, device, leased_gpu
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
@@ -15,13 +16,12 @@ with Job(snakemake) as job:  # noqa: F821
         or claims.settle(
             job.out,
             list(bakes),
-            # only what is trained can be drawn
-            ready=lambda folder: rungs.is_new(bakes[folder]),
+            ready=lambda folder: rungs.is_new(bakes[folder]),  # only what is trained can be drawn
             workers=params.bakers,
             most=len(bakes),
-            # imported only where there is something to draw, as in train; first claims, then a GPU
+            # imported late, as in train; first claims, then a GPU
             work=leased_gpu()(
-                lambda folders: import_module("bakery.sample").draw_claimed(
+                lambda folders: import_module("bakery.stages.sample").draw_claimed(
                     {folder: bakes[folder] for folder in folders},
                     job.settings,
                     albums=params.albums,
@@ -33,7 +33,7 @@ with Job(snakemake) as job:  # noqa: F821
                     zero_terminal_snr=trained.get("zero_terminal_snr"),
                     device=device(),
                     threads=job.threads,
-                    tagger=import_module("bakery.tagger").fetch(params.model),
+                    tagger=import_module("bakery.vision.tagger").fetch(params.model),
                 )
             ),
         )

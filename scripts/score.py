@@ -1,8 +1,9 @@
 """Door of the score stage."""
 
-from bakery import rungs, tagger
-from bakery import score as stage
-from bakery.doors import Job, leased_gpu
+from bakery.jobs import rungs
+from bakery.jobs.job import Job, leased_gpu
+from bakery.stages import score as stage
+from bakery.vision import tagger
 
 with Job(snakemake) as job, leased_gpu():  # noqa: F821
     job.finish(

@@ -1,8 +1,8 @@
 """Door of the tag stage."""
 
-from bakery import tag as stage
-from bakery import tagger
-from bakery.doors import Job, leased_gpu
+from bakery.jobs.job import Job, leased_gpu
+from bakery.stages import tag as stage
+from bakery.vision import tagger
 
 with Job(snakemake) as job, leased_gpu():  # noqa: F821
     job.finish(

@@ -3,8 +3,9 @@
 from importlib import import_module
 from pathlib import Path
 
-from bakery import manifest, rungs
-from bakery.doors import Job, device, leased_gpu
+from bakery.io import manifest
+from bakery.jobs import rungs
+from bakery.jobs.job import Job, device, leased_gpu
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
@@ -19,7 +20,7 @@ with Job(snakemake) as job:  # noqa: F821
             # imported only where there is something to bake: torch takes seconds. Claim first, lease
             # second: who waits for another's bake holds no GPU that the other may wait for
             work=leased_gpu()(
-                lambda folders: import_module("bakery.train").bake(
+                lambda folders: import_module("bakery.stages.train").bake(
                     {folder: abouts[folder] for folder in folders},
                     places={"base": params.base, "reg_data_dir": params.reg},
                     name=scrape["settings"]["name"],

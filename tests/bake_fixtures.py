@@ -5,8 +5,8 @@ from PIL import Image, ImageDraw
 from small_bakes import SMALL
 from tiny_base import tiny_sd1
 
-from bakery import train
-from bakery.config import Train
+from bakery.settings.train import Train
+from bakery.stages import train
 
 
 @pytest.fixture(scope="module")

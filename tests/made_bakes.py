@@ -10,9 +10,10 @@ from typing import Any
 
 from PIL import Image
 
-from bakery import infotext, manifest, tables
-from bakery.bakes import Bake
-from bakery.infotext import Infotext
+from bakery.interop import infotext
+from bakery.interop.infotext import Infotext
+from bakery.io import manifest, tables
+from bakery.report.results import Bake
 
 PROMPTS = {"trigger": "mirael", "beach": "mirael, beach, smile"}
 PURPOSES = {"trigger": "identity", "jacket": "recreate", "nobody": "bleed"}

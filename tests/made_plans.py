@@ -9,8 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from bakery import config as cfg
-from bakery import layout, tables
+from bakery.io import tables
+from bakery.settings import config as cfg
+from bakery.stages import layout
 
 CHAIN = cfg.STAGES[:-1]
 

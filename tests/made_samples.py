@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tiny_tagger import draw
 
-from bakery import score_tables, tables
+from bakery.io import tables
+from bakery.scoring import score_tables
 
 TAGS = [
     "pink hair", "halo", "rare horn", "smile", "beach", ";d", "blue shirt", "mirael (game)",

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import json
 
 import code_versions
 import pytest
 
-from bakery.config import STAGES
+from bakery.settings.config import STAGES
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_changed_code_has_a_raised_version_or_a_voucher(stage: str) -> None:
     vouched = json.loads(code_versions.RECORD.read_text(encoding="utf-8"))[stage]
-    now = code_versions.current()[stage]
+    now = code_versions.current(stage)
     assert now == vouched, (
-        f"the code of {stage} changed: raise plan.CODE_VERSIONS[{stage!r}] if its results differ; "
-        "then, or if they do not, run `make same-results`"
+        f"the code of {stage} changed: raise CODE_VERSIONS[{stage!r}] in graph/nodes.py if its results "
+        "differ; then, or if they do not, run `make same-results`"
     )
 
 
 def test_the_hash_sees_code_and_not_comments(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(code_versions, "LIBRARY", tmp_path)
-    module = tmp_path / "filter.py"
+    (tmp_path / "stages").mkdir()
+    module = tmp_path / "stages" / "filter.py"
     module.write_text('"""Doc."""\nX = 1  # a comment\n')
     before = code_versions.code_hash("filter")
     module.write_text('"""Other doc."""\n\n\nX = 1\n')
@@ -31,9 +33,61 @@ def test_the_hash_sees_code_and_not_comments(tmp_path, monkeypatch) -> None:
     assert code_versions.code_hash("filter") != before
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_record_names_the_modules_that_a_stage_stands_on(stage: str) -> None:
+    vouched = json.loads(code_versions.RECORD.read_text(encoding="utf-8"))[stage]
+    assert sorted(code_versions.closure(stage)) == vouched["modules"]
+    assert len(vouched["modules"]) > 5, "a stage stands on more than this: what is not followed?"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from bakery import images",
+        "from bakery import images as pictures",
+        "from bakery.images import open_rgb, size_of",
+        "import bakery.images",
+        "def late():\n    from bakery.images import open_rgb",
+    ],
+)
+def test_the_guard_follows_every_spelling_of_an_import(line, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(code_versions, "LIBRARY", tmp_path)
+    (tmp_path / "images.py").write_text("")
+    assert code_versions.imported(ast.parse(line)) == {"images"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from bakery.io import images",
+        "from bakery.io import images as pictures, tables as t",
+        "from bakery.io.images import open_rgb",
+        "import bakery.io.images",
+    ],
+)
+def test_the_guard_follows_imports_into_folders(line, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(code_versions, "LIBRARY", tmp_path)
+    (tmp_path / "io").mkdir()
+    for name in ("images", "tables"):
+        (tmp_path / "io" / f"{name}.py").write_text("")
+    assert code_versions.imported(ast.parse(line)) >= {"io.images"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from bakery import pictures", "from bakery.io.images import open_rgb", "from . import a"],
+)
+def test_an_import_that_leads_nowhere_is_an_error(line, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(code_versions, "LIBRARY", tmp_path)
+    (tmp_path / "images.py").write_text("")
+    with pytest.raises(LookupError, match="line 1"):
+        code_versions.imported(ast.parse(line))
+
+
 def test_the_hash_sees_through_imports(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(code_versions, "LIBRARY", tmp_path)
-    (tmp_path / "filter.py").write_text("from bakery import images\n")
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "filter.py").write_text("from bakery import images\n")
     (tmp_path / "images.py").write_text("X = 1\n")
     before = code_versions.code_hash("filter")
     (tmp_path / "images.py").write_text("X = 2\n")

@@ -15,7 +15,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from bakery.tagger import Tagger
+from bakery.vision.tagger import Tagger
 from world import avatar
 
 THRESHOLD = 0.35

@@ -15,9 +15,11 @@ STARTED = time.time()
 
 sys.path.insert(0, str(HOME / "scripts"))
 
-from bakery import config as settings
-from bakery import doors, leases, outlines, plan, races
-from bakery.errors import BakeryError
+from bakery.graph import build as graph
+from bakery.graph import halving, summary
+from bakery.io.errors import BakeryError
+from bakery.jobs import job, leases
+from bakery.settings import config as settings
 
 
 wildcard_constraints:
@@ -39,7 +41,7 @@ if "gpu" not in workflow.global_resources:
 BAKERS = max(1, workflow.global_resources["gpu"].value)  # 0 asks for no GPU
 
 try:
-    PLAN = plan.build(settings.load(config), ROOTS)
+    PLAN = graph.build(settings.load(config), ROOTS)
 except BakeryError as error:
     raise WorkflowError(str(error)) from None
 
@@ -66,17 +68,17 @@ def gathered(upstream, stage="compare"):
 
 def race(stage):
     """Input function: with halving, what the rung {bake} of `stage` stands on besides."""
-    return lambda wildcards: races.inputs(PLAN.node(stage, wildcards.bake))
+    return lambda wildcards: halving.inputs(PLAN.node(stage, wildcards.bake))
 
 
 def rung(stage):
     """Params function: with halving, which piece of a bake {bake} is."""
-    return lambda wildcards: races.facts(PLAN.node(stage, wildcards.bake))
+    return lambda wildcards: halving.facts(PLAN.node(stage, wildcards.bake))
 
 
 def racers(wildcards):
     """Params function: the bakes that the verdict {bake} ranks."""
-    return races.racers(PLAN.node("halve", wildcards.bake))
+    return halving.racers(PLAN.node("halve", wildcards.bake))
 
 
 def about(stage):
@@ -86,38 +88,38 @@ def about(stage):
 
 def model(stage, setting):
     """Params function: the local path, or the hub id, of the model that `stage`'s node names."""
-    return lambda wildcards: plan.model_of(
+    return lambda wildcards: graph.model_of(
         PLAN.node(stage, wildcards.bake), setting, ROOTS
     )
 
 
 def optional_model(stage, setting):
     """Params function: as `model`, or None where the setting is empty."""
-    return lambda wildcards: plan.optional_model_of(
+    return lambda wildcards: graph.optional_model_of(
         PLAN.node(stage, wildcards.bake), setting, ROOTS
     )
 
 
 def pictures(stage, setting):
     """Params function: the local folder that `stage`'s node names, or None if it names none."""
-    return lambda wildcards: outlines.pictures_of(
+    return lambda wildcards: summary.pictures_of(
         PLAN.node(stage, wildcards.bake), setting, ROOTS
     )
 
 
 def edits(stage):
     """Params function: the hand edits that `stage`'s node heeds, name -> path."""
-    return lambda wildcards: plan.edits_of(PLAN.node(stage, wildcards.bake), ROOTS)
+    return lambda wildcards: graph.edits_of(PLAN.node(stage, wildcards.bake), ROOTS)
 
 
 def dataset(stage):
     """Params function: the name of the dataset that `stage`'s node works on."""
-    return lambda wildcards: plan.dataset_of(PLAN.node(stage, wildcards.bake))
+    return lambda wildcards: graph.dataset_of(PLAN.node(stage, wildcards.bake))
 
 
 def critics(wildcards):
     """Params function: the local paths of the models that the filter's node {bake} names."""
-    return plan.critics_of(PLAN.node("filter", wildcards.bake), ROOTS)
+    return graph.critics_of(PLAN.node("filter", wildcards.bake), ROOTS)
 
 
 def company(wildcards):
@@ -147,12 +149,12 @@ def drawn_together(wildcards):
 
 def bakes_of_page(wildcards):
     """Params function: label and settings of every bake on the page {bake}, in input order."""
-    return outlines.bakes_of(PLAN.node("compare", wildcards.bake))
+    return summary.bakes_of(PLAN.node("compare", wildcards.bake))
 
 
 def outline(wildcards):
     """What the dry bake needs to know of every bake."""
-    return outlines.outline(PLAN, ROOTS)
+    return summary.outline(PLAN, ROOTS)
 
 
 def repeat_failures():
@@ -163,7 +165,7 @@ def repeat_failures():
         if log.stat().st_mtime >= STARTED
     ]
     said = [
-        f"{log.parent.name}: {error}" for log in logs for error in doors.errors(log)
+        f"{log.parent.name}: {error}" for log in logs for error in job.errors(log)
     ]
     for line in dict.fromkeys(said):
         print(line, file=sys.stderr)

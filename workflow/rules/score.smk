@@ -28,24 +28,3 @@ rule score:
         embedding=optional_model("score", "score.embedding_model"),
     script:
         "../../scripts/score.py"
-
-
-# With halving: ranks the bakes of a sweep behind a rung, and says which go on. No stage: it computes
-# nothing that scores do not say already.
-# In:  results/{train,score}/<key>/ of every bake of the sweep, of that rung
-# Out: results/halve/<key>/ the verdict, in its manifest
-rule halve:
-    input:
-        train=ancient(gathered("train", "halve")),
-        score=ancient(gathered("score", "halve")),
-    output:
-        "results/halve/{bake}/manifest.json",
-    log:
-        "logs/halve/{bake}.log",
-    conda:
-        "../../envs/score.yaml"
-    params:
-        node=about("halve"),
-        bakes=racers,
-    script:
-        "../../scripts/halve.py"

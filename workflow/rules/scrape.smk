@@ -12,7 +12,7 @@ rule scrape:
         "../../envs/scrape.yaml"
     params:
         node=about("scrape"),
-        booru=HOME / plan.EMBEDDED_BOORU,
+        booru=HOME / graph.EMBEDDED_BOORU,
         store="results/downloads",
     script:
         "../../scripts/scrape.py"

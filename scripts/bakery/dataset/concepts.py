@@ -1,0 +1,153 @@
+"""Concepts: which repeat folder shows what, how often, and what share of all showings that is.
+
+The main dataset is the concept "". A showing is one picture seen once; an epoch has
+sum over folders of (pictures * repeats) of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from bakery.io.errors import BakeryError
+from bakery.settings.layout import Concept, Layout
+
+MAIN = ""
+"""The concept of pictures that belong to no other."""
+FAR_OFF = 0.25
+"""A reached share that differs from the wished one by more than this part of it is worth a word."""
+
+_LONGEST = 180  # bytes of a stem: trainers append to it (latent caches), and 255 is the limit
+_FOUR_NUMBERS = re.compile(r"(_\d+){4}$")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One concept's repeat folder."""
+
+    concept: str
+    name: str
+    """What stands behind the repeats: the 'name' of `5_name`."""
+    repeats: int
+    images: int
+    share: float
+    """Of all showings of an epoch."""
+    wished: float | None = None
+    """The share that the config asks for."""
+
+    @property
+    def shown(self) -> int:
+        """Showings in an epoch."""
+        return self.images * self.repeats
+
+    @property
+    def folder(self) -> str:
+        return f"{self.repeats}_{self.name}"
+
+    @property
+    def trouble(self) -> str:
+        """A sentence when whole repeats cannot come near the wished share; else ""."""
+        if self.wished is None or abs(self.share - self.wished) <= FAR_OFF * self.wished:
+            return ""
+        return (
+            f"{self.folder} gets {self.share:.0%} of the showings where {self.wished:.0%} were "
+            "wished: repeats are whole numbers, and a larger layout.repeats comes closer"
+        )
+
+
+def folders(
+    settings: Layout, counts: Mapping[str, int], name: str, details: Iterable[str] = ()
+) -> list[Folder]:
+    """The folder of each concept, the main dataset first, others by name.
+
+    `counts` are pictures by concept, `name` is the dataset's; concepts in `details` show pictures
+    a second time, and so are shown less by default. Repeats are the concept's own, else
+
+        balanced: round(showings of the main dataset / pictures)
+        by share: round(share * total / pictures), total = showings of the others / (1 - shares)
+
+    and at least 1. Raises `BakeryError` for settings of a concept that no picture belongs to, and
+    when every concept has a share.
+    """
+    counts = {concept: n for concept, n in sorted(counts.items()) if n}
+    _check_known(settings, counts)
+    own = {concept: settings.concepts.get(concept, Concept()) for concept in counts}
+    shares = {concept: c.share for concept, c in own.items() if c.share is not None}
+    if len(shares) == len(counts):
+        raise BakeryError(
+            f"layout.concepts gives a share to every concept ({', '.join(counts)}): leave one "
+            "without, so that there are showings to share"
+        )
+    repeats = _given(settings, own, counts, set(details))
+    total = sum(counts[concept] * n for concept, n in repeats.items()) / (1 - sum(shares.values()))
+    repeats |= {c: max(1, round(share * total / counts[c])) for c, share in shares.items()}
+    shown = sum(counts[concept] * n for concept, n in repeats.items())
+    names = unique({concept: concept or name for concept in counts})
+    return [
+        Folder(c, names[c], repeats[c], n, n * repeats[c] / shown, shares.get(c))
+        for c, n in counts.items()
+    ]
+
+
+def _given(
+    settings: Layout, own: Mapping[str, Concept], counts: Mapping[str, int], details: set[str]
+) -> dict[str, int]:
+    """Repeats of the concepts without a share."""
+    reference = counts.get(MAIN, max(counts.values())) * settings.repeats
+    repeats = {}
+    for concept, n in counts.items():
+        if own[concept].share is not None:
+            continue
+        if own[concept].repeats is not None:
+            repeats[concept] = own[concept].repeats
+        elif concept in details:
+            repeats[concept] = max(1, settings.repeats // 2)
+        elif settings.balance and concept != MAIN:
+            repeats[concept] = max(1, round(reference / n))
+        else:
+            repeats[concept] = settings.repeats
+    return repeats
+
+
+def _check_known(settings: Layout, counts: Mapping[str, int]) -> None:
+    for concept in settings.concepts:
+        if concept not in counts:
+            known = [name for name in counts if name]
+            close = difflib.get_close_matches(concept, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
+            raise BakeryError(
+                f"layout.concepts names {concept}, of which there is no picture to lay out; {hint}"
+            )
+
+
+def unique(wanted: Mapping[str, str]) -> dict[str, str]:
+    """Key -> a file name's stem near the wanted one: safe, and different for each key.
+
+    Stems differ not only by upper case, since some file systems do not tell. Keys that sort first
+    keep their name.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for key in sorted(wanted):
+        name = first = safe(wanted[key])
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{first}-{number}"
+        taken.add(name.casefold())
+        names[key] = name
+    return names
+
+
+def safe(stem: str) -> str:
+    """Letters and digits of any script and `_ . + -`, not hidden, and not too long.
+
+    Four `_number` groups at the end are joined by `-` instead: sd-scripts takes them for a face's
+    position, and then looks for the caption of the stem without them.
+    """
+    stem = re.sub(r"[^\w.+-]+", "-", unicodedata.normalize("NFC", stem))
+    stem = stem.encode()[:_LONGEST].decode(errors="ignore").strip(".-") or "image"
+    return stem.replace("_", "-") if _FOUR_NUMBERS.search(stem) else stem

@@ -1,0 +1,164 @@
+"""Details: traits that the samples miss, and the folder of pictures that shows them again.
+
+`propose` looks at a finished bake and says which traits would gain from a folder of their own.
+`choose` finds the pictures of that folder once a person has accepted a trait: crops where a box
+around it is known (`boxes.csv` among the dataset's edits), else whole pictures.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bakery.io import tables
+from bakery.io.errors import BakeryError
+from bakery.tags import captions
+
+FAR_BELOW = 0.5
+"""A trait is missed when every epoch shows it on less than this part of its share in the data."""
+MOST = 24
+"""Pictures of a detail folder: those of which the tagger is surest."""
+COLUMNS = ("trait", "in_data", "in_samples", "epoch", "proposal")
+BOX_COLUMNS = ("image", "tag", "left", "upper", "right", "lower")
+
+Box = tuple[int, int, int, int]
+"""left, upper, right, lower in pixels of the upright picture."""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A picture of a detail folder."""
+
+    image: str
+    box: Box | None
+    """Where the trait is; None shows the whole picture."""
+
+
+def propose(shares: Mapping[str, float], rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each trait, the most missed first; `proposal` is "" where the samples show it.
+
+    `shares` leads from a trait to its share of the training pictures, `rows` are scored samples
+    (epoch, purpose, asked, found). Only samples that ask for the character count, and for each
+    trait the epoch that shows it most:
+
+        in_samples = max over epochs > 0 of (samples that show it / samples asked for it)
+    """
+    samples = [row for row in rows if row["purpose"] == "identity" and int(row["epoch"]) > 0]
+    table = []
+    for trait, share in shares.items():
+        name, by_epoch = captions.same(trait), {}
+        for row in samples:
+            if name in map(captions.same, row["asked"]):
+                seen = name in map(captions.same, row["found"])
+                by_epoch.setdefault(int(row["epoch"]), []).append(seen)
+        recalls = {epoch: sum(seen) / len(seen) for epoch, seen in sorted(by_epoch.items())}
+        best = max(recalls, key=lambda epoch: recalls[epoch], default=None)
+        recall = math.nan if best is None else recalls[best]
+        table.append(
+            {
+                "trait": trait,
+                "in_data": round(share, 4),
+                "in_samples": round(recall, 4),
+                "epoch": best,
+                "proposal": _proposal(trait, share, recall),
+            }
+        )
+    return sorted(table, key=lambda row: (not row["proposal"], row["in_samples"] / row["in_data"]))
+
+
+def _proposal(trait: str, share: float, recall: float) -> str:
+    if math.isnan(recall) or recall >= FAR_BELOW * share:
+        return ""
+    return (
+        f"{trait} is on {share:.0%} of the training pictures, but no epoch shows it on more than "
+        f"{recall:.0%} of the samples: layout.details: [{trait}] shows it again in a folder of its "
+        "own"
+    )
+
+
+def choose(
+    trait: str, seen: pd.DataFrame, images: Iterable[str], boxes: Mapping[tuple[str, str], Box]
+) -> list[Detail]:
+    """The pictures for the folder of `trait`: those with a box, or else the surest `MOST`.
+
+    `seen` are the tagger's rows (image, tag, probability) from its thresholds on. Raises
+    `BakeryError` when the trait is seen on none of `images`.
+    """
+    name, wanted = captions.same(trait), set(images)
+    known = [Detail(i, box) for (i, tag), box in sorted(boxes.items()) if tag == name]
+    if known := [detail for detail in known if detail.image in wanted]:
+        return known
+    seen = seen[seen["image"].isin(wanted)]
+    mine = seen[seen["tag"].map(captions.same) == name]
+    mine = mine.sort_values(["probability", "image"], ascending=[False, True])
+    surest = mine.drop_duplicates("image")["image"].head(MOST)
+    if surest.empty:
+        close = difflib.get_close_matches(name, sorted(set(seen["tag"])), n=1)
+        hint = f"did you mean {close[0]}?" if close else "see prune.csv for the tags there are"
+        raise BakeryError(f"layout.details names {trait}, which is seen on no picture; {hint}")
+    return [Detail(image, None) for image in surest]
+
+
+def caption(trait: str, written: str, front: Sequence[str], *, cropped: bool) -> str:
+    """The caption in a detail folder: trigger and class tokens, the trait, and the picture's tags.
+
+    `front` are the trigger and its class tokens. A crop shows little else, so it names no more.
+    """
+    first = [*front, trait]
+    said = {captions.same(tag) for tag in first}
+    rest = [] if cropped else [t for t in captions.split(written) if captions.same(t) not in said]
+    return captions.join(dict.fromkeys([*first, *rest]))
+
+
+def around(box: Box, size: tuple[int, int]) -> Box:
+    """A square around `box` with as much room again, inside a picture of `size` (width, height).
+
+    Its side is twice the box's longer one, and at least a third of the picture's shorter side,
+    so that a small trait is not all blur once it is enlarged; it ends where the picture ends.
+    """
+    left, upper, right, lower = box
+    side = max(2 * (right - left), 2 * (lower - upper), min(size) // 3)
+
+    def span(start: int, end: int, limit: int) -> tuple[int, int]:
+        first = max(0, min((start + end - side) // 2, limit - side))
+        return first, min(limit, first + side)
+
+    (x0, x1), (y0, y1) = span(left, right, size[0]), span(upper, lower, size[1])
+    return x0, y0, x1, y1
+
+
+def read_boxes(path: Path | None) -> dict[tuple[str, str], Box]:
+    """(image, tag) -> where the tag is, from a `boxes.csv`; {} for None.
+
+    Raises `BakeryError` for a line that is no box.
+    """
+    if path is None:
+        return {}
+    boxes = {}
+    table = tables.read(path, BOX_COLUMNS)
+    for number, row in enumerate(table[list(BOX_COLUMNS)].itertuples(index=False), start=2):
+        image, tag, *edges = row
+        try:
+            left, upper, right, lower = (round(float(edge)) for edge in edges)
+        except (ValueError, OverflowError):
+            raise BakeryError(
+                f"{path}, line {number}: {', '.join(edges)} are not four numbers: give left, "
+                "upper, right and lower in pixels"
+            ) from None
+        if not (0 <= left < right and 0 <= upper < lower):
+            raise BakeryError(
+                f"{path}, line {number}: the box {left}, {upper}, {right}, {lower} is empty: left "
+                "must be smaller than right, upper than lower, and none below 0"
+            )
+        if (image, captions.same(tag)) in boxes:
+            raise BakeryError(
+                f"{path}, line {number}: {image} has a second box for {tag}: keep one"
+            )
+        boxes[image, captions.same(tag)] = (left, upper, right, lower)
+    return boxes

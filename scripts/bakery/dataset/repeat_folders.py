@@ -1,0 +1,285 @@
+"""kohya's repeat folders as training data: captions, buckets, and the order of epochs.
+
+Steps: `read` finds pictures and captions, `arrange` fits each picture into its bucket,
+`Dataset.epoch` gives an epoch's batches: which pictures, how cropped, with which words.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bakery.dataset.buckets import Fit, batches_per_epoch, fit
+from bakery.io import images, seeds
+from bakery.io.errors import BakeryError
+from bakery.io.images import Size
+from bakery.settings.train import Train
+from bakery.tags import captions
+
+FOLDER = re.compile(r"(\d+)_(.*)")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+CAPTIONS = (".txt", ".caption")
+REGULARIZATION = "reg"
+"""A folder of this name inside a dataset has no number, so kohya's scripts pass it over there; they
+are given it as reg_data_dir."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture of the dataset."""
+
+    image: Path
+    folder: str
+    """`5_name`."""
+    caption: str
+    repeats: int
+    is_reg: bool = False
+    """A regularization picture: it says what the class looks like without the character."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What was found in a layout."""
+
+    items: tuple[Item, ...]
+    ignored: tuple[str, ...]
+    """What kohya's scripts would not read either, relative to the layout: folders without a
+    number of repeats, and in the others whatever is neither picture nor caption."""
+    unused: int = 0
+    """Regularization pictures beyond what balances the training pictures."""
+
+    def directories(self, is_reg: bool = False) -> dict[str, dict[str, int]]:
+        """Repeats and pictures of each folder, as in ss_dataset_dirs and ss_reg_dataset_dirs."""
+        counts: Counter[str] = Counter()
+        for item in self.items:
+            counts[item.folder] += item.is_reg == is_reg
+        return {
+            folder: {"n_repeats": int(FOLDER.fullmatch(folder)[1]), "img_count": count}
+            for folder, count in counts.items()
+            if count
+        }
+
+    def tag_frequency(self) -> dict[str, dict[str, int]]:
+        """How many pictures of each folder carry each tag, as in ss_tag_frequency."""
+        counts: dict[str, Counter[str]] = {}
+        for item in self.items:
+            tags = captions.split(item.caption.lower())
+            counts.setdefault(item.folder, Counter()).update(tags)
+        return {folder: dict(count) for folder, count in counts.items()}
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture as one showing has it."""
+
+    index: int
+    """Of the item."""
+    left: int
+    upper: int
+    """Where the bucket lies in the resized picture."""
+    flipped: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass shows."""
+
+    number: int
+    """Counted from 0 since the bake began: what its random draws depend on."""
+    views: tuple[View, ...]
+    captions: tuple[str, ...]
+    is_reg: tuple[bool, ...]
+
+
+def read(layout: Path, reg: Path | None = None) -> Folders:
+    """The repeat folders under `layout`: `5_name` is shown five times, `name` are class tokens.
+
+    A caption is the `.txt` or `.caption` with the picture's stem; without one, the class tokens
+    stand in. Regularization pictures lie in such folders under `reg`, by default `layout`/reg.
+    Raises `BakeryError` if there is nothing to train on or two pictures share a caption.
+    """
+    if not layout.is_dir():
+        raise BakeryError(f"there is no dataset folder {layout}: run layout first")
+    inner = layout / REGULARIZATION
+    taken = reg is None and inner.is_dir()
+    items, ignored = _repeat_folders(layout, is_reg=False, skip={inner} if taken else set())
+    if not items:
+        raise BakeryError(
+            f"{layout} has no pictures in a folder named <repeats>_<name>, such as "
+            "5_mirael: the folder given is the one above it"
+        )
+    reg = inner if taken else reg
+    if reg is None:
+        return Folders(tuple(items), tuple(ignored))
+    if not reg.is_dir():
+        raise BakeryError(f"train.reg_data_dir: there is no folder {reg}: check the spelling")
+    extra, more_ignored = _repeat_folders(reg, is_reg=True)
+    if not extra:
+        raise BakeryError(
+            f"train.reg_data_dir: {reg} has no pictures in a folder named <repeats>_<class>, such "
+            "as 1_girl: the folder given is the one above it"
+        )
+    used = balanced(extra, sum(item.repeats for item in items))
+    ignored += [f"{reg.name}/{name}" for name in more_ignored]
+    return Folders((*items, *used), tuple(ignored), len(extra) - len(used))
+
+
+def balanced(reg: Sequence[Item], wanted: int) -> list[Item]:
+    """`reg` with as many repeats as make `wanted` showings, as kohya's scripts count them.
+
+    Each picture comes with its folder's repeats until there are enough; what then is missing is
+    made up by one more repeat of each in turn. Pictures that are not reached are left out.
+    """
+    repeats: list[int] = []
+    for item in reg:
+        if sum(repeats) >= wanted:
+            break
+        repeats.append(item.repeats)
+    rounds, rest = divmod(max(0, wanted - sum(repeats)), len(repeats))
+    return [
+        replace(item, repeats=count + rounds + (place < rest))
+        for place, (item, count) in enumerate(zip(reg, repeats, strict=False))
+    ]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures with their places in buckets, in the order of `items`."""
+
+    items: tuple[Item, ...]
+    fits: tuple[Fit, ...]
+    sizes: tuple[Size, ...] = ()
+    """Of the pictures as they are."""
+
+    def bucket_counts(self) -> dict[Size, int]:
+        """Pictures in each bucket, repeats counted, sorted by size."""
+        counts: Counter[Size] = Counter()
+        for item, place in zip(self.items, self.fits, strict=True):
+            counts[place.bucket] += item.repeats
+        return dict(sorted(counts.items()))
+
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """Batches that `order` gives."""
+        return batches_per_epoch(self.bucket_counts().values(), batch_size)
+
+    def order(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+        """An epoch: indices of items, shuffled inside each bucket, then the batches shuffled."""
+        rng = seeds.rng(seed, "order", epoch)
+        batches = []
+        for bucket in self.bucket_counts():
+            shown = [
+                index
+                for index, (item, place) in enumerate(zip(self.items, self.fits, strict=True))
+                if place.bucket == bucket
+                for _ in range(item.repeats)
+            ]
+            rng.shuffle(shown)
+            batches += [shown[i : i + batch_size] for i in range(0, len(shown), batch_size)]
+        rng.shuffle(batches)
+        return batches
+
+    def epoch(self, settings: Train, epoch: int) -> list[Batch]:
+        """All that `epoch`, counted from 1, shows."""
+        order = self.order(settings.train_batch_size, settings.seed, epoch)
+        before = (epoch - 1) * len(order)
+        return [
+            self._batch(settings, epoch, number, indices)
+            for number, indices in enumerate(order, start=before)
+        ]
+
+    def views(self, settings: Train) -> list[View] | None:
+        """All views that a bake may show; None if each epoch draws crops of its own."""
+        if settings.random_crop:
+            return None
+        return [
+            View(index, *place.centre, flipped)
+            for index, place in enumerate(self.fits)
+            for flipped in ((False, True) if settings.flip_aug else (False,))
+        ]
+
+    def _batch(self, settings: Train, epoch: int, number: int, indices: list[int]) -> Batch:
+        crops = seeds.rng(settings.seed, "view", number)
+        words = seeds.rng(settings.seed, "caption", number)
+        every = settings.caption_dropout_every_n_epochs
+        wordless = every > 0 and epoch % every == 0
+        return Batch(
+            number=number,
+            views=tuple(self._view(settings, index, crops) for index in indices),
+            captions=tuple(
+                captions.shown(
+                    self.items[index].caption,
+                    words,
+                    keep_tokens=settings.keep_tokens,
+                    shuffled=settings.shuffle_caption,
+                    tag_dropout=settings.caption_tag_dropout_rate,
+                    dropout=1.0 if wordless else settings.caption_dropout_rate,
+                )
+                for index in indices
+            ),
+            is_reg=tuple(self.items[index].is_reg for index in indices),
+        )
+
+    def _view(self, settings: Train, index: int, rng: random.Random) -> View:
+        place = self.fits[index]
+        left, upper = place.centre
+        if settings.random_crop:
+            left, upper = (rng.randint(0, spare) for spare in place.spare)
+        return View(index, left, upper, settings.flip_aug and rng.random() < 0.5)
+
+
+def arrange(folders: Folders, buckets: Sequence[Size]) -> Dataset:
+    """Every picture's place among `buckets`."""
+    sizes = tuple(images.size_of(item.image) for item in folders.items)
+    return Dataset(folders.items, tuple(fit(size, buckets) for size in sizes), sizes)
+
+
+def _repeat_folders(
+    parent: Path, *, is_reg: bool, skip: set[Path] = frozenset()
+) -> tuple[list[Item], list[str]]:
+    """(pictures with their captions, what is ignored)."""
+    items: list[Item] = []
+    ignored: list[str] = []
+    for folder in sorted(path for path in parent.iterdir() if path.is_dir() and path not in skip):
+        match = FOLDER.fullmatch(folder.name)
+        if match is None or int(match[1]) == 0:
+            ignored.append(folder.name)
+            continue
+        found, strangers = _pictures(folder)
+        ignored += [f"{folder.name}/{path.name}" for path in strangers]
+        items += [
+            Item(path, folder.name, _caption(path, match[2]), int(match[1]), is_reg)
+            for path in found
+        ]
+    return items, ignored
+
+
+def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(pictures, what is neither picture nor caption), both sorted."""
+    found: dict[str, Path] = {}
+    strangers = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICTURES and path.is_file():
+            if path.stem in found:
+                raise BakeryError(
+                    f"{found[path.stem]} and {path.name} share one caption file: rename one"
+                )
+            found[path.stem] = path
+        elif path.suffix.lower() not in CAPTIONS:
+            strangers.append(path)
+    return list(found.values()), strangers
+
+
+def _caption(image: Path, class_tokens: str) -> str:
+    for suffix in CAPTIONS:
+        path = image.with_suffix(suffix)
+        if path.is_file():
+            try:
+                lines = path.read_text(encoding="utf-8-sig").splitlines()
+            except UnicodeDecodeError:
+                raise BakeryError(f"{path} is not UTF-8 text: save it with that encoding") from None
+            return ", ".join(text for line in lines if (text := line.strip(" \t,")))
+    return class_tokens

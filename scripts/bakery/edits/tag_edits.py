@@ -1,0 +1,49 @@
+"""Decisions about tags by hand: `config/edits/<dataset>/tags.csv`, with the columns tag and decision.
+
+A line says `prune` or `keep` of one tag, in any spelling; it overrules whatever the config says. The
+prune page writes the same file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from bakery.io.errors import BakeryError
+from bakery.tags import captions
+
+NAME = "tags.csv"
+COLUMNS = ("tag", "decision")
+DECISIONS = ("prune", "keep")
+
+
+def read(path: Path) -> dict[str, str]:
+    """Tag, as `captions.same` spells it -> `prune` or `keep`.
+
+    Raises `BakeryError` for a file that is no such table, and for two decisions about one tag.
+    """
+    try:
+        # a spreadsheet may have put a byte order mark in front
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError) as problem:  # pandas' parser errors are ValueErrors
+        first_line = next(iter(str(problem).strip().splitlines()), "unreadable")
+        raise BakeryError(
+            f"{path} cannot be read as a table ({first_line}); its first line is tag,decision"
+        ) from None
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise BakeryError(f"{path} has no column {missing[0]!r}; its first line is tag,decision")
+    found: dict[str, str] = {}
+    for line, tag, decision in zip(range(2, len(table) + 2), *map(table.get, COLUMNS), strict=True):
+        name, word = captions.same(tag), decision.strip().lower()
+        if not name:
+            raise BakeryError(f"{path}: line {line} names no tag; delete it or fill it in")
+        if word not in DECISIONS:
+            raise BakeryError(
+                f"{path}: line {line} decides {decision!r} about {tag!r}; write prune or keep"
+            )
+        if found.setdefault(name, word) != word:
+            raise BakeryError(
+                f"{path} decides twice about {tag!r}, prune and keep; delete one of the lines"
+            )
+    return found

@@ -1,0 +1,117 @@
+"""Foot-guns: settings that do what they say and not what one wants, a sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bakery.dataset.buckets import fit
+from bakery.dataset.concepts import Folder
+from bakery.families import wordpieces
+from bakery.io.images import Size
+from bakery.settings.prune import Prune
+from bakery.settings.train import Train
+from bakery.tags import captions
+from bakery.training.schedules import Plan
+
+DROWNED = 0.05
+"""Share of the showings below which a concept is hardly seen."""
+COMMON = 0.5
+"""A word in this first part of the vocabulary is one that the base knows well."""
+PAGE: Size = (1000, 1414)
+"""A page of a book, to say what a bucket cuts when no picture is known yet."""
+
+
+def of_buckets(train: Train, sizes: Sequence[Size], lost: float | None) -> list[str]:
+    """One bucket for all; `lost` is the share of the pixels that cropping costs, None: unknown."""
+    if len(sizes) != 1:
+        return []
+    (size,) = sizes
+    if lost is None:
+        cost = f"a page of {PAGE[0]}x{PAGE[1]} loses {fit(PAGE, sizes).lost:.0%} of its pixels"
+    else:
+        cost = f"that crops away {lost:.0%} of the pixels"
+    if not train.enable_bucket:
+        why, cure = "enable_bucket is off", "switch it on"
+    else:
+        why = f"min_bucket_reso {train.min_bucket_reso} and max_bucket_reso {train.max_bucket_reso}"
+        cure = "give them room around the resolution, for example 320 and 960 around 512"
+    return [f"{why}: all pictures go into one bucket of {size[0]}x{size[1]}, and {cost}; {cure}."]
+
+
+def of_training(train: Train, prune: Prune, plan: Plan | None) -> list[str]:
+    """Settings that do nothing, or less than they seem to."""
+    found = []
+    front = 1 + len(captions.split(prune.class_tokens))
+    if train.keep_tokens and not (train.shuffle_caption or train.caption_tag_dropout_rate):
+        found.append(
+            f"keep_tokens {train.keep_tokens} does nothing, because shuffle_caption is off."
+        )
+    if train.shuffle_caption and train.keep_tokens < front:
+        found.append(
+            f"keep_tokens {train.keep_tokens} is less than the {front} tags that trigger and class "
+            "tokens make: shuffling moves them away from the front."
+        )
+    if train.max_steps and plan is not None:
+        found.append(
+            f"max_steps {train.max_steps} wins over num_epochs {train.num_epochs}: the bake ends in "
+            f"epoch {plan.epochs}."
+        )
+    return found + _without_effect(train)
+
+
+def _without_effect(train: Train) -> list[str]:
+    found = []
+    if train.lr_scheduler != "cosine_with_restarts" and _set(train, "lr_scheduler_num_cycles"):
+        found.append(
+            f"lr_scheduler_num_cycles {train.lr_scheduler_num_cycles} does nothing: the schedule is "
+            f"{train.lr_scheduler}, and only cosine_with_restarts has cycles."
+        )
+    if train.lr_scheduler != "polynomial" and _set(train, "lr_scheduler_power"):
+        found.append(
+            f"lr_scheduler_power {train.lr_scheduler_power:g} does nothing: the schedule is "
+            f"{train.lr_scheduler}, and only polynomial has a power."
+        )
+    text = train.text_encoder_lr is not None or train.network_train_unet_only
+    if train.unet_lr is not None and text and _set(train, "learning_rate"):
+        found.append(
+            f"learning_rate {train.learning_rate:g} does nothing: each part that is trained has a "
+            "rate of its own."
+        )
+    return found
+
+
+def _set(train: Train, name: str) -> bool:
+    return getattr(train, name) != Train.model_fields[name].default
+
+
+def of_concepts(folders: Sequence[Folder]) -> list[str]:
+    """Repeats with which one concept drowns another."""
+    found = [f"{folder.trouble}." for folder in folders if folder.trouble]
+    for folder in folders:
+        if folder.share < DROWNED:
+            most = max(folders, key=lambda one: one.share)
+            found.append(
+                f"{folder.folder} is {folder.share:.1%} of the showings: {most.folder} drowns it "
+                f"with {most.share:.0%}; raise its repeats, or give it a share in layout.concepts."
+            )
+    return found
+
+
+def of_trigger(prune: Prune, base: Path) -> list[str]:
+    """A trigger that the base already knows, or that it reads as several words."""
+    cut = wordpieces.cut(base, prune.trigger)
+    if cut is None:
+        return []
+    if cut.whole and cut.rank < COMMON:
+        return [
+            f"The trigger {prune.trigger!r} is a common word, which already means something to the "
+            "base: choose one that it does not know."
+        ]
+    if not cut.whole:
+        return [
+            f"The trigger {prune.trigger!r} is {len(cut.pieces)} tokens to the base "
+            f"({' + '.join(cut.pieces)}), which it also meets in other words: it takes longer to "
+            "learn than a rare word of one token."
+        ]
+    return []

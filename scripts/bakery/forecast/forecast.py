@@ -1,0 +1,362 @@
+"""The dry bake's numbers: what a bake will show, how many steps it takes, and what is there already.
+
+Everything is read from what earlier runs left and from the settings; nothing is made, and torch is
+never loaded. What is known of the pictures depends on the last stage that has run: the layout's own
+pictures, else those the filter keeps, else those that were scraped, else only how many were asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bakery.dataset import buckets, concepts, repeat_folders
+from bakery.dataset.buckets import Fit
+from bakery.dataset.concepts import Folder
+from bakery.forecast import footguns
+from bakery.forecast import history as past
+from bakery.io import images, tables
+from bakery.io.errors import BakeryError
+from bakery.io.images import Size
+from bakery.io.manifest import NAME
+from bakery.sampling import prompts
+from bakery.settings.layout import Layout
+from bakery.settings.prune import Prune
+from bakery.settings.sample import Sample
+from bakery.settings.train import Train
+from bakery.tags import captions, vocabulary
+from bakery.training import schedules
+
+CURVE = 600
+"""Points of a drawn learning rate at most."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One bake of the plan."""
+
+    page: str
+    label: str
+    settings: Mapping[str, Mapping[str, Any]]
+    """Stage -> its settings as plain values."""
+    folders: Mapping[str, str]
+    """Stage -> the folder of its node, relative to the working directory."""
+    base: str
+    """Path or hub id of the base model."""
+    tagger: str
+    """The same of the tagger."""
+    rungs: Sequence[Mapping[str, Any]] | None = None
+    """With halving: each rung's last epoch (`until`), how many bakes run in it if none fails (`bakes`),
+    and its folders by stage."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture of an epoch."""
+
+    folder: str
+    """`5_mirael`."""
+    size: Size
+    repeats: int
+    is_reg: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a bake's pictures, and which stage said it."""
+
+    stage: str
+    """layout (exact), filter, scrape, or "" when nothing has run."""
+    folders: tuple[Folder, ...] = ()
+    shown: tuple[Shown, ...] = ()
+    at_most: int = 0
+    """Pictures, where no folder is known yet."""
+    trouble: str = ""
+    """A sentence why no more is known."""
+    by_hand: int = 0
+    """Captions that were rewritten by hand and do not name the trigger."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Pictures of one size."""
+
+    size: Size
+    pictures: int
+    shown: int
+    """With repeats."""
+    lost: float
+    """Mean share of a picture that cropping costs here."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one bake will be."""
+
+    asked: Asked
+    known: Known
+    sizes: tuple[Size, ...]
+    """All buckets there are."""
+    buckets: tuple[Bucket, ...]
+    lost: float | None
+    """Mean share of the pixels that cropping costs, over all showings; None: no picture is known."""
+    plan: schedules.Plan | None
+    curves: Mapping[str, Sequence[tuple[float, float]]]
+    """unet_lr, text_encoder_lr -> (epoch, rate) of the steps, those at 0 left out."""
+    files: tuple[str, ...]
+    """LoRA files that will be written."""
+    samples: int | None
+    """Pictures that will be drawn, the base's included; None: the prompts are not derived yet."""
+    cached: Mapping[str, bool]
+    """Stage -> whether it is done."""
+    past: past.Past | None
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def shown(self) -> int:
+        return sum(folder.shown for folder in self.known.folders)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the training still to be done, as past bakes were; None: unknown.
+
+        With halving nobody knows yet which bakes are stopped: it is the mean of them all.
+        """
+        if self.cached["train"]:
+            return 0.0
+        if self.past is None or self.plan is None:
+            return None
+        steps: float = self.plan.total
+        if self.asked.rungs is not None:
+            steps = self.plan.steps_per_epoch * mean_epochs(self.asked.rungs)
+        return steps / self.past.steps_per_second
+
+
+def make(asked: Asked, trained: Path) -> Forecast:
+    """The forecast of one bake; `trained` is the folder of finished bakes (`results/train`)."""
+    train = Train.model_validate(asked.settings["train"])
+    prune = Prune.model_validate(asked.settings["prune"])
+    known = known_pictures(asked)
+    sizes = buckets.of(train)
+    placed = [(one, buckets.fit(one.size, sizes)) for one in known.shown]
+    filled = fill(placed)
+    lost = _mean_lost(placed)
+    plan, too_few = _plan(train, filled)
+    files = _files(asked.settings["scrape"]["name"], train, plan)
+    samples, cannot = _samples(asked, files)
+    warnings = [
+        *[sentence for sentence in (known.trouble, too_few, cannot) if sentence],
+        *footguns.of_buckets(train, sizes, lost),
+        *footguns.of_training(train, prune, plan),
+        *footguns.of_concepts(known.folders),
+        *footguns.of_trigger(prune, Path(asked.base)),
+        *_by_hand(known),
+    ]
+    return Forecast(
+        asked=asked,
+        known=known,
+        sizes=sizes,
+        buckets=filled,
+        lost=lost,
+        plan=plan,
+        curves=_curves(train, plan),
+        files=tuple(files.values()),
+        samples=samples,
+        cached={stage: (Path(f) / NAME).is_file() for stage, f in asked.folders.items()},
+        past=past.recall(trained, asked.settings["train"]),
+        warnings=tuple(warnings),
+    )
+
+
+def mean_epochs(rungs: Sequence[Mapping[str, Any]]) -> float:
+    """Epochs that a bake in rungs (see `Asked`) still has before it: the mean over all in the race."""
+    behind, left = 0, 0.0
+    for rung in rungs:
+        if not (Path(rung["folders"]["train"]) / NAME).is_file():
+            left += (rung["until"] - behind) * rung["bakes"] / rungs[0]["bakes"]
+        behind = rung["until"]
+    return left
+
+
+def _plan(train: Train, filled: Sequence[Bucket]) -> tuple[schedules.Plan | None, str]:
+    """The steps, None where they are not known or cannot be; and why they cannot."""
+    if not filled:
+        return None, ""
+    counts = [bucket.shown for bucket in filled]
+    batches = buckets.batches_per_epoch(counts, train.train_batch_size)
+    try:
+        return schedules.plan(train, batches), ""
+    except BakeryError as problem:
+        return None, str(problem)
+
+
+def fill(placed: Sequence[tuple[Shown, Fit]]) -> tuple[Bucket, ...]:
+    """The buckets that hold a picture, by size."""
+    found = []
+    for size in sorted({place.bucket for _, place in placed}):
+        mine = [(one, place) for one, place in placed if place.bucket == size]
+        losses = [place.lost for _, place in mine]
+        shown = sum(one.repeats for one, _ in mine)
+        found.append(Bucket(size, len(mine), shown, sum(losses) / len(losses)))
+    return tuple(found)
+
+
+def known_pictures(asked: Asked) -> Known:
+    """What the last stage that has run says of the pictures."""
+    folders = {stage: Path(folder) for stage, folder in asked.folders.items()}
+    for stage, look in (("layout", _laid_out), ("filter", _filtered), ("scrape", _scraped)):
+        if (folders[stage] / NAME).is_file():
+            try:
+                return look(asked, folders)
+            except BakeryError as problem:
+                return Known(stage, trouble=str(problem))
+    return Known("", at_most=_asked_for(asked.settings["scrape"]))
+
+
+def _laid_out(asked: Asked, folders: Mapping[str, Path]) -> Known:
+    """As the trainer reads them."""
+    path = folders["layout"] / "layout.csv"
+    table = tables.read(path, ("file", "concept", "kind", "caption", "by_hand"))
+    rows = table.to_dict("records")
+    reg = asked.settings["train"].get("reg_data_dir")
+    items = repeat_folders.read(folders["layout"], None if reg is None else Path(reg)).items
+    shown = tuple(
+        Shown(item.folder, images.size_of(item.image), item.repeats, item.is_reg) for item in items
+    )
+    trigger = captions.same(str(asked.settings["prune"]["trigger"]))
+    by_hand = [captions.split(row["caption"]) for row in rows if row["by_hand"] == "true"]
+    return Known(
+        "layout",
+        _folders(asked, shown, {row["file"].split("/")[0]: row["concept"] for row in rows}),
+        shown,
+        by_hand=sum(trigger not in map(captions.same, tags) for tags in by_hand),
+    )
+
+
+def _folders(
+    asked: Asked, shown: Sequence[Shown], concept: Mapping[str, str]
+) -> tuple[Folder, ...]:
+    """The repeat folders of the dataset; `concept` leads from a folder to its concept."""
+    wished = asked.settings["layout"].get("concepts", {})
+    main = [one for one in shown if not one.is_reg]
+    total = sum(one.repeats for one in main)
+    found = []
+    for folder, count in Counter(one.folder for one in main).items():
+        repeats, name = folder.split("_", 1)
+        mine = concept.get(folder, concepts.MAIN)
+        share = count * int(repeats) / total
+        wish = wished.get(mine, {}).get("share")
+        found.append(Folder(mine, name, int(repeats), count, share, wish))
+    return tuple(sorted(found, key=lambda one: one.concept))
+
+
+def _filtered(asked: Asked, folders: Mapping[str, Path]) -> Known:
+    """As the filter leaves them: detail folders and regularization pictures come later."""
+    path = folders["filter"] / "decisions.csv"
+    rows = tables.read(path, ("image", "kept", "width", "height"))
+    rows = rows[rows["kept"] == "true"]
+    if rows.empty:
+        raise BakeryError(
+            f"{path} keeps no picture: see its reasons, and loosen the filter section"
+        )
+    width, height = (tables.numbers(rows[side], path) for side in ("width", "height"))
+    concept = _concepts(folders["scrape"])
+    of = [concept.get(image, concepts.MAIN) for image in rows["image"]]
+    settings = Layout.model_validate(asked.settings["layout"])
+    accepted = {concepts.safe(trait) for trait in settings.details}
+    known = {c: own for c, own in settings.concepts.items() if c not in accepted}
+    planned = concepts.folders(
+        settings.model_copy(update={"concepts": known}), Counter(of), _name(asked)
+    )
+    by_concept = {folder.concept: folder for folder in planned}
+    shown = [
+        Shown(by_concept[c].folder, (int(w), int(h)), by_concept[c].repeats)
+        for c, w, h in zip(of, width, height, strict=True)
+    ]
+    later = []
+    if accepted:
+        later.append("the detail folders")
+    if settings.reg is not None:
+        later.append("the regularization pictures")
+    trouble = f"Not counted yet: {' and '.join(later)}." if later else ""
+    return Known("filter", tuple(planned), tuple(shown), trouble=trouble)
+
+
+def _scraped(asked: Asked, folders: Mapping[str, Path]) -> Known:
+    rows = tables.read(folders["scrape"] / "posts.csv", ("image",))
+    return Known("scrape", at_most=int((rows["image"] != "").sum()))
+
+
+def _concepts(scrape: Path) -> dict[str, str]:
+    rows = tables.read(scrape / "posts.csv", ("image",))
+    return dict(zip(rows["image"], rows["concept"], strict=True)) if "concept" in rows else {}
+
+
+def _asked_for(scrape: Mapping[str, Any]) -> int:
+    """Posts that the addresses give at most; local folders are not counted."""
+    limits = [url.get("limit") if isinstance(url, dict) else None for url in scrape["urls"]]
+    return sum(limit or scrape["limit"] for limit in limits)
+
+
+def _name(asked: Asked) -> str:
+    return str(asked.settings["scrape"]["name"])
+
+
+def _mean_lost(placed: Sequence[tuple[Shown, Fit]]) -> float | None:
+    shown = sum(one.repeats for one, _ in placed)
+    return sum(one.repeats * place.lost for one, place in placed) / shown if shown else None
+
+
+def _by_hand(known: Known) -> list[str]:
+    if not known.by_hand:
+        return []
+    return [f"{known.by_hand} captions rewritten by hand do not name the trigger."]
+
+
+def _files(name: str, train: Train, plan: schedules.Plan | None) -> dict[int, str]:
+    """Epoch -> the LoRA file that it leaves."""
+    if plan is None:
+        return {}
+    saved = [epoch for epoch in range(1, plan.epochs + 1) if plan.saves(train, epoch)]
+    last = f"{name}.safetensors"
+    return {e: last if e == plan.epochs else f"{name}-{e:06d}.safetensors" for e in saved}
+
+
+def _samples(asked: Asked, files: Mapping[int, str]) -> tuple[int | None, str]:
+    """How many pictures will be drawn (None: not known yet), and why they cannot be, if so."""
+    settings = Sample.model_validate(asked.settings["sample"])
+    prune, tagger = Path(asked.folders["prune"]), Path(asked.tagger)
+    texts, words = [], {}
+    try:
+        if settings.prompts is not None:
+            prune_settings = asked.settings["prune"]
+            trigger = prompts.Trigger(prune_settings["trigger"], prune_settings["class_tokens"])
+        elif (prune / NAME).is_file() and (tagger / vocabulary.FILE).is_file():
+            trigger = prompts.read_trigger(prune / "trigger.json")
+            texts = list(tables.read(prune / "captions.csv", ("caption",))["caption"])
+            words = vocabulary.read(tagger)
+        else:
+            return None, ""
+        chosen, _ = prompts.resolve(settings, texts, words, trigger)
+        cells = prompts.cells([one.prompt for one in chosen], settings.seeds, trigger)
+        epochs = [prompts.Epoch(number) for number in (0, *files)]
+        rows = [*epochs, *prompts.weighed(epochs, settings)]
+    except BakeryError as problem:
+        return None, str(problem)
+    return sum(len(prompts.of_epoch(cells, row)) for row in rows) if files else None, ""
+
+
+def _curves(train: Train, plan: schedules.Plan | None) -> dict[str, Sequence[tuple[float, float]]]:
+    """The rate of each part over the epochs, at `CURVE` steps and the last."""
+    if plan is None:
+        return {}
+    step = max(1, plan.total // CURVE)
+    steps = [*range(0, plan.total - 1, step), plan.total - 1]
+    return {
+        name: [(s / plan.steps_per_epoch, plan.rate(train, rate, s)) for s in steps]
+        for name, rate in train.rates.items()
+        if rate
+    }

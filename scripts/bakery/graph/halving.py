@@ -1,0 +1,173 @@
+"""A sweep with halving as a part of the plan: its bakes, baked in rungs, with a verdict after each.
+
+    rung 1            verdict            rung 2
+    train > sample > score  \\         /  train > sample > score
+    train > sample > score   > halve >    train > sample > score
+    train > sample > score  /         \\  (stopped: its files are carried over)
+
+All rungs of a bake train in one folder: that of the bake as it would be without halving. It stands
+where the last of them left it, and has the same files. A rung's own folder holds them up to its last
+epoch. So what was trained once is not trained again when another value, or another share to keep,
+leads to another verdict, or when halving is taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from bakery.graph.nodes import Node, Rung
+from bakery.io.errors import BakeryError
+from bakery.settings import config as cfg
+from bakery.settings.halve import Halving
+from bakery.settings.train import Train
+
+RULER = ("tag", "sample", "score")
+"""Stages that a score depends on besides the bake: what is ranked must be measured alike."""
+
+
+Entry = tuple[cfg.Config, str]
+"""A bake of the sweep: its config and its label."""
+
+
+def plan(
+    name: str,
+    halving: Halving,
+    entries: Iterable[Entry],
+    *,
+    whole: Callable[[cfg.Config], Node],
+    chain: Callable[[cfg.Config, Rung], Node],
+    verdict: Callable[[Halving, tuple[Node, ...], Sequence[str]], Node],
+) -> list[tuple[Node, str]]:
+    """The last node of each bake of the sweep `name`, and its label.
+
+    `whole` gives the last node of a bake without halving, `chain` plans one rung of it, `verdict`
+    what ranks the bakes behind a rung. Raises `BakeryError` where halving makes no sense.
+    """
+    bakes: dict[str, tuple[Node, cfg.Config, str]] = {}
+    for config, label in entries:
+        node = whole(config)
+        bakes.setdefault(node.key, (node, config, label or node.readable))
+    configs = [config for _, config, _ in bakes.values()]
+    _check(f"config: sweeps.{name}.halving", halving, configs)
+    labels = [label for _, _, label in bakes.values()]
+    leaves: dict[str, Node] = {}
+    judge = None
+    for until in halving.after:
+        leaves = {
+            key: chain(_in_passing(config), Rung(until, node, leaves.get(key), judge))
+            for key, (node, config, _) in bakes.items()
+        }
+        here = halving.model_copy(update={"after": (until,)})
+        judge = verdict(here, tuple(leaves.values()), labels)
+    last = [
+        chain(config, Rung(config.train.num_epochs, node, leaves[key], judge))
+        for key, (node, config, _) in bakes.items()
+    ]
+    return list(zip(last, labels, strict=True))
+
+
+def inputs(node: Node) -> list[str]:
+    """Manifests that the node stands on besides those of the stages above."""
+    rung = node.rung
+    if rung is None or rung.before is None:
+        return []
+    judge = [rung.verdict.manifest] if rung.verdict and node.stage == "train" else []
+    return [rung.before.manifest, *judge]
+
+
+def facts(node: Node) -> dict[str, Any]:
+    """What the node's door needs to know of its rung; without halving nothing."""
+    rung = node.rung
+    if rung is None:
+        return {}
+    return {
+        "until": rung.until,
+        "bake": rung.bake.folder,
+        "before": rung.before and rung.before.folder,
+        "verdict": rung.verdict and rung.verdict.folder,
+    }
+
+
+def racers(verdict: Node) -> list[dict[str, str]]:
+    """The bakes that `verdict` ranks: label, where each is baked, and its folders of this rung."""
+    return [
+        {
+            "label": label,
+            "bake": leaf.above("train").baked.name,
+            "train": leaf.above("train").folder,
+            "score": leaf.folder,
+        }
+        for leaf, label in zip(verdict.parents, verdict.labels, strict=True)
+    ]
+
+
+def outline(leaf: Node) -> list[dict[str, Any]] | None:
+    """The rungs of a bake, and how many bakes run in each if none fails; None without halving."""
+    if leaf.rung is None:
+        return None
+    rungs: list[Node] = []
+    node: Node | None = leaf
+    while node is not None and node.rung is not None:
+        rungs.insert(0, node)
+        node = node.rung.before
+    found, bakes = [], 0
+    for node in rungs:
+        judge = node.rung.verdict
+        folders = {stage: node.above(stage).folder for stage in ("train", "sample", "score")}
+        if judge is not None:
+            bakes = judge.settings.places(bakes or len(judge.parents))
+            folders["halve"] = judge.folder
+        found.append({"until": node.rung.until, "bakes": bakes, "folders": folders})
+    found[0]["bakes"] = len(rungs[1].rung.verdict.parents)
+    return found
+
+
+def _in_passing(config: cfg.Config) -> cfg.Config:
+    """The config of a rung before the last: further LoRA weights are for the finished bake."""
+    sample = config.sample.model_copy(update={"weights": (), "weights_epoch": None})
+    return config.model_copy(update={"sample": sample})
+
+
+def _check(where: str, halving: Halving, configs: Sequence[cfg.Config]) -> None:
+    if len(configs) < 2:
+        raise BakeryError(
+            f"{where} has one bake to choose from: give the sweep more values, or take halving out"
+        )
+    for stage in RULER:
+        sections = [cfg.chosen(getattr(config, stage)) for config in configs]
+        differing = {
+            k for one in sections for k in one if any(one[k] != o.get(k) for o in sections)
+        }
+        if differing:
+            raise BakeryError(
+                f"{where} ranks bakes by score, so all must be measured alike: take "
+                f"{stage}.{min(differing)} out of the sweep, or halving"
+            )
+    if len({config.train.num_epochs for config in configs}) > 1:
+        raise BakeryError(
+            f"{where} ranks bakes that are equally far: take train.num_epochs out of the sweep, or "
+            "halving"
+        )
+    for train in (config.train for config in configs):
+        _check_epochs(where, halving, train)
+
+
+def _check_epochs(where: str, halving: Halving, train: Train) -> None:
+    if train.max_steps:
+        raise BakeryError(
+            f"{where} goes by epochs, but train.max_steps is {train.max_steps}: set it to 0 and give "
+            "train.num_epochs"
+        )
+    last, every = halving.after[-1], train.save_every_n_epochs
+    if last >= train.num_epochs:
+        raise BakeryError(
+            f"{where}.after names epoch {last}, but train.num_epochs is {train.num_epochs}: nothing is "
+            "left to save behind it, so name earlier epochs"
+        )
+    for epoch in halving.after:
+        if epoch % every:
+            raise BakeryError(
+                f"{where}.after names epoch {epoch}, which is not saved, as train.save_every_n_epochs "
+                f"is {every}: name a multiple of it"
+            )

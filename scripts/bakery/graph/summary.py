@@ -1,0 +1,64 @@
+"""What the page and the dry bake are told of a plan, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bakery.graph import build, halving, nodes
+from bakery.settings import config as cfg
+
+
+def pictures_of(node: nodes.Node, setting: str, roots: Sequence[Path]) -> str | None:
+    """Path of the user's folder that `setting` of the node's chain names; None if it names none."""
+    stage, name = setting.split(".")
+    value = getattr(node.above(stage).settings, name)
+    found = None if value is None else build.locate(value, roots[:1], setting)
+    return value if found is None else str(found)
+
+
+def bakes_of(page: nodes.Node) -> list[dict[str, Any]]:
+    """Label, flat settings and folders of each bake on `page`: its own ones, then the others.
+
+    A folder is named by its stage. The others' labels are the readable part of their folders.
+    """
+    bakes = []
+    for leaf, label in zip(page.parents, page.labels, strict=True):
+        nodes = {stage: leaf.above(stage) for stage in build.CHAIN}
+        settings = {
+            f"{stage}.{name}": value
+            for stage, node in nodes.items()
+            for name, value in node.settings.model_dump(mode="json").items()
+        }
+        folders = {stage: node.folder for stage, node in nodes.items()}
+        bakes.append({"label": label, "settings": settings, "folders": folders, "own": True})
+    defaults = {  # an older manifest lacks what was added since
+        f"{stage}.{name}": value
+        for stage in build.CHAIN
+        for name, value in cfg.Config.model_fields[stage].default.model_dump(mode="json").items()
+    }
+    for other in page.others:
+        folders = {stage: str(folder) for stage, folder in other.folders.items()}
+        bakes.append({"label": other.readable, "settings": defaults | other.settings,
+                      "folders": folders, "own": False})  # fmt: skip
+    return bakes
+
+
+def outline(made: nodes.Plan, roots: Sequence[Path]) -> list[dict[str, Any]]:
+    """Every bake of every page, for the dry bake: its words, settings, folders, models and rungs."""
+    return [
+        {
+            "page": page.readable,
+            "label": label,
+            "settings": {
+                stage: leaf.above(stage).settings.model_dump(mode="json") for stage in build.CHAIN
+            },
+            "folders": {stage: leaf.above(stage).folder for stage in build.CHAIN},
+            "base": build.model_of(leaf, "train.base", roots),
+            "tagger": build.model_of(leaf, "tag.model", roots),
+            "rungs": halving.outline(leaf),
+        }
+        for page in made.of("compare")
+        for leaf, label in zip(page.parents, page.labels, strict=True)
+    ]

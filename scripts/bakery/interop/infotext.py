@@ -1,0 +1,126 @@
+"""What made a picture, in AUTOMATIC1111's notation, inside the PNG itself.
+
+The text chunk `parameters` holds up to three parts: the prompt, a line `Negative prompt: ...` and a
+last line of `Name: value` pairs. Image boards, A1111's "PNG info" tab and model sites read it.
+`parse` gives back what `write` was given, but for blanks around the prompts; only a prompt that has
+itself a line starting with `Negative prompt:` is read differently.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+from bakery.io.errors import BakeryError
+from bakery.io.files import whole
+
+CHUNK = "parameters"
+"""Keyword of the PNG text chunk."""
+FEWEST = 3
+"""Settings a last line must have to be taken for settings; A1111 counts the same."""
+_NEGATIVE = "Negative prompt:"
+_NAME = re.compile(r"[A-Za-z0-9][\w /-]*")
+_PAIR = re.compile(rf'\s*({_NAME.pattern}):\s*("(?:\\.|[^"\\])*"|[^,"]*)\s*(?:,|$)')
+_LORA = re.compile(r"<lora:([^:<>]+):(-?[0-9.]+(?:e-?[0-9]+)?)>")
+
+
+@dataclass(frozen=True)
+class Infotext:
+    """A prompt, a negative prompt, and the settings in the order in which they are written."""
+
+    prompt: str
+    negative_prompt: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def loras(self) -> dict[str, float]:
+        """Name and weight of each `<lora:name:weight>` in the prompt."""
+        return {name: float(weight) for name, weight in _LORA.findall(self.prompt)}
+
+
+def lora_token(name: str, weight: float = 1.0) -> str:
+    """What calls a LoRA file from a prompt: `<lora:mirael-000002:1>`."""
+    return f"<lora:{name}:{weight:g}>"
+
+
+def write(info: Infotext) -> str:
+    """The infotext as one string.
+
+    Values with a comma, colon, quote or line break are quoted the JSON way, as A1111 does.
+    Raises `ValueError` for a setting without a proper name and for fewer than `FEWEST` settings.
+    """
+    if len(info.settings) < FEWEST:
+        raise ValueError(f"an infotext needs {FEWEST} settings or more, not {len(info.settings)}")
+    for name in info.settings:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be the name of a setting in an infotext")
+    lines = [info.prompt.strip()]
+    if info.negative_prompt.strip():
+        lines.append(f"{_NEGATIVE} {info.negative_prompt.strip()}")
+    lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in info.settings.items()))
+    return "\n".join(lines)
+
+
+def parse(text: str) -> Infotext:
+    """The parts of an infotext. A last line that is no list of settings belongs to the prompt."""
+    lines = text.strip().split("\n")
+    settings = _settings(lines[-1])
+    if settings:
+        lines.pop()
+    starts = [i for i, line in enumerate(lines) if line.startswith(_NEGATIVE)]
+    cut = starts[0] if starts else len(lines)
+    return Infotext(
+        prompt="\n".join(lines[:cut]).strip(),
+        negative_prompt="\n".join(lines[cut:]).removeprefix(_NEGATIVE).strip(),
+        settings=settings,
+    )
+
+
+def save_png(picture: Image.Image, path: Path, info: Infotext) -> None:
+    """Writes `picture` as a PNG that carries `info`; never leaves half a picture at `path`."""
+    chunks = PngImagePlugin.PngInfo()
+    text = write(info)
+    if text.isascii():
+        chunks.add_text(CHUNK, text)
+    else:  # tEXt is Latin-1 only
+        chunks.add_itxt(CHUNK, text)
+    # rivals: two sweeps may keep one bake's pictures (`Order.album`)
+    with whole(path, rivals=True) as part:
+        picture.save(part, format="PNG", pnginfo=chunks)
+
+
+def read_png(path: Path) -> str:
+    """The infotext of the PNG at `path`, "" when it has none."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return str(picture.info.get(CHUNK, ""))
+    except FileNotFoundError:
+        raise BakeryError(f"{path} does not exist: run the sample stage again") from None
+    except (OSError, SyntaxError, ValueError) as problem:
+        raise BakeryError(
+            f"{path} is not a readable PNG ({problem}): delete its folder and sample again"
+        ) from None
+
+
+def _quoted(value: str) -> str:
+    plain = value == value.strip() and not re.search(r'[,:"\n\\]', value)
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _settings(line: str) -> dict[str, str]:
+    """The pairs of the last line; {} unless the line is nothing but enough pairs."""
+    pairs, position = {}, 0
+    while position < len(line):
+        match = _PAIR.match(line, position)
+        if not match:
+            return {}
+        name, value = match.groups()
+        value = value.strip()
+        pairs[name] = json.loads(value) if value.startswith('"') else value
+        position = match.end()
+    return pairs if len(pairs) >= FEWEST else {}

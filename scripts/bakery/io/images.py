@@ -1,0 +1,158 @@
+"""Pictures as they come from the world, made into what the bakery works on: upright sRGB on white.
+
+Two questions and an answer:
+
+- `real_format` and `is_animated` look at the bytes, never at the file's name;
+- `open_rgb` decodes the whole picture, so that whatever passes it can be trained on.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from bakery.io.errors import BakeryError
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
+REAL_EXTENSIONS: dict[str, str] = {
+    "jpeg": ".jpg",
+    "png": ".png",
+    "webp": ".webp",
+    "gif": ".gif",
+    "bmp": ".bmp",
+    "tiff": ".tiff",
+    "avif": ".avif",
+}
+"""Format name of `real_format` -> the extension that a file of it should carry."""
+
+# Only these decoders are tried: some of Pillow's others start programs (EPS) or read vectors.
+_DECODERS = tuple(name.upper() for name in REAL_EXTENSIONS)
+_DECODE_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
+    MemoryError, struct.error, zlib.error,
+)  # fmt: skip
+
+
+class UnreadableImage(BakeryError):
+    """A file that is no whole picture; `reason` says why in a few words without the path."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is not a usable picture: {reason}; replace or remove the file")
+        self.reason = reason
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """The first frame of a picture as it is meant to be seen: upright, sRGB, alpha over white.
+
+    Any bit depth, colour model and ICC profile comes out as 8-bit sRGB; every pixel has been
+    decoded. Raises
+    `UnreadableImage` for a file that is missing, no picture, truncated, corrupt or too large.
+    """
+    path = Path(path)
+    with _opened(path) as image:
+        image.load()
+        return _flatten(_in_srgb(_upright(image)), path)
+
+
+def real_format(path: Path) -> str:
+    """`jpeg`, `png`, `webp`, `gif`, `bmp`, `tiff` or `avif`, by content; else `UnreadableImage`."""
+    with _opened(Path(path)) as image:
+        return _format_name(image)
+
+
+def is_animated(path: Path) -> bool:
+    """Whether the file holds more than one frame; raises `UnreadableImage` like `real_format`."""
+    with _opened(Path(path)) as image:
+        # A camera's multi-picture JPEG carries previews, not an animation.
+        return _format_name(image) != "jpeg" and getattr(image, "n_frames", 1) > 1
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels as seen, after EXIF rotation, from the header alone."""
+    with _opened(Path(path)) as image:
+        turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
+        return (image.height, image.width) if turned else image.size
+
+
+def quantization(path: Path) -> list[int] | None:
+    """The 64 luminance steps that a JPEG file was quantised with; None for other formats."""
+    with _opened(Path(path)) as image:
+        tables = getattr(image, "quantization", None) if _format_name(image) == "jpeg" else None
+        return list(tables[min(tables)]) if tables else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file opened by Pillow; whatever goes wrong inside becomes `UnreadableImage`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_DECODERS) as image:
+                yield image
+    except UnreadableImage:
+        raise
+    except (FileNotFoundError, IsADirectoryError):
+        raise UnreadableImage(path, "there is no such file") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = f"more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
+        raise UnreadableImage(path, limit) from None
+    except UnidentifiedImageError:
+        raise UnreadableImage(path, "its content is not of a known image format") from None
+    except _DECODE_ERRORS as problem:
+        cut = "truncated" in str(problem).lower()
+        raise UnreadableImage(path, "truncated" if cut else "corrupt") from None
+
+
+def _format_name(image: Image.Image) -> str:
+    return "jpeg" if image.format == "MPO" else str(image.format).lower()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The EXIF rotation applied; damaged EXIF data is no reason to lose a whole picture."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DECODE_ERRORS:
+        return image.copy()
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The colours of an embedded ICC profile as sRGB; what is damaged or does not fit is ignored."""
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return image
+        if image.mode in ("P", "PA", "LA"):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        mode = "RGBA" if image.mode == "RGBA" else "RGB"
+        target = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, source, target, outputMode=mode)
+    except (ImageCms.PyCMSError, *_DECODE_ERRORS):
+        return image
+
+
+def _flatten(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode == "F":
+        raise UnreadableImage(path, "its pixels are floating-point numbers of unknown range")
+    if image.mode.startswith("I"):
+        # Pillow clips 16 bits to 8; what is meant is the upper 8 of them.
+        deep = np.asarray(image).astype(np.int64)
+        return Image.fromarray((deep.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        seen = image.convert("RGBA")
+        white = Image.new("RGBA", seen.size, "white")
+        return Image.alpha_composite(white, seen).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()

@@ -1,0 +1,63 @@
+"""CSV tables between stages: text in, text out, written whole or not at all.
+
+Cells stay text when read, so that a prompt called `007` or `NA` keeps its name; `numbers` turns a
+column into numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bakery.io.errors import BakeryError
+from bakery.io.files import whole
+
+SEPARATOR = "; "
+"""Between the tags of one cell. The blank matters: tags such as `;d` start with a semicolon."""
+
+
+def read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The table at `path`, every cell a string. It must have `columns`, and may have more."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise BakeryError(f"{path} does not exist: run the stage that writes it again") from None
+    except (ValueError, pd.errors.ParserError) as problem:
+        raise BakeryError(f"{path} is not a table ({problem}): delete it and run again") from None
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise BakeryError(
+            f"{path} has no column {missing[0]!r}: it was written by another version; "
+            "delete its folder and run again"
+        )
+    return table
+
+
+def write(path: Path, rows: Iterable[dict], columns: Sequence[str]) -> None:
+    """Writes `rows` with exactly `columns`, LF line ends; None and NaN become empty cells."""
+    table = pd.DataFrame(list(rows), columns=list(columns))
+    with whole(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+
+
+def numbers(column: pd.Series, path: Path) -> pd.Series:
+    """`column` of the table at `path` as numbers; empty cells become NaN."""
+    try:
+        return pd.to_numeric(column.where(column != ""))
+    except ValueError:
+        raise BakeryError(
+            f"{path}: column {column.name!r} holds something that is not a number; "
+            "delete its folder and run again"
+        ) from None
+
+
+def join(tags: Iterable[str]) -> str:
+    """Tags as one cell."""
+    return SEPARATOR.join(tags)
+
+
+def split(cell: str) -> list[str]:
+    """The tags of one cell; [] for an empty one."""
+    return cell.split(SEPARATOR) if cell else []

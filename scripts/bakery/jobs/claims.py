@@ -1,0 +1,197 @@
+"""Who bakes what: one process may finish several bakes of a sweep, each in its own folder.
+
+A sweep is one job for each bake, so that one more learning rate is one more job. But bakes that share
+data, base and rank train faster together, and are drawn faster together. So the bakes that could share a
+process are dealt into shares (`deal`). A job that starts claims what is unfinished of the share that its
+own bake is in; it works on all of that at once and leaves each one's result in its own folder. The
+others' own jobs then find theirs finished. `settle` is that rule, for training and for sampling; it
+holds however jobs start, die and overlap:
+
+- a claim is a lock on a file in the bake's folder, so it ends with the process that holds it;
+- a job whose own bake is claimed by another helps with another share first, then waits;
+- a share is claimed as a whole, so which bakes work side by side is not a matter of which job was first;
+- `finished.json` says that all files of a bake are there. It is not the manifest: the workflow deletes
+  that when a bake's own job starts;
+- what the workflow deletes when a bake's own job starts is made under a second name (`kept`), and the
+  job itself puts it back;
+- a bake that cannot be finished (its loss became NaN, its file is damaged) leaves `failure.json`,
+  which its own job reports, instead of each trying again. Who asks for it once more, in a later run,
+  has it tried again, alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bakery.io.errors import BakeryError
+from bakery.io.files import copy, write_text
+
+FINISHED = "finished.json"
+FAILURE = "failure.json"
+LOCK = "claim.lock"
+CLAIMING = ".claiming.lock"
+"""Beside the folders, held while locks are taken: so no two processes get half of a share each."""
+
+Work = Callable[[list[Path]], None]
+"""Finishes the folders given, and calls `finish` or `fail` for each."""
+Done = Callable[[Path], dict[str, Any] | None]
+"""The summary of a bake that is as far as it is to come, or None."""
+
+
+class Failed(BakeryError):
+    """A bake ended without a result: no other bake is any the worse for it."""
+
+
+def finish(
+    folder: Path, summary: dict[str, Any], files: Sequence[str] = (), declared: Sequence[str] = ()
+) -> None:
+    """All `files` of the bake are there; `summary` is what its manifest will say.
+
+    `declared` are outputs that the workflow knows by name; they lie where `kept` says.
+    """
+    record: dict[str, Any] = {"summary": summary, "files": list(files)}
+    if declared:
+        record["declared"] = list(declared)
+    write_text(folder / FINISHED, json.dumps(record) + "\n")
+
+
+def fail(folder: Path, sentence: str, *, reported: bool = False) -> None:
+    """The bake ended without a result, for a reason that trying again does not change.
+
+    `reported` says that its own job has said so; until then, the job does not try.
+    """
+    record = {"error": sentence, "reported": reported}
+    write_text(folder / FAILURE, json.dumps(record) + "\n")
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The summary of a finished bake, or None; who removes one of its files wants it again."""
+    record = _read(folder / FINISHED)
+    if record is None:
+        return None
+    files = [folder / name for name in record["files"]]
+    files += [kept(folder / name) for name in record.get("declared", ())]
+    return record["summary"] if all(file.is_file() for file in files) else None
+
+
+def kept(output: Path) -> Path:
+    """Where a declared output lies until its own job puts it in its place; manifests pass it over."""
+    return output.with_name(f"{output.name}.state")
+
+
+def put_back(output: Path) -> None:
+    """Put a declared output in its place."""
+    copy(kept(output), output)
+
+
+def deal(company: Sequence[Path], workers: int, most: int) -> list[list[Path]]:
+    """Even shares of at most `most` bakes, so many that `workers` processes have equally much to do.
+
+    Dealt like cards: what a sweep gets last is spread over the shares as well.
+    """
+    rounds = math.ceil(len(company) / (workers * most))
+    shares = min(len(company), workers * rounds)
+    return [list(company[first::shares]) for first in range(shares)]
+
+
+def settle(
+    own: Path,
+    company: Sequence[Path],
+    *,
+    workers: int,
+    most: int,
+    work: Work,
+    done: Done = finished,
+    ready: Callable[[Path], bool] = lambda folder: True,
+) -> dict[str, Any]:
+    """Have `own` finished, here or elsewhere, and return its summary.
+
+    `company` are the bakes that could share a process, `own` among them, in the order that every
+    job of theirs gives. With `workers` processes at work on the sweep, each has its even share, up to
+    `most` at once. Others of the company that are not `ready` yet are left to later jobs. Raises
+    `Failed` with the recorded sentence if the bake failed.
+    """
+    if own not in company:
+        raise ValueError(f"{own} is not in its own company: {', '.join(map(str, company))}")
+    again = (_read(own / FAILURE) or {}).get("reported", False)
+    dealt = [[own]] if again else deal(company, workers, most)
+    shares = sorted(dealt, key=lambda share: own not in share)
+
+    def is_open(folder: Path) -> bool:
+        mine = folder == own  # ready, since its job runs
+        failed = (folder / FAILURE).exists() and not (mine and again)
+        return done(folder) is None and not failed and (mine or ready(folder))
+
+    while (summary := done(own)) is None:
+        failure = _read(own / FAILURE)
+        if failure is not None and not again:
+            # not removed: who helps later is not to try it, either
+            fail(own, failure["error"], reported=True)
+            raise Failed(failure["error"])
+        with _claimed(own.parent, shares, is_open) as folders:
+            if folders:
+                if again:
+                    (own / FAILURE).unlink(missing_ok=True)
+                    again = False
+                work(folders)
+        if not folders:
+            _wait_for(own)
+    for name in (_read(own / FINISHED) or {}).get("declared", ()):
+        put_back(own / name)
+    return summary
+
+
+@contextmanager
+def _claimed(
+    place: Path, shares: Sequence[Sequence[Path]], is_open: Callable[[Path], bool]
+) -> Iterator[list[Path]]:
+    """Lock what is open of the first share that nobody has; nothing if all have been claimed."""
+    place.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as locks:
+        with (place / CLAIMING).open("w") as turn:
+            fcntl.lockf(turn, fcntl.LOCK_EX)
+            folders = next(filter(None, (_locked(share, is_open, locks) for share in shares)), [])
+        yield folders
+
+
+def _locked(share: Sequence[Path], is_open: Callable[[Path], bool], locks: ExitStack) -> list[Path]:
+    return [
+        folder
+        for folder in share
+        # asked again: it may have been finished before the lock was ours
+        if is_open(folder) and locks.enter_context(_try_lock(folder)) and is_open(folder)
+    ]
+
+
+@contextmanager
+def _try_lock(folder: Path) -> Iterator[bool]:
+    """Whether the claim on `folder` is ours. lockf: forked loader workers do not inherit it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _wait_for(folder: Path) -> None:
+    with (folder / LOCK).open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError:
+        path.unlink(missing_ok=True)  # written atomically: only a damaged disk leaves this
+        return None

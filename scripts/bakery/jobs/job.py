@@ -1,0 +1,157 @@
+"""What every door does: unpack Snakemake's job, keep the log, turn bad input into one sentence."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bakery.io import manifest
+from bakery.io.errors import BakeryError
+from bakery.jobs import leases
+from bakery.settings.config import Config
+from bakery.settings.sections import Section
+
+log = logging.getLogger("bakery")
+
+LINE = "%(asctime)s %(levelname)s %(message)s"
+"""Of a job's log."""
+_BEGINS = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
+
+
+class Errand:
+    """A running job: keeps its log, and turns bad input into one sentence.
+
+    Inside the `with`, a `BakeryError` ends the job with its sentence and no traceback; any other
+    exception is a bug, whose traceback goes to the log.
+    """
+
+    def __init__(self, snakemake: Any, name: str) -> None:
+        self.name = name
+        self._log_file = Path(snakemake.log[0])
+
+    def __enter__(self) -> Self:
+        logging.basicConfig(
+            filename=self._log_file,
+            filemode="w",
+            level=logging.INFO,
+            format=LINE,
+            force=True,
+        )
+        logging.captureWarnings(True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, BakeryError):
+            log.error("%s", error)
+            print(f"\n{self.name}: {error}\n", file=sys.stderr, flush=True)
+            sys.exit(1)
+        if isinstance(error, Exception):
+            log.critical("unexpected error", exc_info=error)
+            print(
+                f"\n{self.name}: unexpected {type(error).__name__}: {error} "
+                f"(a bug of ours: please report it with {self._log_file})\n",
+                file=sys.stderr,
+                flush=True,
+            )
+            sys.exit(1)
+
+
+class Job(Errand):
+    """A running job of one stage.
+
+    `with Job(snakemake) as job: job.finish(stage.run(job.settings, ..., out=job.out))`
+
+    The folder is locked meanwhile: after a killed run, an orphan and its successor never write one
+    place at once.
+    """
+
+    def __init__(self, snakemake: Any) -> None:
+        self.about: dict[str, Any] = dict(snakemake.params.node)
+        self.stage: str = self.about["stage"]
+        super().__init__(snakemake, self.stage)
+        self.settings: Section = Config.model_fields[self.stage].annotation.model_validate(
+            self.about["settings"]
+        )
+        self.out = Path(snakemake.output[0]).parent
+        self.threads: int = snakemake.threads
+        self._input = snakemake.input
+
+    def folder(self, stage: str) -> Path:
+        """The finished folder of a stage above, from the rule's input of that name."""
+        return Path(self._input[stage]).parent
+
+    def folders(self, stage: str) -> list[Path]:
+        """The same where the rule gathers several."""
+        return [Path(path).parent for path in self._input[stage]]
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write the manifest: the stage is done."""
+        manifest.write(self.out, self.about, summary)
+        log.info("%s done: %s", self.stage, summary)
+
+    def __enter__(self) -> Self:
+        self.out.mkdir(parents=True, exist_ok=True)
+        super().__enter__()
+        # lockf, not flock: a flock stays held by forked children of a killed process
+        self._lock = (self.out / ".lock").open("w")
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.close()
+        super().__exit__(kind, error, trace)
+
+
+@contextmanager
+def leased_gpu() -> Iterator[None]:
+    """A GPU for this job alone, where there are any (see `leases`); also of use as a decorator.
+
+    It comes before CUDA starts, which reads `CUDA_VISIBLE_DEVICES` once: a process that comes again
+    gets the same GPU. Locks lie in the temporary folder, so that all bakeries of a user on this
+    machine share its GPUs.
+    """
+    among = leases.gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if not among:
+        yield
+        return
+    folder = Path(tempfile.gettempdir()) / f"lora-bakery-{os.getuid()}"
+    with leases.lease(among, folder) as gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu.visible
+        yield
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # the next on this GPU may come while this process goes on
+
+
+def errors(log_file: Path) -> list[str]:
+    """What the log of a job tells of errors; an unexpected one with its traceback."""
+    text = log_file.read_text(encoding="utf-8", errors="replace")
+    _, *parts = _BEGINS.split(text)
+    records = zip(parts[::2], parts[1::2], strict=True)
+    return [said.strip() for level, said in records if level in {"ERROR", "CRITICAL"}]
+
+
+def device() -> str:
+    """Where torch runs: the GPU if there is one."""
+    import torch  # doors of the light stages never pay for it
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,132 @@
+"""Leases: of the GPUs of a machine, each works for one job at a time.
+
+Snakemake counts GPUs and assigns none: two jobs under `gpu=2` would both take the first. So a job takes
+a lease, which is a lock on a file for each GPU, and then sees that GPU alone (`CUDA_VISIBLE_DEVICES`).
+When all are taken it waits. A lease ends with the process that holds it, however that ends.
+
+GPUs are asked of nvidia-smi, which comes with the driver and starts no CUDA; importing torch for it
+would take seconds, and not every stage has torch. A GPU is locked under its UUID: where a scheduler
+shows each of its jobs one GPU as number 0, these are different files. Without an NVIDIA GPU there is
+nothing to lease.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bakery.io.errors import BakeryError
+
+log = logging.getLogger(__name__)
+
+_UUID = re.compile(r"^GPU \d+:.*\(UUID: (GPU-[^)]+)\)", re.MULTILINE)
+_HIDES_THE_REST = re.compile(r"-\d+")
+_NAMELESS = re.compile(r"[^0-9A-Za-z.-]")
+_ROCM = Path("/dev/kfd")
+"""AMD's driver is there; its GPUs are not told apart."""
+_PATIENCE = 0.5  # seconds between two looks at GPUs that are all taken
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that a job may use."""
+
+    visible: str
+    """What `CUDA_VISIBLE_DEVICES` calls it."""
+    name: str
+    """What its lock is called: its UUID where nvidia-smi tells it."""
+
+
+def gpus(visible: str | None) -> list[Gpu]:
+    """The GPUs of this machine, or those among them that `CUDA_VISIBLE_DEVICES` names.
+
+    What is named there is believed, also where nvidia-smi knows nothing of it. As CUDA has it, what
+    follows a negative number does not count.
+    """
+    uuids = _listed()
+    if visible is None:
+        return [Gpu(uuid, uuid) for uuid in uuids]
+    found = []
+    for entry in filter(None, (part.strip() for part in visible.split(","))):
+        if _HIDES_THE_REST.fullmatch(entry):
+            break
+        found.append(Gpu(entry, _NAMELESS.sub("_", _uuid(entry, uuids))))
+    return found
+
+
+def jobs_at_once(visible: str | None, cores: int | None) -> int:
+    """How many jobs do best to work with torch on this machine at the same time.
+
+    One for each GPU: two torch processes on one are slower than one, and need twice the memory. On a
+    CPU two, since small models leave cores idle. `cores` are None where jobs run on a cluster: there
+    one job at a time, unless told otherwise, as what they would share is not known here.
+    """
+    if cores is None:
+        return 1
+    # NVIDIA first: a processor with graphics of its own has AMD's driver beside them
+    return len(gpus(visible)) or (1 if _ROCM.exists() else min(2, cores))
+
+
+@contextmanager
+def lease(among: Sequence[Gpu], folder: Path) -> Iterator[Gpu]:
+    """One of the GPUs for this process alone, as soon as one is free.
+
+    `folder` holds the locks: on this machine, and one for all processes that are to share its GPUs.
+    Raises `BakeryError` when it belongs to another user, who could keep the locks.
+    """
+    _own(folder)
+    told = False
+    while True:
+        for gpu in among:
+            with (folder / f"{gpu.name}.lock").open("w") as file:
+                try:
+                    # lockf, not flock: a flock stays held by forked children of a killed process
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except (BlockingIOError, PermissionError):  # another process has it
+                    continue
+                log.info("working on GPU %s", gpu.visible)
+                yield gpu
+                return
+        if not told:
+            log.info("waiting: all GPUs are taken (%s)", ", ".join(gpu.visible for gpu in among))
+            told = True
+        time.sleep(_PATIENCE)
+
+
+def _listed() -> list[str]:
+    """UUIDs in nvidia-smi's order; none where there is no driver."""
+    try:
+        said = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs helps nobody to compute
+        return []
+    return _UUID.findall(said.stdout) if said.returncode == 0 else []
+
+
+def _uuid(entry: str, uuids: Sequence[str]) -> str:
+    """The UUID behind a number, or behind the beginning of a UUID; else the entry itself.
+
+    CUDA may count GPUs of several kinds in another order. Then a lock bears another GPU's UUID, but no
+    two numbers share one.
+    """
+    if entry.isdecimal() and int(entry) < len(uuids):
+        return uuids[int(entry)]
+    meant = [uuid for uuid in uuids if uuid.startswith(entry)]
+    return meant[0] if len(meant) == 1 else entry
+
+
+def _own(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise BakeryError(
+            f"{folder} belongs to another user: remove it, or set TMPDIR to a folder of yours"
+        )

@@ -1,0 +1,195 @@
+"""A rung of a bake while it runs (`races` plans it): where it is baked, in whose company, what is left.
+
+A bake with halving is trained in its own folder, epoch by epoch, and rests there between two rungs. The
+folder of a rung gets what belongs to its epochs, under a second name. A bake that a verdict stopped is
+not touched again: the folders of its later rungs get what the one before has.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bakery.io import manifest, tables
+from bakery.io.errors import BakeryError
+from bakery.io.files import link, write_text
+from bakery.jobs import claims
+
+log = logging.getLogger(__name__)
+
+RESTED = "rested.json"
+"""Beside a bake's files: how far it is, and what its manifest would say."""
+EPOCHS = ("epoch", "step", "file", "sshs_model_hash", "loss")
+"""Columns of a bake's epochs.csv."""
+
+
+def rest(folder: Path, summary: Mapping[str, Any], files: Sequence[str], *, epoch: int) -> None:
+    """The bake in `folder` is behind `epoch`, with all `files`, and will go on some other day."""
+    record = {"epoch": epoch, "summary": summary, "files": list(files)}
+    write_text(folder / RESTED, json.dumps(record) + "\n")
+
+
+def forget(folder: Path) -> None:
+    """The bake is finished: what it was on the way is of no interest."""
+    (folder / RESTED).unlink(missing_ok=True)
+
+
+def rested(folder: Path, until: int) -> dict[str, Any] | None:
+    """The summary of a bake that is finished, or rests at `until` or later; else None."""
+    if (whole := claims.finished(folder)) is not None:
+        return whole
+    try:
+        record = json.loads((folder / RESTED).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    there = all((folder / name).is_file() for name in record["files"])
+    return record["summary"] if there and record["epoch"] >= until else None
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What a job of the train stage has to do."""
+
+    out: Path
+    """The folder of its node."""
+    baked: Path
+    """The folder that the bake lies in: without halving the same."""
+    until: int | None = None
+    """Its last epoch; None without halving."""
+    before: Path | None = None
+    """The folder of the rung before; None in the first."""
+    verdict: Mapping[str, Mapping[str, Any]] | None = field(default=None, repr=False)
+    """Bake (name of its folder) -> how it stands, of those that were in the race."""
+
+    @classmethod
+    def of(cls, out: Path, rung: Mapping[str, Any]) -> Lane:
+        """`rung` is what the plan says of the node's rung, {} without halving (`races.facts`)."""
+        if not rung:
+            return cls(out, out)
+        before = Path(rung["before"]) if rung["before"] else None
+        verdict = None
+        if rung["verdict"]:
+            standings = manifest.read(Path(rung["verdict"]))["summary"]["bakes"]
+            verdict = {standing["bake"]: standing for standing in standings}
+        return cls(out, Path(rung["bake"]), rung["until"], before, verdict)
+
+    def settle(
+        self, company: Sequence[Path], *, workers: int, most: int, work: claims.Work
+    ) -> dict[str, Any]:
+        """Have the bake baked as far as it is to come, and give its summary (see `claims.settle`).
+
+        `company` are folders of bakes of the same rung; those that were stopped are left alone. A
+        bake that fails ends the job without halving; with it, only the bake.
+        """
+        if self.until is None:
+            return claims.settle(self.baked, company, workers=workers, most=most, work=work)
+        if not self._goes_on(self.baked):
+            return self._stopped()
+        live = [folder for folder in company if self._goes_on(folder)]
+        done = partial(rested, until=self.until)
+        try:
+            summary = claims.settle(
+                self.baked, live, workers=workers, most=most, work=work, done=done
+            )
+        except claims.Failed as failure:
+            log.error("%s", failure)
+            return self._failed(str(failure))
+        return {**summary, "epochs": self._take(summary["epochs"])}
+
+    def _goes_on(self, folder: Path) -> bool:
+        return self.verdict is None or self.verdict.get(folder.name, {}).get("goes_on", False)
+
+    def _stopped(self) -> dict[str, Any]:
+        """Everything as it was; says why, unless an earlier rung did."""
+        assert self.before is not None
+        assert self.verdict is not None
+        summary = carry(self.before, self.out)
+        standing = self.verdict.get(self.baked.name)
+        if standing is not None and "stopped" not in summary:
+            log.info("not trained: %s", standing["reason"])
+            summary["stopped"] = {
+                "until": standing["epoch"],
+                "by": "halving",
+                **{name: standing[name] for name in ("rank", "of", "tradeoff")},
+                "sentence": standing["reason"],
+            }
+        return summary
+
+    def _failed(self, sentence: str) -> dict[str, Any]:
+        """What was saved before the bake failed."""
+        rows: list[dict[str, Any]] = []
+        if (self.baked / "epochs.csv").is_file():
+            table = tables.read(self.baked / "epochs.csv", EPOCHS)
+            rows = [
+                {**row, "epoch": int(row["epoch"]), "step": int(row["step"]),
+                 "loss": float(row["loss"])}
+                for row in table.to_dict("records")
+            ]  # fmt: skip
+        return {
+            "epochs": self._take(rows),
+            "stopped": {"until": self.until, "by": "failure", "sentence": f"failed: {sentence}"},
+        }
+
+    def _take(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The files of the rung's epochs out of the bake's folder; gives those of `rows`."""
+        assert self.until is not None
+        self.out.mkdir(parents=True, exist_ok=True)
+        mine = [row for row in rows if row["epoch"] <= self.until]
+        for row in mine:
+            lora = self.baked / row["file"]
+            for source in (lora, lora.with_suffix(".json")):
+                if source.is_file():  # the sidecar is not there yet when a bake fails
+                    link(source, self.out / source.name)
+        tables.write(self.out / "epochs.csv", mine, EPOCHS)
+        steps = [line for line in _lines(self.baked) if json.loads(line)["epoch"] <= self.until]
+        write_text(self.out / "progress.jsonl", "".join(steps))
+        return mine
+
+
+def carry(before: Path, out: Path) -> dict[str, Any]:
+    """Give `out` the files of the finished folder `before`; gives its summary.
+
+    The summary's `carried` says where all of it comes from.
+    """
+    done = manifest.read(before)
+    for name in done["files"]:
+        if not (before / name).is_file():
+            raise BakeryError(
+                f"{before / name} is missing although {manifest.NAME} lists it: delete {before} to have "
+                "it made again"
+            )
+        link(before / name, out / name)
+    return {**done["summary"], "carried": before.name}
+
+
+def carried(above: Path, rung: Mapping[str, Any], out: Path) -> dict[str, Any] | None:
+    """As `carry` from the rung before, where the stage `above` did the same; None where it did not."""
+    if rung and "carried" in manifest.read(above)["summary"]:
+        return carry(Path(rung["before"]), out)
+    return None
+
+
+def is_new(train: Path) -> bool:
+    """Whether the bake in `train` is finished, and not just what the rung before has."""
+    return (train / manifest.NAME).is_file() and "carried" not in _summary(train)
+
+
+def is_stopped(train: Path) -> bool:
+    """Whether the bake in `train` was not baked to its end."""
+    return (train / manifest.NAME).is_file() and "stopped" in _summary(train)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    return manifest.read(folder).get("summary", {})
+
+
+def _lines(folder: Path) -> list[str]:
+    """Whole lines of a bake's progress."""
+    path = folder / "progress.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    return [line for line in lines if line.endswith("\n")]

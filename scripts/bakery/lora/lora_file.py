@@ -1,0 +1,96 @@
+"""The LoRA file as kohya's scripts write it: tensors, metadata and the hashes of both worlds.
+
+`write` gives equal bytes for equal tensors and metadata, so nothing that changes from run to run
+(ss_training_started_at, ss_session_id, modelspec.date ...) goes into a file. `sshs_model_hash`
+covers the tensors alone: it is the fingerprint of a bake, and Civitai's AutoV3.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from bakery.io.errors import BakeryError, first_line
+from bakery.io.files import whole
+
+DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""save_precision in kohya's words."""
+
+_LEGACY_START, _LEGACY_LENGTH = 0x100000, 0x10000
+
+
+def write(path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+    """Write a LoRA file atomically, hashes added to its metadata; returns sshs_model_hash."""
+    content, model_hash = pack(state, metadata)
+    with whole(path, sync=True) as part:
+        part.write_bytes(content)
+    return model_hash
+
+
+def pack(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> tuple[bytes, str]:
+    """(the whole file, sshs_model_hash)."""
+    plain = save(dict(state))
+    start = 8 + int.from_bytes(plain[:8], "little")
+    layout, data = json.loads(plain[8:start]), plain[start:]
+    model_hash = sha256(data).hexdigest()
+    known = {
+        **metadata,
+        "sshs_model_hash": model_hash,
+        "sshs_legacy_hash": "0" * 8,
+        "modelspec.hash_sha256": f"0x{model_hash}",
+    }
+    # The legacy hash reads bytes from 1 MiB on, behind any usual header. Its value is as long as
+    # its placeholder, so that writing it moves nothing.
+    draft = _header(layout, known) + data
+    if len(draft) - len(data) <= _LEGACY_START:
+        known["sshs_legacy_hash"] = legacy_hash(draft)
+    else:  # a header so long would have to contain the hash of itself
+        del known["sshs_legacy_hash"]
+    return _header(layout, known) + data, model_hash
+
+
+def model_hash(path: Path) -> str | None:
+    """sshs_model_hash of a file, from its bytes and not from what it says of itself; None if it is no
+    safetensors file.
+    """
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    return sha256(content[start:]).hexdigest() if 8 < start <= len(content) else None
+
+
+def legacy_hash(content: bytes) -> str:
+    """The old short hash of a file: 8 hex digits over 64 KiB from 1 MiB on."""
+    window = content[_LEGACY_START : _LEGACY_START + _LEGACY_LENGTH]
+    return sha256(window).hexdigest()[:8]
+
+
+def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(tensors, metadata) of a LoRA file; `BakeryError` if it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except FileNotFoundError:
+        raise BakeryError(f"{path} does not exist: bake it, or check the path") from None
+    except (SafetensorError, OSError) as error:
+        raise BakeryError(
+            f"{path} is damaged or not a safetensors file ({first_line(error)}): "
+            "remove it and bake it again"
+        ) from None
+
+
+def _header(layout: Mapping[str, object], metadata: Mapping[str, str]) -> bytes:
+    """Length and JSON of a safetensors file, metadata sorted.
+
+    safetensors itself writes metadata in an order that differs from run to run.
+    """
+    document = {"__metadata__": dict(sorted(metadata.items())), **layout}
+    header = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header

@@ -1,0 +1,276 @@
+"""A stack of LoRAs on a frozen model: K networks of kohya's, side by side.
+
+Training uses it for the variants of a sweep, sampling for many LoRAs in one batch; `route` says
+which adapters the rows of the next forwards belong to. What happens in a layer is in `adapters.py`.
+
+What the adapters of a stack share, exactly:
+- A NaN in one adapter leaves outputs and gradients of the others as they are, bit for bit.
+- `route([k])` runs adapter k alone, by the very operations of a network of one: equal bits.
+- All K at once equal K networks of one up to the rounding of the matrix products, whose order of
+  summing may depend on how many rows there are (the frozen layers have the same freedom). Where
+  the sums are exact, bits are equal.
+
+A stock pipeline built from the same parts draws with the LoRA, and `remove` leaves no trace.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import nn
+
+from bakery.families.targets import (
+    TEXT_ENCODER_PREFIX,
+    UNET_PREFIX,
+    Target,
+    TextEncoders,
+    family,
+    is_3x3,
+    targets,
+)
+from bakery.io.errors import BakeryError
+from bakery.lora.adapters import LoRAModule, Routing, adapters_on
+
+__all__ = ["TEXT_ENCODER_PREFIX", "UNET_PREFIX", "Adapter", "LoRAModule", "LoRANetwork", "targets"]
+
+_KEYS = ("lora_down.weight", "lora_up.weight", "alpha")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What may differ between the new adapters of a stack."""
+
+    alpha: float = 0.0
+    """0 means the rank."""
+    conv_alpha: float = 1.0
+    """The same for 3x3 convolutions."""
+    dropout: float = 0.0
+    """kohya's network_dropout: this share of A x is zeroed in training, the rest scaled up."""
+    generator: torch.Generator | None = None
+    """Draws A; on the CPU. The draw is that of a network of its own."""
+
+
+class LoRANetwork(nn.Module):
+    """All adapters of a model; `layers` has them by kohya's name, `lora_te_..._0_mlp_fc1`."""
+
+    def __init__(
+        self,
+        unet: nn.Module | None,
+        text_encoders: TextEncoders,
+        dim: int,
+        alpha: float = 0.0,
+        generator: torch.Generator | None = None,
+        *,
+        conv_dim: int | None = None,
+        conv_alpha: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
+        """One new adapter for the parts given (None leaves a part out); alpha 0 means the rank.
+
+        `text_encoders` are one for SD1, two for SDXL. `conv_dim` adds the UNet's 3x3
+        convolutions at that rank. `generator` (on the CPU) draws A. Parameters are float32 on the
+        device of their layer. A model carries one network at a time: `remove` the old one before
+        making another. For several adapters see `stack` and `for_files`.
+        """
+        found = targets(unet, text_encoders, convolutions=bool(conv_dim))
+        self._build(found, dim, [Adapter(alpha, conv_alpha, dropout, generator)], conv_dim)
+
+    @classmethod
+    def stack(
+        cls,
+        unet: nn.Module | None,
+        text_encoders: TextEncoders,
+        dim: int,
+        adapters: Sequence[Adapter],
+        *,
+        conv_dim: int | None = None,
+    ) -> LoRANetwork:
+        """Several new adapters of one rank; each is drawn as if it were alone."""
+        found = targets(unet, text_encoders, convolutions=bool(conv_dim))
+        return cls.__new__(cls)._build(found, dim, adapters, conv_dim)
+
+    @classmethod
+    def for_files(
+        cls,
+        unet: nn.Module,
+        text_encoders: TextEncoders,
+        states: Sequence[Mapping[str, torch.Tensor]],
+    ) -> LoRANetwork:
+        """An adapter for each file, none loaded yet, on the layers that any of them mentions."""
+        names = {key.partition(".")[0] for state in states for key in state}
+        every = targets(unet, text_encoders, convolutions=True)
+        found = [(name, target) for name, target in every if name in names]
+        return cls.__new__(cls)._build(found, 1, [Adapter()] * len(states), 1)
+
+    def _build(
+        self, found: Iterable[Target], dim: int, adapters: Sequence[Adapter], conv_dim: int | None
+    ) -> LoRANetwork:
+        super().__init__()
+        self.routing = Routing(
+            adapters=tuple(range(len(adapters))),
+            multiplier=[1.0] * len(adapters),
+            dropout=[adapter.dropout for adapter in adapters],
+        )
+        self.layers = nn.ModuleDict()
+        for name, target in found:
+            rank = conv_dim if is_3x3(target) else dim
+            alphas = [
+                (adapter.conv_alpha if is_3x3(target) else adapter.alpha) or rank
+                for adapter in adapters
+            ]
+            self.layers[name] = adapters_on(target, rank, alphas, self.routing, name)
+        for k, adapter in enumerate(adapters):
+            for layer in self.layers.values():
+                layer.reset(k, adapter.generator)
+        return self
+
+    def __len__(self) -> int:
+        """K."""
+        return len(self.routing.multiplier)
+
+    def route(self, adapters: Sequence[int] | None = None) -> LoRANetwork:
+        """Say whose rows the next forwards get: equal consecutive shares, one for each entry.
+
+        `[0, 2]` gives the first half of the rows to adapter 0, the second to 2; entries may repeat;
+        None is every adapter once. A backward that computes blocks again (gradient checkpointing)
+        needs the route of its forward.
+        """
+        wanted = tuple(range(len(self)) if adapters is None else adapters)
+        runs = [len(list(run)) for _, run in groupby(wanted)]
+        self.routing.adapters = wanted[:: math.gcd(*runs)]  # [0, 0, 1, 1] are the shares [0, 1]
+        return self
+
+    def seed_dropout(self, seeds: Sequence[int]) -> None:
+        """Where the dropout masks of the next step come from, a number for each adapter."""
+        self.routing.seeds = list(seeds)
+
+    @property
+    def multiplier(self) -> float:
+        """Strength of the LoRAs; 0.0 is exactly the base. For one alone: `routing.multiplier`."""
+        return self.routing.multiplier[0]
+
+    @multiplier.setter
+    def multiplier(self, value: float) -> None:
+        self.routing.multiplier[:] = [float(value)] * len(self)
+
+    def apply(self) -> LoRANetwork:  # type: ignore[override]
+        """Switch the adapters on in the model."""
+        for layer in self.layers.values():
+            layer.apply_to_target()
+        return self
+
+    def merge(self, adapter: int = 0) -> LoRANetwork:
+        """Switch one adapter on as part of the weights, for forwards as fast as the base's.
+
+        Equal to `route([adapter])` up to rounding, which is finer the more digits the weights have:
+        meant for models in float32. `remove` gives the model back bit for bit.
+        """
+        for layer in self.layers.values():
+            layer.merge_into_target(adapter)
+        return self
+
+    def remove(self) -> None:
+        """Give the model back as it was."""
+        for layer in self.layers.values():
+            layer.remove_from_target()
+
+    def parameters_of(self, prefix: str, adapter: int = 0) -> list[nn.Parameter]:
+        """The parameters of one part of an adapter: `UNET_PREFIX` or `TEXT_ENCODER_PREFIX`."""
+        return [
+            parameter
+            for name, layer in self.layers.items()
+            if name.startswith(prefix)
+            for parameter in (layer.downs[adapter], layer.ups[adapter])
+        ]
+
+    @torch.no_grad()
+    def apply_max_norm(self, limit: float, adapter: int = 0) -> tuple[int, float, float]:
+        """kohya's scale_weight_norms: shrink each layer whose |s B A| is above `limit` to it.
+
+        Returns (layers that were shrunk, mean norm, largest norm), norms taken afterwards.
+        """
+        found = torch.stack([layer.norm(adapter) for layer in self.layers.values()])
+        ratios = (limit / found).clamp(max=1)
+        for layer, root in zip(self.layers.values(), ratios.sqrt(), strict=True):
+            layer.downs[adapter].mul_(root)
+            layer.ups[adapter].mul_(root)
+        norms = found * ratios
+        return int((ratios != 1).sum()), float(norms.mean()), float(norms.max())
+
+    def state_dict_kohya(
+        self, dtype: torch.dtype = torch.float32, adapter: int = 0
+    ) -> dict[str, torch.Tensor]:
+        """Contiguous CPU tensors by kohya's keys; alpha has the dtype of the weights."""
+        state = {}
+        for name, layer in self.layers.items():
+            down, up = (w.to("cpu", dtype, copy=True) for w in layer.weights(adapter))
+            alpha = torch.tensor(layer.alphas[adapter], dtype=dtype)
+            values = (down.contiguous(), up.contiguous(), alpha)
+            state |= {f"{name}.{key}": value for key, value in zip(_KEYS, values, strict=True)}
+        return state
+
+    @torch.no_grad()
+    def load_kohya(self, state: Mapping[str, torch.Tensor], adapter: int = 0) -> None:
+        """Take over a LoRA of any rank from kohya's keys.
+
+        A layer that the file does not mention gets no change; an alpha that it does not mention
+        is the rank. Raises `BakeryError` for keys that belong to no layer of this network, for
+        half an adapter and for shapes that do not fit, before anything is changed.
+        """
+        for name, weights in self.fitted(state).items():
+            if weights is None:
+                self.layers[name].ups[adapter].zero_()
+            else:
+                self.layers[name].load(adapter, *weights)
+
+    def fitted(
+        self, state: Mapping[str, torch.Tensor]
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor, float] | None]:
+        """(down, up, alpha) of each layer, None where the file leaves it out; errors as above."""
+        found = {name: _adapter_in(state, name, layer) for name, layer in self.layers.items()}
+        check_keys(state, self.layers)
+        return found
+
+
+def check_keys(state: Mapping[str, torch.Tensor], names: Iterable[str]) -> None:
+    """`BakeryError` if a LoRA has keys for other layers than `names`."""
+    known = {f"{name}.{key}" for name in names for key in _KEYS}
+    strangers = sorted(set(state) - known)
+    if not strangers:
+        return
+    theirs = family(state)
+    ours = family(known) or {"sd1": "sdxl", "sdxl": "sd1"}.get(theirs)  # nothing of it fits
+    if {theirs, ours} == {"sd1", "sdxl"}:
+        shown = {"sd1": "an SD1", "sdxl": "an SDXL"}
+        raise BakeryError(
+            f"LoRA: it was trained on {shown[theirs]} model, and the base is {shown[ours]} model: "
+            "use a base of its family"
+        )
+    raise BakeryError(
+        f"LoRA: the key {strangers[0]} ({len(strangers)} such) fits no layer of this model: use "
+        "the base it was trained on"
+    )
+
+
+def _adapter_in(
+    state: Mapping[str, torch.Tensor], name: str, layer: LoRAModule
+) -> tuple[torch.Tensor, torch.Tensor, float] | None:
+    """(down, up, alpha) of one layer, or None if the file leaves it out."""
+    down, up, alpha = (state.get(f"{name}.{key}") for key in _KEYS)
+    if down is None and up is None:
+        return None
+    if down is None or up is None:
+        lacking = "lora_up" if up is None else "lora_down"
+        raise BakeryError(f"LoRA: {name} has no {lacking}.weight: the file is incomplete")
+    rank = down.shape[0] if down.ndim else 0
+    wanted = layer.shapes(rank)
+    if (tuple(down.shape), tuple(up.shape)) != wanted:
+        raise BakeryError(
+            f"LoRA: {name} has shapes {tuple(down.shape)} and {tuple(up.shape)}, this model needs "
+            f"{wanted[0]} and {wanted[1]}: use the base it was trained on"
+        )
+    return down, up, float(rank if alpha is None else alpha)

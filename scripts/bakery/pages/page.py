@@ -1,0 +1,112 @@
+"""A web page in one file: what it shows is inside, and nothing is ever fetched.
+
+Text reaches the page through jinja2 with autoescape; what the script reads lies in data blocks in which
+no `<` is left. A content security policy names the hashes of the page's own script and style, so even a
+mistake there could run nothing and load nothing from a network. Pictures come from the page itself or,
+where they did not fit, from the files beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from bakery.io.images import open_rgb
+
+TEMPLATES = Path(__file__).parent / "templates"
+THUMBNAIL_QUALITY = 75
+"""WebP quality of a thumbnail that only shows what kind of picture it is."""
+
+
+@dataclass(frozen=True)
+class Inline:
+    """A thumbnail as a data URI, with its size in pixels."""
+
+    src: str
+    width: int
+    height: int
+
+
+def thumbnail(path: Path, side: int) -> Inline:
+    """The picture at `path`, small: its longer side has at most `side` pixels, its colours are near.
+
+    For pages that show hundreds of pictures: some two kilobytes each.
+    """
+    small = open_rgb(path)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3)
+    return Inline(_data_uri(small, THUMBNAIL_QUALITY), *small.size)
+
+
+def render(name: str, *, tile: int, columns: int = 1, **context: Any) -> str:
+    """`name`.html.j2 with house.css, `name`.css and, if there is one, `name`.js inside.
+
+    `tile` is the CSS length `--tile` in pixels, `columns` the number `--columns`.
+    """
+    sizes = f":root {{ --tile: {tile}px; --columns: {columns}; }}\n"
+    style = sizes + _text("house.css") + _text(f"{name}.css")
+    script = _text(f"{name}.js") if (TEMPLATES / f"{name}.js").is_file() else ""
+    policy = (
+        "default-src 'none'; img-src data: file: 'self'; base-uri 'none'; form-action 'none'; "
+        f"style-src {_source(style)}; script-src {_source(script)}"
+    )
+    return (
+        _environment()
+        .get_template(f"{name}.html.j2")
+        .render(policy=policy, style=Markup(style), script=Markup(script), tile=tile, **context)
+    )
+
+
+def data(value: Any) -> Markup:
+    """`value` as JSON for a `<script type="application/json">`: no text in it can end the block."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def percent(share: float) -> str:
+    """`83%`; a dash for NaN."""
+    return "–" if math.isnan(share) else f"{100 * share:.0f}%"
+
+
+def fixed(value: float, digits: int = 2) -> str:
+    """`0.83`; a dash for NaN."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+@functools.cache  # compiling a template takes longer than filling it
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "fixed": fixed, "data": data}
+    return environment
+
+
+def _data_uri(picture: Image.Image, quality: int) -> str:
+    encoded = io.BytesIO()
+    picture.save(encoded, format="WEBP", quality=quality, method=6)
+    return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
+
+
+def _text(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _source(text: str) -> str:
+    """The policy's word for exactly this inline text."""
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

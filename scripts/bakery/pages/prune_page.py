@@ -1,0 +1,80 @@
+"""The prune page: every tag with examples, what becomes of it and why, and a way to decide otherwise.
+
+The page is one static file. What is clicked on it comes back as `tags.csv` by download or by copy.
+Each picture stands in it once, however many tags it is an example of, so the page stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bakery.edits import tag_edits
+from bakery.io.images import UnreadableImage
+from bakery.pages import page
+from bakery.settings.prune import Prune
+from bakery.tags.outfits import garment
+from bakery.tags.pruning import Ruled
+
+EXAMPLES = 5
+"""Pictures shown of a tag."""
+MOST = 240
+"""Different pictures on the page; of more, those that rare tags need come first."""
+SIDE = 96
+"""Pixels of a picture's longer side."""
+
+
+def draw(
+    settings: Prune,
+    ruled: Sequence[Ruled],
+    outfits: Sequence[Mapping[str, Any]],
+    *,
+    pictures: Path,
+    images: Sequence[str],
+    dataset: str,
+) -> str:
+    """The page as HTML. `outfits` are the rows of outfits.csv, `pictures` the folder of `images`."""
+    shown = examples([one.evidence.images for one in ruled])
+    thumbnails = _thumbnails(pictures, {name for some in shown for name in some})
+    numbers = {name: number for number, name in enumerate(thumbnails)}
+    rows = [
+        (one, one.evidence, [(numbers[name], name) for name in some if name in numbers])
+        for one, some in zip(ruled, shown, strict=True)
+    ]
+    return page.render(
+        "prune",
+        tile=SIDE // 2,
+        settings=settings,
+        rows=rows,
+        thumbnails=thumbnails,
+        outfits=outfits,
+        images=len(images),
+        dataset=dataset,
+        path=f"config/edits/{dataset}/{tag_edits.NAME}",
+        kind_of=lambda one: one.kind or ("garment" if garment(one.name) else ""),
+    )
+
+
+def examples(of_tags: Sequence[Sequence[str]], most: int = MOST) -> list[list[str]]:
+    """For each tag (its pictures, the surest first) up to EXAMPLES, of at most `most` different ones.
+
+    Tags on few pictures choose first, since others find an example among theirs.
+    """
+    pool: set[str] = set()
+    for mine in sorted(of_tags, key=len):
+        for name in mine[:EXAMPLES]:
+            if len(pool) < most:
+                pool.add(name)
+    return [[name for name in mine if name in pool][:EXAMPLES] for mine in of_tags]
+
+
+def _thumbnails(pictures: Path, names: set[str]) -> dict[str, page.Inline]:
+    """The pictures by name; one that cannot be read is left out."""
+    found: dict[str, page.Inline] = {}
+    for name in sorted(names):
+        try:
+            found[name] = page.thumbnail(pictures / name, SIDE)
+        except UnreadableImage:
+            continue
+    return found

@@ -1,0 +1,124 @@
+"""What differs between bakes: their settings, their labels, and which of their numbers say the same.
+
+Scores are absolute, but each is a share of something. Where two bakes take shares of different things
+(other traits, other prompts, another tagger), the page has to say so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bakery.report.results import Bake, Baked
+from bakery.settings.config import STAGES, Config
+
+QUIET = frozenset(
+    f"{stage}.{name}" for stage in STAGES for name in Config.model_fields[stage].default.not_in_key
+)
+"""Settings that say how fast, never what."""
+_NAMED = 3
+"""Differing settings that go into a label at most."""
+
+_PICTURES = tuple(
+    f"sample.{name}"
+    for name in ("steps", "cfg_scale", "width", "height", "negative_prompt", "sampler",
+                 "clip_skip", "lora_weight")
+)  # fmt: skip
+
+
+def differences(bakes: Sequence[Bake]) -> list[str]:
+    """Dotted names of the settings that are not the same in every bake, in order of appearance."""
+    names = dict.fromkeys(name for bake in bakes for name in bake.settings)
+    return [
+        name
+        for name in names
+        if name not in QUIET and len({_plain(bake, name) for bake in bakes}) > 1
+    ]
+
+
+def shown(value: Any) -> str:
+    """A setting as people write it: no quotes around text, no trailing zeros."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def labelled(bakes: Sequence[Bake]) -> list[Bake]:
+    """`bakes` with labels of their own: equal ones get the settings that tell them apart.
+
+    What settings do not tell apart gets its key.
+    """
+    twice = _twice(bakes)
+    bakes = [
+        replace(bake, label=_longer(bake, [b for b in bakes if b.label == bake.label]))
+        if bake.label in twice
+        else bake
+        for bake in bakes
+    ]
+    twice = _twice(bakes)
+    return [
+        replace(bake, label=f"{bake.label} ({bake.folders['score'].name.rpartition('-')[2]})")
+        if bake.label in twice
+        else bake
+        for bake in bakes
+    ]
+
+
+def notes(baked: Sequence[Baked]) -> list[str]:
+    """A sentence for each reason why some numbers of `baked` must not be compared; [] for none."""
+    bakes = [one.bake for one in baked]
+
+    def differ(*names: str) -> bool:
+        return any(len({_plain(bake, name) for bake in bakes}) > 1 for name in names)
+
+    found = []
+    if differ("tag.model", "tag.general_threshold", "tag.character_threshold"):
+        found.append(
+            "Not every bake is scored by the same tagger at the same thresholds: compare scores only "
+            "among bakes that share it."
+        )
+    if _differs(
+        bakes, lambda bake: bake.folders["layout"].name if "layout" in bake.folders else ""
+    ):
+        found.append(
+            "The bakes ate different training pictures or captions. Fidelity, leak and bleed are "
+            "measured against each bake's own; fidelity says the same where the pruned traits are "
+            "the same. Losses cannot be compared."
+        )
+    elif differ("train.base", "train.resolution", "train.mixed_precision"):
+        found.append("Base or resolution differ: losses cannot be compared.")
+    if differ("prune.trigger", "prune.class_tokens", "scrape.name"):
+        found.append("Not every bake is of the same character, or it is called by another word.")
+    if len({one.asked for one in baked}) > 1:
+        found.append(
+            "Prompts or seeds differ. Flexibility, leak and bleed depend on what is asked: compare "
+            "them in the picture table, prompt by prompt, where a prompt is the same."
+        )
+    if differ(*_PICTURES) or differ("train.base", "train.clip_skip"):
+        found.append("Pictures were drawn in different ways: the same seed is not the same noise.")
+    if any(name.startswith("score.") for name in differences(bakes)):
+        found.append("The scores are weighed differently: see the settings of the score stage.")
+    return found
+
+
+def _plain(bake: Bake, name: str) -> str:
+    return json.dumps(bake.settings.get(name), sort_keys=True)
+
+
+def _differs(bakes: Sequence[Bake], what: Callable[[Bake], str]) -> bool:
+    return len({what(bake) for bake in bakes}) > 1
+
+
+def _twice(bakes: Sequence[Bake]) -> set[str]:
+    labels = [bake.label for bake in bakes]
+    return {label for label in labels if labels.count(label) > 1}
+
+
+def _longer(bake: Bake, alike: Sequence[Bake]) -> str:
+    names = [n for n in differences(alike) if len(_plain(bake, n)) <= 24][:_NAMED]
+    said = [f"{name.split('.')[-1]} {shown(bake.settings.get(name))}" for name in names]
+    return ", ".join([bake.label, *said])

@@ -1,0 +1,121 @@
+"""Where a bake comes from, in numbers: from the posts that were asked for to the steps of the bake.
+
+Read from the manifests and tables of the stages above. A stage whose folder is gone is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bakery.io import manifest, tables
+from bakery.report.results import Baked
+
+PATH = ("scrape", "filter", "tag", "prune", "layout")
+"""The stages that bakes of one dataset share."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage: a number, what it counts, and the folder to look into."""
+
+    stage: str
+    number: str
+    what: str
+    folder: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The way of one dataset, and the labels of the bakes that ate it."""
+
+    name: str
+    bakes: Sequence[str]
+    steps: Sequence[Step]
+    unfetched: Mapping[str, int]
+    """Posts without a picture: reason -> how many."""
+    dropped: Mapping[str, int]
+    """Pictures thrown out: reason -> how many; a picture may have several reasons."""
+    dropped_total: int
+    pruned: Sequence[tuple[str, str]]
+    """Tags that the trigger absorbs: (tag, why)."""
+    kept: Sequence[tuple[str, int]]
+    """Tags that stay in the captions: (tag, on how many pictures), the most frequent first."""
+
+
+def read(baked: Iterable[Baked]) -> list[Lineage]:
+    """One lineage for each dataset among `baked`, in order of appearance."""
+    groups: dict[tuple[str, ...], list[Baked]] = {}
+    for one in baked:
+        key = tuple(one.bake.folders[s].name for s in PATH if s in one.bake.folders)
+        groups.setdefault(key, []).append(one)
+    return [_lineage(group) for group in groups.values()]
+
+
+def _lineage(group: Sequence[Baked]) -> Lineage:
+    folders = {s: f for s, f in group[0].bake.folders.items() if (f / manifest.NAME).is_file()}
+    about = {stage: manifest.read(folder) for stage, folder in folders.items()}
+    sums = {stage: each.get("summary", {}) for stage, each in about.items()}
+    dropped, total = _dropped(folders.get("filter"))
+    pruned, kept = _tags(folders.get("prune"))
+    return Lineage(
+        name=about.get("scrape", {}).get("settings", {}).get("name", group[0].bake.label),
+        bakes=[one.bake.label for one in group],
+        steps=list(_steps(folders, sums, total, len(pruned), len(kept))),
+        unfetched={
+            reason.replace("_", " "): count
+            for reason, count in sums.get("scrape", {}).get("reasons", {}).items()
+        },
+        dropped=dropped,
+        dropped_total=total,
+        pruned=pruned,
+        kept=kept,
+    )
+
+
+def _steps(
+    folders: Mapping[str, Path],
+    sums: Mapping[str, dict[str, Any]],
+    dropped: int,
+    pruned: int,
+    kept: int,
+) -> Iterable[Step]:
+    def step(stage: str, key: str, what: str, detail: str = "") -> Iterable[Step]:
+        if key in sums.get(stage, {}):
+            yield Step(stage, f"{sums[stage][key]}", what, str(folders[stage]), detail)
+
+    yield from step("scrape", "posts", "posts looked at")
+    yield from step("scrape", "images", "pictures fetched")
+    yield from step("filter", "kept", "pictures kept", f"{dropped} thrown out")
+    if "prune" in folders:
+        where = str(folders["prune"])
+        yield Step("prune", f"{pruned}", "tags pruned", where, f"{kept} stay in the captions")
+    repeated = ", ".join(sums.get("layout", {}).get("folders", {}))
+    yield from step("layout", "images", "pictures laid out", repeated and f"in {repeated}")
+    yield from step("train", "steps_per_epoch", "steps an epoch")
+
+
+def _dropped(folder: Path | None) -> tuple[dict[str, int], int]:
+    """Reason -> pictures, the most frequent first, and how many pictures were thrown out."""
+    if folder is None:
+        return {}, 0
+    table = tables.read(folder / "decisions.csv", ("kept", "reasons"))
+    out = table.loc[table["kept"] != "true", "reasons"]
+    reasons = Counter(reason.replace("_", " ") for cell in out for reason in cell.split(";"))
+    return dict(reasons.most_common()), len(out)
+
+
+def _tags(folder: Path | None) -> tuple[list[tuple[str, str]], list[tuple[str, int]]]:
+    if folder is None:
+        return [], []
+    path = folder / "prune.csv"
+    table = tables.read(path, ("tag", "count", "decision", "reason"))
+    table["count"] = tables.numbers(table["count"], path)
+    rows = table.to_dict("records")
+    pruned = [(row["tag"], row["reason"]) for row in rows if row["decision"] == "prune"]
+    kept = [(row["tag"], int(row["count"])) for row in rows if row["decision"] == "keep"]
+    return pruned, sorted(kept, key=lambda pair: -pair[1])

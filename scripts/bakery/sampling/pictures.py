@@ -1,0 +1,170 @@
+"""Sample pictures on their way to disk: whose they are, and whether they are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from PIL import Image
+
+from bakery.interop import infotext
+from bakery.interop.infotext import Infotext
+from bakery.io.errors import BakeryError
+from bakery.io.files import copy, write_text
+from bakery.sampling.prompts import Cell, Epoch
+
+Lora = tuple[Path | None, float]
+"""A file at its weight; None is the bare base."""
+
+IMAGES = "images"
+PROGRESS = "progress.jsonl"
+BROKEN = "broken.state"
+"""Names of the pictures that are not a number, a line each: the files no longer tell."""
+
+Drawn = tuple[Sequence[Image.Image], Sequence[bool]]
+"""The pictures of a batch, and whether the arithmetic of each stayed finite."""
+
+
+@dataclass(eq=False)
+class Portfolio:
+    """The pictures of one bake: what there will be, and how far it is."""
+
+    out: Path
+    infos: dict[tuple[Epoch, Cell], Infotext]
+    done: int = 0
+    broken: set[str] = field(default_factory=set)
+    album: Portfolio | None = None
+    """Gets a copy of each picture, and gives what it has."""
+
+    def open(self) -> None:
+        """Make room, and read what an earlier run has noted."""
+        (self.out / IMAGES).mkdir(parents=True, exist_ok=True)
+        (self.out / PROGRESS).write_text("", encoding="utf-8")
+        if (self.out / BROKEN).is_file():
+            self.broken = set((self.out / BROKEN).read_text(encoding="utf-8").split())
+        if self.album is not None:
+            self.album.open()
+
+    @property
+    def places(self) -> tuple[Portfolio, ...]:
+        """Where its pictures go."""
+        return (self,) if self.album is None else (self, self.album)
+
+    def path(self, epoch: Epoch, cell: Cell) -> Path:
+        return self.out / IMAGES / cell.image(epoch)
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        return list(dict.fromkeys(epoch for epoch, _ in self.infos))
+
+    @property
+    def names(self) -> list[str]:
+        return [cell.image(epoch) for epoch, cell in self.infos]
+
+    def mark(self, name: str, finite: bool) -> None:
+        """Put on record, before the picture is there, whether it is one."""
+        if finite == (name not in self.broken):
+            return
+        self.broken ^= {name}
+        write_text(self.out / BROKEN, "".join(f"{n}\n" for n in sorted(self.broken)))
+
+    def report(self, epoch: Epoch, pictures: int) -> None:
+        self.done += pictures
+        line = {"epoch": epoch.number, "step": self.done, "steps": len(self.infos)}
+        with (self.out / PROGRESS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to be drawn, and the portfolios it goes into: the base's goes into all."""
+
+    epoch: Epoch
+    cell: Cell
+    portfolios: tuple[Portfolio, ...] = field(compare=False, repr=False)
+
+    @property
+    def lora(self) -> Lora:
+        return self.epoch.file, self.epoch.weight
+
+    @property
+    def info(self) -> Infotext:
+        return self.portfolios[0].infos[self.epoch, self.cell]
+
+    def there(self) -> bool:
+        """Whether an earlier run has left it; from then on it is in every portfolio."""
+        paths = [portfolio.path(self.epoch, self.cell) for portfolio in self.portfolios]
+        text = infotext.write(self.info)
+        kept = [place for place, path in enumerate(paths) if _text_of(path) == text]
+        if not kept:
+            return False
+        source = paths[kept[0]]
+        finite = source.name not in self.portfolios[kept[0]].broken
+        for place, (portfolio, path) in enumerate(zip(self.portfolios, paths, strict=True)):
+            if place not in kept:
+                portfolio.mark(path.name, finite)
+                copy(source, path)
+        return True
+
+    def save(self, image: Image.Image, finite: bool) -> None:
+        first, *others = (portfolio.path(self.epoch, self.cell) for portfolio in self.portfolios)
+        for portfolio in self.portfolios:
+            portfolio.mark(first.name, finite)
+        infotext.save_png(image, first, self.info)
+        for path in others:
+            copy(first, path)
+
+
+class Writer:
+    """Encodes and writes a batch while the next one is drawn.
+
+    At most one batch waits, and an error comes out at the next call.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: Future[None] | None = None
+
+    def put(self, batch: Sequence[Picture], drawn: Drawn | None = None) -> None:
+        """Write the pictures of `batch` and report them; without `drawn` they are there already."""
+        self.wait()
+        self._waiting = self._thread.submit(_write, batch, drawn)
+
+    def wait(self) -> None:
+        if self._waiting is not None:
+            self._waiting.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown()
+        if error is None:
+            self.wait()
+
+
+def _write(batch: Sequence[Picture], drawn: Drawn | None) -> None:
+    if drawn is not None:
+        for picture, image, finite in zip(batch, *drawn, strict=True):
+            picture.save(image, finite)
+    for portfolio in dict.fromkeys(p for picture in batch for p in picture.portfolios):
+        mine = [picture for picture in batch if portfolio in picture.portfolios]
+        portfolio.report(mine[-1].epoch, len(mine))
+
+
+def _text_of(path: Path) -> str | None:
+    """The infotext of a picture; None where there is none that can be read."""
+    try:
+        return infotext.read_png(path) if path.is_file() else None
+    except BakeryError:
+        return None  # a damaged one is drawn again

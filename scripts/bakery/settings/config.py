@@ -1,0 +1,141 @@
+"""The user's choices: every key, its type, range, default and meaning, said once.
+
+Each section has a file of its own; this one puts them together.
+
+Steps from a YAML file to something that can be keyed:
+
+1. `Config.model_validate` coerces (`"1e-4"` becomes a float) and refuses unknown keys;
+2. `load` turns pydantic's report into one sentence a problem, with the nearest known name;
+3. `chosen` gives the options that differ from their default, which is what goes into a key, so
+   that a new option keeps old results.
+
+`workflow/schemas/config.schema.json` is written from these models (a test holds them equal).
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError, model_validator
+
+from bakery.io.errors import BakeryError
+from bakery.settings import credentials, thresholds
+from bakery.settings.compare import Compare
+from bakery.settings.filter import Filter
+from bakery.settings.layout import Layout
+from bakery.settings.prune import Prune
+from bakery.settings.sample import Sample
+from bakery.settings.score import Score
+from bakery.settings.scrape import Scrape
+from bakery.settings.sections import Name, Section
+from bakery.settings.sweeps import Sweep
+from bakery.settings.tag import Tag
+from bakery.settings.train import Train
+
+
+class Config(Section):
+    """The whole of a bake's config."""
+
+    scrape: Scrape = Scrape()
+    filter: Filter = Filter()
+    tag: Tag = Tag()
+    prune: Prune = Prune()
+    layout: Layout = Layout()
+    train: Train = Train()
+    sample: Sample = Sample()
+    score: Score = Score()
+    compare: Compare = Compare()
+    sweeps: dict[Name, Sweep] = {}
+    """Sweeps by name; each ends in one page. None bakes the config as it stands."""
+
+    @model_validator(mode="after")
+    def _published_threshold_is_known(self) -> Config:
+        if self.prune.general_threshold == "published":
+            thresholds.published(self.tag.model)
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section_is_default(cls, raw: Any) -> Any:
+        """`train:` with nothing below it is None in YAML, and means the defaults."""
+        if not isinstance(raw, dict):
+            return raw
+        return {name: section for name, section in raw.items() if section is not None}
+
+
+STAGES: tuple[str, ...] = tuple(name for name in Config.model_fields if name != "sweeps")
+
+
+def load(raw: dict[str, Any]) -> Config:
+    """The validated, coerced config, or a `BakeryError` with a line for each problem."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as report:
+        raise BakeryError("\n".join(_sentence(e) for e in report.errors())) from None
+
+
+def overlay(config: Config, changes: dict[str, Any]) -> Config:
+    """`config` with dotted settings (`{"train.unet_lr": 1e-3}`) laid over it, validated again."""
+    raw = config.model_dump()
+    raw["sweeps"] = {}
+    for dotted, value in changes.items():
+        *path, last = dotted.split(".")
+        place = raw
+        for step in path:
+            place = place.get(step) if isinstance(place, dict) else None
+        if not path or path[0] not in STAGES or not isinstance(place, dict):
+            close = difflib.get_close_matches(dotted, _dotted_names(), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise BakeryError(f"config: sweeps: there is no setting {dotted}{hint}")
+        place[last] = value
+    return load(raw)
+
+
+def chosen(section: Section) -> dict[str, Any]:
+    """The options of `section` that differ from their default, as plain JSON values."""
+    exclude = set(section.not_in_key)
+    return section.keyed(section.model_dump(mode="json", exclude_defaults=True, exclude=exclude))
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "the whole"
+    if error["type"] == "extra_forbidden":
+        *parents, name = (str(part) for part in error["loc"])
+        close = difflib.get_close_matches(name, _names_at(parents), n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(_names_at(parents))}"
+        return f"config: {where} is not a setting; {hint}"
+    if error["type"] == "value_error":
+        return f"config: {where} {error['ctx']['error']}"
+    if error["type"] == "missing":
+        return f"config: {where} is missing: it has no default"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return f"config: {where} is {credentials.hide(repr(error['input']))}: {message}"
+
+
+def _names_at(path: list[str]) -> list[str]:
+    """Setting names of the section that `path` leads to."""
+    model: Any = Config
+    for step in path:
+        if isinstance(model, type) and issubclass(model, BaseModel) and step in model.model_fields:
+            model = model.model_fields[step].annotation
+        else:  # an entry of a tuple or dict: its element type
+            model = section_in(model)
+    model = section_in(model)  # or null
+    return list(getattr(model, "model_fields", {}))
+
+
+def section_in(annotation: Any) -> Any:
+    """The section that an annotation such as `dict[Name, Concept]` or `Concept | None` holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = [section_in(part) for part in get_args(annotation)]  # a tuple in a union, too
+    return next((section for section in reversed(found) if section is not None), None)
+
+
+def _dotted_names() -> list[str]:
+    return [
+        f"{stage}.{name}"
+        for stage in STAGES
+        for name in Config.model_fields[stage].annotation.model_fields
+    ]

@@ -1,0 +1,76 @@
+"""The settings of the filter, and of the models that look at pictures for it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from bakery.settings.sections import Section, Share
+
+Rating = Literal["general", "sensitive", "questionable", "explicit"]
+
+
+class Critic(Section):
+    """A model that looks at each picture; what it takes and gives: scripts/bakery/vision/critics.py."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """An `.onnx` file."""
+    kind: Literal["face_count", "same_character", "aesthetic"]
+    """What its number means: faces, likeness to the mean of all pictures, or a score."""
+    min: float | None = None
+    """Smallest number to keep."""
+    max: float | None = None
+    """Largest number to keep."""
+    confidence: Share = 0.3
+    """face_count only: confidence from which a box counts."""
+    side: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Pixels a side of the input, for a model that leaves it open."""
+    mean: float = 0.0
+    """Subtracted from pixels that go from 0 to 1."""
+    std: Annotated[float, Field(gt=0)] = 1.0
+    """By what pixels are divided then."""
+
+    @model_validator(mode="after")
+    def _judges(self) -> Critic:
+        if self.min is None and self.max is None:
+            raise ValueError("has no limit: give it min, max or both")
+        if None not in (self.min, self.max) and self.min > self.max:
+            raise ValueError("has a min above its max, which keeps nothing: swap them")
+        return self
+
+
+class Filter(Section):
+    """Which pictures a bake must not eat."""
+
+    min_side: Annotated[int, Field(ge=0)] = 64
+    """Shorter side in pixels below which a picture is too small."""
+    max_aspect: Annotated[float, Field(ge=1)] | None = 5.0
+    """Longer side over shorter above which a picture is a strip; null keeps every shape."""
+    ratings: tuple[Rating, ...] = ("general",)
+    """Ratings to keep; a picture without a rating (a local folder) counts as general."""
+    min_score: int | None = 0
+    """Lowest booru score to keep; null keeps every score."""
+    unwanted_tags: tuple[str, ...] = ()
+    """Booru tags that drop a picture, besides those that the other checks know; `*` stands for any
+    letters."""
+    extra_characters: bool = True
+    """Drop pictures with more than one character: several character tags, 2girls, comic ..."""
+    monochrome: bool = True
+    """Drop greyscale pictures and sketches, by tag or by measured colour."""
+    text_heavy: bool = True
+    """Drop pictures that are mostly writing, by tag: text focus, speech bubbles, screenshots ..."""
+    ai_generated: bool = True
+    """Drop pictures tagged as made by a model."""
+    animation: bool = True
+    """Drop pictures with more than one frame."""
+    max_blur: Share = 0.5
+    """Blur (0 sharp, 1 nothing left) above which a picture is dropped; 1 keeps all. A Gaussian of
+    1.5% of the side gives 0.6 to 0.8."""
+    min_jpeg_quality: Annotated[int, Field(ge=0, le=100)] = 30
+    """Lowest JPEG quality to keep, by the file's tables and by the traces in its pixels, whatever
+    format it has now; 0 keeps all."""
+    duplicate_distance: Annotated[int, Field(ge=-1, le=32)] = 6
+    """Largest Hamming distance between 64-bit perceptual hashes of near-duplicates; -1 keeps all."""
+    models: tuple[Critic, ...] = ()
+    """Models of your own that look at each picture, each with its limits."""

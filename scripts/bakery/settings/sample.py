@@ -1,0 +1,127 @@
+"""The sample section: which pictures are drawn, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from bakery.settings.sections import Name, Section
+
+Sampler = Literal[
+    "DDIM",
+    "PLMS",
+    "Euler",
+    "Euler a",
+    "Heun",
+    "LMS",
+    "LMS Karras",
+    "DPM2",
+    "DPM2 Karras",
+    "DPM2 a",
+    "DPM2 a Karras",
+    "DPM++ 2M",
+    "DPM++ 2M Karras",
+    "DPM++ 2M SDE",
+    "DPM++ 2M SDE Karras",
+    "UniPC",
+]
+
+
+class Prompt(Section):
+    """One column of the grid."""
+
+    id: Name
+    """Short name of the column."""
+    prompt: str
+    """What is asked; `{trigger}` stands for the trigger word and its class tokens, `{class_tokens}` for
+    these alone."""
+    purpose: Literal["identity", "flexibility", "recreate", "bleed"]
+    """identity asks the trigger alone; flexibility asks for things beyond the character; recreate asks
+    for the training set's outfit; bleed asks without the trigger."""
+    seeds: Annotated[int, Field(ge=1)] | None = None
+    """Draw only so many of sample.seeds, from the first on; null draws all."""
+
+    @model_validator(mode="after")
+    def _bleed_has_no_trigger(self) -> Prompt:
+        if self.purpose == "bleed" and "{trigger}" in self.prompt:
+            raise ValueError(
+                f"{self.id} asks for the trigger, but a bleed prompt is there to see the LoRA without "
+                "it: leave {trigger} out, or write {class_tokens}"
+            )
+        return self
+
+
+class Auto(Section):
+    """How many prompts to derive from the dataset where sample.prompts gives none."""
+
+    identity: Annotated[int, Field(ge=0, le=4)] = 2
+    """The trigger alone, then with a plain white, grey and black background."""
+    flexibility: Annotated[int, Field(ge=0, le=50)] = 4
+    """An outfit, a scene and an expression each: those that the training captions say least."""
+    recreate: Annotated[int, Field(ge=0, le=10)] = 1
+    """The outfits that the training captions say most."""
+    recreate_tags: Annotated[int, Field(ge=1, le=30)] = 8
+    """Most tags of such an outfit."""
+    recreate_seeds: Annotated[int, Field(ge=1)] = 2
+    """Seeds for them; they are looked at and not scored."""
+    bleed: Annotated[int, Field(ge=0, le=50)] = 2
+    """So many of the flexibility prompts are also drawn without the trigger."""
+    bleed_seeds: Annotated[int, Field(ge=1)] | None = None
+    """Draw only so many of the seeds without the trigger; null draws all."""
+
+
+class Sample(Section):
+    """Pictures of every epoch, on the same noise."""
+
+    prompts: tuple[Prompt, ...] | None = None
+    """The grid's columns; null derives them from the dataset (prompts.csv says how)."""
+    auto: Auto = Auto()
+    """How many prompts to derive, by purpose."""
+    sampler: Sampler = "DDIM"
+    """A1111's name of the sampler; the schedule of timesteps is the model's own."""
+    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
+    """Use the text encoder's n-th last layer; null takes the bake's train.clip_skip."""
+    weights: tuple[Annotated[float, Field(ge=0, le=4)], ...] = ()
+    """Further LoRA weights, for example [0.4, 0.6, 0.8, 1.2], at which identity and flexibility prompts
+    are drawn for one epoch: they give the preferred weight."""
+    weights_epoch: Annotated[int, Field(ge=1)] | None = None
+    """The epoch that is drawn at these weights; null takes the last."""
+    negative_prompt: str = ""
+    """What the pictures should not show."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (1, 2, 3, 4)
+    """Each prompt is drawn once for each seed; the first one is shown in the grid."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Denoising steps."""
+    cfg_scale: Annotated[float, Field(ge=1)] = 4.0
+    """Strength of the prompt (classifier-free guidance)."""
+    width: Annotated[int, Field(ge=32, multiple_of=8)] = 64
+    """Pixels."""
+    height: Annotated[int, Field(ge=32, multiple_of=8)] = 64
+    """Pixels."""
+    lora_weight: float = 1.0
+    """Weight at which the LoRA is applied."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Pictures drawn at once."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"is {list(value)}: each seed draws one picture, so name it once")
+        return value
+
+    @field_validator("prompts")
+    @classmethod
+    def _ids_differ(cls, value: tuple[Prompt, ...] | None) -> tuple[Prompt, ...] | None:
+        if value is None:
+            return None
+        if not value:
+            raise ValueError(
+                "is empty: the grid needs at least one prompt; null derives them from the dataset"
+            )
+        ids = [prompt.id for prompt in value]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"uses the id {twice[0]!r} twice: give each prompt its own")
+        return value

@@ -1,0 +1,130 @@
+"""The settings of the scrape: where pictures come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
+
+from bakery.settings import credentials
+from bakery.settings.sections import Name, Section, Share
+
+HOW = frozenset(
+    {
+        "sleep", "sleep-request", "sleep-extractor", "sleep-skip", "sleep-429", "sleep-retries",
+        "retries", "retry-codes", "timeout", "http-timeout", "rate", "progress", "chunk-size",
+        "verify", "proxy", "proxy-env", "source-address", "browser", "user-agent", "tls12",
+        "ciphers", "log", "logfile", "output", "cache",
+    }
+)  # fmt: skip
+"""gallery-dl's options that say how a site is asked, never what it gives."""
+
+
+class Source(Section):
+    """Where some of the pictures come from: an entry of `urls` or `folders`."""
+
+    limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Posts of this entry at most; without it, `scrape.limit` for a URL and all of a folder."""
+    concept: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+-]{0,63})?$")] = ""
+    """Name of the concept that its pictures belong to; empty is the main dataset."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_text_names_it(cls, raw: Any) -> Any:
+        return {cls.named_by(): raw} if isinstance(raw, str) else raw
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_written(self, handler: Any) -> Any:
+        """Plain text where nothing else was said, so that both spellings are one key."""
+        told = {name: value for name, value in handler(self).items() if value not in (None, "")}
+        return told[self.named_by()] if len(told) == 1 else told
+
+    @classmethod
+    def named_by(cls) -> str:
+        """The field that plain text stands for: the first of the subclass."""
+        return next(name for name in cls.model_fields if name not in Source.model_fields)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(core)]}
+
+
+class Url(Source):
+    """Posts of a site."""
+
+    url: Annotated[str, Field(min_length=1)]
+    """Address that gallery-dl understands; `embedded://` is the booru that comes with the project."""
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_credential(cls, value: str) -> str:
+        if credentials.in_address(value):
+            raise ValueError(
+                f"is {credentials.hide(value)}, an address with a password or key: this config "
+                "is written into results; put accounts into gallery-dl's own configuration"
+            )
+        return value
+
+
+class Folder(Source):
+    """Pictures on this machine."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Folder of pictures, with or without sidecars (`.txt` tags, gallery-dl's `.json`)."""
+
+
+def what_is_fetched(options: dict[str, Any]) -> dict[str, Any]:
+    """gallery-dl's nested `options` without those of `HOW`, and without what is empty then."""
+    kept = {}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            value = what_is_fetched(value)
+        if name not in HOW and value != {}:
+            kept[name] = value
+    return kept
+
+
+def _holds_no_account(options: dict[str, Any]) -> dict[str, Any]:
+    if place := credentials.in_options(options):
+        raise ValueError(
+            f"holds what looks like an account in {place}: this config is written into results; "
+            "put it into gallery-dl's own configuration (~/.config/gallery-dl/config.json)"
+        )
+    return options
+
+
+GalleryDlOptions = Annotated[dict[str, Any], AfterValidator(_holds_no_account)]
+
+
+class Scrape(Section):
+    """Where the pictures come from."""
+
+    name: Name = "mirael"
+    """Name of the dataset and of the LoRA files: letters, digits and `_ . + -`."""
+    urls: tuple[Url, ...] = (Url(url="embedded://posts?tags=mirael"),)
+    """Addresses gallery-dl understands, as text or as `{url, limit, concept}`. A post that several
+    entries find belongs to the first of them, so put a concept's search before the general one."""
+    folders: tuple[Folder, ...] = ()
+    """Local folders of pictures, as text or as `{path, limit, concept}`, with or without sidecars
+    (`.txt` tags, gallery-dl's `.json`)."""
+    limit: Annotated[int, Field(ge=1, le=100_000)] = 130
+    """Posts to ask of each URL, newest first. Raising it fetches only what is new."""
+    minimum_share: Share = 0.9
+    """Stop when less than this share of the posts that were found for a concept could be fetched."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Raise it to ask the sites once more: posts that failed are tried again, newer ones are found,
+    and what came is not fetched twice."""
+    gallery_dl: GalleryDlOptions = {}
+    """Options of gallery-dl, nested as in its own configuration file and laid over it. Waits,
+    retries and proxies are not part of the key; accounts are refused here."""
+
+    @model_validator(mode="after")
+    def _some_source(self) -> Scrape:
+        if not self.urls and not self.folders:
+            raise ValueError("names no source: give at least one entry in urls or folders")
+        return self
+
+    def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        options = what_is_fetched(chosen.get("gallery_dl", {}))
+        rest = {name: value for name, value in chosen.items() if name != "gallery_dl"}
+        return rest | ({"gallery_dl": options} if options else {})

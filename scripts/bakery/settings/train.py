@@ -1,0 +1,246 @@
+"""The settings of the bake, in kohya's words: one section of the config, in a file of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from bakery.settings.sections import Section, Share
+
+LrScheduler = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+]
+OptimizerType = Literal["AdamW", "AdamW8bit", "Adafactor", "Lion", "Prodigy", "AdamWScheduleFree"]
+Rate = Annotated[float, Field(ge=0)]
+
+
+class Train(Section):
+    """The bake, in kohya's words."""
+
+    base: str = "resources/world/base"
+    """Stable Diffusion 1.x or SDXL model: a diffusers folder, a `.safetensors` checkpoint (`.ckpt` where
+    it holds nothing but weights), or a hub id."""
+    v_parameterization: bool | None = None
+    """Whether the model predicts v instead of the noise; null takes the model's own word."""
+    zero_terminal_snr: bool | None = None
+    """Rescale the noise schedule so that its last step is pure noise; null takes the model's word."""
+    network_dim: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank of the LoRA."""
+    network_alpha: Annotated[float, Field(ge=0)] = 16
+    """The LoRA is scaled by alpha/dim; 0 means alpha = dim."""
+    conv_dim: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Rank of adapters on the UNet's 3x3 convolutions; null leaves them out."""
+    conv_alpha: Annotated[float, Field(ge=0)] | None = None
+    """The alpha that goes with conv_dim; 0 means alpha = conv_dim, null is 1 as in kohya's scripts."""
+    network_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each adapter's inner activations that a step sets to zero."""
+    scale_weight_norms: Annotated[float, Field(gt=0)] | None = None
+    """After each step, scale adapters whose weight norm exceeds this down to it (1 is usual)."""
+    network_train_unet_only: bool = False
+    """Leave the text encoder as it is, whatever text_encoder_lr says."""
+    learning_rate: Rate = 2e-3
+    """Learning rate of the parts that have none of their own."""
+    unet_lr: Rate | None = None
+    """Learning rate of the UNet's LoRA; null takes learning_rate, 0 leaves the UNet out."""
+    text_encoder_lr: Rate | None = None
+    """Learning rate of the text encoder's LoRA; null takes learning_rate, 0 leaves it out."""
+    optimizer_type: OptimizerType = "AdamW"
+    """AdamW8bit needs a GPU and bitsandbytes. Prodigy finds its own rate: give it a learning_rate of 1.
+    AdamWScheduleFree needs no schedule, Adafactor (relative_step) neither schedule nor rates."""
+    optimizer_args: dict[str, Any] = {}
+    """Further arguments of the optimizer by name, such as `weight_decay: 0.1`."""
+    lr_scheduler: LrScheduler = "cosine_with_restarts"
+    """Shape of the learning rate over the optimizer's steps."""
+    lr_scheduler_num_cycles: Annotated[int, Field(ge=1)] = 3
+    """cosine_with_restarts only: the number of cycles."""
+    lr_scheduler_power: Annotated[float, Field(gt=0)] = 1.0
+    """polynomial only: the exponent."""
+    lr_warmup_ratio: Share = 0.1
+    """Share of all steps over which the rate rises from 0."""
+    train_batch_size: Annotated[int, Field(ge=1)] = 4
+    """Pictures per batch."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    """Batches per step of the optimizer: a large batch in little memory. An epoch's last step may have
+    fewer."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, slower, the same results."""
+    torch_compile: bool = False
+    """Compile the UNet for each bucket: minutes of waiting, then faster steps on a GPU."""
+    dynamo_backend: Literal["inductor", "cudagraphs", "aot_eager", "eager"] = "inductor"
+    """What compiles it; the last two are for finding errors."""
+    num_epochs: Annotated[int, Field(ge=1)] = 6
+    """How often the repeated dataset is shown."""
+    max_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps at which to stop whatever num_epochs says; 0 leaves it to num_epochs."""
+    save_every_n_epochs: Annotated[int, Field(ge=1)] = 1
+    """Every n-th epoch is saved, and always the last."""
+    shuffle_caption: bool = True
+    """Shuffle the tags of a caption each time it is shown."""
+    keep_tokens: Annotated[int, Field(ge=0)] = 1
+    """How many tags at the front stay in place and are safe from tag dropout: 1 keeps the trigger;
+    count the class tokens, too, if there are any."""
+    caption_dropout_rate: Share = 0.0
+    """Share of showings without any caption, which keeps the model's unconditional side in shape."""
+    caption_dropout_every_n_epochs: Annotated[int, Field(ge=0)] = 0
+    """Every n-th epoch is shown without captions; 0 never."""
+    caption_tag_dropout_rate: Share = 0.0
+    """Chance of each tag behind keep_tokens to be left out of a showing."""
+    resolution: Annotated[int, Field(ge=32, multiple_of=8)] = 64
+    """Area budget of a picture: the side of the square with that area, in pixels."""
+    enable_bucket: bool = True
+    """Keep the aspect ratio by training in several sizes; false crops all to one square."""
+    min_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 48
+    """Shortest side of a bucket in pixels."""
+    max_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 96
+    """Longest side of a bucket in pixels."""
+    bucket_reso_steps: Annotated[int, Field(ge=8, multiple_of=8)] = 16
+    """Sides of buckets are multiples of this many pixels (64 for full-size models)."""
+    flip_aug: bool = False
+    """Mirror half of the showings; not for characters with a hair pin on one side."""
+    random_crop: bool = False
+    """Crop what juts out of the bucket at a random place instead of around the centre."""
+    reg_data_dir: str | None = None
+    """Folder of regularization pictures in `<repeats>_<class>` folders; null takes `reg/` of the
+    dataset where there is one. They are repeated until there are as many as training pictures."""
+    prior_loss_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the regularization pictures in the loss."""
+    clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
+    """Use the text encoder's n-th last layer; anime models of the SD1 family want 2."""
+    max_token_length: Literal[75, 150, 225] = 225
+    """Longest caption in tokens: one, two or three passes of the text encoder, 75 each in SD1."""
+    min_snr_gamma: Annotated[float, Field(gt=0)] | None = None
+    """Let no timestep weigh more than this signal-to-noise ratio (5 is usual); null weighs all alike."""
+    noise_offset: Annotated[float, Field(ge=0)] = 0.0
+    """Shift of each channel's mean in the noise, for darker and brighter pictures (0.05 is usual)."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Clip the gradient's norm to this; 0 does not clip."""
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    """Arithmetic of the frozen model and of the activations."""
+    save_precision: Literal["float", "fp16", "bf16"] = "fp16"
+    """Number format of the saved LoRA."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 23
+    """Start of every random generator of the bake."""
+    max_data_loader_n_workers: Annotated[int, Field(ge=0)] = 0
+    """Threads that read and resize pictures ahead of the VAE, at most one for each CPU. Latents are
+    cached, so that there is nothing to load between two steps; 0 reads one picture at a time."""
+    persistent_data_loader_workers: bool = False
+    """Keep these threads from epoch to epoch; of use with random_crop, which crops in every epoch."""
+    fuse: Literal["auto", "off"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    """How many bakes of a sweep one process trains side by side on one base; auto takes up to 8, as far
+    as the memory reaches that is measured to be free, and half as many should it run out."""
+    log_with: Literal["tensorboard"] | None = None
+    """tensorboard writes event files into the bake's folder, besides progress.jsonl."""
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset(
+        {
+            "gradient_checkpointing",
+            "max_data_loader_n_workers",
+            "persistent_data_loader_workers",
+            "log_with",
+            "fuse",
+        }
+    )
+    own: ClassVar[frozenset[str]] = frozenset(
+        {
+            "network_alpha", "conv_alpha", "network_dropout", "scale_weight_norms",
+            "learning_rate", "unet_lr", "text_encoder_lr", "network_train_unet_only",
+            "optimizer_type", "optimizer_args",
+            "lr_scheduler", "lr_scheduler_num_cycles", "lr_scheduler_power", "lr_warmup_ratio",
+            "train_batch_size", "gradient_accumulation_steps", "max_grad_norm",
+            "num_epochs", "max_steps", "save_every_n_epochs", "save_precision", "seed",
+            "shuffle_caption", "keep_tokens", "caption_dropout_rate",
+            "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
+            "flip_aug", "random_crop", "prior_loss_weight", "min_snr_gamma", "noise_offset",
+            "log_with",
+        }
+    )  # fmt: skip
+    """Settings in which bakes that share a process may differ."""
+    drawn_with: ClassVar[frozenset[str]] = frozenset(
+        {"base", "clip_skip", "mixed_precision", "v_parameterization", "zero_terminal_snr"}
+    )
+    """Settings that the bake's pictures are drawn with, too."""
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The full learning rate of each part: its own, else learning_rate; 0 is not trained."""
+        given = {"unet_lr": self.unet_lr, "text_encoder_lr": self.text_encoder_lr}
+        rates = {k: self.learning_rate if rate is None else rate for k, rate in given.items()}
+        if self.network_train_unet_only:
+            rates["text_encoder_lr"] = 0.0
+        return rates
+
+    @property
+    def side_by_side(self) -> int:
+        """The most bakes that may share a process."""
+        return {"auto": 8, "off": 1}.get(self.fuse, self.fuse)
+
+    def fits_beside(self, other: Train) -> bool:
+        """Whether both can be trained by one process: the same base, rank, sizes and parts."""
+        parts = [{name for name, rate in train.rates.items() if rate} for train in (self, other)]
+        alone = set(Train.model_fields) - self.own
+        return parts[0] == parts[1] and self.model_dump(include=alone) == other.model_dump(
+            include=alone
+        )
+
+    def drawn_beside(self, other: Train) -> bool:
+        """Whether LoRAs of both can be drawn by one process: the same base, used in the same way."""
+        return self.model_dump(include=set(self.drawn_with)) == other.model_dump(
+            include=set(self.drawn_with)
+        )
+
+    @field_validator("optimizer_type", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any) -> Any:
+        """kohya's scripts take `adamw` for `AdamW`."""
+        known = {name.lower(): name for name in get_args(OptimizerType)}
+        return known.get(value.lower(), value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _rates_fit_together(self) -> Train:
+        rates = self.rates
+        if not any(rates.values()):
+            words = " and ".join(f"{name} is {rate:g}" for name, rate in rates.items())
+            raise ValueError(f"trains nothing: {words} (null takes learning_rate)")
+        if self.lr_scheduler == "constant" and self.lr_warmup_ratio > 0:
+            raise ValueError(
+                "lr_scheduler constant has no warm-up: set lr_warmup_ratio to 0 "
+                "or take constant_with_warmup"
+            )
+        trained = {rate for rate in rates.values() if rate}
+        if self.optimizer_type == "Prodigy" and len(trained) > 1:
+            raise ValueError(
+                f"optimizer_type Prodigy takes one rate for all parts, not unet_lr "
+                f"{rates['unet_lr']:g} and text_encoder_lr {rates['text_encoder_lr']:g}: "
+                "set learning_rate to 1 and leave the other two out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_fit_together(self) -> Train:
+        if self.min_bucket_reso > self.max_bucket_reso:
+            raise ValueError("min_bucket_reso is larger than max_bucket_reso: swap them")
+        inside = self.min_bucket_reso <= self.resolution <= self.max_bucket_reso
+        if self.enable_bucket and not inside:
+            raise ValueError(
+                f"resolution {self.resolution} lies outside min_bucket_reso {self.min_bucket_reso} "
+                f"to max_bucket_reso {self.max_bucket_reso}: change these too, for example 320 to "
+                "960 for a resolution of 512"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Train:
+        """What would silently do nothing is refused where it can only be a mistake."""
+        if self.conv_alpha is not None and self.conv_dim is None:
+            raise ValueError("conv_alpha does nothing without conv_dim: set conv_dim, too")
+        if self.persistent_data_loader_workers and not self.max_data_loader_n_workers:
+            raise ValueError(
+                "persistent_data_loader_workers needs max_data_loader_n_workers above 0"
+            )
+        return self

@@ -1,0 +1,128 @@
+"""Local folders of pictures as a source, with what their sidecars say.
+
+For a picture `a.jpg` these are looked for: `a.jpg.json` or `a.json` (gallery-dl's metadata), then
+`a.jpg.txt`, `a.txt` or `a.caption` (tags: comma-separated, one a line, or space-separated). Every
+other file is put on record, used or not; hidden folders are not entered. A picture whose sidecar
+cannot be read is not used, because nobody knows what it says; the others go on.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+from bakery.io import images
+from bakery.io.errors import BakeryError
+from bakery.sources import posts
+from bakery.sources.posts import Post
+
+SIDECARS = {".txt", ".caption", ".json"}
+_UNSAFE = re.compile(r"[^0-9A-Za-z_.-]+")
+_LONGEST = 60
+
+
+class BrokenSidecar(Exception):
+    """A sidecar that cannot be read; the message names it and says why."""
+
+
+def collect(folder: Path, where: str = "scrape.folders") -> list[tuple[Post, Path]]:
+    """Every file below `folder` as a post and its path, sorted by path, sidecars left out.
+
+    Raises `BakeryError` when there is no such folder, no picture in it, or a broken sidecar; it
+    calls the setting that names the folder `where`.
+    """
+    if not folder.is_dir():
+        raise BakeryError(f"{where}: {folder} is not a folder: check the spelling")
+    found = []
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if any(part.startswith(".") for part in inside.parts[:-1]):
+            continue  # a hidden folder is another program's
+        if path.is_dir() or path.suffix.lower() in SIDECARS:
+            continue
+        found.append((_post(path, f"{folder.name}/{inside.as_posix()}"), path))
+    if not any(post.status != posts.SKIPPED for post, _ in found):
+        raise BakeryError(f"{where}: {folder} holds no picture that can be opened")
+    return found
+
+
+def safe_stem(path: Path) -> str:
+    """The file's name without extension, in at most 60 characters that every system takes."""
+    plain = unicodedata.normalize("NFKD", path.stem).encode("ascii", "ignore").decode()
+    return _UNSAFE.sub("_", plain).strip("._-")[:_LONGEST] or "picture"
+
+
+def _post(path: Path, address: str) -> Post:
+    # Undecodable bytes of a file name must not stop the table from being written.
+    post = Post(url=address.encode("utf-8", "replace").decode())
+    if path.name.startswith("."):
+        post.status, post.reason = posts.SKIPPED, "hidden file"
+        return post
+    try:
+        content = path.read_bytes()
+        noted = _sidecar(path)
+    except OSError as problem:
+        post.status, post.reason = posts.FAILED, f"cannot be read: {problem.strerror}"
+        return post
+    except BrokenSidecar as problem:
+        post.status, post.reason = posts.FAILED, str(problem)
+        return post
+    if noted:
+        noted.url, post = post.url, noted
+    # The file's own, whatever a sidecar says: the picture may have been edited since.
+    post.md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    post.file_ext = path.suffix[1:].lower()
+    try:
+        width, height = images.size_of(path)
+    except images.UnreadableImage as problem:
+        post.status, post.reason = posts.SKIPPED, f"not a picture: {problem.reason}"
+        # What calls itself a picture goes on to the filter, whose word it is to say.
+        if path.suffix.lower() in {*images.REAL_EXTENSIONS.values(), ".jpeg", ".tif"}:
+            post.status, post.reason = posts.FETCHED, ""
+        return post
+    post.width, post.height = str(width), str(height)
+    post.status = posts.FETCHED
+    return post
+
+
+def _sidecar(path: Path) -> Post | None:
+    """What the picture's sidecar says; raises `BrokenSidecar`, or OSError."""
+    for ending in (path.name + ".json", path.stem + ".json"):
+        if (text := _text(path.with_name(ending))) is None:
+            continue
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as problem:
+            raise BrokenSidecar(f"{ending} is not JSON ({problem}): repair or remove it") from None
+        if not isinstance(data, dict):
+            raise BrokenSidecar(f"{ending} is not gallery-dl's metadata: repair or remove it")
+        return posts.from_metadata(data, danbooru="tag_string_general" in data)
+    for ending in (path.name + ".txt", path.stem + ".txt", path.stem + ".caption"):
+        if (text := _text(path.with_name(ending))) is not None:
+            return Post(tags_general=_tags(text))
+    return None
+
+
+def _text(note: Path) -> str | None:
+    """The text of a sidecar, None when there is no such file."""
+    try:
+        return note.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    except ValueError:
+        raise BrokenSidecar(f"{note.name} is not UTF-8 text: save it as UTF-8") from None
+    except OSError as problem:
+        if problem.errno == errno.ENAMETOOLONG:
+            return None  # there cannot be such a file
+        raise
+
+
+def _tags(text: str) -> str:
+    """Tags of a caption file, underscored and space-separated."""
+    text = text.strip()
+    pieces = re.split(r"[,\n]", text) if re.search(r"[,\n]", text) else text.split()
+    return " ".join("_".join(piece.split()) for piece in pieces if piece.strip())

@@ -1,0 +1,139 @@
+"""Successive halving: which bakes of a sweep go on, and in words why.
+
+Formula: of n bakes in the race the best ceil(keep * n) go on, as in Jamieson and Talwalkar,
+Non-stochastic Best Arm Identification and Hyperparameter Optimization (2016).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bakery.io import manifest, tables
+from bakery.pages.page import fixed
+from bakery.report.recommendation import Epoch
+from bakery.settings.halve import Halving
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Racer:
+    """A bake in the race."""
+
+    bake: str
+    """The name of the folder it is baked in."""
+    label: str
+    tradeoff: float
+    """What it is ranked by (`verdicts.Epoch.rank`); NaN where nothing was measured."""
+    failure: str = ""
+    """Why it cannot go on, if so."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a bake stands behind a rung."""
+
+    bake: str
+    label: str
+    epoch: int
+    rank: int
+    """1 is the best."""
+    of: int
+    """Bakes that were in the race."""
+    tradeoff: float | None
+    """None where nothing was measured."""
+    goes_on: bool
+    reason: str
+
+
+def decide(settings: Halving, bakes: Iterable[Mapping[str, str]]) -> dict[str, Any]:
+    """The verdict on `bakes` (`races.racers`) behind the epoch of `settings`.
+
+    A bake that an earlier verdict stopped, or that failed in an earlier rung, is no longer in the race.
+    """
+    (epoch,) = settings.after
+    racers = [racer for bake in bakes if (racer := _racer(bake, epoch)) is not None]
+    standings = rank(racers, settings.places(len(racers)), epoch)
+    for one in standings:
+        log.info("%s: %s", one.label, one.reason)
+    return {
+        "epoch": epoch,
+        "keep": settings.keep,
+        "go_on": sum(one.goes_on for one in standings),
+        "bakes": [asdict(one) for one in standings],
+    }
+
+
+def rank(racers: Sequence[Racer], places: int, epoch: int) -> list[Standing]:
+    """The standings behind `epoch`, the best first; at most `places` bakes go on.
+
+    Bakes without a number come behind those with one, failed ones last; of equals, the smaller label
+    is first. A failed bake never goes on. Where no bake has a number, nothing is known, and none is
+    stopped.
+    """
+    ranked = sorted(
+        racers,
+        key=lambda one: (bool(one.failure), *_height(one.tradeoff), one.label, one.bake),
+    )
+    blind = all(math.isnan(one.tradeoff) for one in racers)
+    standings = []
+    for place, one in enumerate(ranked, start=1):
+        goes_on = not one.failure and (blind or place <= places)
+        standings.append(
+            Standing(
+                bake=one.bake,
+                label=one.label,
+                epoch=epoch,
+                rank=place,
+                of=len(ranked),
+                tradeoff=None if math.isnan(one.tradeoff) else one.tradeoff,
+                goes_on=goes_on,
+                reason=_reason(one, place, len(ranked), epoch, goes_on, blind),
+            )
+        )
+    return standings
+
+
+def _height(tradeoff: float) -> tuple[bool, float]:
+    """Sorts the highest first and what is not measured last."""
+    return math.isnan(tradeoff), 0.0 if math.isnan(tradeoff) else -tradeoff
+
+
+def _reason(one: Racer, place: int, of: int, epoch: int, goes_on: bool, blind: bool) -> str:
+    if one.failure:
+        return one.failure
+    if blind:
+        return f"goes on after epoch {epoch}: no bake has a trade-off to be ranked by"
+    measured = "no trade-off was measured"
+    if not math.isnan(one.tradeoff):
+        measured = f"trade-off {fixed(one.tradeoff)}"
+    what = "goes on after" if goes_on else "stopped after"
+    by = "" if goes_on else " by halving"
+    return f"{what} epoch {epoch}{by}: rank {place} of {of}, {measured}"
+
+
+def _racer(bake: Mapping[str, str], epoch: int) -> Racer | None:
+    stopped = manifest.read(Path(bake["train"]))["summary"].get("stopped")
+    if stopped is None:
+        return Racer(bake["bake"], bake["label"], _tradeoff(Path(bake["score"]), bake, epoch))
+    if stopped["until"] < epoch:
+        return None
+    return Racer(bake["bake"], bake["label"], math.nan, stopped["sentence"])
+
+
+def _tradeoff(score: Path, bake: Mapping[str, str], epoch: int) -> float:
+    """What the recommendation, too, ranks the bake's epoch by."""
+    path = score / "epochs.csv"
+    names = ("fidelity", "flexibility", "tradeoff")
+    table = tables.read(path, ("epoch", *names))
+    for name in ("epoch", *names):
+        table[name] = tables.numbers(table[name], path).astype(float)
+    here = table[table["epoch"] == epoch].to_dict("records")
+    if not here:
+        return math.nan
+    return Epoch(bake["label"], epoch, **{name: here[0][name] for name in names}).rank

@@ -1,0 +1,359 @@
+"""Layout: kohya's repeat folders, `<repeats>_<name>/` with a caption beside each picture.
+
+Steps: collect what each folder shows, and with which caption (rewritten by hand, prefixed, or as
+pruned); decide the repeats; give each picture a stem that sd-scripts reads as what it is; link the
+picture when sd-scripts would load it as `images.open_rgb` does, else write that as a PNG; write the
+caption. Folders are built under other names and renamed when whole; what a broken run left is removed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bakery.dataset import concepts, details
+from bakery.dataset.details import Box
+from bakery.edits import caption_edits
+from bakery.io import images, tables
+from bakery.io.errors import BakeryError
+from bakery.settings.layout import Concept, Layout, Regularization
+from bakery.settings.thresholds import Thresholds
+from bakery.sources import folders, posts
+from bakery.tags import captions, tagging
+
+COLUMNS = ("image", "file", "caption", "repeats", "concept", "kind", "by_hand")
+"""Of layout.csv. `kind`: picture, detail (shown a second time) or reg; `by_hand`: true, false."""
+REG = "reg"
+
+EXTENSIONS = {"png": (".png",), "jpeg": (".jpg", ".jpeg"), "webp": (".webp",), "bmp": (".bmp",)}
+"""Formats that sd-scripts loads -> the extensions by which it finds them; the first is usual."""
+
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_REPEAT_FOLDER = re.compile(r"\d+_.*")
+_UNFINISHED = "unfinished_"  # no number in front: a trainer pointed here by hand ignores it
+
+log = logging.getLogger("bakery.stages.layout")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture as one folder shows it."""
+
+    image: str
+    source: Path
+    concept: str
+    caption: str
+    kind: str = "picture"
+    by_hand: bool = False
+    box: Box | None = None
+
+
+@dataclass
+class Tally:
+    """What became of the pictures."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    reencoded: Counter[str] = field(default_factory=Counter)
+    placed: Counter[str] = field(default_factory=Counter)
+    renamed: int = 0
+
+
+def run(
+    settings: Layout,
+    *,
+    scrape: Path,
+    tag: Path,
+    prune: Path,
+    out: Path,
+    name: str,
+    edits: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Lays the captioned pictures out for training.
+
+    Writes a `<repeats>_<name>/` for each concept, `reg/<repeats>_<class>/` if asked for, each
+    `<stem>.<ext>` with its caption (UTF-8), and `layout.csv` (`COLUMNS`, files relative to `out`).
+    `edits` are hand edits by name (`captions`, `boxes.csv`). Raises `BakeryError` when a picture is
+    missing or broken, when an edit is no caption, and when the settings do not fit the pictures.
+    """
+    edited = {name: Path(path) for name, path in (edits or {}).items()}
+    entries, strangers = _pictures(scrape, prune, edited.get("captions"))
+    entries += _details(settings, entries, tag, prune, edited.get("boxes.csv"))
+    entries = [_prefixed(settings, entry) for entry in entries]
+    counts = Counter(entry.concept for entry in entries)
+    again = {entry.concept for entry in entries if entry.kind == "detail"}
+    plan = concepts.folders(settings, counts, name, again)
+    for sentence in [*strangers, *(folder.trouble for folder in plan if folder.trouble)]:
+        log.warning("layout: %s", sentence)
+
+    out.mkdir(parents=True, exist_ok=True)
+    _clear(out)
+    tally = Tally()
+    for folder in plan:
+        mine = [entry for entry in entries if entry.concept == folder.concept]
+        _lay_out(settings, mine, out / folder.folder, folder.repeats, out, tally)
+    reg = _regularize(settings, out, tally) if settings.reg else {}
+    tables.write(out / "layout.csv", tally.rows, COLUMNS)
+    # Which of the two it was depends on the file system: it belongs into the log, not the summary.
+    log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
+    return {
+        "images": len(entries),
+        "folders": {
+            folder.folder: {
+                "images": folder.images,
+                "shown": folder.shown,
+                "share": round(folder.share, 4),
+                **({} if folder.wished is None else {"wished": folder.wished}),
+            }
+            for folder in plan
+        },
+        "reencoded": dict(sorted(tally.reencoded.items())),
+        "renamed": tally.renamed,
+        "rewritten": sum(entry.by_hand for entry in entries),
+        "unused_edits": len(strangers),
+        **reg,
+    }
+
+
+def _pictures(
+    scrape: Path, prune: Path, rewritten: Path | None
+) -> tuple[list[Entry], tuple[str, ...]]:
+    """The kept pictures with their captions, and a sentence for each caption of no picture."""
+    table = tables.read(prune / "captions.csv", ("image", "caption")).sort_values("image")
+    if table.empty:
+        raise BakeryError(
+            f"{prune / 'captions.csv'} lists no picture; loosen the filter section or scrape more"
+        )
+    known = tables.read(scrape / "posts.csv", ("image",)).set_index("image")
+    concept = dict(known["concept"]) if "concept" in known.columns else {}
+    written = caption_edits.read(rewritten, table["image"])
+    entries = [
+        Entry(
+            image=image,
+            source=scrape / "images" / image,
+            concept=concept.get(image, concepts.MAIN),
+            caption=written.captions.get(image, caption),
+            by_hand=image in written.captions,
+        )
+        for image, caption in zip(table["image"], table["caption"], strict=True)
+    ]
+    return entries, written.strangers
+
+
+def _details(
+    settings: Layout, entries: Sequence[Entry], tag: Path, prune: Path, boxes: Path | None
+) -> list[Entry]:
+    """The pictures of the accepted traits, shown a second time in a concept of that name."""
+    if not settings.details:
+        return []
+    front, limits = _of_trigger(prune)
+    seen = tagging.read(tag).seen(limits)
+    known = details.read_boxes(boxes)
+    of_image = {entry.image: entry for entry in entries}
+    found = []
+    for trait in dict.fromkeys(map(captions.same, settings.details)):
+        concept = concepts.safe(trait)
+        if any(entry.concept == concept for entry in entries):
+            raise BakeryError(
+                f"layout.details names {trait}, but there is a concept {concept} with pictures of "
+                "its own: raise the repeats of that one instead"
+            )
+        for detail in details.choose(trait, seen, of_image, known):
+            entry = of_image[detail.image]
+            written = details.caption(trait, entry.caption, front, cropped=detail.box is not None)
+            found.append(
+                Entry(entry.image, entry.source, concept, written, "detail", False, detail.box)
+            )
+    return found
+
+
+def _prefixed(settings: Layout, entry: Entry) -> Entry:
+    """The entry with its concept's caption prefix; what is written by hand stays as it is."""
+    prefix = captions.split(settings.concepts.get(entry.concept, Concept()).caption_prefix)
+    if not prefix or entry.by_hand:
+        return entry
+    said = set(map(captions.same, prefix))
+    rest = [tag for tag in captions.split(entry.caption) if captions.same(tag) not in said]
+    return replace(entry, caption=captions.join([*prefix, *rest]))
+
+
+def _lay_out(
+    settings: Layout, entries: Sequence[Entry], target: Path, repeats: int, out: Path, tally: Tally
+) -> None:
+    """Builds the folder `target` below `out`."""
+    building = target.with_name(f"{_UNFINISHED}{target.name}")
+    building.mkdir(parents=True)
+    stems = file_stems([entry.image for entry in entries])
+    for entry in entries:
+        file, why = _place(entry, building / stems[entry.image], tally)
+        file.with_suffix(settings.caption_extension).write_text(
+            entry.caption + "\n", encoding="utf-8"
+        )
+        tally.reencoded.update([why] if why else [])
+        tally.renamed += stems[entry.image] != Path(entry.image).stem
+        tally.rows.append(
+            {
+                "image": entry.image,
+                "file": (target / file.name).relative_to(out).as_posix(),
+                "caption": entry.caption,
+                "repeats": repeats,
+                "concept": entry.concept,
+                "kind": entry.kind,
+                "by_hand": "true" if entry.by_hand else "false",
+            }
+        )
+    building.rename(target)
+
+
+def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
+    """Lays the regularization pictures out; what is left out is counted with its reason."""
+    assert settings.reg is not None
+    folder, reg = Path(settings.reg.folder), settings.reg
+    entries, dropped = [], Counter()
+    for post, path in folders.collect(folder, "layout.reg.folder"):
+        if why := _unfit(reg, post, path):
+            dropped[why] += 1
+            continue
+        own = [p for p in (path.with_name(path.name + ".txt"), path.with_suffix(".txt"))
+               if p.is_file()]  # fmt: skip
+        caption = caption_edits.caption(own[0]) if own else captions.join(
+            captions.split(reg.class_tokens))  # fmt: skip
+        name = path.relative_to(folder).as_posix()
+        entries.append(Entry(name, path, REG, caption, REG))
+    for why, count in sorted(dropped.items()):
+        log.warning("layout: %d regularization pictures are left out: %s", count, why)
+    if not entries:
+        raise BakeryError(
+            f"layout.reg.folder {folder} has no picture that may be used "
+            f"({', '.join(f'{why} {n}' for why, n in sorted(dropped.items()))}): give others"
+        )
+    target = out / REG / f"{reg.repeats}_{concepts.safe(reg.class_tokens)}"
+    _lay_out(settings, entries, target, reg.repeats, out, tally)
+    return {"reg": {target.name: len(entries)}, "reg_dropped": dict(sorted(dropped.items()))}
+
+
+def _unfit(reg: Regularization, post: posts.Post, path: Path) -> str:
+    """Why a regularization picture is left out; "" when it is not."""
+    if posts.forbidden(post):
+        return posts.FORBIDDEN
+    if post.status != posts.FETCHED:
+        return post.reason
+    if reg.ratings and (post.rating or "general") not in reg.ratings:
+        return "rating"
+    try:
+        images.open_rgb(path)
+    except images.UnreadableImage as problem:
+        return f"unreadable: {problem.reason}"
+    return ""
+
+
+def file_stems(names: Sequence[str]) -> dict[str, str]:
+    """File name -> the stem under which it is laid out: safe, and different for each.
+
+    Stems must differ even where extensions do, since a caption is found by its stem.
+    """
+    return concepts.unique({name: Path(name).stem for name in names})
+
+
+def _why_reencode(path: Path) -> str | None:
+    """Why sd-scripts would not see what `images.open_rgb` sees; None when it would."""
+    kind = images.real_format(path)
+    if kind not in EXTENSIONS:
+        return f"{kind} is not read by trainers"
+    if images.is_animated(path):
+        return "animated"
+    with Image.open(path) as image:
+        if image.has_transparency_data:
+            return "transparency"
+        if image.mode not in ("RGB", "L"):
+            return f"colour mode {image.mode}"
+        return _exif_trouble(image)
+
+
+def _exif_trouble(image: Image.Image) -> str | None:
+    """Trainers do not turn pictures as EXIF says, or not all of them."""
+    try:
+        turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    except Exception:  # Pillow's EXIF parser raises whatever the bytes lead it to
+        return "damaged EXIF"
+    return "EXIF rotation" if turned else None
+
+
+def _place(entry: Entry, target: Path, tally: Tally) -> tuple[Path, str | None]:
+    """Puts the picture at `target` (a path without extension).
+
+    Gives the path with it, and why the picture was written anew, if it was.
+    """
+    source = entry.source
+    why = "a crop" if entry.box else _why_reencode(source)
+    if why:
+        file = target.with_name(f"{target.name}.png")
+        picture = images.open_rgb(source)
+        (_crop(picture, entry) if entry.box else picture).save(file, format="PNG")
+        return file, why
+    allowed = EXTENSIONS[images.real_format(source)]
+    suffix = source.suffix.lower()
+    file = target.with_name(target.name + (suffix if suffix in allowed else allowed[0]))
+    tally.placed[_link(source, file, copy=entry.kind == REG)] += 1
+    return file, None
+
+
+def _link(source: Path, file: Path, *, copy: bool) -> str:
+    """A hard link, or a copy where links cannot be; says which.
+
+    A regularization picture is always copied: it is the user's own file, which may yet change.
+    """
+    if not copy:
+        try:
+            os.link(source.resolve(), file)
+            return "link"
+        except OSError:  # another file system, or one without links
+            pass
+    shutil.copyfile(source, file)
+    return "copy"
+
+
+def _crop(picture: Image.Image, entry: Entry) -> Image.Image:
+    assert entry.box is not None
+    if entry.box[2] > picture.width or entry.box[3] > picture.height:
+        raise BakeryError(
+            f"boxes.csv: the box of {entry.image} ends at {entry.box[2]}, {entry.box[3]}, but the "
+            f"picture at {picture.width}, {picture.height}: give pixels of the upright picture"
+        )
+    return picture.crop(details.around(entry.box, picture.size))
+
+
+def _clear(out: Path) -> None:
+    """Removes what an earlier run left: any repeat folder would be trained on."""
+    for entry in out.iterdir():
+        stale = entry.name.startswith(_UNFINISHED) or _REPEAT_FOLDER.fullmatch(entry.name)
+        if stale or entry.name == REG:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    (out / "layout.csv").unlink(missing_ok=True)
+
+
+def _of_trigger(prune: Path) -> tuple[list[str], Thresholds]:
+    """The trigger and its class tokens, which lead every caption; from when on a tag is believed."""
+    path = prune / "trigger.json"
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        front = [said["trigger"], *captions.split(said["class_tokens"])]
+        limits = {kind: float(said["thresholds"][kind]) for kind in ("general", "character")}
+        return front, Thresholds(**limits)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise BakeryError(
+            f"{path} does not hold trigger and thresholds ({problem!r}): delete its folder and run "
+            "again"
+        ) from None

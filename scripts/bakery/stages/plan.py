@@ -1,0 +1,278 @@
+"""The dry bake: forecasts of all bakes as a table for the terminal, a CSV and a page."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bakery.dataset import details
+from bakery.forecast import forecast
+from bakery.forecast.forecast import Asked, Bucket, Forecast, Known
+from bakery.io import tables
+from bakery.io.files import write_text
+from bakery.io.manifest import NAME
+from bakery.pages import charts, page
+from bakery.settings.config import STAGES
+
+COLUMNS = (
+    "page", "bake", "known_from", "pictures", "showings", "buckets", "cropped", "steps_per_epoch",
+    "epochs", "steps", "warmup", "files", "samples", "seconds", "memory_gib", "cached",
+)  # fmt: skip
+CHAIN = STAGES[:-1]
+SOURCES = {
+    "layout": "as they are laid out",
+    "filter": "as the filter leaves them; the layout has not run",
+    "scrape": "as they were scraped; the filter has not run",
+    "": "not known: nothing has run yet",
+}
+"""Last stage that has run -> what is known of the pictures."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What bakes of one dataset and one set of buckets share."""
+
+    labels: Sequence[str]
+    known: Known
+    buckets: Sequence[Bucket]
+    lost: float | None
+    source: str
+
+
+def run(bakes: Iterable[Mapping[str, Any]], *, out: Path, trained: Path) -> str:
+    """Writes `plan.csv` and the self-contained `index.html`; returns the table for the terminal.
+
+    `bakes` are `outlines.outline`'s, `trained` is the folder of finished bakes. Raises `BakeryError`
+    when a setting cannot be baked at all.
+    """
+    forecasts = [forecast.make(Asked(**bake), trained) for bake in bakes]
+    proposed = proposals(forecasts)
+    out.mkdir(parents=True, exist_ok=True)
+    tables.write(out / "plan.csv", [row(one) for one in forecasts], COLUMNS)
+    write_text(out / "index.html", _page(forecasts, proposed))
+    return "\n".join(_text(forecasts, proposed, out))
+
+
+def row(one: Forecast) -> dict[str, Any]:
+    """A bake's line of plan.csv; what is not known is empty."""
+    return {
+        "page": one.asked.page,
+        "bake": one.asked.label,
+        "known_from": one.known.stage,
+        "pictures": sum(folder.images for folder in one.known.folders) or None,
+        "showings": one.shown or None,
+        "buckets": len(one.buckets) or None,
+        "cropped": None if one.lost is None else f"{one.lost:.4f}",
+        "steps_per_epoch": one.plan and one.plan.steps_per_epoch,
+        "epochs": one.plan and one.plan.epochs,
+        "steps": one.plan and one.plan.total,
+        "warmup": one.plan and one.plan.warmup,
+        "files": len(one.files) or None,
+        "samples": one.samples or None,
+        "seconds": None if one.seconds is None else round(one.seconds, 1),
+        "memory_gib": one.past and one.past.memory_gib,
+        "cached": " ".join(stage for stage, done in one.cached.items() if done),
+    }
+
+
+def proposals(forecasts: Iterable[Forecast]) -> list[str]:
+    """Traits that every finished bake of a page misses, less those that are accepted already.
+
+    What one bake misses and another shows is no matter of the pictures. Each trait comes in the
+    words of the bake that shows it most.
+    """
+    of_page: dict[str, list[dict[str, dict[str, str]]]] = {}
+    for one in forecasts:
+        path = Path(one.asked.folders["score"]) / "details.csv"
+        if not (path.with_name(NAME).is_file() and path.is_file()):
+            continue
+        accepted = one.asked.settings["layout"].get("details", ())
+        rows = tables.read(path, details.COLUMNS).to_dict("records")
+        missed = {r["trait"]: r for r in rows if r["proposal"] and r["trait"] not in accepted}
+        of_page.setdefault(one.asked.page, []).append(missed)
+    found: dict[str, str] = {}
+    for bakes in of_page.values():
+        for trait in bakes[0]:
+            if all(trait in missed for missed in bakes):
+                most = max(bakes, key=lambda missed: float(missed[trait]["in_samples"]))
+                found.setdefault(trait, f"{most[trait]['proposal']}.")
+    return list(found.values())
+
+
+def warnings(forecasts: Iterable[Forecast]) -> list[tuple[str, list[str]]]:
+    """Each foot-gun once, with the bakes that have it."""
+    found: dict[str, list[str]] = {}
+    for one in forecasts:
+        for sentence in one.warnings:
+            found.setdefault(sentence, []).append(one.asked.label)
+    return [(sentence, list(dict.fromkeys(labels))) for sentence, labels in found.items()]
+
+
+def halvings(forecasts: Iterable[Forecast]) -> list[str]:
+    """For each page with halving: how many bakes go on behind which epoch."""
+    rungs_of = {one.asked.page: one.asked.rungs for one in forecasts if one.asked.rungs}
+    found = []
+    for name, rungs in rungs_of.items():
+        pairs = list(itertools.pairwise(rungs))
+        steps = [f"{b['bakes']} of {a['bakes']} behind epoch {a['until']}" for a, b in pairs]
+        epochs = rungs[0]["until"] * rungs[0]["bakes"]
+        epochs += sum((b["until"] - a["until"]) * b["bakes"] for a, b in pairs)
+        found.append(
+            f"Of {name}, {', then '.join(steps)} go on, the best by score: {epochs} epochs are trained "
+            f"instead of {rungs[-1]['until'] * rungs[0]['bakes']}. Nobody knows yet which bakes, so "
+            "their times are the mean."
+        )
+    return found
+
+
+def duration(seconds: float | None) -> str:
+    """`40 s`, `12 min`, `3.5 h`; `unknown` for None."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def amount(number: float | None, unit: str = "", digits: int = 0) -> str:
+    """A number with its unit; a question mark for None."""
+    return "?" if number is None else f"{number:,.{digits}f}{unit}".replace(",", " ")
+
+
+def to_do(one: Forecast) -> list[str]:
+    """The stages that would run, in order."""
+    return [stage for stage, done in one.cached.items() if not done]
+
+
+def open_folders(forecasts: Iterable[Forecast]) -> set[str]:
+    """Folders that are still to be made, those of every rung among them."""
+    folders = {f for one in forecasts for s, f in one.asked.folders.items() if not one.cached[s]}
+    rungs = (rung for one in forecasts for rung in one.asked.rungs or ())
+    made = {f for rung in rungs for f in rung["folders"].values()}
+    return folders | {folder for folder in made if not (Path(folder) / NAME).is_file()}
+
+
+def nothing_known(forecasts: Sequence[Forecast]) -> str:
+    """What to do when the steps of some bake are not known; "" when all are."""
+    least = next((one for one in forecasts if one.plan is None), None)
+    if least is None:
+        return ""
+    if least.known.trouble:
+        return least.known.trouble
+    what = "posts are asked for" if not least.known.stage else "pictures were scraped"
+    return (
+        f"The steps are not known yet, only that at most {least.known.at_most} {what}: "
+        "`snakemake --cores all --until layout` finds out."
+    )
+
+
+def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> list[str]:
+    head = ["page", "bake", "pictures", "showings", "steps/epoch", "epochs", "steps", "warm-up",
+            "time", "memory", "to do"]  # fmt: skip
+    body = [
+        [
+            one.asked.page,
+            one.asked.label,
+            amount(sum(folder.images for folder in one.known.folders) or None),
+            amount(one.shown or None),
+            amount(one.plan and one.plan.steps_per_epoch),
+            amount(one.plan and one.plan.epochs),
+            amount(one.plan and one.plan.total),
+            amount(one.plan and one.plan.warmup),
+            duration(one.seconds),
+            amount(one.past and one.past.memory_gib, " GiB", 1),
+            " ".join(to_do(one)) or "nothing",
+        ]
+        for one in forecasts
+    ]
+    lines = ["", *_aligned([head, *body]), ""]
+    lines += [f"Pictures: {SOURCES[stage]}." for stage in {one.known.stage for one in forecasts}]
+    lines += [text] if (text := nothing_known(forecasts)) else []
+    lines += halvings(forecasts)
+    several = len(forecasts) > 1
+    for sentence, labels in warnings(forecasts):
+        all_of_them = len(labels) == len({one.asked.label for one in forecasts})
+        whose = f" ({', '.join(labels)})" if several and not all_of_them else ""
+        lines.append(f"! {sentence}{whose}")
+    lines += [f"+ {sentence}" for sentence in proposed]
+    return [*lines, "", f"{out / 'index.html'} shows it in full.", ""]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[i]) for line in rows) for i in range(len(rows[0]))]
+    words = {0, 1, len(widths) - 1}  # columns of words stand to the left
+    return [
+        "  ".join(
+            cell.ljust(width) if i in words else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in rows
+    ]
+
+
+def _page(forecasts: Sequence[Forecast], proposed: Sequence[str]) -> str:
+    return page.render(
+        "plan",
+        tile=96,
+        forecasts=forecasts,
+        pages=list(dict.fromkeys(one.asked.page for one in forecasts)),
+        pictures=_pictures(forecasts),
+        nothing_known=nothing_known(forecasts),
+        warnings=warnings(forecasts),
+        proposals=proposed,
+        chain=CHAIN,
+        chart=_chart(forecasts),
+        chart_size=(charts.WIDTH, charts.HEIGHT, charts.LEFT, charts.RIGHT, charts.BOTTOM),
+        done=sum(done for one in forecasts for done in one.cached.values()),
+        jobs=len(open_folders(forecasts)),
+        halvings=halvings(forecasts),
+        total=duration(_total(forecasts)),
+        amount=amount,
+        duration=duration,
+        to_do=to_do,
+    )  # fmt: skip
+
+
+def _total(forecasts: Sequence[Forecast]) -> float | None:
+    """Seconds of all training still to be done; a bake on two pages counts once."""
+    times = {one.asked.folders["train"]: one.seconds for one in forecasts}
+    return None if None in times.values() else sum(t for t in times.values() if t)
+
+
+def _pictures(forecasts: Sequence[Forecast]) -> list[Pictures]:
+    """Bakes that show the same pictures in the same buckets, together."""
+    groups: dict[Any, list[Forecast]] = {}
+    for one in forecasts:
+        groups.setdefault((one.asked.folders["layout"], one.sizes), []).append(one)
+    return [
+        Pictures(
+            labels=list(dict.fromkeys(one.asked.label for one in group)),
+            known=group[0].known,
+            buckets=group[0].buckets,
+            lost=group[0].lost,
+            source=SOURCES[group[0].known.stage],
+        )
+        for group in groups.values()
+    ]
+
+
+def _chart(forecasts: Sequence[Forecast]) -> charts.Chart | None:
+    """The learning rates over the epochs; equal curves are drawn once."""
+    names: dict[tuple[tuple[float, float], ...], list[str]] = {}
+    for one in forecasts:
+        for part, curve in one.curves.items():
+            whose = "" if one.asked.label.startswith(f"{part} ") else f", {part}"
+            names.setdefault(tuple(curve), []).append(f"{one.asked.label}{whose}")
+    series = [
+        charts.Series(_short(labels), [(x, y, "") for x, y in curve])
+        for curve, labels in names.items()
+    ]
+    return charts.lines(series, y_range=None) if series else None
+
+
+def _short(labels: Sequence[str]) -> str:
+    names = list(dict.fromkeys(labels))
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -1,0 +1,335 @@
+"""Prune: which tags leave the captions, so that the trigger word learns what they said.
+
+Steps: gather the evidence about each tag on the kept pictures (how often, how usual, with which
+outfits); judge each tag once (prune, keep or drop) and say why in words; let decisions by hand
+overrule; write the captions from what is kept, and a page to look at it all.
+
+The rule of the guide: what the pictures always show because it is the character (hair, eyes,
+horns) belongs to the trigger; what can change (clothes, scene, expression) stays a word, so that
+prompts can ask for something else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bakery.dataset import decisions
+from bakery.edits import tag_edits
+from bakery.io import tables
+from bakery.io.errors import BakeryError
+from bakery.io.files import write_text
+from bakery.pages import prune_page
+from bakery.settings import thresholds
+from bakery.settings.prune import Prune
+from bakery.settings.thresholds import Thresholds
+from bakery.sources import posts
+from bakery.tags import captions, evidence, outfits, pruning, tagging, traits
+from bakery.tags.evidence import Evidence
+from bakery.tags.outfits import Outfit
+from bakery.tags.pruning import Ruled
+
+COLUMNS = (
+    "tag", "count", "frequency", "usual_frequency", "lift", "category", "kind", "outfits", "outfit",
+    "decision", "decided_by", "reason",
+)  # fmt: skip
+OUTFITS = ("outfit", "pictures", "tags", "proposal")
+
+PROPOSED = 5
+"""Pictures from which an outfit is proposed as a sub-trigger: fewer teach it nothing."""
+
+_log = logging.getLogger(__name__)
+
+
+def run(
+    settings: Prune,
+    *,
+    scrape: Path,
+    filter: Path,
+    tag: Path,
+    out: Path,
+    edits: Path | None = None,
+    dataset: str = "dataset",
+) -> dict[str, Any]:
+    """Decides about every tag and writes the captions.
+
+    Writes `prune.csv` (a row for each tag seen), `outfits.csv`, `captions.csv` (image, caption: the
+    trigger, class tokens, sub-trigger, tags by falling probability), `trigger.json` (trigger,
+    class_tokens, pruned, thresholds, and traits: what pruning takes for the character even when
+    `enabled` is false) and `prune.html`, which hands back `edits`, the decisions by hand about
+    `dataset`. Raises `BakeryError` when the settings contradict each other or the pictures.
+    """
+    by_hand = tag_edits.read(edits) if edits else {}
+    _check(settings, by_hand)
+    tagged = tagging.read(tag)
+    images = [image for image in decisions.kept(filter) if image not in tagged.unreadable]
+    limits = _limits(settings, tagged.model)
+    seen = _seen(settings, tagged, limits, images, scrape)
+    worn = outfits.find(seen.groupby("image")["tag"].agg(list).to_dict())
+    found = evidence.gather(seen, images, tagged.vocabulary, worn)
+    warnings = _check_words(settings, found, tagged.vocabulary)
+    unseen, more = _unseen(settings, by_hand, found)
+    ruled = pruning.decide(settings, [*found, *unseen], by_hand)
+    lines = _captions(settings, images, seen, ruled)
+    warnings += [*more, *_about_captions(settings, lines)]
+    for warning in warnings:
+        _log.warning("prune: %s", warning)
+    trigger = _trigger(settings, ruled, limits)
+    out.mkdir(parents=True, exist_ok=True)
+    tables.write(out / "prune.csv", map(_row, ruled), COLUMNS)
+    proposed = _proposals(settings, worn, found, len(images))
+    tables.write(out / "outfits.csv", proposed, OUTFITS)
+    tables.write(out / "captions.csv", lines, ("image", "caption"))
+    text = json.dumps(trigger, indent=2, ensure_ascii=False) + "\n"
+    write_text(out / "trigger.json", text)
+    page = prune_page.draw(
+        settings, ruled, proposed, pictures=scrape / "images", images=images, dataset=dataset
+    )
+    write_text(out / "prune.html", page)
+    return {
+        "images": len(images),
+        "unreadable": len(tagged.unreadable),
+        "pruned": trigger["pruned"],
+        "kept": sum(one.decision == "keep" for one in ruled),
+        "dropped": sum(one.decision == "drop" for one in ruled),
+        "by_hand": sum(one.by == "hand" for one in ruled),
+        "outfits": len(worn),
+        "never_seen": [one.tag for one in unseen],
+        "captions_without_tags": sum(not line["tags"] for line in lines),
+        "warnings": warnings,
+    }
+
+
+def _limits(settings: Prune, model: str) -> Thresholds:
+    general = settings.general_threshold
+    if general == "published":
+        general = thresholds.published(model)
+    return Thresholds(general, settings.character_threshold)
+
+
+def _seen(
+    settings: Prune, tagged: tagging.Tagging, limits: Thresholds, images: list[str], scrape: Path
+) -> pd.DataFrame:
+    """Rows (image, tag, category, probability) of what is believed of the kept pictures."""
+    lineage = posts.read(scrape / "posts.csv") if settings.source != "tagger" else []
+    seen = evidence.with_booru(tagged.seen(limits), lineage, settings.source)
+    seen = seen[seen["image"].isin(images)]
+    if (seen["category"] == "rating").all():
+        cure = (
+            "neither a booru nor a sidecar says anything about them; set prune.source to tagger"
+            if settings.source == "booru"
+            else f"the surest one lies below prune.general_threshold {limits.general:g}; lower it, or "
+            "take another tag.model"
+        )
+        raise BakeryError(f"prune: none of the {len(images)} kept pictures has a tag: {cure}")
+    return seen
+
+
+def _trigger(settings: Prune, ruled: Sequence[Ruled], limits: Thresholds) -> dict[str, Any]:
+    return {
+        "trigger": settings.trigger,
+        "class_tokens": settings.class_tokens,
+        "pruned": [one.evidence.tag for one in ruled if one.decision == "prune"],
+        "traits": [one.evidence.tag for one in ruled if one.is_trait],
+        "outfits": {word: list(tags) for word, tags in settings.outfits.items()},
+        "thresholds": {"general": limits.general, "character": limits.character},
+    }
+
+
+def _row(one: Ruled) -> dict[str, Any]:
+    found = one.evidence
+    return {
+        "tag": found.tag,
+        "count": len(found.images),
+        "frequency": f"{found.share:.4f}",
+        "usual_frequency": "" if found.usual != found.usual else f"{found.usual:.4f}",
+        "lift": "" if found.lift != found.lift else f"{found.lift:.2f}",
+        "category": one.category,
+        "kind": found.kind or ("garment" if outfits.garment(found.name) else ""),
+        "outfits": f"{found.outfits}/{found.of_outfits}",
+        "outfit": found.outfit,
+        "decision": one.decision,
+        "decided_by": one.by,
+        "reason": one.reason,
+    }
+
+
+def _proposals(
+    settings: Prune, worn: Sequence[Outfit], found: Sequence[Evidence], of: int
+) -> list[dict[str, Any]]:
+    """A row for each outfit, with a line for `prune.outfits` where it is worth a sub-trigger."""
+    rows = []
+    for number, outfit in enumerate(worn, start=1):
+        mine = [
+            one.tag
+            for one in found
+            if one.outfit == outfit.label and (one.kind or outfits.garment(one.name))
+        ]
+        enough = len(outfit.images) >= max(PROPOSED, of / 10) and mine
+        word = f"{settings.trigger} outfit {number}"
+        line = f"{json.dumps(word)}: {json.dumps(mine)}" if enough else ""
+        rows.append(
+            {
+                "outfit": outfit.label,
+                "pictures": len(outfit.images),
+                "tags": tables.join(mine),
+                "proposal": line,
+            }
+        )
+    return rows
+
+
+def _check(settings: Prune, by_hand: Mapping[str, str]) -> None:
+    """Lists and decisions that contradict each other."""
+    same = captions.same
+    lists = {
+        "always": pruning.known(settings.always),
+        "never": pruning.known(settings.never),
+        "class_tokens": pruning.known(captions.split(settings.class_tokens)),
+        "outfits": pruning.known(tag for tags in settings.outfits.values() for tag in tags),
+    }
+    for one, other in (
+        ("always", "never"),
+        ("always", "class_tokens"),
+        ("outfits", "never"),
+        ("outfits", "class_tokens"),
+    ):
+        if both := sorted(lists[one] & lists[other]):
+            raise BakeryError(
+                f"prune: {both[0]!r} stands in {one} and in {other}; take it out of one of them"
+            )
+    words = [settings.trigger, *settings.outfits]
+    if both := sorted((lists["class_tokens"] | pruning.known(words)) & set(by_hand)):
+        raise BakeryError(
+            f"prune: {tag_edits.NAME} decides about {both[0]!r}, which the config names as trigger, "
+            "sub-trigger or class token; delete the line"
+        )
+    for word in words:
+        for where in ("class_tokens", "never"):
+            if same(word) in lists[where]:
+                raise BakeryError(
+                    f"prune: the trigger {word!r} also stands in {where}, and would be in the "
+                    "captions twice; take it out there"
+                )
+    if len({same(word) for word in words}) < len(words):
+        raise BakeryError(
+            f"prune: the words {', '.join(map(repr, words))} of trigger and outfits are not all "
+            "different; give each outfit a word of its own"
+        )
+
+
+def _check_words(
+    settings: Prune, found: Sequence[Evidence], vocabulary: tagging.Vocabulary
+) -> list[str]:
+    """Triggers that mean something already: warnings, and an error for a tag of a caption."""
+    warnings = []
+    switched_on = settings.model_copy(update={"enabled": True})
+    for word in (settings.trigger, *settings.outfits):
+        mine = [one for one in found if one.name == captions.same(word)]
+        if any(pruning.judge(switched_on, one).decision == "keep" for one in mine):
+            raise BakeryError(
+                f"prune: the trigger {word!r} is itself a tag that is seen on "
+                f"{len(mine[0].images)} of these pictures and stays in captions; choose a word of its "
+                f"own, such as {word + '_x'!r}, or list the tag in prune.always so that only the "
+                "trigger says it"
+            )
+        if tag := vocabulary.find(word):
+            warnings.append(
+                f"the trigger {word!r} is the {vocabulary.categories[tag]} tag {tag!r}: a base that "
+                f"knows it starts from that meaning; a made-up word such as {word + '_x'!r} has none"
+            )
+    return warnings
+
+
+def _unseen(
+    settings: Prune, by_hand: Mapping[str, str], found: Sequence[Evidence]
+) -> tuple[list[Evidence], list[str]]:
+    """Evidence of tags that the user names but no picture shows, and warnings with the nearest tag."""
+    names = {one.name: one.tag for one in found} | {captions.same(settings.trigger): ""}
+    lists = {
+        "prune.always": settings.always,
+        "prune.never": settings.never,
+        "prune.outfits": [tag for tags in settings.outfits.values() for tag in tags],
+        tag_edits.NAME: by_hand,
+    }
+    unseen: dict[str, Evidence] = {}
+    warnings = []
+    for where, entries in lists.items():
+        missing = sorted({name for entry in entries if (name := captions.same(entry)) not in names})
+        for name in missing:
+            unseen.setdefault(name, Evidence(name, "general", kind=traits.kind(name)))
+        if missing:
+            hints = [_hint(name, names) for name in missing]
+            warnings.append(
+                f"{len(missing)} of {len(set(entries))} tags in {where} are on no picture: "
+                + ", ".join(f"{name!r}{hint}" for name, hint in zip(missing, hints, strict=True))
+            )
+    return list(unseen.values()), warnings
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, [other for other in names if other], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _captions(
+    settings: Prune, images: list[str], seen: pd.DataFrame, ruled: Sequence[Ruled]
+) -> list[dict[str, Any]]:
+    """For each of `images` its caption, and `tags`: those after trigger, class tokens, sub-triggers."""
+    kept = {(one.evidence.tag, one.evidence.category) for one in ruled if one.decision == "keep"}
+    ordered = seen.sort_values(["probability", "tag"], ascending=[False, True])
+    of_image: dict[str, list[str]] = {image: [] for image in images}
+    shown: dict[str, set[str]] = {image: set() for image in images}
+    for image, tag, category in zip(
+        *(ordered[c] for c in ("image", "tag", "category")), strict=True
+    ):
+        shown[image].add(captions.same(tag))
+        if (tag, category) in kept:
+            of_image[image].append(tag)
+    front = [settings.trigger, *captions.split(settings.class_tokens)]
+    lines = []
+    for image, tags in of_image.items():
+        words = [word for word in settings.outfits if _wears(settings.outfits[word], shown[image])]
+        gone = pruning.known([*front, *words, *(t for w in words for t in settings.outfits[w])])
+        if settings.enabled and settings.drop_implied:
+            names = set(map(captions.same, tags))
+            gone |= {other for name in names for other in traits.implied(name, names)}
+        tags = [tag for tag in tags if captions.same(tag) not in gone]
+        lines.append(
+            {"image": image, "caption": captions.join([*front, *words, *tags]), "tags": tags}
+        )
+    return lines
+
+
+def _wears(tags: Iterable[str], shown: set[str]) -> bool:
+    """Whether a picture that shows these tags wears an outfit: more than half of its tags are there."""
+    asked = pruning.known(tags)
+    return 2 * len(asked & shown) > len(asked)
+
+
+def _about_captions(settings: Prune, lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is odd about the captions as a whole."""
+    bare = sum(not line["tags"] for line in lines)
+    found = []
+    if bare == len(lines):
+        found.append(
+            "every tag is pruned, so that each caption is the trigger alone and learns clothes and "
+            "scene, too; raise prune.min_frequency or shorten prune.always"
+        )
+    elif bare:
+        found.append(
+            f"{bare} of {len(lines)} captions hold no tag beside the trigger: what these pictures "
+            "show besides the character is learnt as the character's"
+        )
+    for word, tags in settings.outfits.items():
+        if not any(word in captions.split(line["caption"]) for line in lines):
+            found.append(
+                f"no picture shows more than half of {', '.join(tags)}: {word!r} is unused"
+            )
+    return found

@@ -1,0 +1,197 @@
+"""Collects the pictures: booru posts through gallery-dl, and local folders.
+
+Steps: look at every address before asking any site; fetch each into the shared store; link what
+came into `images/` under names that differ; write the lineage of every post, come or not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from bakery.io import images
+from bakery.io.errors import BakeryError
+from bakery.io.files import copy, link
+from bakery.settings import credentials
+from bakery.settings.scrape import Scrape
+from bakery.sources import booru as loopback
+from bakery.sources import folders, gallery, posts
+from bakery.sources.gallery import EMBEDDED, Found
+
+log = logging.getLogger("bakery.stages.scrape")
+
+
+def run(settings: Scrape, *, booru: Path, out: Path, store: Path) -> dict:
+    """Writes `images/` and `posts.csv` to `out`; returns counts, in all and by source.
+
+    `booru` is the folder behind `embedded://` addresses. `store` is shared between runs: a raised
+    limit, another search or a killed run fetches only what is not there yet, and tries again what
+    failed. Raises `BakeryError` when a source gives nothing, or when less than
+    `settings.minimum_share` of a concept's posts came.
+    """
+    for entry in settings.urls:
+        gallery.check(entry.url, settings.gallery_dl)
+    store.mkdir(parents=True, exist_ok=True)
+    with _alone(store):
+        catches = [*_from_urls(settings, booru, store), *_from_folders(settings, store)]
+        found = [each for _, listed in catches for each in listed]
+        _name(found)
+        _complain(found)
+        _enough(found, settings.minimum_share)
+        out.mkdir(parents=True, exist_ok=True)
+        _link(found, out / "images")
+    posts.write(out / "posts.csv", [each.post for each in found])
+    return _counts(found) | {
+        "reasons": _reasons(found),
+        "sources": [about | _counts(listed) for about, listed in catches],
+    }
+
+
+def _from_urls(settings: Scrape, booru: Path, store: Path) -> Iterator[tuple[dict, list[Found]]]:
+    """What each address gives; a post that two of them find belongs to the first."""
+    if not settings.urls:
+        return
+    seen: set[str] = set()
+    embedded = any(entry.url.startswith(EMBEDDED) for entry in settings.urls)
+    with loopback.serve(booru) if embedded else nullcontext("") as base:
+        for entry in settings.urls:
+            here = base if entry.url.startswith(EMBEDDED) else ""
+            limit = entry.limit or settings.limit
+            listed = gallery.fetch(
+                entry.url, limit=limit, store=store, base=here, options=settings.gallery_dl
+            )
+            new = []
+            for each in listed:
+                name = str(each.file or each.post.url or each.post.id)
+                if name not in seen:
+                    seen.add(name)
+                    each.post.concept = entry.concept
+                    new.append(each)
+            shown = credentials.hide(entry.url)
+            came = sum(each.file is not None for each in listed)
+            log.info("%s: %d posts, %d files, %d of an earlier entry", shown, len(listed), came,
+                     len(listed) - len(new))  # fmt: skip
+            yield {"source": shown, "concept": entry.concept, "limit": limit}, new
+
+
+def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[Found]]]:
+    """What the local folders give, copied into the store: the originals stay the user's own."""
+    shelf = store / "folders"
+    for entry in settings.folders:
+        kept: list[Found] = []
+        for post, path in folders.collect(Path(entry.path))[: entry.limit]:
+            if posts.forbidden(post):
+                post = posts.Post(status=posts.SKIPPED, reason=posts.FORBIDDEN)
+            post.concept = entry.concept
+            if post.status != posts.FETCHED:
+                kept.append(Found(post))
+                continue
+            shelf.mkdir(exist_ok=True)
+            own = shelf / f"{folders.safe_stem(path)}-{post.md5}{_extension(path)}"
+            if not own.is_file():
+                copy(path, own)
+            kept.append(Found(post, own))
+        log.info("%s: %d files", entry.path, len(kept))
+        name = Path(entry.path).name
+        yield {"source": name, "concept": entry.concept, "limit": entry.limit}, kept
+
+
+def _extension(path: Path) -> str:
+    """The extension that tells what is inside; the file's own when that cannot be told."""
+    try:
+        return images.REAL_EXTENSIONS[images.real_format(path)]
+    except images.UnreadableImage:
+        return path.suffix.lower()
+
+
+def _name(found: list[Found]) -> None:
+    """Gives each picture a file name of which even the stem, in any case, is its own."""
+    taken: set[str] = set()
+    for each in found:
+        if each.file is None:
+            continue
+        stem = each.file.stem
+        if each.file.parent.name == "folders":
+            stem = stem.rpartition("-")[0]
+        unique, number = stem, 1
+        while unique.casefold() in taken:
+            number += 1
+            unique = f"{stem}-{number}"
+        taken.add(unique.casefold())
+        each.post.image = unique + each.file.suffix
+
+
+def _complain(found: list[Found]) -> None:
+    """Says on the log which posts should have come and did not."""
+    failed = [each.post for each in found if each.post.status == posts.FAILED]
+    for post in failed:
+        log.warning("%s: %s", post.url or post.id, post.reason)
+    if failed:
+        log.warning("%d posts failed: they are tried again whenever the store is used, so raise "
+                    "scrape.limit or scrape.attempt to ask again", len(failed))  # fmt: skip
+
+
+def _enough(found: list[Found], minimum_share: float) -> None:
+    """Each concept for itself: a small one must not vanish behind a large one."""
+    for concept in dict.fromkeys(each.post.concept for each in found):
+        rows = [each.post for each in found if each.post.concept == concept]
+        wanted = [post for post in rows if post.status != posts.SKIPPED]
+        came = sum(post.status == posts.FETCHED for post in wanted)
+        of = f" of the concept {concept}" if concept else ""
+        if not came:
+            raise BakeryError(
+                f"scrape: none of {len(rows)} posts{of} gave a picture; {_most(rows)}"
+            )
+        if came < minimum_share * len(wanted):
+            raise BakeryError(
+                f"scrape: only {came} of {len(wanted)} posts{of} could be fetched, less than "
+                f"minimum_share {minimum_share:g}; {_most(wanted)}; what came is in the store: "
+                "run again later, or lower scrape.minimum_share"
+            )
+
+
+def _most(rows: list[posts.Post]) -> str:
+    """The most frequent reason why posts failed."""
+    reasons = Counter(post.reason for post in rows if post.status == posts.FAILED)
+    if not reasons:
+        return "all were skipped on purpose"
+    reason, count = reasons.most_common(1)[0]
+    return f"most often ({count}): {reason}"
+
+
+def _link(found: list[Found], target: Path) -> None:
+    """Hard links into the store, or copies where links cannot be."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for each in found:
+        if each.file is not None:
+            link(each.file, target / each.post.image)
+
+
+def _counts(found: list[Found]) -> dict:
+    status = Counter(each.post.status for each in found)
+    return {
+        "posts": len(found),
+        "images": status[posts.FETCHED],
+        "failed": status[posts.FAILED],
+        "skipped": status[posts.SKIPPED],
+    }
+
+
+def _reasons(found: list[Found]) -> dict:
+    reasons = Counter(each.post.reason for each in found if each.post.reason)
+    return dict(sorted(reasons.items()))
+
+
+@contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Waits until no other scrape writes to the store."""
+    with (store / ".lock").open("w") as lock:
+        # lockf, not flock: it is not inherited by children that outlive a killed run.
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,102 @@
+"""Evidence: what is known about a tag before anyone decides about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bakery.sources import posts
+from bakery.tags import captions, outfits, traits
+from bakery.tags.outfits import Outfit
+from bakery.tags.tagging import Vocabulary
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One tag on the kept pictures."""
+
+    tag: str
+    category: str
+    """The tagger's, or the booru's: general, character, rating ..."""
+    images: tuple[str, ...] = ()
+    """The pictures that show it, the surest first."""
+    share: float = 0.0
+    """Of all kept pictures, 0..1."""
+    usual: float = math.nan
+    """Of the pictures that the tagger learnt from, 0..1; NaN when that is not known."""
+    kind: str | None = None
+    """Which trait of a character it is by the vocabulary (hair, eyes ...), or None."""
+    outfits: int = 0
+    """In how many outfits it is on half of the pictures or more."""
+    of_outfits: int = 0
+    outfit: str = ""
+    """Label of the outfit it belongs to."""
+
+    @property
+    def name(self) -> str:
+        """What all spellings of the tag have in common."""
+        return captions.same(self.tag)
+
+    @property
+    def lift(self) -> float:
+        """share / usual; NaN when what is usual is not known, infinite for what never is."""
+        if math.isnan(self.usual):
+            return math.nan
+        return self.share / self.usual if self.usual else math.inf
+
+
+def gather(
+    seen: pd.DataFrame, images: Sequence[str], vocabulary: Vocabulary, worn: Sequence[Outfit]
+) -> list[Evidence]:
+    """The evidence about each tag of `seen` (image, tag, category, probability), most frequent first."""
+    found = []
+    surest = seen.sort_values(["probability", "image"], ascending=[False, True])
+    for (tag, category), group in surest.groupby(["tag", "category"]):
+        mine = tuple(dict.fromkeys(group["image"]))
+        found.append(
+            Evidence(
+                tag,
+                category,
+                mine,
+                len(mine) / len(images),
+                vocabulary.usual(tag),
+                traits.kind(captions.same(tag)),
+                outfits.spread(frozenset(mine), worn),
+                len(worn),
+                outfits.own(frozenset(mine), worn, len(images)),
+            )
+        )
+    return sorted(found, key=lambda one: (-len(one.images), one.tag))
+
+
+def with_booru(seen: pd.DataFrame, lineage: Iterable[posts.Post], source: str) -> pd.DataFrame:
+    """`seen` by the tagger, and what the posts say: `source` is tagger, booru or union.
+
+    What a post says is sure (probability 1), and wins where both name a tag. Ratings, artists and the
+    like are no caption words and stay out.
+    """
+    if source == "tagger":
+        return seen
+    rows = [
+        {
+            "image": post.image,
+            "tag": captions.normalise(tag),
+            "category": category,
+            "probability": 1.0,
+        }
+        for post in lineage
+        if post.image
+        for category in ("general", "character")
+        for tag in getattr(post, f"tags_{category}").split()
+    ]
+    told = pd.DataFrame(rows, columns=list(seen.columns))
+    told = told.drop_duplicates(["image", "tag"])
+    if source == "booru":
+        return told
+    both = pd.concat([told, seen], ignore_index=True)
+    first = both.drop_duplicates("tag").set_index("tag")["category"]
+    both["category"] = both["tag"].map(first)  # one category a tag: the booru's, where it has one
+    return both.drop_duplicates(["image", "tag"])

@@ -1,0 +1,240 @@
+"""Rulings: what becomes of a tag, by the evidence, by the config's lists, or by hand.
+
+`judge` looks at one tag; `decide` at all of them, since a tag may follow another (very long hair goes
+where long hair goes), and lets decisions by hand overrule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bakery.settings.prune import Prune
+from bakery.tags import captions, traits
+from bakery.tags.evidence import Evidence
+
+# fmt: off
+CLASS_WORDS = frozenset({
+    "1girl", "1boy", "1other", "multiple girls", "multiple boys", "2girls", "2boys", "solo",
+    "solo focus", "male focus", "no humans", "animal focus", "furry", "furry female", "furry male",
+})
+# fmt: on
+"""Words for what kind of thing is in the picture; customarily they stay in captions."""
+
+CONSTANT = 0.9
+"""Share of the pictures from which a reason calls a tag constant."""
+STRIKING = 5.0
+"""Lift from which a reason points out a tag that stays."""
+_APART = ("ornaments", "marks")
+"""Traits whose special cases are things of their own: a flower in the hair of who wears a ribbon."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`category` (trait, class, other, character, rating ...), `decision`, its reason, who says so."""
+
+    category: str
+    decision: str
+    """prune (the trigger absorbs it), keep (a caption word) or drop (no caption word at all)."""
+    reason: str
+    by: str = "rule"
+    """rule, config (its lists and words) or hand."""
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """A tag and what becomes of it; `automatic` is the verdict without decisions by hand."""
+
+    evidence: Evidence
+    automatic: Verdict
+    by_hand: str
+    """prune, keep, or nothing."""
+    is_trait: bool
+    """Whether pruning, switched on, takes it for a trait of the character."""
+    fixed: bool
+    """Whether no decision by hand can change it: the trigger and the class tokens."""
+    heeded: bool
+    """Whether the decision by hand counts: pruning is switched on, and the tag is not fixed."""
+
+    @property
+    def category(self) -> str:
+        return self.automatic.category
+
+    @property
+    def decision(self) -> str:
+        return self.by_hand if self.by_hand and self.heeded else self.automatic.decision
+
+    @property
+    def by(self) -> str:
+        return "hand" if self.by_hand and self.heeded else self.automatic.by
+
+    @property
+    def reason(self) -> str:
+        if self.by != "hand":
+            return self.automatic.reason
+        same = self.by_hand == self.automatic.decision
+        return f"decided by hand{'' if same else '; otherwise'}: {self.automatic.reason}"
+
+
+def decide(settings: Prune, found: Sequence[Evidence], by_hand: Mapping[str, str]) -> list[Ruled]:
+    """The ruling about each tag, in the order of `found`; `by_hand`: `captions.same` -> decision."""
+    real = _together(settings, found)
+    switched_on = settings.model_copy(update={"enabled": True})
+    would = real if settings.enabled else _together(switched_on, found)
+    fixed = known([settings.trigger, *captions.split(settings.class_tokens)])
+    ruled = []
+    for one, verdict, pruning in zip(found, real, would, strict=True):
+        hand = by_hand.get(one.name, "")
+        final = pruning.decision if one.name in fixed else hand or pruning.decision
+        ruled.append(
+            Ruled(
+                one,
+                verdict,
+                hand,
+                is_trait=bool(one.images) and pruning.category == "trait" and final == "prune",
+                fixed=one.name in fixed,
+                heeded=settings.enabled and one.name not in fixed,
+            )
+        )
+    return ruled
+
+
+def judge(settings: Prune, one: Evidence) -> Verdict:
+    """What becomes of a tag by itself.
+
+    The user's lists come first, then the kind of tag, then how often it is seen, and with what.
+    """
+    mine = _category(one)
+    often = _often(one)
+    if one.name in known(captions.split(settings.class_tokens)):
+        return Verdict("class", "keep", "a class token: right behind the trigger", "config")
+    if one.name in known(settings.never):
+        return Verdict(mine, "keep", f"{often}; listed in prune.never", "config")
+    if settings.enabled and one.name in known(settings.always):
+        return Verdict(mine, "prune", f"{often}; listed in prune.always", "config")
+    if mine in ("trait", "class", "other"):
+        return _judge_general(settings, mine, one)
+    if mine != "character":
+        return Verdict(mine, "drop", f"{often}; a {mine} is no caption word")
+    if not settings.enabled:
+        return Verdict(mine, "keep", f"{often}; pruning is switched off", "config")
+    if one.share >= settings.min_frequency:
+        reason = f"{often} and a name for the character: the trigger replaces it"
+        return Verdict(mine, "prune", reason)
+    return Verdict(mine, "drop", f"{_share(one)} only: the name of a character who looks alike")
+
+
+def known(tags: Iterable[str]) -> set[str]:
+    """Tags as `captions.same` spells them."""
+    return {captions.same(tag) for tag in tags}
+
+
+def _together(settings: Prune, found: Sequence[Evidence]) -> list[Verdict]:
+    """The automatic verdicts: each by itself, the trigger, and what goes where another tag goes."""
+    verdicts = [judge(settings, one) for one in found]
+    pruned = {
+        one.name: one.tag
+        for one, verdict in zip(found, verdicts, strict=True)
+        if verdict.decision == "prune"
+    }
+    return [
+        _with_others(settings, one, verdict, pruned)
+        for one, verdict in zip(found, verdicts, strict=True)
+    ]
+
+
+def _with_others(
+    settings: Prune, one: Evidence, verdict: Verdict, pruned: Mapping[str, str]
+) -> Verdict:
+    """`verdict`, or a better one for a tag that is the trigger or that contains a pruned trait.
+
+    `pruned`: `captions.same` -> tag.
+    """
+    if one.name == captions.same(settings.trigger):
+        reason = "it is the trigger, which already leads every caption"
+        return Verdict(verdict.category, "prune", reason, "config")
+    movable = verdict.category == "trait" and (verdict.decision, verdict.by) == ("keep", "rule")
+    if not settings.enabled or not movable or one.kind in _APART or one.outfit:
+        return verdict
+    wider = sorted(other for other in traits.implied(one.name, pruned) if traits.kind(other))
+    if not wider:
+        return verdict
+    reason = f"{_often(one)}; it says {pruned[wider[0]]} more closely, and goes with it"
+    return Verdict("trait", "prune", reason)
+
+
+def _judge_general(settings: Prune, category: str, one: Evidence) -> Verdict:
+    often = _often(one)
+    if not settings.enabled:
+        return Verdict(category, "keep", f"{often}; pruning is switched off", "config")
+    if category == "trait":
+        return _judge_trait(settings, one)
+    if not one.images:
+        reason = "on no picture"
+    elif category == "class":
+        reason = f"{often}; a class word: it ties the character to what the base knows of its kind"
+    elif one.outfit:
+        reason = f"{often}, with one outfit only ({one.outfit}): it is that outfit's word"
+    elif one.share >= CONSTANT:
+        reason = f"{often}, but no trait of the body; list it in prune.always to absorb it too"
+    else:
+        reason = f"{often}; it changes from picture to picture, so prompts must be able to ask"
+    return Verdict(category, "keep", reason)
+
+
+def _judge_trait(settings: Prune, one: Evidence) -> Verdict:
+    often = _often(one)
+    if not one.images:
+        reason = f"a trait ({one.kind}) on no picture"
+    elif one.share < settings.min_frequency:
+        reason = (
+            f"a trait ({one.kind}), but {_share(one)} only{_details(one)}: it varies, so prompts "
+            "must be able to ask"
+        )
+        if one.lift >= STRIKING and one.outfits == one.of_outfits > 1:
+            reason += "; it may be the character's all the same: see its pictures, decide by hand"
+    elif one.outfit:
+        reason = (
+            f"a trait ({one.kind}), {often}, but with one outfit only ({one.outfit}): it is that "
+            "outfit's word"
+        )
+    elif one.lift < settings.min_lift:
+        reason = f"a trait ({one.kind}), but {often}: it says nothing about this character"
+    else:
+        reason = f"{often} and a trait of the character ({one.kind}): the trigger absorbs it"
+        return Verdict("trait", "prune", reason)
+    return Verdict("trait", "keep", reason)
+
+
+def _category(one: Evidence) -> str:
+    if one.category != "general":
+        return one.category
+    if one.name in CLASS_WORDS:
+        return "class"
+    return "trait" if one.kind else "other"
+
+
+def _often(one: Evidence) -> str:
+    """How often the tag is seen, how often it usually is, and with how many outfits, in words."""
+    return _share(one) + _details(one)
+
+
+def _share(one: Evidence) -> str:
+    if not one.images:
+        return "on no picture"
+    share = "under 1%" if one.share < 0.01 else f"{one.share:.0%}"
+    return f"on {share} of the pictures"
+
+
+def _details(one: Evidence) -> str:
+    text, lift = "", one.lift
+    if one.images and math.isfinite(lift):
+        if lift >= 1.5:
+            text = f", {lift:.{0 if lift >= 10 else 1}f} times its usual share"
+        else:
+            text = ", about its usual share" if lift >= 2 / 3 else ", less than its usual share"
+    if one.kind and one.of_outfits > 1:
+        some = "all" if one.outfits == one.of_outfits else f"{one.outfits} of"
+        text += f", with {some} {one.of_outfits} outfits"
+    return text

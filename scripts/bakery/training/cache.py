@@ -1,0 +1,111 @@
+"""Tensors on disk under a key of all that they were computed from, shared by bakes and processes.
+
+An entry is written whole or not at all. One that cannot be trusted (truncated, flipped bits) counts as
+missing and is made again. No entry is ever changed, so readers and writers need no lock.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from bakery.io.files import whole
+
+log = logging.getLogger(__name__)
+
+Tensors = dict[str, torch.Tensor]
+
+
+class Store:
+    """A folder of entries; without a folder nothing is kept."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.hits = self.misses = 0
+
+    def get(self, made_from: Mapping[str, Any], compute: Callable[[], Tensors]) -> Tensors:
+        """The entry of `made_from` (plain JSON values), computed if there is none."""
+        found = self.find(made_from)
+        if found is not None:
+            return found
+        made = compute()
+        self.put(made_from, made)
+        return made
+
+    def find(self, made_from: Mapping[str, Any]) -> Tensors | None:
+        """The entry of `made_from`, or None."""
+        if self.folder is None:
+            return None
+        path = self._path(made_from)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            self.misses += 1
+            return None
+        except OSError as error:
+            log.warning("cannot read the cache entry %s (%s): made again", path, error)
+            self.misses += 1
+            return None
+        digest, data = content[:_DIGEST], content[_DIGEST:]
+        try:
+            if sha256(data).digest() != digest:
+                raise SafetensorError("its checksum differs")
+            tensors = load(data)
+        except (SafetensorError, ValueError) as error:
+            log.warning("the cache entry %s is damaged (%s): made again", path, error)
+            self.misses += 1
+            return None
+        self.hits += 1
+        return tensors
+
+    def put(self, made_from: Mapping[str, Any], tensors: Tensors) -> None:
+        """Keep `tensors`; a full disk costs the cache, not the bake."""
+        if self.folder is None:
+            return
+        path = self._path(made_from)
+        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole(path, rivals=True) as part:
+                part.write_bytes(sha256(data).digest() + data)
+        except OSError as error:
+            log.warning("cannot write the cache entry %s (%s): going on without", path, error)
+
+    def _path(self, made_from: Mapping[str, Any]) -> Path:
+        assert self.folder is not None
+        text = json.dumps(made_from, sort_keys=True)
+        key = sha256(text.encode()).hexdigest()[:32]
+        return self.folder / key[:2] / f"{key}.cache"
+
+
+def fingerprint(model: nn.Module) -> str:
+    """sha256 over names, shapes and bytes of a model's weights."""
+    digest = sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # as bytes: numpy knows no bfloat16
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def arithmetic(device: torch.device, dtype: torch.dtype, threads: int) -> dict[str, Any]:
+    """What rounding depends on: entries of other arithmetic are not equal bit for bit."""
+    on_gpu = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
+        "dtype": str(dtype),
+        "threads": None if on_gpu else threads,
+        "torch": torch.__version__,
+    }
+
+
+_DIGEST = 32  # bytes of sha256 before the safetensors content

@@ -1,0 +1,52 @@
+"""torch.compile for a UNet, and the plain UNet where that does not work.
+
+A graph is compiled for each shape, that is for each bucket, and again when the company of bakes
+changes. That takes minutes and pays only in long bakes on a GPU; results equal the plain ones up to
+rounding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from bakery.io.errors import first_line
+
+log = logging.getLogger(__name__)
+
+GRAPHS = 64
+"""Graphs that may be compiled: a full set of buckets, and a few sizes of company."""
+
+
+@contextmanager
+def compiled(
+    unet: nn.Module, backend: str | Callable[..., object], try_out: Callable[[], None]
+) -> Iterator[bool]:
+    """Inside, `unet` runs as compiled by `backend` (kohya's dynamo_backend); whether it does.
+
+    `try_out` does one pass forward and backward, and is where compilation happens. If it fails, the
+    log says why and the UNet runs as it is.
+    """
+    unet.forward = torch.compile(unet.forward, backend=backend, dynamic=False)
+    try:
+        with torch._dynamo.config.patch(recompile_limit=GRAPHS):
+            yield _works(unet, try_out)
+    finally:
+        unet.__dict__.pop("forward", None)
+
+
+def _works(unet: nn.Module, try_out: Callable[[], None]) -> bool:
+    try:
+        try_out()
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # all that dynamo and its backends raise
+        why = first_line(getattr(error, "inner_exception", error))  # dynamo wraps a backend's own
+        log.warning("torch.compile does not work here (%s): going on without it", why)
+        unet.__dict__.pop("forward", None)
+        return False
+    return True

@@ -1,0 +1,158 @@
+"""What kohya's scripts say of a bake inside its LoRA file: ss_*, modelspec.* and our own bakery_*.
+
+Nothing that changes from run to run goes into it (ss_training_started_at, ss_session_id,
+modelspec.date ...), so that equal work gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from bakery.dataset.repeat_folders import Dataset, Folders
+from bakery.families.base import Base
+from bakery.settings.train import Train
+from bakery.training.schedules import Plan
+
+BASE_VERSIONS = {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}
+"""What A1111 tells the families apart by."""
+ARCHITECTURES = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}
+
+
+def text(value: object) -> str:
+    """A metadata value; the format allows only strings. Structures become JSON."""
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return str(value)
+
+
+def describe(
+    settings: Train,
+    *,
+    name: str,
+    base: Base,
+    folders: Folders,
+    data: Dataset,
+    plan: Plan,
+    extra: Mapping[str, object],
+    optimizer: str,
+) -> dict[str, str]:
+    """The metadata all epochs of a bake share, under the names that other programs read.
+
+    `extra` is what the caller wants kept with the weights (`config`, `trigger` ...), each as
+    `bakery_<key>`; `trigger` also becomes modelspec.trigger_phrase. `optimizer` is its full name.
+    """
+    values: dict[str, object] = {f"bakery_{key}": value for key, value in extra.items()}
+    values |= _settings(settings, plan)
+    values |= _learning(settings, optimizer)
+    values |= _dataset(folders, data)
+    values |= {
+        "ss_output_name": name,
+        "ss_base_model_version": BASE_VERSIONS[base.kind],
+        "ss_v2": False,
+        "ss_sd_model_name": Path(settings.base).name,
+        "ss_zero_terminal_snr": base.zero_terminal_snr,
+        # https://github.com/Stability-AI/ModelSpec 1.0.1
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"{ARCHITECTURES[base.kind]}/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": name,
+        "modelspec.resolution": f"{settings.resolution}x{settings.resolution}",
+        "modelspec.prediction_type": "epsilon" if base.prediction_type == "epsilon" else "v",
+        "modelspec.encoder_layer": 2 if base.kind == "sdxl" else settings.clip_skip,
+    }
+    if extra.get("trigger"):
+        values["modelspec.trigger_phrase"] = extra["trigger"]
+    return {key: text(value) for key, value in values.items()}
+
+
+def _settings(settings: Train, plan: Plan) -> dict[str, object]:
+    bucketed = settings.enable_bucket
+    return {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": settings.network_dim,
+        "ss_network_alpha": settings.network_alpha or float(settings.network_dim),
+        "ss_network_dropout": settings.network_dropout or None,
+        "ss_scale_weight_norms": settings.scale_weight_norms,
+        "ss_lr_scheduler": settings.lr_scheduler,
+        "ss_lr_warmup_steps": plan.warmup,
+        "ss_max_train_steps": plan.total,
+        "ss_num_epochs": plan.epochs,
+        "ss_num_batches_per_epoch": plan.batches_per_epoch,
+        "ss_batch_size_per_device": settings.train_batch_size,
+        "ss_total_batch_size": settings.train_batch_size * plan.accumulation,
+        "ss_gradient_accumulation_steps": plan.accumulation,
+        "ss_gradient_checkpointing": settings.gradient_checkpointing,
+        "ss_resolution": (settings.resolution, settings.resolution),
+        "ss_enable_bucket": bucketed,
+        "ss_min_bucket_reso": settings.min_bucket_reso if bucketed else None,
+        "ss_max_bucket_reso": settings.max_bucket_reso if bucketed else None,
+        "ss_bucket_no_upscale": False,
+        "ss_cache_latents": True,
+        "ss_shuffle_caption": settings.shuffle_caption,
+        "ss_keep_tokens": settings.keep_tokens,
+        "ss_clip_skip": settings.clip_skip,
+        "ss_max_token_length": settings.max_token_length,
+        "ss_mixed_precision": settings.mixed_precision,
+        "ss_full_fp16": False,
+        "ss_fp8_base": False,
+        "ss_lowram": False,
+        "ss_seed": settings.seed,
+    } | ({"ss_network_args": network_args(settings)} if settings.conv_dim else {})
+
+
+def network_args(settings: Train) -> dict[str, str]:
+    """What kohya's scripts take as --network_args and keep as ss_network_args."""
+    if settings.conv_dim is None:
+        return {}
+    alpha = 1.0 if settings.conv_alpha is None else settings.conv_alpha
+    return {"conv_dim": str(settings.conv_dim), "conv_alpha": str(alpha)}
+
+
+def _learning(settings: Train, optimizer: str) -> dict[str, object]:
+    """How the loss is made and followed; None where a setting is off, as kohya's scripts write it."""
+    return {
+        "ss_learning_rate": settings.learning_rate,
+        "ss_unet_lr": settings.rates["unet_lr"],
+        "ss_text_encoder_lr": settings.rates["text_encoder_lr"],
+        "ss_optimizer": optimizer,
+        "ss_max_grad_norm": settings.max_grad_norm,
+        "ss_min_snr_gamma": settings.min_snr_gamma,
+        "ss_noise_offset": settings.noise_offset or None,
+        "ss_noise_offset_random_strength": False,
+        "ss_adaptive_noise_scale": None,
+        "ss_multires_noise_iterations": None,
+        "ss_multires_noise_discount": None,
+        "ss_ip_noise_gamma": None,
+        "ss_debiased_estimation": False,
+        "ss_loss_type": "l2",
+        "ss_prior_loss_weight": settings.prior_loss_weight,
+        "ss_caption_dropout_rate": settings.caption_dropout_rate,
+        "ss_caption_dropout_every_n_epochs": settings.caption_dropout_every_n_epochs,
+        "ss_caption_tag_dropout_rate": settings.caption_tag_dropout_rate,
+        "ss_flip_aug": settings.flip_aug,
+        "ss_random_crop": settings.random_crop,
+        "ss_color_aug": False,
+        "ss_face_crop_aug_range": None,
+    }
+
+
+def _dataset(folders: Folders, data: Dataset) -> dict[str, object]:
+    reg = folders.directories(is_reg=True)
+    errors = [fit.aspect_error for fit in data.fits]
+    buckets = {
+        str(number): {"resolution": size, "count": count}
+        for number, (size, count) in enumerate(data.bucket_counts().items())
+    }
+    return {
+        "ss_num_train_images": sum(item.repeats for item in data.items if not item.is_reg),
+        "ss_num_reg_images": sum(found["n_repeats"] * found["img_count"] for found in reg.values()),
+        "ss_dataset_dirs": folders.directories(),
+        "ss_reg_dataset_dirs": reg,
+        "ss_tag_frequency": folders.tag_frequency(),
+        "ss_bucket_info": {
+            "buckets": buckets,
+            "mean_img_ar_error": sum(errors) / len(errors),
+        },
+    }

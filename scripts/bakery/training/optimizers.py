@@ -1,0 +1,135 @@
+"""The optimizers of the bake, each from the library that everybody takes it from."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+from typing import Any
+
+import torch
+
+from bakery.io.errors import BakeryError
+from bakery.settings.train import Train
+
+log = logging.getLogger(__name__)
+
+Group = dict[str, Any]
+"""`params`, `name` (unet_lr, text_encoder_lr) and `full_lr`, the rate at the schedule's full height."""
+
+PLACES = {
+    "AdamW": "torch.optim",
+    "AdamW8bit": "bitsandbytes.optim",
+    "Adafactor": "transformers.optimization",
+    "Lion": "lion_pytorch",
+    "Prodigy": "prodigyopt",
+    "AdamWScheduleFree": "schedulefree",
+}
+OURS = {"self", "params", "lr"}
+"""Arguments that are not the user's to give: the rates have settings of their own."""
+
+
+def make(settings: Train, groups: list[Group], device: str) -> torch.optim.Optimizer:
+    """An optimizer ready to step. Raises `BakeryError` for what it does not know or cannot do."""
+    kind = _class(settings.optimizer_type, device)
+    arguments = dict(settings.optimizer_args)
+    _check_arguments(kind, arguments)
+    if settings.optimizer_type == "AdamW" and not arguments.keys() & {"fused", "foreach"}:
+        arguments["fused"] = True
+    own_rate = chooses_its_rate(settings)
+    if own_rate:  # in kohya's scripts, too, Adafactor's own step size is the default
+        arguments["relative_step"] = True
+    groups = [{**group, "lr": None if own_rate else group["full_lr"]} for group in groups]
+    try:
+        optimizer = kind(groups, **arguments)
+    except (ValueError, TypeError, AssertionError) as error:
+        raise BakeryError(
+            f"train.optimizer_args does not suit {settings.optimizer_type} ({error}): change it"
+        ) from None
+    _tell(settings, optimizer)
+    trains(optimizer, True)
+    return optimizer
+
+
+def trains(optimizer: torch.optim.Optimizer, on: bool) -> None:
+    """Schedule-free optimizers hold one set of weights to train with and one to save."""
+    switch = getattr(optimizer, "train" if on else "eval", None)
+    if switch is not None:
+        switch()
+
+
+def chooses_its_rate(settings: Train) -> bool:
+    """Whether the optimizer heeds neither rates nor schedule."""
+    relative = settings.optimizer_args.get("relative_step", True)
+    warmup = settings.optimizer_args.get("warmup_init", False)
+    return settings.optimizer_type == "Adafactor" and bool(relative or warmup)
+
+
+def scheduled(settings: Train) -> bool:
+    """Whether lr_scheduler sets the rate of each step."""
+    return settings.optimizer_type != "AdamWScheduleFree" and not chooses_its_rate(settings)
+
+
+def rates(optimizer: torch.optim.Optimizer) -> dict[str, float | None]:
+    """The rate that each group's last step had, by the group's name; None where it had none."""
+    return {group["name"]: _rate(optimizer, group) for group in optimizer.param_groups}
+
+
+def full_name(settings: Train, optimizer: torch.optim.Optimizer) -> str:
+    """Module, class and arguments as in kohya's ss_optimizer."""
+    kind = type(optimizer)
+    arguments = ",".join(f"{key}={value}" for key, value in settings.optimizer_args.items())
+    return f"{kind.__module__}.{kind.__name__}" + (f"({arguments})" if arguments else "")
+
+
+def _rate(optimizer: torch.optim.Optimizer, group: Group) -> float | None:
+    if "d" in group:  # Prodigy: what it found, times what the schedule says
+        return float(group["d"] * group["lr"])
+    if group.get("relative_step"):
+        state = optimizer.state.get(group["params"][0])
+        return float(optimizer._get_lr(group, state)) if state else None
+    return float(group["lr"])
+
+
+def _class(name: str, device: str) -> type[torch.optim.Optimizer]:
+    if name == "AdamW8bit" and not device.startswith("cuda"):
+        raise BakeryError(
+            "train.optimizer_type is AdamW8bit, which needs a GPU: take AdamW, which learns the same"
+        )
+    try:
+        return getattr(importlib.import_module(PLACES[name]), name)
+    except ImportError:
+        package = PLACES[name].split(".")[0].replace("_", "-")
+        raise BakeryError(
+            f"train.optimizer_type {name} needs the package {package}: pip install {package}, "
+            "or take another optimizer"
+        ) from None
+
+
+def _check_arguments(kind: type, arguments: dict[str, Any]) -> None:
+    known = sorted(set(inspect.signature(kind.__init__).parameters) - OURS)
+    for name in arguments:
+        if name == "lr":
+            raise BakeryError("train.optimizer_args names lr: set train.learning_rate instead")
+        if name not in known:
+            raise BakeryError(
+                f"train.optimizer_args names {name}, which {kind.__name__} does not know: "
+                f"it knows {', '.join(known)}"
+            )
+
+
+def _tell(settings: Train, optimizer: torch.optim.Optimizer) -> None:
+    """What of the settings has no effect with this optimizer, or an unlikely one."""
+    kind = settings.optimizer_type
+    if chooses_its_rate(settings):
+        log.warning(
+            "optimizer_type Adafactor chooses its own rate: unet_lr, text_encoder_lr and "
+            "lr_scheduler do nothing unless optimizer_args has relative_step: false"
+        )
+    elif not scheduled(settings):
+        log.warning(
+            "optimizer_type %s needs no schedule: lr_scheduler and lr_warmup_ratio do nothing "
+            "(optimizer_args takes warmup_steps)", kind,
+        )  # fmt: skip
+    elif kind == "Prodigy" and optimizer.param_groups[0]["full_lr"] <= 0.1:
+        log.warning("optimizer_type Prodigy finds its own rate: set learning_rate to about 1")

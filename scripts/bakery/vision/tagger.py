@@ -1,0 +1,334 @@
+"""The WD tagger: pictures in, a probability for each tag out.
+
+A tagger is a folder with `model.onnx` and `selected_tags.csv` (name, category, count), as the WD v1.4
+and v3 models are published. Steps from a picture to its row of probabilities:
+
+1. `prepare`: pad to a centred white square, resize (bicubic) to the side the model asks for, BGR;
+2. stack into batches: as many as wanted, or as many as the model's input is fixed to (v1.4: 1);
+3. run; a row holds one sigmoid for each line of selected_tags.csv.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+from PIL import Image
+
+from bakery.io.errors import BakeryError
+from bakery.tags import captions
+
+CATEGORIES = {
+    0: "general",
+    1: "artist",
+    3: "copyright",
+    4: "character",
+    5: "meta",
+    9: "rating",
+}
+"""Danbooru's numbers for kinds of tags; the WD models use 0, 4 and 9."""
+
+MODEL, TAGS = "model.onnx", "selected_tags.csv"
+
+GPUS = (
+    "CUDAExecutionProvider",
+    "MIGraphXExecutionProvider",
+    "ROCMExecutionProvider",
+    "DmlExecutionProvider",
+)
+"""onnxruntime's words for GPUs, the first one that is there is taken."""
+
+_LARGEST = 8192  # side of the padded square in pixels: 200 MB; a comic strip can be far longer
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+def fetch(model: str) -> Path:
+    """The tagger's folder: `model` itself, or a download when `model` is a hub id.
+
+    A hub id is `owner/name`, or `owner/name@revision`; it is downloaded once, into the hub's own
+    cache. Raises `BakeryError` when there is neither such a folder nor such a repository, or when
+    a file is missing in it.
+    """
+    folder = Path(model)
+    if not folder.exists():
+        if not _HUB_ID.fullmatch(model):
+            raise BakeryError(
+                f"tagger: there is no folder {model}; give a folder with {MODEL} and {TAGS}, or a "
+                "hub id such as SmilingWolf/wd-swinv2-tagger-v3"
+            )
+        folder = _download(model)
+    _check_files(folder)
+    return folder
+
+
+def _download(model: str) -> Path:
+    from huggingface_hub import snapshot_download  # imported late: only hub ids need it
+    from huggingface_hub.errors import HFValidationError, RevisionNotFoundError
+
+    repository, _, revision = model.partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                repository, revision=revision or None, allow_patterns=[f"{MODEL}*", TAGS]
+            )
+        )
+    except RevisionNotFoundError:
+        raise BakeryError(
+            f"tagger: {repository} has no revision {revision}; see its list of commits on the hub"
+        ) from None
+    except (OSError, HFValidationError) as problem:
+        first_line = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+        raise BakeryError(
+            f"tagger: {model} is no folder here, and could not be fetched from the hub "
+            f"({first_line}); check the name and the connection, or give a folder"
+        ) from None
+
+
+def _check_files(folder: Path) -> None:
+    for name in (MODEL, TAGS):
+        if not (folder / name).is_file():
+            raise BakeryError(
+                f"tagger: {folder} has no {name}; a tagger is a folder with {MODEL} and {TAGS}"
+            )
+
+
+def prepare(image: Image.Image, side: int) -> np.ndarray:
+    """An RGB picture as the model sees it: float32 (side, side, 3), BGR, 0..255.
+
+    Padding comes before resizing, so that the aspect ratio is kept. Pictures longer than 8192
+    pixels are shrunk first, or their square would not fit into memory.
+    """
+    if max(image.size) > _LARGEST:
+        shrink = _LARGEST / max(image.size)
+        size = [max(1, round(length * shrink)) for length in image.size]
+        image = image.resize(tuple(size), Image.Resampling.BICUBIC)
+    longest = max(image.size)
+    square = Image.new("RGB", (longest, longest), (255, 255, 255))
+    square.paste(image, ((longest - image.width) // 2, (longest - image.height) // 2))
+    if longest != side:
+        square = square.resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(square, dtype=np.float32)[:, :, ::-1]
+
+
+class Tagger:
+    """A loaded model. `names` and `categories` belong to the columns of what `tag` returns."""
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        tags: pd.DataFrame,
+        folder: Path,
+        threads: int,
+    ) -> None:
+        self.names = tuple(tags["name"])
+        self.categories = tuple(tags["category"])
+        self._tags = tags
+        self.provider = session.get_providers()[0]
+        self._folder = folder
+        threads = threads or os.cpu_count() or 1
+        # beside a GPU, decoding is all that the CPU has to do
+        self._readers = min(2, threads) if self.provider == "CPUExecutionProvider" else threads
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._output = session.get_outputs()[0].name
+        self._fixed_batch, self.side = _input_shape(session, folder)
+        width = session.get_outputs()[0].shape[-1]
+        if isinstance(width, int):
+            self._check_width(width)
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 0) -> Tagger:
+        """Reads `folder`; `threads` of the CPU, 0 for all.
+
+        Raises `BakeryError` when a file is missing, broken or does not fit.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise BakeryError(
+                f"tagger: there is no folder {folder}; give a folder with {MODEL} and {TAGS}"
+            )
+        _check_files(folder)
+        tags = _read_tags(folder / TAGS)
+        return cls(_session(folder / MODEL, threads), tags, folder, threads)
+
+    def vocabulary(self) -> list[dict[str, str]]:
+        """What the tagger knows, a row (tag, category, count) for each column of `tag`'s result."""
+        return self._tags.rename(columns={"name": "tag"}).to_dict("records")
+
+    def tag(
+        self,
+        items: Iterable[T],
+        batch_size: int = 16,
+        open: Callable[[T], Image.Image] = lambda picture: picture,
+    ) -> np.ndarray:
+        """Probabilities, float32 (N, tags), of RGB pictures, or of what `open` makes a picture of."""
+        rows = list(self.rows(items, batch_size, open))
+        return np.stack(rows) if rows else np.zeros((0, len(self.names)), np.float32)
+
+    def rows(
+        self,
+        items: Iterable[T],
+        batch_size: int = 16,
+        open: Callable[[T], Image.Image | None] = lambda picture: picture,
+    ) -> Iterator[np.ndarray | None]:
+        """Like `tag`, one row (tags,) at a time, and None where `open` gives None.
+
+        While the model runs on a batch, other threads `open` (and so decode) and prepare the next
+        two.
+        """
+        size = self._fixed_batch or batch_size
+        with ThreadPoolExecutor(self._readers) as readers:
+            coming: deque[Future[np.ndarray | None]] = deque()
+            waiting = iter(items)
+
+            def read_ahead() -> None:
+                for item in islice(waiting, 3 * size - len(coming)):
+                    coming.append(readers.submit(self._ready, open, item))
+
+            read_ahead()
+            while coming:
+                squares = [coming.popleft().result() for _ in range(min(size, len(coming)))]
+                read_ahead()
+                there = [square for square in squares if square is not None]
+                rows = iter(self._infer(np.stack(there)) if there else ())
+                yield from (None if square is None else next(rows) for square in squares)
+
+    def _ready(self, open: Callable[[T], Image.Image | None], item: T) -> np.ndarray | None:
+        picture = open(item)
+        return None if picture is None else prepare(picture, self.side)
+
+    def _infer(self, batch: np.ndarray) -> np.ndarray:
+        count = len(batch)
+        if self._fixed_batch and count < self._fixed_batch:
+            batch = np.pad(batch, ((0, self._fixed_batch - count), (0, 0), (0, 0), (0, 0)))
+        try:
+            rows = self._session.run([self._output], {self._input: batch})[0][:count]
+        except Exception as problem:  # onnxruntime's errors have no common class of their own
+            raise BakeryError(
+                f"tagger: {self._folder / MODEL} failed on {count} pictures ({_brief(problem)}); "
+                "if memory ran out, lower tag.batch_size"
+            ) from None
+        self._check_width(rows.shape[-1])
+        if not ((rows >= 0) & (rows <= 1)).all():  # also false for nan
+            raise BakeryError(
+                f"tagger: {self._folder / MODEL} gives values outside 0..1, so they are no "
+                "probabilities; take a model that ends in a sigmoid, as the WD taggers do"
+            )
+        return rows.astype(np.float32, copy=False)
+
+    def _check_width(self, width: int) -> None:
+        if width != len(self.names):
+            raise BakeryError(
+                f"tagger: {self._folder / TAGS} lists {len(self.names)} tags, but {MODEL} gives "
+                f"{width} values; take both files from the same model"
+            )
+
+
+def _read_tags(path: Path) -> pd.DataFrame:
+    """Each line's name as a caption word, its category as a word, and its count as text."""
+    try:
+        # keep_default_na: "null" and "nan" are tags like any other
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError) as problem:  # pandas' parser errors are ValueErrors
+        raise BakeryError(f"tagger: {path} cannot be read as a table: {problem}") from None
+    missing = [column for column in ("name", "category") if column not in table]
+    if missing:
+        raise BakeryError(
+            f"tagger: {path} has no column {missing[0]}; expected tag_id,name,category,count"
+        )
+    known = {str(number): word for number, word in CATEGORIES.items()}
+    strange = sorted(set(table["category"]) - set(known))
+    if strange:
+        raise BakeryError(
+            f"tagger: {path} has the category {strange[0]!r}; known are "
+            + ", ".join(f"{number} ({word})" for number, word in known.items())
+        )
+    counts = table["count"] if "count" in table else pd.Series("", table.index)
+    strange = counts[~counts.str.fullmatch(r"\d*")]
+    if len(strange):
+        raise BakeryError(
+            f"tagger: {path} has the count {strange.iloc[0]!r} where a whole number is expected"
+        )
+    return pd.DataFrame(
+        {
+            "name": table["name"].map(captions.normalise),
+            "category": table["category"].map(known),
+            "count": counts,
+        }
+    )
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings speak to model authors
+    options.intra_op_num_threads = threads
+    wanted = ["CPUExecutionProvider"]
+    there = onnxruntime.get_available_providers()
+    if gpu := next((provider for provider in GPUS if provider in there), None):
+        wanted.insert(0, gpu)
+        if gpu == "CUDAExecutionProvider":
+            onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+    with path.open("rb") as file:
+        pointer = file.read(8) == b"version "
+    if pointer:
+        raise BakeryError(
+            f"tagger: {path} is a Git LFS pointer, not the model; run git lfs pull in its "
+            "repository, or download the file itself"
+        )
+    session = _started(path, options, wanted) if gpu else None
+    if gpu and (session is None or session.get_providers()[0] != gpu):
+        name = gpu.removesuffix("ExecutionProvider")
+        _log.warning("tagger: %s could not be started, so tags are computed on the CPU", name)
+    try:
+        return session or onnxruntime.InferenceSession(path, options, providers=wanted[-1:])
+    except Exception as problem:  # onnxruntime's errors have no common class of their own
+        raise BakeryError(
+            f"tagger: {path} cannot be loaded as an ONNX model ({_brief(problem)}); "
+            "download it again"
+        ) from None
+
+
+def _started(
+    path: Path, options: onnxruntime.SessionOptions, wanted: list[str]
+) -> onnxruntime.InferenceSession | None:
+    """A session on the GPU, or None: where its libraries do not fit, the CPU has the last word."""
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=wanted)
+    except Exception as problem:  # onnxruntime's errors have no common class of their own
+        _log.info("tagger: %s: %s", wanted[0], _brief(problem))
+        return None
+
+
+def _input_shape(session: onnxruntime.InferenceSession, folder: Path) -> tuple[int | None, int]:
+    """(batch size or None when it is free, side in pixels) of the model's input."""
+    shape = session.get_inputs()[0].shape
+    square = (
+        len(session.get_inputs()) == 1
+        and len(shape) == 4
+        and isinstance(shape[1], int)
+        and shape[1] == shape[2]
+        and shape[3] == 3
+    )
+    if not square:
+        raise BakeryError(
+            f"tagger: the input of {folder / MODEL} has the shape {shape}, expected "
+            "[batch, side, side, 3] as the WD taggers have"
+        )
+    return (shape[0] if isinstance(shape[0], int) else None), shape[1]
+
+
+def _brief(problem: Exception) -> str:
+    """onnxruntime's message without its error code and source file."""
+    return str(problem).split(" : ")[-1].strip().splitlines()[0][:200]

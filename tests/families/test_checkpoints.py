@@ -1,0 +1,234 @@
+"""One file as people download it: what it is, and that its weights arrive where they belong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
+from single_file import checkpoint_of
+from tiny_base import tiny_sd1, tiny_sdxl
+
+from bakery.families import base as bases
+from bakery.families import checkpoints
+from bakery.io.errors import BakeryError
+
+PROMPTS = ["cat", "a dog, 1girl"]
+TINY = {"sd1": tiny_sd1, "sdxl": tiny_sdxl}
+
+
+@pytest.fixture(scope="module", params=TINY)
+def base(request, tmp_path_factory):
+    return bases.load(str(TINY[request.param](tmp_path_factory.mktemp(request.param))))
+
+
+@pytest.fixture
+def beside(base, tmp_path):
+    """The base's configs and tokenizers without its weights."""
+    folder = Path(shutil.copytree(base.path, tmp_path / "base"))
+    for weights in folder.glob("*/*.safetensors"):
+        weights.unlink()
+    return folder
+
+
+def refused(path, *words):
+    with pytest.raises(BakeryError) as caught:
+        bases.load(str(path))
+    sentence = str(caught.value)
+    assert str(path) in sentence
+    assert "\n" not in sentence
+    assert all(word in sentence for word in words), sentence
+
+
+@torch.no_grad()
+def same_model(base, single):
+    assert single.kind == base.kind
+    pairs = [(base.unet, single.unet), (base.vae, single.vae)]
+    pairs += zip(base.text_encoders, single.text_encoders, strict=True)
+    for ours, theirs in pairs:
+        ours, theirs = ours.state_dict(), theirs.state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    ours, theirs = (bases.encode(model, PROMPTS, 2) for model in (base, single))
+    assert torch.allclose(ours.hidden, theirs.hidden, atol=1e-5)
+    noise, t = torch.randn(2, 4, 4, 4), torch.tensor([900, 30])
+    answers = bases.predict(base, noise, t, ours), bases.predict(single, noise, t, theirs)
+    assert torch.allclose(*answers, atol=1e-5)
+
+
+def test_checkpoint_beside_its_configs(base, beside):
+    save_file(checkpoint_of(base), beside / "any name.safetensors")
+    single = bases.load(str(beside / "any name.safetensors"))
+    same_model(base, single)
+    assert single.prediction_type == base.prediction_type
+
+
+def test_the_marks_of_a_file_overrule_the_configs_beside_it(base, beside):
+    config = beside / "scheduler" / "scheduler_config.json"
+    plain = {"prediction_type": "epsilon", "rescale_betas_zero_snr": False}
+    config.write_text(json.dumps(json.loads(config.read_text()) | plain))
+    state = checkpoint_of(base) | {"v_pred": torch.empty(0), "ztsnr": torch.empty(0)}
+    save_file(state, beside / "model.safetensors")
+    single = bases.load(str(beside / "model.safetensors"))
+    assert (single.prediction_type, single.zero_terminal_snr) == ("v_prediction", True)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_pickle_of_nothing_but_weights(base, beside, wrapped):
+    state = checkpoint_of(base)
+    torch.save({"state_dict": state, "global_step": 5} if wrapped else state, beside / "x.ckpt")
+    same_model(base, bases.load(str(beside / "x.ckpt")))
+
+
+def test_pickle_that_runs_code(tmp_path):
+    class Code:
+        def __reduce__(self):
+            return exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",)
+
+    file = tmp_path / "model.ckpt"
+    torch.save({"state_dict": Code()}, file)
+    refused(file, "could run code", "convert it to .safetensors")
+    assert not (tmp_path / "ran").exists()
+    file.write_bytes(b"x")
+    refused(file, "damaged")
+    torch.save([1, 2], file)
+    refused(file, "holds a list")
+    other = tmp_path / "model.txt"
+    other.write_text("x")
+    refused(other, "neither .safetensors nor .ckpt")
+
+
+def test_weights_that_are_missing_strange_or_broken(base, beside):
+    file = beside / "model.safetensors"
+    state = checkpoint_of(base)
+    key = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight"
+    save_file({k: v for k, v in state.items() if k != key}, file)
+    refused(file, "unet of", "lacks the weight down_blocks.0.resnets.0.conv1.weight")
+    save_file({**state, key: torch.zeros(3, 3)}, file)
+    refused(file, "the weights of unet", "do not fit")
+    layer = "encoder.layers.0."
+    fourth = {
+        key.replace(layer, "encoder.layers.3."): weight.clone()
+        for key, weight in state.items()
+        if layer in key
+    }
+    save_file({**state, **fourth}, file)
+    refused(file, "a weight too many")
+    state[key].view(-1)[3] = float("nan")
+    try:
+        save_file(state, file)
+    finally:
+        state[key].view(-1)[3] = 0.0
+    refused(file, "NaN", "down_blocks.0.resnets.0.conv1.weight")
+
+
+def test_truncated_checkpoint(tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_file({"model.diffusion_model.x": torch.zeros(99)}, file)
+    file.write_bytes(file.read_bytes()[:-9])
+    refused(file, "damaged")
+    file.write_bytes(b"")
+    refused(file, "damaged")
+
+
+SDXL = dict.fromkeys(
+    (
+        "model.diffusion_model.x",
+        "first_stage_model.x",
+        "conditioner.embedders.0.transformer.x",
+        "conditioner.embedders.1.model.x",
+    ),
+    (2,),
+)
+SD1 = dict.fromkeys(
+    ("model.diffusion_model.x", "first_stage_model.x", "cond_stage_model.transformer.x"), (2,)
+)
+FIRST = checkpoints.FIRST_CONVOLUTION
+
+
+def test_kind_is_in_the_names():
+    assert checkpoints.kind_of("x", SD1) == "sd1"
+    assert checkpoints.kind_of("x", SDXL) == "sdxl"
+    assert checkpoints.kind_of("x", SDXL | {FIRST: (320, 4, 3, 3)}) == "sdxl"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"lora_unet_x.lora_down.weight": (2,)}, "is a LoRA"),
+        (SD1 | {"cond_stage_model.model.x": (2,)}, "is an SD 2 model"),
+        ({"model.diffusion_model.joint_blocks.0.x": (2,)}, "is a Stable Diffusion 3 model"),
+        ({"double_blocks.0.img_attn.x": (2,)}, "is a Flux model"),
+        ({"clip_txt_mapper.weight": (2,)}, "is a Stable Cascade model"),
+        (SDXL | {"edm_mean": (4,)}, "is an SDXL model of the EDM formulation"),
+        ({"conditioner.embedders.0.model.x": (2,)}, "is an SDXL refiner"),
+        ({"down_blocks.0.resnets.0.conv1.weight": (2,)}, "is a UNet alone"),
+        ({"model.diffusion_model.x": (2,)}, "no first_stage_model"),
+        ({k: v for k, v in SDXL.items() if "embedders.1" not in k}, "no conditioner.embedders.1"),
+        (SD1 | {FIRST: (320, 9, 3, 3)}, "9 channels"),
+    ],
+)
+def test_other_families(shapes, words, tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, file)
+    refused(file, words)
+
+
+def published(monkeypatch, base):
+    """Let the published shapes be those of the tiny base: no folder lies beside the file."""
+    monkeypatch.setitem(checkpoints.architectures.UNET, base.kind, dict(base.unet.config))
+    monkeypatch.setitem(checkpoints.architectures.VAE, base.kind, dict(base.vae.config))
+    monkeypatch.setitem(
+        checkpoints.architectures.TEXT_ENCODERS,
+        base.kind,
+        tuple(encoder.config.to_dict() for encoder in base.text_encoders),
+    )
+
+
+@pytest.mark.parametrize(
+    ("marks", "metadata", "expected"),
+    [
+        ((), {}, ("epsilon", False)),
+        (("v_pred",), {}, ("v_prediction", False)),
+        (("v_pred", "ztsnr"), {}, ("v_prediction", True)),
+        ((), {"modelspec.prediction_type": "v"}, ("v_prediction", False)),
+    ],
+)
+def test_a_file_alone_says_what_it_predicts(base, tmp_path, monkeypatch, marks, metadata, expected):
+    """Only the vocabulary comes from outside: from a folder `tokenizer` beside the file."""
+    published(monkeypatch, base)
+    shutil.copytree(Path(base.path) / "tokenizer", tmp_path / "tokenizer")
+    state = checkpoint_of(base) | {mark: torch.empty(0) for mark in marks}
+    save_file(state, tmp_path / "model.safetensors", metadata)
+    single = bases.load(str(tmp_path / "model.safetensors"))
+    same_model(base, single)
+    assert (single.prediction_type, single.zero_terminal_snr) == expected
+    scheduler = single.noise_scheduler
+    assert scheduler.config.timestep_spacing == ("trailing" if expected[1] else "leading")
+    assert (scheduler.alphas_cumprod[-1] == 0) == expected[1]
+
+
+def test_without_vocabulary_the_sentence_says_where_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints.architectures, "VOCABULARY", str(tmp_path / "nowhere" / "clip"))
+    file = tmp_path / "model.safetensors"
+    save_file({name: torch.zeros(shape) for name, shape in SD1.items()}, file)
+    refused(file, "vocabulary", "`tokenizer`", "connect to the internet once")
+
+
+def test_published_shapes():
+    """Facts that are printed in the model cards and papers."""
+    with torch.device("meta"):
+        unets = {
+            kind: UNet2DConditionModel.from_config(config)
+            for kind, config in checkpoints.architectures.UNET.items()
+        }
+    sizes = {kind: sum(p.numel() for p in unet.parameters()) for kind, unet in unets.items()}
+    assert sizes == {"sd1": 859_520_964, "sdxl": 2_567_463_684}
+    for kind, unet in unets.items():
+        texts = checkpoints.architectures.TEXT_ENCODERS[kind]
+        assert unet.config.cross_attention_dim == sum(text["hidden_size"] for text in texts)
+    assert checkpoints.architectures.VAE["sd1"]["scaling_factor"] == 0.18215
+    assert checkpoints.architectures.VAE["sdxl"]["scaling_factor"] == 0.13025
+    json.dumps(checkpoints.architectures.SCHEDULER)

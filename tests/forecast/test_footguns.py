@@ -1,0 +1,113 @@
+"""Foot-guns are told, and only they."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from bakery.dataset.concepts import Folder
+from bakery.families import wordpieces
+from bakery.forecast import footguns
+from bakery.settings.prune import Prune
+from bakery.settings.train import Train
+from bakery.training.schedules import plan
+
+
+def told(train: dict | None = None, prune: dict | None = None) -> list[str]:
+    settings = Train(**(train or {}))
+    return footguns.of_training(settings, Prune(**(prune or {})), plan(settings, 10))
+
+
+def test_usual_settings_are_no_foot_gun() -> None:
+    assert told() == []
+    assert told({"shuffle_caption": False, "keep_tokens": 0}) == []
+    assert told({"shuffle_caption": False, "caption_tag_dropout_rate": 0.1}) == []
+    assert told({"unet_lr": 1e-3, "learning_rate": 5e-4}) == []
+    assert footguns.of_buckets(Train(), ((64, 64), (48, 80)), 0.1) == []
+    folders = [Folder("", "mirael", 5, 10, 0.8), Folder("halo", "halo", 5, 3, 0.2, 0.2)]
+    assert footguns.of_concepts(folders) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "prune", "words"),
+    [
+        ({"shuffle_caption": False, "keep_tokens": 2}, {}, "keep_tokens 2 does nothing, because"),
+        ({}, {"class_tokens": "1girl, solo"}, "keep_tokens 1 is less than the 3 tags"),
+        ({"max_steps": 25, "num_epochs": 6}, {}, "max_steps 25 wins over num_epochs 6: .* epoch 3"),
+        ({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 4}, {}, "num_cycles 4 does nothing"),
+        ({"unet_lr": 1e-3, "text_encoder_lr": 1e-4, "learning_rate": 5e-4}, {},
+            "learning_rate 0.0005 does nothing: each part"),
+        ({"unet_lr": 1e-3, "network_train_unet_only": True, "learning_rate": 5e-4}, {},
+            "learning_rate 0.0005 does nothing: each part"),
+        ({"lr_scheduler_power": 2}, {}, "lr_scheduler_power 2 does nothing: .* only polynomial"),
+    ],
+)  # fmt: skip
+def test_settings_without_effect_are_told(train: dict, prune: dict, words: str) -> None:
+    (sentence,) = told(train, prune)
+    assert re.search(words, sentence), sentence
+    assert sentence.endswith(".")
+
+
+def test_one_bucket_is_told_before_any_picture_is_known() -> None:
+    square = Train(resolution=768, min_bucket_reso=768, max_bucket_reso=768)
+    (sentence,) = footguns.of_buckets(square, ((768, 768),), None)
+    assert "a page of 1000x1414 loses 29% of its pixels" in sentence
+    assert "min_bucket_reso 768 and max_bucket_reso 768" in sentence
+    (sentence,) = footguns.of_buckets(Train(enable_bucket=False), ((64, 64),), 0.12)
+    assert "enable_bucket is off" in sentence
+    assert "12% of the pixels" in sentence
+
+
+def test_a_drowned_concept_is_told() -> None:
+    folders = [Folder("", "mirael", 10, 100, 0.99), Folder("halo", "halo", 1, 10, 0.01)]
+    (sentence,) = footguns.of_concepts(folders)
+    assert "1_halo is 1.0% of the showings: 10_mirael drowns it with 99%" in sentence
+    far = [Folder("", "mirael", 1, 10, 0.5), Folder("halo", "halo", 1, 10, 0.5, 0.1)]
+    assert "50% of the showings where 10% were wished" in footguns.of_concepts(far)[0]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A tokenizer of CLIP's kind that knows `rose` well, `sks` as a rare word, and letters."""
+    letters = [*"abcdefghijklmnopqrstuvwxyz"]
+    words = ["ro", "se</w>", "rose</w>", "sk", "sks</w>"]
+    vocabulary = [*letters, *words[:3], *(f"{c}</w>" for c in letters), *words[3:]]
+    bpe = models.BPE(
+        {word: number for number, word in enumerate(vocabulary)},
+        [("r", "o"), ("s", "e</w>"), ("ro", "se</w>"), ("s", "k"), ("sk", "s</w>")],
+        end_of_word_suffix="</w>",
+    )
+    tokenizer = Tokenizer(bpe)
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    (tmp_path / "tokenizer").mkdir()
+    tokenizer.save(str(tmp_path / "tokenizer" / "tokenizer.json"))
+    return tmp_path
+
+
+def test_a_trigger_that_is_a_common_word_or_several_tokens_is_told(base: Path) -> None:
+    def of(trigger: str) -> list[str]:
+        return footguns.of_trigger(Prune(trigger=trigger), base)
+
+    assert "'Rose' is a common word" in of("Rose")[0]
+    assert of("sks") == [], "a rare word of one token is what one wants"
+    assert "'miro' is 4 tokens to the base (m + i + r + o)" in of("miro")[0]
+    assert "'xy' is 2 tokens to the base (x + y)" in of("xy")[0]
+    assert footguns.of_trigger(Prune(trigger="rose"), base / "nowhere") == []
+
+
+@pytest.mark.parametrize("word", ["mirael", "Halo_x", "it's 1girl", "a  b", "顔☆", "!?"])
+def test_a_tokenizer_of_two_files_cuts_as_the_whole_one(tmp_path: Path, word: str) -> None:
+    shipped = Path(__file__).parents[2] / "resources" / "world" / "base"
+    (tmp_path / "tokenizer").mkdir()
+    whole = Tokenizer.from_file(str(shipped / "tokenizer" / "tokenizer.json"))
+    whole.model.save(str(tmp_path / "tokenizer"))  # vocab.json and merges.txt
+    assert wordpieces.cut(tmp_path, word).pieces == wordpieces.cut(shipped, word).pieces
+
+
+def test_a_damaged_tokenizer_is_none(base: Path) -> None:
+    (base / "tokenizer" / "tokenizer.json").write_text("{}")
+    assert wordpieces.cut(base, "rose") is None

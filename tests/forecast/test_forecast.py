@@ -1,0 +1,201 @@
+"""The dry bake's numbers: golden values of kohya's scripts, and what is known at which stage."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_plans import baked, done, filtered, laid_out, outlined
+
+from bakery.forecast import forecast
+from bakery.forecast.forecast import Asked
+from bakery.io import tables
+
+GUIDE = {
+    "train_batch_size": 2, "num_epochs": 6, "resolution": 512, "min_bucket_reso": 320,
+    "max_bucket_reso": 960, "bucket_reso_steps": 64, "unet_lr": 16e-5,
+}  # fmt: skip
+SQUARE, TALL, WIDE = (1000, 1000), (1000, 1414), (1600, 1000)
+
+
+def made(bake: dict[str, Any], tmp_path: Path) -> forecast.Forecast:
+    return forecast.make(Asked(**bake), tmp_path / "train")
+
+
+def test_one_bucket_has_the_guide_s_steps(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, train=GUIDE)
+    filtered(bake, [SQUARE] * 130)
+    one = made(bake, tmp_path)
+    assert (one.shown, one.plan.steps_per_epoch, one.plan.total) == (650, 325, 1950)
+    assert one.plan.warmup == 195
+    assert one.lost == 0
+    assert [bucket.size for bucket in one.buckets] == [(512, 512)]
+    assert one.files[0] == "mirael-000001.safetensors"
+    assert one.files[-1] == "mirael.safetensors"
+    assert len(one.files) == 6
+    assert one.samples is None, "the prompts are derived from captions that are not there yet"
+
+
+def test_each_bucket_s_last_batch_is_a_step(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, train=GUIDE)
+    filtered(bake, [SQUARE] * 101 + [TALL] * 17 + [WIDE] * 12)
+    one = made(bake, tmp_path)
+    assert (one.plan.steps_per_epoch, one.plan.total) == (326, 1956)
+    assert {b.size: (b.pictures, b.shown) for b in one.buckets} == {
+        (448, 576): (17, 85), (512, 512): (101, 505), (640, 384): (12, 60),
+    }  # fmt: skip
+    tall = next(b for b in one.buckets if b.size == (448, 576))
+    assert tall.lost == pytest.approx(1 - 576 / 633)  # 1000x1414 is resized to 448x633
+    assert one.lost == pytest.approx(
+        sum(b.lost * b.shown for b in one.buckets) / sum(b.shown for b in one.buckets)
+    )
+
+
+def test_one_square_bucket_cuts_a_page_by_29_percent(tmp_path: Path) -> None:
+    square = {"resolution": 768, "min_bucket_reso": 768, "max_bucket_reso": 768}
+    bake = outlined(tmp_path, train=GUIDE | square)
+    filtered(bake, [TALL] * 4)
+    one = made(bake, tmp_path)
+    assert one.lost == pytest.approx(0.293, abs=5e-4)
+    assert any("one bucket of 768x768, and that crops away 29%" in w for w in one.warnings)
+
+
+def test_the_curve_is_the_schedule_s(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, train=GUIDE | {"text_encoder_lr": 0})
+    filtered(bake, [SQUARE] * 130)
+    one = made(bake, tmp_path)
+    assert list(one.curves) == ["unet_lr"], "a part at 0 is not drawn"
+    curve = one.curves["unet_lr"]
+    assert len(curve) <= forecast.CURVE + 60
+    assert curve[0] == (0, 0)
+    at = dict(curve)
+    assert max(at.values()) == pytest.approx(16e-5, rel=1e-3)
+    assert curve[-1][0] == pytest.approx(1949 / 325)
+
+
+def test_what_the_layout_left_is_exact(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, train={"train_batch_size": 4}, layout={"concepts": {"halo": {
+        "share": 0.2}}})  # fmt: skip
+    filtered(bake, [SQUARE] * 9)  # is not asked any more
+    rows = [
+        {"file": "5_mirael/a.png", "repeats": 5, "size": (64, 64)},
+        {"file": "5_mirael/b.png", "repeats": 5, "size": (60, 90), "by_hand": "true",
+         "caption": "a cat"},
+        {"file": "3_halo/a.png", "repeats": 3, "size": (64, 64), "concept": "halo"},
+        {"file": "reg/1_1girl/r.png", "repeats": 1, "size": (64, 64), "kind": "reg"},
+    ]  # fmt: skip
+    laid_out(bake, rows)
+    one = made(bake, tmp_path)
+    assert one.known.stage == "layout"
+    assert [(f.folder, f.images, f.shown, f.wished) for f in one.known.folders] == [
+        ("5_mirael", 2, 10, None), ("3_halo", 1, 3, 0.2),
+    ]  # fmt: skip
+    assert one.known.folders[1].share == pytest.approx(3 / 13)
+    # 8 showings of pictures and 13 of the class in one bucket, 5 in the other
+    assert {b.size: b.shown for b in one.buckets} == {(48, 80): 5, (64, 64): 21}
+    assert one.plan.steps_per_epoch == math.ceil(5 / 4) + math.ceil(21 / 4)
+    assert any("1 captions rewritten by hand do not name" in w for w in one.warnings)
+
+
+def test_the_filter_s_word_counts_until_the_layout_has_run(tmp_path: Path) -> None:
+    reg = {"folder": "class", "class_tokens": "1girl"}
+    bake = outlined(tmp_path, layout={"concepts": {"halo": {"repeats": 2}}, "details": ["wings"],
+                                      "reg": reg})  # fmt: skip
+    filtered(bake, [(64, 64)] * 3, concept="halo")
+    one = made(bake, tmp_path)
+    assert (one.known.stage, one.known.folders[0].folder, one.shown) == ("filter", "2_halo", 6)
+    assert "Not counted yet: the detail folders and the regularization" in one.known.trouble
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [(("scrape", "filter"), "keeps no picture"), (("scrape", "filter", "layout"), "layout.csv")],
+)
+def test_a_folder_that_says_nothing_is_a_sentence_and_no_end(tmp_path, stages, words) -> None:
+    bake = outlined(tmp_path)
+    filtered(bake, [])
+    done(bake, *stages)
+    one = made(bake, tmp_path)
+    assert one.plan is None
+    assert words in one.warnings[0]
+
+
+def test_before_the_filter_only_the_number_is_known(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, scrape={"limit": 7, "urls": ["embedded://a", "embedded://b"]})
+    one = made(bake, tmp_path)
+    assert (one.known.stage, one.known.at_most, one.plan, one.seconds) == ("", 14, None, None)
+    filtered(bake, [(64, 64)] * 3)
+    (Path(bake["folders"]["filter"]) / "manifest.json").unlink()
+    one = made(bake, tmp_path)
+    assert (one.known.stage, one.known.at_most, one.plan) == ("scrape", 4, None)
+    assert one.cached == dict.fromkeys(bake["folders"], False) | {"scrape": True}
+
+
+PROMPTS = [
+    {"id": "alone", "prompt": "{trigger}", "purpose": "identity"},
+    {"id": "beach", "prompt": "{trigger}, beach", "purpose": "flexibility"},
+]
+
+
+def test_samples_are_counted_with_the_base_s_references(tmp_path: Path) -> None:
+    sample = {"prompts": PROMPTS, "seeds": [1, 2, 3]}
+    bake = outlined(tmp_path, train={"num_epochs": 2}, sample=sample)
+    filtered(bake, [(64, 64)] * 3)
+    # the base draws both prompts and `beach` without the trigger, two epochs draw both prompts
+    assert made(bake, tmp_path).samples == 3 * 3 + 2 * 2 * 3
+    weighed = outlined(tmp_path, train={"num_epochs": 2}, sample=sample | {"weights": [0.5]})
+    assert made(weighed, tmp_path).samples == 3 * 3 + 3 * 2 * 3
+
+
+def test_derived_prompts_are_counted_once_the_captions_are_there(tmp_path: Path) -> None:
+    sample = {"auto": {"bleed": 0, "flexibility": 1}, "seeds": [1]}
+    bake = outlined(tmp_path, train={"num_epochs": 1}, sample=sample)
+    filtered(bake, [(64, 64)] * 3)
+    done(bake, "prune")
+    prune, tagger = Path(bake["folders"]["prune"]), Path(bake["tagger"])
+    tables.write(prune / "captions.csv", [{"caption": "mirael, red shirt"}], ("caption",))
+    (prune / "trigger.json").write_text('{"trigger": "mirael", "class_tokens": ""}')
+    tagger.mkdir()
+    words = [{"name": n, "category": 0, "count": 1} for n in ("beach", "blue_shirt", "smile")]
+    tables.write(tagger / "selected_tags.csv", words, ("name", "category", "count"))
+    # 2 identity, 1 flexibility and 1 recreate by base and epoch; 1 reference by the base
+    assert made(bake, tmp_path).samples == 4 + 1 + 4
+
+
+def test_samples_that_cannot_be_drawn_are_a_sentence(tmp_path: Path) -> None:
+    sample = {"prompts": PROMPTS, "weights": [0.5], "weights_epoch": 9}
+    bake = outlined(tmp_path, train={"num_epochs": 2}, sample=sample)
+    filtered(bake, [(64, 64)] * 3)
+    one = made(bake, tmp_path)
+    assert one.samples is None
+    assert any("weights_epoch is 9" in warning for warning in one.warnings)
+
+
+def test_time_is_that_of_bakes_with_the_same_cost(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, "new", train=GUIDE)
+    filtered(bake, [SQUARE] * 130)
+    for label, rate, speed in (("a", 1e-4, 2.0), ("b", 1e-3, 4.0), ("c", 1e-2, 3.0)):
+        baked(outlined(tmp_path, label, train=GUIDE | {"unet_lr": rate}), speed, size=2048)
+    one = made(bake, tmp_path)
+    assert (one.past.bakes, one.past.steps_per_second, one.seconds) == (3, 3.0, 650.0)
+    assert (one.past.file_bytes, one.past.memory_gib) == (2048, None)
+    other = outlined(tmp_path, "other", train=GUIDE | {"network_dim": 4})
+    assert made(other, tmp_path).past is None
+    done(bake, "train")
+    assert made(bake, tmp_path).seconds == 0
+
+
+def test_too_many_batches_a_step_are_a_sentence(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, train={"gradient_accumulation_steps": 99})
+    filtered(bake, [(64, 64)] * 3)
+    one = made(bake, tmp_path)
+    assert (one.plan, one.files, one.samples) == (None, (), None)
+    assert any("gradient_accumulation_steps is 99" in warning for warning in one.warnings)
+
+
+def test_gradient_accumulation_makes_fewer_steps(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, train=GUIDE | {"gradient_accumulation_steps": 4})
+    filtered(bake, [SQUARE] * 130)
+    assert made(bake, tmp_path).plan.steps_per_epoch == 82  # 325 batches, the last step has one

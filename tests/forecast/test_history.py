@@ -1,0 +1,56 @@
+"""What finished bakes tell: only those count that cost the same, and damage is passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_plans import baked, done, outlined
+
+from bakery.forecast import history
+
+TRAIN = {"num_epochs": 3}
+
+
+def recalled(folder: Path, **changes: object) -> history.Past | None:
+    settings = outlined(folder, train=TRAIN | changes)["settings"]["train"]
+    return history.recall(folder / "train", settings)
+
+
+def test_medians_over_what_cost_the_same(tmp_path: Path) -> None:
+    for label, speed, memory in (("a", 1.0, None), ("b", 9.0, 2.0), ("c", 2.0, 4.0)):
+        baked(outlined(tmp_path, label, train=TRAIN), speed, memory=memory, size=10)
+    assert recalled(tmp_path) == history.Past(3, 2.0, 3.0, 10)
+
+
+@pytest.mark.parametrize(
+    "change", [{"unet_lr": 1e-5}, {"num_epochs": 9}, {"lr_scheduler": "cosine"}, {"seed": 1}]
+)
+def test_what_costs_nothing_may_differ(tmp_path: Path, change: dict) -> None:
+    baked(outlined(tmp_path, "a", train=TRAIN), 1.0)
+    assert recalled(tmp_path, **change) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"network_dim": 4}, {"train_batch_size": 1}, {"resolution": 48}, {"text_encoder_lr": 0},
+     {"learning_rate": 0, "unet_lr": 1e-3},
+     {"base": "other"}, {"mixed_precision": "bf16"}],
+)  # fmt: skip
+def test_what_costs_more_or_less_does_not_count(tmp_path: Path, change: dict) -> None:
+    baked(outlined(tmp_path, "a", train=TRAIN), 1.0)
+    assert recalled(tmp_path, **change) is None
+
+
+def test_damaged_and_unfinished_bakes_are_passed_over(tmp_path: Path) -> None:
+    for label, text in (("a", ""), ("b", "{"), ("c", '{"steps_per_second": null}'), ("d", "[]")):
+        bake = outlined(tmp_path, label, train=TRAIN)
+        baked(bake, 1.0)
+        (Path(bake["folders"]["train"]) / "progress.jsonl").write_text(text)
+    bake = outlined(tmp_path, "e", train=TRAIN)
+    baked(bake, 1.0)
+    (Path(bake["folders"]["train"]) / "manifest.json").write_text("no JSON")
+    done(outlined(tmp_path, "f", train=TRAIN), "train")
+    assert recalled(tmp_path) is None
+    baked(outlined(tmp_path, "g", train=TRAIN), 5.0)
+    assert recalled(tmp_path).bakes == 1

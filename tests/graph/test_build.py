@@ -1,0 +1,276 @@
+"""Keys decide: what a change of the config remakes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from bakery.graph import build, summary
+from bakery.graph.nodes import CODE_VERSIONS
+from bakery.io.errors import BakeryError
+from bakery.settings import config as cfg
+
+SWEEP = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3, 1e-2]}}}}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("base", "tagger", "booru"):
+        folder = tmp_path / "resources/world" / name
+        folder.mkdir(parents=True)
+        (folder / "content").write_text(name)
+    return tmp_path
+
+
+def nodes(root: Path, raw: dict) -> dict[str, set[str]]:
+    """Stage -> folders of its nodes."""
+    made = build.build(cfg.load(raw), [root])
+    return {stage: {node.folder for node in made.of(stage)} for stage in cfg.STAGES}
+
+
+def changed(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, int]:
+    """Stage -> number of nodes that are new."""
+    return {s: len(after[s] - before[s]) for s in cfg.STAGES if after[s] - before[s]}
+
+
+def test_a_sweep_shares_every_stage_above_the_first_difference(root: Path) -> None:
+    counts = {stage: len(folders) for stage, folders in nodes(root, SWEEP).items()}
+    assert counts == dict.fromkeys(("scrape", "filter", "tag", "prune", "layout"), 1) | (
+        dict.fromkeys(("train", "sample", "score"), 3) | {"compare": 1}
+    )
+
+
+@pytest.mark.parametrize("stage", build.CHAIN)
+def test_a_changed_section_remakes_its_stage_and_all_below(root: Path, stage: str) -> None:
+    values = {
+        "scrape": {"limit": 7},
+        "filter": {"min_side": 7},
+        "tag": {"model": "resources/world/booru"},
+        "prune": {"min_frequency": 0.7},
+        "layout": {"repeats": 7},
+        "train": {"network_dim": 7},
+        "sample": {"steps": 7},
+        "score": {"min_trait_share": 0.7},
+    }
+    new = changed(nodes(root, SWEEP), nodes(root, {**SWEEP, stage: values[stage]}))
+    assert list(new) == list(cfg.STAGES[cfg.STAGES.index(stage) :])
+
+
+def test_one_more_value_adds_only_its_own_bake(root: Path) -> None:
+    more = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3, 1e-2, 5e-2]}}}}
+    assert changed(nodes(root, SWEEP), nodes(root, more)) == dict.fromkeys(
+        ("train", "sample", "score", "compare"), 1
+    )
+
+
+def test_one_more_variant_with_a_new_setting_renames_nothing(root: Path) -> None:
+    more = {"sweeps": {"lr": {**SWEEP["sweeps"]["lr"], "variants": [{"train.network_dim": 4}]}}}
+    assert changed(nodes(root, SWEEP), nodes(root, more)) == dict.fromkeys(
+        ("train", "sample", "score", "compare"), 1
+    )
+
+
+def test_one_value_less_remakes_only_the_page(root: Path) -> None:
+    less = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3]}}}}
+    assert changed(nodes(root, SWEEP), nodes(root, less)) == {"compare": 1}
+
+
+def test_a_page_s_best_lora_is_asked_for_under_the_page_s_key(root: Path) -> None:
+    """So that a new recommendation, or going back to an old one, remakes it."""
+    marks = set()
+    for values in ([1e-4], [1e-3], [1e-4]):
+        made = build.build(
+            cfg.load({"sweeps": {"lr": {"grid": {"train.unet_lr": values}}}}), [root]
+        )
+        (page,) = made.of("compare")
+        assert page.wanted[-1] == f"results/best/lr/from-{page.name}.json"
+        marks.add(page.wanted[-1])
+    assert len(marks) == 2
+
+
+def test_any_stage_can_be_swept(root: Path) -> None:
+    raw = {"sweeps": {"prune": {"grid": {"prune.enabled": [True, False]}}}}
+    counts = {stage: len(folders) for stage, folders in nodes(root, raw).items()}
+    assert counts["tag"] == 1
+    assert counts["prune"] == counts["score"] == 2
+
+
+def test_writing_a_default_out_changes_no_key(root: Path) -> None:
+    defaults = cfg.Config().model_dump(mode="json", exclude={"sweeps"})
+    assert nodes(root, {}) == nodes(root, defaults)
+
+
+def test_numbers_written_in_other_ways_are_the_same_bake(root: Path) -> None:
+    one = {"train": {"unet_lr": 1e-4, "num_epochs": 3}}
+    other = {"train": {"unet_lr": "1e-4", "num_epochs": "3"}}
+    assert nodes(root, one) == nodes(root, other)
+
+
+def test_another_model_under_the_same_name_is_another_bake(root: Path) -> None:
+    before = nodes(root, {})
+    (root / "resources/world/base/content").write_text("retrained")
+    assert list(changed(before, nodes(root, {}))) == ["train", "sample", "score", "compare"]
+
+
+def test_regularization_pictures_count_by_content(root: Path) -> None:
+    (root / "class").mkdir()
+    (root / "class/a.png").write_text("a")
+    raw = {"layout": {"reg": {"folder": "class", "class_tokens": "1girl"}}}
+    before = nodes(root, raw)
+    (root / "class/a.txt").write_text("1girl, smile")
+    assert list(changed(before, nodes(root, raw))) == list(cfg.STAGES[4:])
+
+
+def test_a_raised_code_version_remakes_exactly_its_subtree(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = nodes(root, SWEEP)
+    monkeypatch.setitem(CODE_VERSIONS, "sample", CODE_VERSIONS["sample"] + 1)
+    assert changed(before, nodes(root, SWEEP)) == {"sample": 3, "score": 3, "compare": 1}
+
+
+def test_the_order_of_values_changes_no_folder(root: Path) -> None:
+    folders = [
+        nodes(root, {"sweeps": {"lr": {"grid": {"train.unet_lr": values}}}})
+        for values in itertools.permutations([1e-4, 1e-3, 1e-2])
+    ]
+    assert all(other == folders[0] for other in folders)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"train": {"base": "models/mine.safetensors"}}, ["train.base", "models/mine"]),
+        ({"tag": {"model": "resources/nothing"}}, ["tag.model", "does not exist"]),
+        ({"scrape": {"folders": ["nowhere/at/all"]}}, ["scrape.folders", "nowhere"]),
+        (
+            {"layout": {"reg": {"folder": "my/class", "class_tokens": "1girl"}}},
+            ["layout.reg.folder", "my/class", "not a folder"],
+        ),
+        ({"sweeps": {"a": {"grid": {"train.unet_l": [1]}}}}, ["unet_l", "unet_lr"]),
+        ({"sweeps": {"a": {"grid": {"unet_lr": [1]}}}}, ["unet_lr", "train.unet_lr"]),
+        ({"sweeps": {"a": {"grid": {"train.unet_lr": []}}}}, ["empty"]),
+        ({"sweeps": {"a": {"grid": {"compare.title": ["x"]}}}}, ["compare.title", "page"]),
+        ({"sweeps": {"a": {"grid": {"train.unet_lr": ["fast"]}}}}, ["train.unet_lr", "fast"]),
+    ],
+)
+def test_bad_plans_are_refused_in_words(root: Path, raw: dict, words: list[str]) -> None:
+    with pytest.raises(BakeryError) as caught:
+        build.build(cfg.load(raw), [root])
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_id_is_not_a_missing_file(root: Path) -> None:
+    assert build.locate("SmilingWolf/wd-swinv2-tagger-v3", [root], "tag.model") is None
+
+
+def test_asking_for_a_folder_outside_the_plan_says_what_there_is(root: Path) -> None:
+    made = build.build(cfg.load({}), [root])
+    with pytest.raises(BakeryError, match=r"results/train/nothing .* known are mirael"):
+        made.node("train", "nothing")
+
+
+def test_a_bake_on_two_pages_is_called_by_each_page_s_own_words(root: Path) -> None:
+    raw = {
+        "train": {"unet_lr": 1e-3, "network_dim": 8},
+        "sweeps": {
+            "rates": {"grid": {"train.unet_lr": [1e-3, 1e-2]}},
+            "ranks": {"grid": {"train.network_dim": [4, 8]}},
+        },
+    }
+    made = build.build(cfg.load(raw), [root])
+    labels = {
+        page.readable: [b["label"] for b in summary.bakes_of(page)] for page in made.of("compare")
+    }
+    assert labels == {
+        "rates": ["unet_lr 0.001", "unet_lr 0.01"],
+        "ranks": ["network_dim 4", "network_dim 8"],
+    }
+    assert len(made.of("train")) == 3, "the config's own bake is on both pages and trained once"
+
+
+def test_how_fast_is_not_what(root: Path) -> None:
+    fast = {"tag": {"batch_size": 1}, "score": {"batch_size": 1}}
+    assert nodes(root, fast) == nodes(root, {})
+
+
+@pytest.mark.parametrize(
+    "setting", [{"general_threshold": 0.5}, {"character_threshold": 0.5}, {"source": "union"}]
+)
+def test_what_is_believed_of_the_tagger_needs_no_new_tags(root: Path, setting: dict) -> None:
+    new = changed(nodes(root, {}), nodes(root, {"prune": setting}))
+    assert list(new) == list(cfg.STAGES[cfg.STAGES.index("prune") :])
+
+
+def test_a_pinned_hub_revision_is_a_hub_id(root: Path) -> None:
+    assert build.locate("owner/model@v1.0", [root], "tag.model") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("exclude.txt", "filter"),
+        ("include.txt", "filter"),
+        ("tags.csv", "prune"),
+        ("captions/a.txt", "layout"),
+        ("boxes.csv", "layout"),
+    ],
+)
+def test_a_hand_edit_remakes_the_stage_that_heeds_it_and_all_below(
+    root: Path, name: str, stage: str
+) -> None:
+    before = nodes(root, SWEEP)
+    edit = root / "config/edits/mirael" / name
+    edit.parent.mkdir(parents=True)
+    edit.write_text("a")
+    with_edit = nodes(root, SWEEP)
+    assert list(changed(before, with_edit)) == list(cfg.STAGES[cfg.STAGES.index(stage) :])
+    edit.write_text("b")
+    assert list(changed(with_edit, nodes(root, SWEEP))) == list(changed(before, with_edit))
+    edit.unlink()
+    assert not changed(before, nodes(root, SWEEP))
+
+
+def test_hand_edits_of_another_dataset_change_nothing(root: Path) -> None:
+    before = nodes(root, SWEEP)
+    other = root / "config/edits/someone_else"
+    other.mkdir(parents=True)
+    (other / "exclude.txt").write_text("a.png")
+    assert not changed(before, nodes(root, SWEEP))
+
+
+def test_a_node_knows_its_hand_edits(root: Path) -> None:
+    folder = root / "config/edits/mirael"
+    folder.mkdir(parents=True)
+    (folder / "exclude.txt").write_text("a.png")
+    made = build.build(cfg.load({}), [root])
+    (node,) = made.of("filter")
+    assert build.edits_of(node, [root]) == {"exclude.txt": str(folder / "exclude.txt")}
+    (node,) = made.of("prune")
+    assert build.edits_of(node, [root]) == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "values", "together"),
+    [
+        ("train.unet_lr", [1e-4, 1e-3, 1e-2], 3),
+        ("train.network_dim", [4, 8], 2),  # not trained together, but drawn
+        ("layout.repeats", [1, 2], 2),
+        ("train.clip_skip", [1, 2], 1),
+        ("train.zero_terminal_snr", [True, False], 1),
+        ("sample.steps", [10, 20], 1),
+        ("prune.enabled", [True, False], 1),
+    ],
+)
+def test_which_bakes_are_drawn_together(
+    root: Path, setting: str, values: list, together: int
+) -> None:
+    made = build.build(cfg.load({"sweeps": {"a": {"grid": {setting: values}}}}), [root])
+    for node in made.of("sample"):
+        company = made.company(node)
+        assert len(company) == together
+        assert node in company
+        assert all(made.company(other) == company for other in company)

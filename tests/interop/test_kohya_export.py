@@ -1,0 +1,157 @@
+"""A bake leaves for sd-scripts, and comes back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from safetensors.numpy import save_file
+
+from bakery.interop import kohya_export, kohya_import
+from bakery.io import manifest, tables
+from bakery.io.errors import BakeryError
+from bakery.settings import config as cfg
+from bakery.settings.layout import Layout
+from bakery.settings.train import Train
+
+ROOT = Path(__file__).parents[2]
+BAKE = Train(
+    base="models/base.safetensors", network_dim=8, network_alpha=4, conv_dim=2, conv_alpha=1,
+    learning_rate=1e-4, unet_lr=2e-4, text_encoder_lr=0, num_epochs=3, clip_skip=2,
+    resolution=512, min_bucket_reso=320, max_bucket_reso=960, bucket_reso_steps=64,
+)  # fmt: skip
+
+
+def made(root: Path, settings: Train = BAKE, metadata: dict[str, str] | None = None) -> Path:
+    """The folder of a finished bake, on a layout with one picture and one regularization picture."""
+    bake, layout = root / "results/train/mirael-lr0.0002-a", root / "results/layout/mirael-b"
+    for folder in ("5_mirael", "reg/1_1girl", "not_this", "3_empty"):
+        (layout / folder).mkdir(parents=True)
+    for folder in ("5_mirael", "reg/1_1girl"):
+        Image.new("RGB", (8, 8)).save(layout / folder / "1.png")
+    (layout / "5_mirael/1.txt").write_text("mirael, 1girl, smile\n")
+    manifest.write(layout, {"stage": "layout", "settings": Layout().model_dump(mode="json")}, {})
+    (root / "models").mkdir()
+    (root / "models/base.safetensors").write_bytes(b"")
+    bake.mkdir(parents=True)
+    known = {"ss_output_name": "mirael", "ss_base_model_version": "sd_v1"} | (metadata or {})
+    save_file({"a": np.zeros(1, np.float16)}, bake / "mirael.safetensors", metadata=known)
+    tables.write(bake / "epochs.csv", [{"epoch": 3, "file": "mirael.safetensors"}],
+                 ("epoch", "file"))  # fmt: skip
+    about = {
+        "stage": "train",
+        "settings": settings.model_dump(mode="json"),
+        "above": {"mirael-b": "layout"},
+    }
+    manifest.write(bake, about, {})
+    return bake
+
+
+def exported(root: Path, **given: Any) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
+    """(config, dataset, what they cannot say)."""
+    export = kohya_export.export(made(root, **given))
+    return tomllib.loads(export.config), tomllib.loads(export.dataset), export.lost
+
+
+def test_the_config(tmp_path: Path) -> None:
+    config, _, _ = exported(tmp_path)
+    expected = {
+        "network_module": "networks.lora", "network_dim": 8, "network_alpha": 4.0,
+        "network_args": ["conv_dim=2", "conv_alpha=1.0"], "learning_rate": 1e-4, "unet_lr": 2e-4,
+        "text_encoder_lr": 0.0, "lr_warmup_steps": 0.1, "max_train_epochs": 3, "clip_skip": 2,
+        "output_name": "mirael", "save_model_as": "safetensors", "cache_latents": True,
+        "pretrained_model_name_or_path": (tmp_path / "models/base.safetensors").as_posix(),
+    }  # fmt: skip
+    assert expected.items() <= config.items()
+    assert not {"base", "num_epochs", "max_train_steps", "conv_dim", "resolution"} & set(config)
+
+
+def test_the_dataset(tmp_path: Path) -> None:
+    _, dataset, _ = exported(tmp_path)
+    layout = tmp_path / "results/layout/mirael-b"
+    assert dataset["general"]["resolution"] == 512
+    assert dataset["general"]["caption_extension"] == ".txt"
+    (only,) = dataset["datasets"]
+    assert only["subsets"] == [
+        {"image_dir": f"{layout}/5_mirael", "num_repeats": 5, "class_tokens": "mirael"},
+        {"image_dir": f"{layout}/reg/1_1girl", "num_repeats": 1, "class_tokens": "1girl",
+         "is_reg": True},
+    ]  # fmt: skip
+
+
+def test_what_the_model_predicts_is_said(tmp_path: Path) -> None:
+    told = {"modelspec.prediction_type": "v", "ss_zero_terminal_snr": "True"}
+    config, _, _ = exported(tmp_path, metadata=told)
+    assert config["v_parameterization"]
+    assert config["zero_terminal_snr"]
+
+
+def test_sdxl_has_a_script_of_its_own(tmp_path: Path) -> None:
+    bake = made(tmp_path, metadata={"ss_base_model_version": "sdxl_base_v1-0"})
+    export = kohya_export.export(bake)
+    assert "sdxl_train_network.py" in export.config
+    assert "clip_skip" not in tomllib.loads(export.config)
+    assert any(one.startswith("clip_skip") for one in export.lost)
+
+
+def test_what_cannot_be_said_stands_in_the_file(tmp_path: Path) -> None:
+    settings = BAKE.model_copy(update={"max_steps": 7, "shuffle_caption": False})
+    export = kohya_export.export(made(tmp_path, settings))
+    config = tomllib.loads(export.config)
+    assert config["max_train_steps"] == 7
+    assert "max_train_epochs" not in config
+    assert len([one for one in export.lost if one.startswith(("num_epochs", "keep_tokens"))]) == 2
+    assert all(f"# - {one}" in export.config for one in export.lost)
+
+
+def test_a_bake_comes_back(tmp_path: Path) -> None:
+    config, _ = kohya_export.write(kohya_export.export(made(tmp_path)), tmp_path / "for-kohya")
+    text, _ = kohya_import.convert([config])
+    back = cfg.load(yaml.safe_load(text))
+    moved = {"base": (tmp_path / BAKE.base).as_posix(),
+             "reg_data_dir": (tmp_path / "results/layout/mirael-b/reg").as_posix()}  # fmt: skip
+    assert back.train == BAKE.model_copy(update=moved)
+    (folder,) = back.scrape.folders
+    assert folder.path == (tmp_path / "results/layout/mirael-b/5_mirael").as_posix()
+    assert back.prune.trigger == "mirael"
+    assert back.layout.repeats == 5
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, ROOT / "scripts" / script, *arguments], cwd=tmp_path,
+            capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    bake = made(tmp_path)
+    done = run("export_config.py", bake, "--to", "out")
+    assert done.stdout.split() == ["out/mirael-config.toml", "out/mirael-dataset.toml"]
+    assert "note: the random numbers are others" in done.stderr
+    done = run("import_config.py", "out/mirael-config.toml", "--to", "my.yaml", "--captions")
+    assert done.returncode == 0, done.stderr
+    assert cfg.load(yaml.safe_load((tmp_path / "my.yaml").read_text("utf-8"))).train.conv_dim == 2
+    written = tmp_path / "config/edits/mirael/captions/1.txt"
+    assert written.read_text("utf-8") == "mirael, 1girl, smile\n"
+    again = run("import_config.py", "out/mirael-config.toml", "--to", "my.yaml")
+    assert again.returncode == 1
+    assert "my.yaml exists already" in again.stderr
+    assert "Traceback" not in again.stderr
+    wrong = run("export_config.py", tmp_path / "results/layout/mirael-b")
+    assert wrong.returncode == 1
+    assert wrong.stderr.strip().endswith("is no bake: give a folder results/train/<bake>")
+
+
+def test_a_bake_whose_dataset_is_gone_says_so(tmp_path: Path) -> None:
+    bake = made(tmp_path)
+    (tmp_path / "results/layout/mirael-b/manifest.json").unlink()
+    with pytest.raises(BakeryError, match="has not finished"):
+        kohya_export.export(bake)

@@ -1,0 +1,363 @@
+"""Bakes drawn together: each gets the pictures it would get alone, and each has a fate of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tiny_base import tiny_sd1
+
+from bakery.families import base as bases
+from bakery.io import manifest
+from bakery.io.errors import BakeryError
+from bakery.jobs import claims
+from bakery.lora.network import LoRANetwork
+from bakery.sampling.pipeline import Artist, Shot
+from bakery.settings.sample import Prompt, Sample
+from bakery.stages import sample
+
+ROOT = Path(__file__).parents[2]
+PROMPTS = (
+    Prompt(id="alone", prompt="{trigger}", purpose="identity"),
+    Prompt(id="beach", prompt="{trigger}, beach", purpose="flexibility"),
+)
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base, a trigger, and three bakes of two epochs whose LoRAs differ clearly."""
+    root = tmp_path_factory.mktemp("kitchen")
+    loaded = bases.load(str(tiny_sd1(root / "base")))
+    (root / "prune").mkdir()
+    facts = {"trigger": "mirael", "class_tokens": "1girl", "pruned": []}
+    (root / "prune" / "trigger.json").write_text(json.dumps(facts))
+    for number, bake in enumerate("abc"):
+        folder = root / "train" / bake
+        folder.mkdir(parents=True)
+        rows = []
+        for epoch, file in ((1, "mirael-000001.safetensors"), (2, "mirael.safetensors")):
+            generator = torch.Generator().manual_seed(10 * number + epoch)
+            network = LoRANetwork(loaded.unet, loaded.text_encoders, 2 + number, 2, generator)
+            for layer in network.layers.values():
+                layer.ups[0].data.normal_(generator=generator).mul_(0.4)
+            save_file(network.state_dict_kohya(), folder / file)
+            rows.append((epoch, epoch * 10, file, f"{number}{epoch}" * 32, 0.1))
+        columns = ["epoch", "step", "file", "sshs_model_hash", "loss"]
+        pd.DataFrame(rows, columns=columns).to_csv(folder / "epochs.csv", index=False)
+        (folder / manifest.NAME).write_text(
+            json.dumps({"settings": {"clip_skip": 1, "mixed_precision": "no"}})
+        )
+    return root
+
+
+def settings(**changes: object) -> Sample:
+    given = {
+        "prompts": PROMPTS, "seeds": (1, 2), "steps": 2, "width": 32, "height": 32,
+        "negative_prompt": "sad", "batch_size": 4,
+    }  # fmt: skip
+    return Sample(**(given | changes))
+
+
+def bakes(kitchen: Path, out: Path, names: str = "abc") -> dict[Path, Path]:
+    return {out / name: kitchen / "train" / name for name in names}
+
+
+def stage(kitchen: Path) -> dict:
+    return {
+        "prune": kitchen / "prune", "base": str(kitchen / "base"), "clip_skip": 1, "device": "cpu",
+        "threads": 1,
+    }  # fmt: skip
+
+
+def draw(kitchen: Path, out: Path, names: str = "abc", **changes: object) -> None:
+    sample.draw_claimed(bakes(kitchen, out, names), settings(**changes), **stage(kitchen))
+
+
+@pytest.fixture
+def shots(monkeypatch: pytest.MonkeyPatch) -> list[list[Shot]]:
+    """The batches that are really drawn; base pictures have LoRA -1."""
+    found: list[list[Shot]] = []
+    real_use, real_draw = Artist.use, Artist.draw
+    in_use: list = []
+
+    def use(artist, loras):
+        in_use[:] = loras
+        real_use(artist, loras)
+
+    def spy(artist, batch):
+        found.append([s if in_use[s.lora][0] else s._replace(lora=-1) for s in batch])
+        return real_draw(artist, batch)
+
+    monkeypatch.setattr(Artist, "use", use)
+    monkeypatch.setattr(Artist, "draw", spy)
+    return found
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    kept = (p for p in files if p.name not in (claims.LOCK, "progress.jsonl"))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
+
+
+def test_sets_of_half_a_batch_are_the_same_bytes_in_any_company(
+    kitchen: Path, tmp_path: Path, shots: list
+) -> None:
+    """4 pictures of each LoRA, in batches of 4: all files of the folder, whoever is beside."""
+    draw(kitchen, tmp_path / "together")
+    assert [len(batch) for batch in shots] == [3, 3] + [4] * 6
+    draw(kitchen, tmp_path / "alone", "b")
+    draw(kitchen, tmp_path / "pair", "ca")
+    for folder, names in (("alone", "b"), ("pair", "ac")):
+        for name in names:
+            assert contents(tmp_path / folder / name) == contents(tmp_path / "together" / name)
+    for name in "abc":
+        table = pd.read_csv(tmp_path / "together" / name / "samples.csv")
+        assert len(table) == 14
+        assert claims.finished(tmp_path / "together" / name) == {
+            "epochs": 2, "images": 14, "broken": 0, "warnings": [],
+        }  # fmt: skip
+        lines = (tmp_path / "together" / name / "progress.jsonl").read_text().splitlines()
+        assert json.loads(lines[-1]) == {"epoch": 2, "step": 14, "steps": 14}
+    grids = {claims.kept(tmp_path / "together" / name / "grid.png").read_bytes() for name in "abc"}
+    assert len(grids) == 3
+
+
+def test_smaller_sets_share_batches_and_are_the_same_up_to_rounding(
+    kitchen: Path, tmp_path: Path, shots: list
+) -> None:
+    changes = {"seeds": (3,), "prompts": PROMPTS[:1], "batch_size": 4}
+    draw(kitchen, tmp_path / "together", **changes)
+    assert [len(batch) for batch in shots] == [1, 4, 2]
+    assert len({shot.lora for shot in shots[1]}) == 4
+    draw(kitchen, tmp_path / "alone", "b", **changes)
+    for picture in (tmp_path / "alone" / "b" / "images").iterdir():
+        mine = pixels(tmp_path / "together" / "b" / "images" / picture.name)
+        assert np.abs(mine - pixels(picture)).max() <= 1, picture
+
+
+def test_the_base_is_drawn_once_and_is_in_every_folder(
+    kitchen: Path, tmp_path: Path, shots: list
+) -> None:
+    draw(kitchen, tmp_path)
+    from_base = [shot for batch in shots for shot in batch if shot.lora == -1]
+    assert len(from_base) == len(set(from_base)) == 6
+    for picture in (tmp_path / "a" / "images").glob("e0_*.png"):
+        for other in "bc":
+            copy = tmp_path / other / "images" / picture.name
+            assert copy.read_bytes() == picture.read_bytes()
+    shots.clear()
+    shutil.rmtree(tmp_path / "b")
+    shutil.rmtree(tmp_path / "c" / "images")
+    draw(kitchen, tmp_path)  # from a folder that has it still
+    assert {shot.lora for batch in shots for shot in batch} == {0}
+    assert len(shots) == 4
+
+
+@pytest.mark.parametrize("harm", ["damaged", "missing", "of another model"])
+def test_a_broken_lora_fails_its_own_bake_alone(
+    kitchen: Path, tmp_path: Path, harm: str, shots: list
+) -> None:
+    train = tmp_path / "train"
+    shutil.copytree(kitchen / "train", train)
+    file = train / "b" / "mirael.safetensors"
+    if harm == "damaged":
+        file.write_bytes(file.read_bytes()[:-10])
+    elif harm == "missing":
+        file.unlink()
+    else:
+        save_file({"lora_unet_nowhere.lora_up.weight": torch.zeros(2, 2)}, file)
+    claimed = {tmp_path / name: train / name for name in "abc"}
+    (tmp_path / "b").mkdir()  # a claim is a lock in the folder
+    sample.draw_claimed(claimed, settings(seeds=(1,)), **stage(kitchen))
+    assert (
+        claims.finished(tmp_path / "a")["images"] == claims.finished(tmp_path / "c")["images"] == 7
+    )
+    assert claims.finished(tmp_path / "b") is None
+    assert not (tmp_path / "b" / "images").exists(), "found before anything was drawn"
+    with pytest.raises(BakeryError, match=r"b/mirael\.safetensors") as caught:
+        claims.settle(
+            tmp_path / "b", [tmp_path / "b"], workers=1, most=1, work=lambda folders: None
+        )
+    assert "\n" not in str(caught.value)
+
+
+def test_what_an_earlier_run_left_is_not_drawn_again(
+    kitchen: Path, tmp_path: Path, shots: list
+) -> None:
+    draw(kitchen, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for file in ("a/images/e2_beach_s2.png", "c/images/e0_alone_s1.png", "b/samples.csv"):
+        (tmp_path / "cut" / file).unlink()
+    damaged = tmp_path / "cut/b/images/e1_alone_s1.png"
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    shots.clear()
+    draw(kitchen, tmp_path / "cut")
+    assert len(shots) == 2, "the batches of a's and b's picture; the base's is copied"
+    for name in "abc":
+        assert contents(tmp_path / "cut" / name) == contents(tmp_path / "whole" / name)
+
+
+def test_pictures_that_are_no_number_are_told_after_an_interruption_too(
+    kitchen: Path, tmp_path: Path
+) -> None:
+    train = tmp_path / "train"
+    shutil.copytree(kitchen / "train", train)
+    loaded = bases.load(str(kitchen / "base"))
+    network = LoRANetwork(loaded.unet, None, 2, 2)
+    for layer in network.layers.values():
+        layer.ups[0].data.fill_(float("nan"))
+    save_file(network.state_dict_kohya(), train / "b" / "mirael.safetensors")
+    claimed = {tmp_path / name: train / name for name in "ab"}
+    for _ in range(2):
+        made = sample.run_all(
+            [sample.Order(t, out) for out, t in claimed.items()], settings(), **stage(kitchen)
+        )
+        assert [facts["broken"] for facts in made] == [0, 4]
+        assert "first e2_alone_s1.png" in made[1]["warnings"][0]
+
+
+def test_the_text_s_keys_are_computed_once_for_all_steps(
+    kitchen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artist = Artist.load(settings(steps=3), base=str(kitchen / "base"), clip_skip=1, device="cpu")
+    attention = artist.base.unet.mid_block.attentions[0].transformer_blocks[0].attn2
+    calls = []
+    own = type(attention.to_k).forward
+
+    def counted(layer, x):
+        if layer in (attention.to_k, attention.to_q):
+            calls.append("k" if layer is attention.to_k else "q")
+        return own(layer, x)
+
+    monkeypatch.setattr(type(attention.to_k), "forward", counted)
+    artist.use([(None, 0.0)])
+    for seed in (1, 2):
+        calls.clear()
+        artist.draw([Shot(0, "mirael", seed)])
+        assert calls.count("k") == 1
+        assert calls.count("q") == 3
+    assert "forward" not in vars(attention.to_k)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from test_fused_sampling import draw
+draw(Path({kitchen!r}), Path({out!r}), steps=8)
+"""
+
+
+def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
+    kitchen: Path, tmp_path: Path, shots: list
+) -> None:
+    draw(kitchen, tmp_path / "whole", steps=8)
+    out = tmp_path / "killed"
+    code = KILLED.format(
+        path=[str(ROOT / "tests"), str(ROOT / "scripts")], kitchen=str(kitchen), out=str(out)
+    )
+    job = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    end = time.monotonic() + 240
+    while not any(out.glob("a/images/e1_*.png")):
+        assert job.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    assert all(claims.finished(out / name) is None for name in "abc")
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/images/e0_*.png")}
+    shots.clear()
+    draw(kitchen, out, steps=8)
+    assert len(shots) < 8
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    for name in "abc":
+        whole = contents(tmp_path / "whole" / name)
+        assert {file: contents(out / name)[file] for file in whole} == whole
+
+
+DOOR = """
+import runpy, sys, types
+from pathlib import Path
+sys.path.insert(0, {scripts!r})
+import bakery.jobs.claims, bakery.jobs.job
+bakery.jobs.job.device = lambda: "cpu"
+fake = types.ModuleType("bakery.stages.sample")
+
+
+def draw_claimed(bakes, settings, **stage):
+    for folder in bakes:
+        print(folder.name)
+        bakery.jobs.claims.fail(folder, "there is nothing to draw with")
+
+
+fake.draw_claimed = draw_claimed
+sys.modules["bakery.stages.sample"] = fake
+tagger = types.ModuleType("bakery.vision.tagger")
+tagger.fetch = Path
+sys.modules["bakery.vision.tagger"] = tagger
+root = Path({root!r})
+job = types.SimpleNamespace(
+    params=types.SimpleNamespace(
+        node={{"stage": "sample", "key": "k", "settings": {{"steps": 2}}}}, base="base", model="tagger",
+        company={{str(root / "sample" / n): str(root / "train" / n) for n in "abc"}}, bakers=1,
+        rung={{}}, albums={{}},
+    ),
+    input={{s: str(root / s / f / "manifest.json") for s, f in (("train", "a"), ("prune", "."))}},
+    output=[str(root / "sample" / "a" / "manifest.json")], log=[str(root / "log")], threads=1,
+)
+try:
+    runpy.run_path({door!r}, init_globals={{"snakemake": job}})
+finally:
+    print("torch" if "torch" in sys.modules else "light")
+"""
+
+
+def through_the_door(root: Path) -> subprocess.CompletedProcess[str]:
+    code = DOOR.format(
+        scripts=str(ROOT / "scripts"), door=str(ROOT / "scripts/sample.py"), root=str(root)
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def test_its_own_job_finds_a_drawn_bake_finished_without_torch(
+    kitchen: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(kitchen / "train", tmp_path / "train")
+    draw(kitchen, tmp_path / "sample", "a", seeds=(1,))
+    assert not (tmp_path / "sample/a/grid.png").exists()
+    run = through_the_door(tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["light"]
+    facts = manifest.read(tmp_path / "sample/a")
+    assert facts["summary"]["images"] == 7
+    assert {"grid.png", "samples.csv", "images/e1_alone_s1.png"} <= facts["files"].keys()
+    assert not any(name.endswith(".state") for name in facts["files"])
+
+
+def test_only_what_is_trained_is_claimed(kitchen: Path, tmp_path: Path) -> None:
+    shutil.copytree(kitchen / "train", tmp_path / "train")
+    run = through_the_door(tmp_path)
+    assert run.stdout.split() == ["a", "b", "c", "light"]
+    assert "there is nothing to draw with" in run.stderr
+    (tmp_path / "train/c" / manifest.NAME).unlink()  # its LoRAs are there, but it has not finished
+    shutil.rmtree(tmp_path / "sample")
+    assert through_the_door(tmp_path).stdout.split() == ["a", "b", "light"]

@@ -1,0 +1,133 @@
+"""The optimizers: each learns, each says what it cannot do."""
+
+import logging
+
+import pytest
+import torch
+
+from bakery.io.errors import BakeryError
+from bakery.settings.train import Train
+from bakery.training import optimizers
+
+KINDS = ("AdamW", "Adafactor", "Lion", "Prodigy", "AdamWScheduleFree")
+
+
+def make(kind, device="cpu", **changes):
+    rate = {"learning_rate": 1.0} if kind == "Prodigy" else {"learning_rate": 0.05}
+    settings = Train(**{**rate, "optimizer_type": kind, **changes})
+    weight = torch.nn.Parameter(torch.full((4, 3), 0.1))
+    group = {"params": [weight], "name": "unet_lr", "full_lr": settings.rates["unet_lr"]}
+    return settings, weight, optimizers.make(settings, [group], device)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_optimizer_goes_downhill(kind):
+    _, weight, optimizer = make(kind)
+    start = (weight - 2).square().sum().item()
+    for _ in range(60):
+        loss = (weight - 2).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    optimizers.trains(optimizer, False)
+    assert (weight - 2).square().sum().item() < 0.95 * start
+    assert optimizers.rates(optimizer)["unet_lr"] > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_going_on_from_a_saved_state(kind, tmp_path):
+    """Ten steps at once equal five, a file, and five."""
+
+    def steps(weight, optimizer, count):
+        for _ in range(count):
+            optimizer.zero_grad()
+            (weight - 2).square().sum().backward()
+            optimizer.step()
+            optimizers.trains(optimizer, False)
+            optimizers.trains(optimizer, True)
+
+    _, whole, one = make(kind)
+    steps(whole, one, 10)
+    _, half, first = make(kind)
+    steps(half, first, 5)
+    torch.save({"weights": [half.detach()], "state": first.state_dict()}, tmp_path / "x")
+    _, rest, second = make(kind)
+    state = torch.load(tmp_path / "x", weights_only=True)
+    with torch.no_grad():
+        rest.copy_(state["weights"][0])
+    second.load_state_dict(state["state"])
+    steps(rest, second, 5)
+    assert torch.equal(whole, rest)
+
+
+def test_schedule_free_saves_other_weights_than_it_trains():
+    _, weight, optimizer = make("AdamWScheduleFree")
+    for _ in range(5):
+        optimizer.zero_grad()
+        (weight - 2).square().sum().backward()
+        optimizer.step()
+    trained = weight.detach().clone()
+    optimizers.trains(optimizer, False)
+    saved = weight.detach().clone()
+    optimizers.trains(optimizer, True)
+    assert not torch.allclose(saved, trained)
+    assert torch.allclose(weight, trained, atol=1e-6)
+
+
+def test_who_heeds_the_schedule():
+    relative = {"optimizer_args": {"relative_step": False}}
+    assert optimizers.scheduled(Train(optimizer_type="AdamW"))
+    assert optimizers.scheduled(Train(optimizer_type="Adafactor", **relative))
+    assert not optimizers.scheduled(Train(optimizer_type="Adafactor"))
+    assert not optimizers.scheduled(Train(optimizer_type="AdamWScheduleFree"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "words"),
+    [
+        ("Adafactor", {}, "lr_scheduler do nothing"),
+        ("AdamWScheduleFree", {}, "lr_scheduler and lr_warmup_ratio do nothing"),
+        ("Prodigy", {"learning_rate": 1e-4}, "set learning_rate to about 1"),
+    ],
+)
+def test_what_has_no_effect_is_told(kind, changes, words, caplog):
+    with caplog.at_level(logging.WARNING):
+        make(kind, **changes)
+    assert words in caplog.text
+
+
+def test_arguments_reach_the_optimizer():
+    settings, _, optimizer = make(
+        "AdamW", optimizer_args={"weight_decay": 0.3, "betas": [0.8, 0.9]}
+    )
+    assert optimizer.param_groups[0]["weight_decay"] == 0.3
+    assert list(optimizer.param_groups[0]["betas"]) == [0.8, 0.9]
+    name = optimizers.full_name(settings, optimizer)
+    assert name == "torch.optim.adamw.AdamW(weight_decay=0.3,betas=[0.8, 0.9])"
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "words"),
+    [
+        ("AdamW", {"weight_decai": 0.1}, "names weight_decai, which AdamW does not know"),
+        ("Lion", {"eps": 1e-8}, "it knows betas, .*weight_decay"),
+        ("AdamW", {"lr": 1e-3}, "set train.learning_rate instead"),
+        ("AdamW", {"betas": [2, 2]}, "does not suit AdamW"),
+        ("Prodigy", {"d0": -1}, "does not suit Prodigy"),
+    ],
+)
+def test_bad_arguments(kind, arguments, words):
+    with pytest.raises(BakeryError, match=words) as told:
+        make(kind, optimizer_args=arguments)
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_8_bit_needs_a_gpu():
+    with pytest.raises(BakeryError, match="AdamW8bit, which needs a GPU: take AdamW"):
+        make("AdamW8bit")
+
+
+def test_a_package_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(optimizers.PLACES, "AdamW8bit", "no_such_package.optim")
+    with pytest.raises(BakeryError, match="needs the package no-such-package: pip install"):
+        make("AdamW8bit", device="cuda")

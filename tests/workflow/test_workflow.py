@@ -1,0 +1,334 @@
+"""The workflow as a user runs it: real `snakemake` processes on a little world of the test's own."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from tiny_base import tiny_sd1
+from tiny_tagger import draw, tiny_tagger
+
+from bakery.graph import build
+from bakery.settings import config as cfg
+
+ROOT = Path(__file__).parents[2]
+TAGS = ["1girl", "solo", "pink_hair", "halo", "beach", "smile"]
+SWEEP = {"unet_lr": {"grid": {"train.unet_lr": [1e-3, 1e-2]}}}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny_sd1(folder / "base")
+    tiny_tagger(folder / "tagger", TAGS)
+    return folder
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path, models: Path) -> Path:
+    """A working directory with pictures, models and a config that bakes in seconds."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        seen = {"1girl", "solo", "pink_hair", "halo", *rng.choice(["beach", "smile"], 1)}
+        picture = draw(TAGS, seen)
+        picture = picture.resize((128, 128))
+        noise = rng.integers(0, 24, np.asarray(picture).shape)
+        Image.fromarray((np.asarray(picture) * 0.9 + noise).astype(np.uint8)).save(
+            pictures / f"picture {i}.png"
+        )
+    shutil.copytree(models, tmp_path / "models")
+    write_config(tmp_path, little())
+    return tmp_path
+
+
+def little() -> dict:
+    return {
+        "scrape": {"name": "little", "urls": [], "folders": ["pictures"]},
+        "filter": {"monochrome": False, "duplicate_distance": -1},
+        "tag": {"model": "models/tagger"},
+        "prune": {"trigger": "littlest"},
+        "layout": {"repeats": 1},
+        "train": {
+            "base": "models/base", "network_dim": 2, "network_alpha": 1, "train_batch_size": 4,
+            "num_epochs": 2, "resolution": 32, "min_bucket_reso": 32, "max_bucket_reso": 32,
+        },
+        "sample": {
+            "steps": 2, "seeds": [1], "width": 32, "height": 32,
+            "prompts": [
+                {"id": "alone", "prompt": "{trigger}", "purpose": "identity"},
+                {"id": "beach", "prompt": "{trigger}, beach", "purpose": "flexibility"},
+            ],
+        },
+        "sweeps": copy.deepcopy(SWEEP),
+    }  # fmt: skip
+
+
+def write_config(kitchen: Path, raw: dict) -> None:
+    (kitchen / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+
+
+def snakemake(kitchen: Path, *arguments: str, gpus: str = "99") -> subprocess.CompletedProcess[str]:
+    """`gpus` need not be there: jobs lease them by name, and compute on the CPU."""
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
+         "--directory", kitchen, "--configfile", kitchen / "config.yaml",
+         "--workflow-profile", ROOT / "profiles/default", *arguments],
+        capture_output=True, text=True, check=False, timeout=300, cwd=kitchen,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": gpus,
+             "TMPDIR": str(kitchen.parent)},
+    )  # fmt: skip
+
+
+def jobs(kitchen: Path) -> dict[str, int]:
+    """Stage -> number of jobs that a dry run would do."""
+    run = snakemake(kitchen, "--dry-run")
+    assert run.returncode == 0, run.stdout + run.stderr
+    table = dict(re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE))
+    return {stage: int(table[stage]) for stage in cfg.STAGES if stage in table}
+
+
+def pretend_done(kitchen: Path, raw: dict) -> None:
+    """Finished-looking outputs for every node, to ask dry runs what a change would remake."""
+    made = build.build(cfg.load(raw), [kitchen, ROOT])
+    for stage in cfg.STAGES:
+        for node in made.of(stage):
+            for file in node.wanted:
+                (kitchen / file).parent.mkdir(parents=True, exist_ok=True)
+                (kitchen / file).write_text("{}")
+
+
+def test_nothing_is_remade_by_time_touch_or_copy(kitchen: Path) -> None:
+    pretend_done(kitchen, little())
+    assert jobs(kitchen) == {}
+    # newest first: every mtime now says that inputs are younger than outputs
+    for age, stage in enumerate(reversed(cfg.STAGES)):
+        for file in (kitchen / "results" / stage).rglob("*"):
+            os.utime(file, (1e9 + 1000 * age, 1e9 + 1000 * age))
+    for file in (kitchen / "models").rglob("*"):
+        os.utime(file)
+    assert jobs(kitchen) == {}
+
+
+def test_one_more_rate_trains_only_that_one(kitchen: Path) -> None:
+    pretend_done(kitchen, little())
+    more = little() | {"sweeps": {"unet_lr": {"grid": {"train.unet_lr": [1e-3, 1e-2, 5e-2]}}}}
+    write_config(kitchen, more)
+    assert jobs(kitchen) == {"train": 1, "sample": 1, "score": 1, "compare": 1}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "threads"),
+    [
+        ("0", [], 8),
+        ("0,1", [], 6),
+        ("0,1,2,3,4", [], 6),  # two bakes: more than two jobs there are never
+        ("", [], 6),  # no GPU: two jobs
+        ("", ["--resources", "gpu=1"], 8),
+        ("0", ["--resources", "gpu=2"], 6),
+        ("", ["--resources", "gpu=0"], 8),
+        ("", ["--mode", "remote"], 8),  # as a job on a cluster reads it: no other shares its cores
+        ("0,1,2", ["--mode", "remote"], 8),
+        ("", ["--mode", "remote", "--resources", "gpu=2"], 8),
+    ],
+)
+def test_jobs_that_run_at_once_share_the_cores(
+    kitchen: Path, gpus: str, asked: list[str], threads: int
+) -> None:
+    run = snakemake(kitchen, "--dry-run", "--cores", "12", *asked, gpus=gpus)
+    assert run.returncode == 0, run.stdout + run.stderr
+    train = r"^rule train:\n(?: +.*\n)*? +threads: (\d+)$"
+    assert re.findall(train, run.stdout + run.stderr, re.MULTILINE) == [str(threads)] * 2
+
+
+def test_a_setting_far_up_remakes_what_stands_on_it(kitchen: Path) -> None:
+    pretend_done(kitchen, little())
+    raw = little()
+    raw["prune"]["min_frequency"] = 0.9
+    write_config(kitchen, raw)
+    below = dict.fromkeys(("train", "sample", "score"), 2)
+    assert jobs(kitchen) == {"prune": 1, "layout": 1, **below, "compare": 1}
+    write_config(kitchen, little())
+    assert jobs(kitchen) == {}, "going back to an old value costs nothing"
+
+
+def test_a_config_file_stands_alone(kitchen: Path) -> None:
+    """Nothing of the shipped config shines through one that was named on the command line."""
+    shutil.copytree(ROOT / "config", kitchen / "config")
+    pretend_done(kitchen, little())
+    assert jobs(kitchen) == {}
+
+
+def test_the_catalog_s_snakefile_is_the_same_workflow(kitchen: Path) -> None:
+    run = snakemake(kitchen, "--dry-run", "--snakefile", ROOT / "workflow/Snakefile")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "little-lr0.01-" in run.stdout + run.stderr
+
+
+def test_a_deleted_leaf_is_remade(kitchen: Path) -> None:
+    pretend_done(kitchen, little())
+    (grid,) = (kitchen / "results/sample").glob("little-lr0.01-*/grid.png")
+    grid.unlink()
+    assert jobs(kitchen).get("sample") == 1
+
+
+def test_the_whole_chain_for_real(kitchen: Path) -> None:
+    run = snakemake(kitchen)
+    assert run.returncode == 0, run.stdout + run.stderr
+    loras = sorted(p.name for p in (kitchen / "results/train").glob("*/*.safetensors"))
+    assert loras == ["little-000001.safetensors"] * 2 + ["little.safetensors"] * 2
+    (page,) = (kitchen / "results/compare").glob("unet_lr-*/index.html")
+    text = page.read_text(encoding="utf-8")
+    assert "littlest" in text
+    assert "0.001" in text
+    (captions,) = (kitchen / "results/prune").glob("*/captions.csv")
+    assert "pink hair" not in captions.read_text("utf-8"), "the trigger absorbs the hair"
+
+    for stage in ("tag", "train", "sample", "score"):
+        logs = [path.read_text("utf-8") for path in (kitchen / "logs" / stage).glob("*.log")]
+        assert any("working on GPU 99" in log for log in logs), f"{stage} leases no GPU"
+
+    planned = snakemake(kitchen, "plan")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    table = pd.read_csv(kitchen / "results/plan/plan.csv")
+    for train in (kitchen / "results/train").glob("*/manifest.json"):
+        facts = json.loads(train.read_text("utf-8"))
+        (row,) = table[table["bake"] == f"unet_lr {facts['settings']['unet_lr']:g}"].to_dict(
+            "records"
+        )
+        assert row["known_from"] == "layout"
+        assert (row["steps_per_epoch"], row["steps"]) == (
+            facts["summary"]["steps_per_epoch"], facts["summary"]["steps"],
+        )  # fmt: skip
+        assert row["files"] == len(facts["summary"]["epochs"])
+    for samples in (kitchen / "results/sample").glob("*/samples.csv"):
+        assert set(table["samples"]) == {len(pd.read_csv(samples))}
+    assert "to do\n" in planned.stdout
+    assert re.search(r"unet_lr 0.01 .* 0 s .* nothing$", planned.stdout, re.MULTILINE)
+
+    again = snakemake(kitchen)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+    before = {p: p.read_bytes() for p in (kitchen / "results/train").glob("*/manifest.json")}
+    for manifest in before:
+        manifest.unlink()
+    assert snakemake(kitchen, "--until", "train").returncode == 0
+    assert {p: p.read_bytes() for p in before} == before, "the same config gives the same LoRAs"
+
+
+def test_a_bake_that_fails_ends_no_other(kitchen: Path) -> None:
+    raw = with_setting("train.max_grad_norm", 0)
+    raw["sweeps"]["unet_lr"]["grid"]["train.unet_lr"] = [1e30, 1e-3]
+    write_config(kitchen, raw)
+    run = snakemake(kitchen)
+    assert run.returncode != 0
+    assert "Traceback" not in run.stdout + run.stderr
+    _, ends = run.stderr.split("Exiting because a job execution failed")
+    assert run.stderr.count("lower the learning rates") == 2, "once when it failed"
+    assert ends.count("lower the learning rates") == 1, "and said again at the end"
+    assert "INFO" not in ends, "and nothing else of the log of the job that trained it"
+    (score,) = (kitchen / "results/score").glob("*/manifest.json")
+    assert score.parent.name.startswith("little-lr0.001-")
+    assert not (kitchen / "results/compare").exists()
+
+
+def test_a_sweep_with_halving_for_real(kitchen: Path) -> None:
+    raw = little()
+    raw["sweeps"]["unet_lr"]["halving"] = {"after": [1]}
+    write_config(kitchen, raw)
+    run = snakemake(kitchen)
+    assert run.returncode == 0, run.stdout + run.stderr
+    made = build.build(cfg.load(raw), [kitchen, ROOT])
+    (verdict,) = made.of("halve")
+    first, second = json.loads((kitchen / verdict.manifest).read_text("utf-8"))["summary"]["bakes"]
+    assert [first["goes_on"], second["goes_on"]] == [True, False]
+    (page,) = made.of("compare")
+    leaves = {leaf.above("train").baked.name: leaf for leaf in page.parents}
+    for standing, epochs in ((first, 2), (second, 1)):
+        leaf = leaves[standing["bake"]]
+        train, sample = (kitchen / leaf.above(stage).folder for stage in ("train", "sample"))
+        facts = json.loads((train / "manifest.json").read_text("utf-8"))["summary"]
+        assert [epoch["epoch"] for epoch in facts["epochs"]] == list(range(1, epochs + 1))
+        assert ("stopped" in facts) == (epochs == 1)
+        drawn = pd.read_csv(sample / "samples.csv")
+        assert set(drawn["epoch"]) == set(range(epochs + 1))
+        before = kitchen / leaf.rung.before.above("sample").folder
+        for image in (before / "images").glob("*.png"):
+            assert image.read_bytes() == (sample / "images" / image.name).read_bytes()
+    text = (kitchen / page.folder / "index.html").read_text(encoding="utf-8")
+    assert second["reason"] in text
+    assert second["reason"].startswith("stopped after epoch 1 by halving: rank 2 of 2, trade-off ")
+    (best,) = (kitchen / "results/best/unet_lr").glob("*.safetensors")
+    assert best.name == "little.safetensors"
+    assert jobs(kitchen) == {}
+
+
+def test_the_dry_bake_makes_nothing_and_runs_anew_each_time(kitchen: Path) -> None:
+    for _ in range(2):
+        run = snakemake(kitchen, "plan")
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "not known: nothing has run yet" in run.stdout
+        assert [path.name for path in (kitchen / "results").iterdir()] == ["plan"]
+    assert jobs(kitchen)["scrape"] == 1, "and `all` does not know of it"
+
+
+def with_setting(dotted: str, value: object) -> dict:
+    raw = little()
+    stage, name = dotted.split(".")
+    raw[stage][name] = value
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        (
+            with_setting("train.network_dimm", 4),
+            "train.network_dimm is not a setting; did you mean",
+        ),
+        (with_setting("train.network_dim", "wide"), "train.network_dim is 'wide'"),
+        (with_setting("train.base", "models/gone.safetensors"), "models/gone.safetensors, which"),
+        (with_setting("prune.trigger", "a, b"), "commas"),
+        (with_setting("scrape.folders", ["nothing"]), "scrape.folders names nothing"),
+    ],
+)
+def test_a_bad_config_is_one_sentence(kitchen: Path, raw: dict, sentence: str) -> None:
+    write_config(kitchen, raw)
+    run = snakemake(kitchen)
+    assert run.returncode != 0
+    assert sentence in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (kitchen / "results").exists()
+
+
+def test_a_picture_folder_of_junk_says_so_and_keeps_what_was_made(kitchen: Path) -> None:
+    for picture in (kitchen / "pictures").iterdir():
+        picture.write_bytes(b"\x89PNG\r\n\x1a\n this is not a picture")
+    run = snakemake(kitchen)
+    assert run.returncode != 0
+    assert "Traceback" not in run.stdout + run.stderr
+    assert "unreadable" in run.stderr
+    (manifest,) = (kitchen / "results/scrape").glob("*/manifest.json")
+    assert json.loads(manifest.read_text("utf-8"))["stage"] == "scrape"
+
+
+def test_an_unreachable_booru_is_one_sentence(kitchen: Path) -> None:
+    raw = with_setting("scrape.urls", ["http://127.0.0.1:9/posts?tags=x"])
+    raw["scrape"]["folders"] = []
+    write_config(kitchen, raw)
+    run = snakemake(kitchen)
+    assert run.returncode != 0
+    assert "Traceback" not in run.stdout + run.stderr
+    assert "127.0.0.1:9" in run.stderr
