@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import math
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -233,41 +232,34 @@ def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_pa
     assert all(claims.finished(tmp_path / bake) for bake in ("0", "1"))
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path[:0] = {path!r}
-from test_side_by_side import claimed
-from bakery.stages import train
-from bakery.training import checkpoint, memory
-if {free!r}:
-    memory.free = lambda *_: {free!r}
-save, left = checkpoint.save, {at}
-def save_and_die(*arguments):
-    global left
-    save(*arguments)
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.save = save_and_die
-train.bake(**claimed({base!r}, Path({layout!r}), Path({root!r}), {changes!r}))
-"""
+def bake_until(order: dict, at: int, free: int) -> None:
+    """In a process of its own: bake, and be killed behind the `at`-th state."""
+    torch.set_num_threads(1)
+    if free:
+        memory.free = lambda *_: free
+    save, left = checkpoint.save, at
+
+    def save_and_die(*arguments):
+        nonlocal left
+        save(*arguments)
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint.save = save_and_die
+    train.bake(**order)
 
 
 def start_and_kill(
     base: str, layout: Path, root: Path, changes: list[dict], at: int, free: int = 0
 ) -> None:
-    """A bake in a process of its own that kills itself behind its `at`-th state."""
-    code = KILLED.format(
-        path=[*map(str, Path(__file__).parents[:2]), str(Path(train.__file__).parents[2])],
-        base=base, layout=str(layout), root=str(root), changes=changes, at=at,
-        free=free,
-    )  # fmt: skip
-    job = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=240,
-        check=False,
-    )  # fmt: skip
-    assert job.returncode == -signal.SIGKILL
+    """A bake that kills itself behind its `at`-th state; a fork has torch imported already."""
+    job = multiprocessing.get_context("fork").Process(
+        target=bake_until, args=(claimed(base, layout, root, changes), at, free)
+    )
+    job.start()
+    job.join(240)
+    assert job.exitcode == -signal.SIGKILL
     assert not (root / "1").exists() or claims.finished(root / "1") is None
 
 
