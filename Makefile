@@ -1,6 +1,6 @@
 # make         bake: the environment, then the whole workflow
 # make test    all tests, on all cores
-# make quick   those that take no time
+# make quick   those that take less than two seconds each and no browser
 # make lint    ruff, snakefmt, snakemake --lint
 # make world   rebuild the embedded world (hours; its products are committed)
 
@@ -9,8 +9,8 @@ CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
-# A worker for each core; what a worker has not begun yet goes to one that has nothing left.
-PYTEST := $(BIN)/python -m pytest -n $(if $(filter all,$(CORES)),logical,$(CORES)) --dist worksteal
+# A worker for each core, at most 8, as each imports torch; who has nothing left takes from the others.
+WORKERS := -n $(if $(filter all,$(CORES)),logical,$(CORES)) --maxprocesses 8 --dist worksteal
 
 # With an NVIDIA driver, PyTorch's CUDA build and onnxruntime-gpu; else CPU builds, no CUDA gigabytes.
 GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,)
@@ -21,10 +21,10 @@ bake: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES)
 
 test: $(VENV)/.installed-dev
-	$(PYTEST)
+	$(BIN)/python -m pytest $(WORKERS)
 
 quick: $(VENV)/.installed-dev
-	$(PYTEST) -m "not slow and not browser"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not browser"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

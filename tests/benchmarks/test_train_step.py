@@ -48,6 +48,7 @@ def parameters_of(trainer: Callable[[Path, dict[str, Any]], None], folder: Path,
     return counts[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "precision"), [("tiny", "no"), ("tiny-sdxl", "no"), ("tiny-sdxl", "bf16")]
 )

@@ -115,6 +115,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
 
 
+@pytest.mark.slow
 def test_sets_of_half_a_batch_are_the_same_bytes_in_any_company(
     kitchen: Path, tmp_path: Path, shots: list
 ) -> None:
@@ -151,6 +152,7 @@ def test_smaller_sets_share_batches_and_are_the_same_up_to_rounding(
         assert np.abs(mine - pixels(picture)).max() <= 1, picture
 
 
+@pytest.mark.slow
 def test_the_base_is_drawn_once_and_is_in_every_folder(
     kitchen: Path, tmp_path: Path, shots: list
 ) -> None:
@@ -169,6 +171,7 @@ def test_the_base_is_drawn_once_and_is_in_every_folder(
     assert len(shots) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["damaged", "missing", "of another model"])
 def test_a_broken_lora_fails_its_own_bake_alone(
     kitchen: Path, tmp_path: Path, harm: str, shots: list
@@ -197,6 +200,7 @@ def test_a_broken_lora_fails_its_own_bake_alone(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_left_is_not_drawn_again(
     kitchen: Path, tmp_path: Path, shots: list
 ) -> None:
@@ -255,6 +259,7 @@ def test_the_text_s_keys_are_computed_once_for_all_steps(
     assert "forward" not in vars(attention.to_k)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
     kitchen: Path, tmp_path: Path, shots: list
 ) -> None:
@@ -343,6 +348,7 @@ def test_its_own_job_finds_a_drawn_bake_finished_without_torch(
     assert not any(name.endswith(".state") for name in facts["files"])
 
 
+@pytest.mark.slow
 def test_only_what_is_trained_is_claimed(kitchen: Path, tmp_path: Path) -> None:
     shutil.copytree(kitchen / "train", tmp_path / "train")
     run = through_the_door(tmp_path)

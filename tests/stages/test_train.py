@@ -78,6 +78,7 @@ def test_files_and_facts(bake, tmp_path):
         assert {value.dtype for value in state.values()} == {torch.float16}
 
 
+@pytest.mark.slow
 def test_same_config_same_bytes(bake, tmp_path):
     first, second = bake("a"), bake("b")
     assert first == second
@@ -87,6 +88,7 @@ def test_same_config_same_bytes(bake, tmp_path):
     assert other["epochs"][-1]["sshs_model_hash"] != first["epochs"][-1]["sshs_model_hash"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
 def test_training_lowers_the_loss(prepared, kind):
     """On the very noise of one batch, which a few steps can learn by heart."""
@@ -101,6 +103,7 @@ def test_training_lowers_the_loss(prepared, kind):
         assert train_step.loss(kitchen, variant, batch).item() < 0.9 * before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
 def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
     """An independent loop over peft's layers, with the formulas written out, goes the same way."""

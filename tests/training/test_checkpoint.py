@@ -113,6 +113,7 @@ POINTS = [("step", 1, 0), ("before", 1, 0), ("after", 1, 1), ("step", 3, 1), ("b
           ("after", 7, 3)]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("point", "count", "behind"), POINTS)
 def test_killed_and_started_again(world, whole, tmp_path, caplog, point, count, behind):
     """`behind` epochs need not be baked again."""
@@ -126,6 +127,7 @@ def test_killed_and_started_again(world, whole, tmp_path, caplog, point, count, 
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_killed_twice_with_weights_to_train_and_others_to_save(world, whole, tmp_path):
     out = tmp_path / "out"
     for _ in range(2):
@@ -134,6 +136,7 @@ def test_killed_twice_with_weights_to_train_and_others_to_save(world, whole, tmp
     assert files(out) == whole["AdamWScheduleFree"]
 
 
+@pytest.mark.slow
 def test_killed_from_outside(world, whole, tmp_path):
     """A whole Python of its own, and no help from the inside."""
     out = tmp_path / "out"
@@ -165,6 +168,7 @@ def test_a_finished_bake_is_not_baked_again(world, whole, tmp_path, monkeypatch)
     assert not (out / checkpoint.STATE).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -182,6 +186,7 @@ def test_what_cannot_be_trusted_is_baked_again(world, whole, tmp_path, caplog, s
     assert files(out) == whole["AdamW"]
 
 
+@pytest.mark.slow
 def test_a_state_of_other_settings_is_no_use(world, whole, tmp_path, caplog):
     out = tmp_path / "out"
     killed(world, out, "step", 5, seed=24)

@@ -41,6 +41,7 @@ def bake(tmp_path: Path):
     return run
 
 
+@pytest.mark.slow
 def test_a_compiled_bake_equals_a_plain_one(bake, monkeypatch):
     graphs = []
 

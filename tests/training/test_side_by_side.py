@@ -78,6 +78,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / "mirael.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("parts", [{}, {"text_encoder_lr": 0}])
 def test_a_bake_is_the_same_in_company(orders, layout, count, parts):
@@ -98,6 +99,7 @@ def test_a_bake_is_the_same_in_company(orders, layout, count, parts):
     )
 
 
+@pytest.mark.slow
 def test_equal_seeds_share_every_pass_and_other_seeds_where_shapes_allow(
     orders, layout, monkeypatch
 ):
@@ -117,6 +119,7 @@ def test_equal_seeds_share_every_pass_and_other_seeds_where_shapes_allow(
     assert sum(sizes) == sum(made["steps"] for made in facts)
 
 
+@pytest.mark.slow
 def test_one_that_blows_up_leaves_the_others_as_they_are(orders, layout):
     """Bit by bit: from then on its companion goes alone, before that its rows touch no other's."""
     changes = [{}, {"unet_lr": 1e30, "lr_warmup_ratio": 0.0, "max_grad_norm": 0}, {"unet_lr": 1e-4}]
@@ -274,6 +277,7 @@ def undisturbed(base, layout, tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rested", "at"),
     [(0, 2), (0, 1), (0, 3), (0, 5), (1, 1)],
@@ -302,6 +306,7 @@ def baked_together(root: Path, count: int) -> list[str]:
     return [lora_file.read(file)[1].get("bakery_baked_together", "1") for file in files]
 
 
+@pytest.mark.slow
 def test_as_many_side_by_side_as_fit_and_after_a_kill_as_many_as_before(
     base, layout, tmp_path, monkeypatch, caplog
 ):
@@ -327,6 +332,7 @@ def test_as_many_side_by_side_as_fit_and_after_a_kill_as_many_as_before(
             assert (tmp_path / "killed" / bake / file.name).read_bytes() == file.read_bytes()
 
 
+@pytest.mark.slow
 def test_who_was_alone_goes_on_alone(base, layout, tmp_path):
     alone = {"num_epochs": 3}
     train.bake(**claimed(base, layout, tmp_path / "whole", [alone]))
