@@ -1,7 +1,8 @@
 # make         bake: the environment, then the whole workflow
 # make test    all tests, on all cores
-# make quick   those that take less than two seconds each and no browser
+# make quick   the tests that take no time and no browser
 # make lint    ruff, snakefmt, snakemake --lint
+# make smoke   every stage once on a small set (.test/), with its report: two minutes
 # make world   rebuild the embedded world (hours; its products are committed)
 
 PYTHON ?= python3
@@ -42,6 +43,12 @@ schema: $(VENV)/.installed
 
 same-results: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/code_versions.py
+
+# as the workflow catalog starts it: by workflow/Snakefile, in a folder that has only a config
+.PHONY: smoke
+smoke: $(VENV)/.installed
+	$(BIN)/snakemake --cores $(CORES) --snakefile workflow/Snakefile --directory .test
+	$(BIN)/snakemake --snakefile workflow/Snakefile --directory .test --report results/report.zip
 
 world: $(VENV)/.installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --snakefile world/Snakefile --cores $(CORES)

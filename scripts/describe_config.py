@@ -1,6 +1,6 @@
 """Writes what people read about the config from the models that check it.
 
-- `workflow/schemas/config.schema.json`, for editors
+- `workflow/schemas/config.schema.yaml`, for editors and for the workflow catalog's table of parameters
 - `config/README.md`, for people
 """
 
@@ -11,6 +11,7 @@ import types
 import typing
 from pathlib import Path
 
+import yaml
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -19,7 +20,7 @@ from bakery.settings.halve import Halving
 from bakery.settings.sections import Section
 
 ROOT = Path(__file__).parents[1]
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 README = ROOT / "config" / "README.md"
 
 HEAD = """\
@@ -28,6 +29,7 @@ HEAD = """\
 `config.yaml` describes one bake; every key below may be left out. A typo, a wrong type or a value out
 of range is refused with a sentence. Numbers may be written as `1e-4` or `1.0e-4`. On the command line:
 `snakemake --cores all --config 'train={{network_dim: 32}}'`, or another file with `--configfile`.
+Run it in a clone of the repository: the rules need the library in `scripts/`.
 
 A changed setting remakes its own stage and the ones below it. Nothing else does.
 
@@ -138,7 +140,24 @@ def readme() -> str:
 
 
 def schema() -> str:
-    return json.dumps(config.Config.model_json_schema(), indent=1) + "\n"
+    """The JSON schema as YAML, each section in its place: the catalog follows no references."""
+    nested = config.Config.model_json_schema()
+    whole = _in_place(nested, nested.pop("$defs"))
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _in_place(part: typing.Any, definitions: dict[str, typing.Any]) -> typing.Any:
+    """`part` of a schema, references replaced by what they refer to, each text in one line."""
+    if isinstance(part, list):
+        return [_in_place(item, definitions) for item in part]
+    if isinstance(part, str):
+        return " ".join(part.split())
+    if not isinstance(part, dict):
+        return part
+    if isinstance(part.get("$ref"), str):
+        referred = definitions[part["$ref"].removeprefix("#/$defs/")]
+        part = {**referred, **{key: value for key, value in part.items() if key != "$ref"}}
+    return {key: _in_place(value, definitions) for key, value in part.items()}
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def test_bad_looks_are_refused_in_words() -> None:
         avatar.random_look(np.random.default_rng(0), hair_color="plaid")
 
 
+@pytest.mark.slow
 def test_the_tagger_knows_its_world() -> None:
     looks = [look(i, novel=True) for i in range(400)]
     tagger = Tagger.load(WORLD / "tagger")

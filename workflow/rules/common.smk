@@ -13,6 +13,12 @@ from snakemake.exceptions import WorkflowError
 HOME = Path(str(workflow.current_basedir)).parents[1]
 STARTED = time.time()
 
+if not (HOME / "scripts/bakery").is_dir():
+    raise WorkflowError(
+        "the rules need the library in scripts/, which a remote module does not bring along: clone the "
+        "repository, and run it there or give the clone's workflow/Snakefile to your module"
+    )
+
 sys.path.insert(0, str(HOME / "scripts"))
 
 from bakery.graph import build as graph

@@ -9,7 +9,7 @@ Steps from a YAML file to something that can be keyed:
 3. `chosen` gives the options that differ from their default, which is what goes into a key, so
    that a new option keeps old results.
 
-`workflow/schemas/config.schema.json` is written from these models (a test holds them equal).
+`workflow/schemas/config.schema.yaml` is written from these models (a test holds them equal).
 """
 
 from __future__ import annotations
