@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train_step import given
+from benchmark_arguments import given
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

@@ -139,6 +139,7 @@ def test_sets_of_half_a_batch_are_the_same_bytes_in_any_company(
     assert len(grids) == 3
 
 
+@pytest.mark.slow
 def test_smaller_sets_share_batches_and_are_the_same_up_to_rounding(
     kitchen: Path, tmp_path: Path, shots: list
 ) -> None:
@@ -217,6 +218,7 @@ def test_what_an_earlier_run_left_is_not_drawn_again(
         assert contents(tmp_path / "cut" / name) == contents(tmp_path / "whole" / name)
 
 
+@pytest.mark.slow
 def test_pictures_that_are_no_number_are_told_after_an_interruption_too(
     kitchen: Path, tmp_path: Path
 ) -> None:

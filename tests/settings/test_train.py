@@ -129,6 +129,7 @@ def test_an_sdxl_bake(layout, tmp_path, learns):
     assert sum(bool(v.any()) for k, v in state.items() if "lora_up" in k) > 20
 
 
+@pytest.mark.slow
 def test_prior_loss_weight(bake, layout):
     """Regularization pictures at weight 0 are as good as none, but for the noise they draw."""
     reg = layout.parent / "regularization"

@@ -101,6 +101,7 @@ OFF = Filter(min_side=0, max_aspect=None, ratings=(), min_score=None, extra_char
              min_jpeg_quality=0, duplicate_distance=-1)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [

@@ -204,6 +204,7 @@ def test_a_part_at_rate_zero_is_left_out(bake, tmp_path, changes, prefix):
     assert sum(bool(value.any()) for value in ups) > 0.9 * len(ups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "saved"),
     [
@@ -247,12 +248,14 @@ def test_save_precision(bake, tmp_path, precision):
     assert {value.dtype for value in state.values()} == {lora_file.DTYPES[precision]}
 
 
+@pytest.mark.slow
 def test_bf16_goes_nearly_the_same_way(bake):
     exact, rough = (bake(mixed_precision=mode)["epochs"][-1] for mode in ("no", "bf16"))
     assert rough["loss"] != exact["loss"]
     assert rough["loss"] == pytest.approx(exact["loss"], rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_run_after_a_kill_starts_clean(bake, tmp_path):
     out = tmp_path / "out"
     clean = bake("clean")

@@ -158,6 +158,7 @@ def test_killed_from_outside(world, whole, tmp_path):
     assert files(out) == whole["AdamW"]
 
 
+@pytest.mark.slow
 def test_a_finished_bake_is_not_baked_again(world, whole, tmp_path, monkeypatch):
     out = tmp_path / "out"
     facts = bake(world, out)

@@ -135,6 +135,7 @@ def test_one_that_blows_up_leaves_the_others_as_they_are(orders, layout):
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_files_say_how_many_were_baked_together(orders, layout):
 
     pair = orders([{}, {"unet_lr": 1e-4}])
@@ -212,6 +213,7 @@ def test_half_as_many_where_memory_runs_out(base, layout, tmp_path, monkeypatch)
         train.bake(**claimed(base, layout, tmp_path / "one", [{}]))
 
 
+@pytest.mark.slow
 def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_path, monkeypatch):
     """Its base, too: on a GPU the half of the bakes would run out of memory beside it."""
     bases, real = [], loop.fit

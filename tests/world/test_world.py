@@ -83,6 +83,7 @@ def test_the_base_has_no_word_for_what_it_must_not_know() -> None:
         assert len(tokenizer.tokenize(novel)) > 1
 
 
+@pytest.mark.slow
 def test_a_picture_of_the_base_shows_what_was_asked() -> None:
     """Not the bar of docs/world.md, which 200 prompts measure: a sign that the parts fit together."""
     pipeline = StableDiffusionPipeline.from_pretrained(
