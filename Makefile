@@ -1,5 +1,6 @@
 # make         bake: the environment, then the whole workflow
-# make test    the tests
+# make test    all tests, on all cores
+# make quick   the tests that take no time and no browser
 # make lint    ruff, snakefmt, snakemake --lint
 # make smoke   every stage once on a small set (.test/), with its report: two minutes
 # make world   rebuild the embedded world (hours; its products are committed)
@@ -9,17 +10,22 @@ CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
+# A worker for each core, at most 8, as each imports torch; who has nothing left takes from the others.
+WORKERS := -n $(if $(filter all,$(CORES)),logical,$(CORES)) --maxprocesses 8 --dist worksteal
 
 # With an NVIDIA driver, PyTorch's CUDA build and onnxruntime-gpu; else CPU builds, no CUDA gigabytes.
 GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,)
 
-.PHONY: bake test lint format docs same-results world clean
+.PHONY: bake test quick smoke lint format docs same-results world clean
 
 bake: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
+
+quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not browser"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

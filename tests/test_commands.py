@@ -149,6 +149,7 @@ def test_pip_installs_what_make_installs(command: Command) -> None:
             assert f":= {word}\n" in makefile
 
 
+@pytest.mark.slow
 def test_python_and_snakemake_do_what_is_pasted(tmp_path: Path) -> None:
     # one test for all, so that torch is loaded once
     wrong = [

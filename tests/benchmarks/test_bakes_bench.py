@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train_step import given
+from benchmark_arguments import given
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -36,6 +36,7 @@ def cells(row: str) -> dict[str, str]:
     return dict(zip(side_by_side.COLUMNS, found, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "precision"), [("tiny", "no"), ("tiny-sdxl", "bf16")])
 def test_a_row_says_what_two_bakes_reach(bench, model, precision):
     made = bench(model, "--mixed-precision", precision, "--batch", "1")
@@ -51,6 +52,7 @@ def test_a_row_says_what_two_bakes_reach(bench, model, precision):
     )
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_has_a_row_and_spoils_no_other(bench, monkeypatch):
     made = bench("tiny")
     real = train_step.step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark_arguments import given
 from torch.optim import optimizer as optimizers
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -21,12 +21,6 @@ import trainers
 
 class Enough(Exception):
     """Ends a trainer after its second step."""
-
-
-def given(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    models.arguments(parser)
-    return models.settled(parser.parse_args(["--device", "cpu", "--threads", "1", *words]))
 
 
 def parameters_of(trainer: Callable[[Path, dict[str, Any]], None], folder: Path, job: dict) -> int:
@@ -48,6 +42,7 @@ def parameters_of(trainer: Callable[[Path, dict[str, Any]], None], folder: Path,
     return counts[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "precision"), [("tiny", "no"), ("tiny-sdxl", "no"), ("tiny-sdxl", "bf16")]
 )

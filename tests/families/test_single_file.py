@@ -101,6 +101,7 @@ def test_pickle_that_runs_code(tmp_path):
     refused(other, "neither .safetensors nor .ckpt")
 
 
+@pytest.mark.slow
 def test_weights_that_are_missing_strange_or_broken(base, beside):
     file = beside / "model.safetensors"
     state = checkpoint_of(base)

@@ -143,6 +143,7 @@ def test_a_bake_comes_back(tmp_path: Path) -> None:
     assert back.layout.repeats == 5
 
 
+@pytest.mark.slow
 def test_the_commands(tmp_path: Path) -> None:
     def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

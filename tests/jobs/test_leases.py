@@ -214,6 +214,7 @@ def test_locks_in_another_user_s_folder_are_refused(tmp_path: Path, monkeypatch)
         pytest.fail("a lease was given")
 
 
+@pytest.mark.slow
 def test_two_jobs_of_one_snakemake_work_on_different_gpus(surroundings, tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (tmp_path / "bake.py").write_text(BAKE)

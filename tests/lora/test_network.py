@@ -192,6 +192,7 @@ def test_files_that_do_not_fit(base):
     assert all(torch.equal(after[key], before[key]) for key in before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conv_dim", [None, 3])
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_a_stock_pipeline_draws_the_same(kind, conv_dim, request, tmp_path):

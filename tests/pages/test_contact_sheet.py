@@ -50,6 +50,7 @@ def made(items=ITEMS, lines=LINES, dataset="mirael") -> str:
     return contact_sheet.page(items, lines=lines, dataset=dataset, order=ORDER)
 
 
+@pytest.mark.slow
 def test_the_sheet_shows_both_halves():
     sheet = contact_sheet.draw(ITEMS)
     assert sheet.width > 1000

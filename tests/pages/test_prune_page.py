@@ -77,6 +77,7 @@ def test_examples_are_few_and_rare_tags_have_theirs(most: int) -> None:
     assert shown[0]
 
 
+@pytest.mark.slow
 def test_a_large_dataset_makes_a_page_of_bounded_size(tmp_path: Path) -> None:
     """400 pictures of noise, which no codec can make small, and 1200 tags."""
     names = [f"{number}.png" for number in range(400)]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -118,6 +117,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
 
 
+@pytest.mark.slow
 def test_sets_of_half_a_batch_are_the_same_bytes_in_any_company(
     kitchen: Path, tmp_path: Path, shots: list
 ) -> None:
@@ -141,6 +141,7 @@ def test_sets_of_half_a_batch_are_the_same_bytes_in_any_company(
     assert len(grids) == 3
 
 
+@pytest.mark.slow
 def test_smaller_sets_share_batches_and_are_the_same_up_to_rounding(
     kitchen: Path, tmp_path: Path, shots: list
 ) -> None:
@@ -154,6 +155,7 @@ def test_smaller_sets_share_batches_and_are_the_same_up_to_rounding(
         assert np.abs(mine - pixels(picture)).max() <= 1, picture
 
 
+@pytest.mark.slow
 def test_the_base_is_drawn_once_and_is_in_every_folder(
     kitchen: Path, tmp_path: Path, shots: list
 ) -> None:
@@ -172,6 +174,7 @@ def test_the_base_is_drawn_once_and_is_in_every_folder(
     assert len(shots) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["damaged", "missing", "of another model"])
 def test_a_broken_lora_fails_its_own_bake_alone(
     kitchen: Path, tmp_path: Path, harm: str, shots: list
@@ -200,6 +203,7 @@ def test_a_broken_lora_fails_its_own_bake_alone(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_left_is_not_drawn_again(
     kitchen: Path, tmp_path: Path, shots: list
 ) -> None:
@@ -216,6 +220,7 @@ def test_what_an_earlier_run_left_is_not_drawn_again(
         assert contents(tmp_path / "cut" / name) == contents(tmp_path / "whole" / name)
 
 
+@pytest.mark.slow
 def test_pictures_that_are_no_number_are_told_after_an_interruption_too(
     kitchen: Path, tmp_path: Path
 ) -> None:
@@ -257,33 +262,23 @@ def test_the_text_s_keys_are_computed_once_for_all_steps(
     assert "forward" not in vars(attention.to_k)
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path[:0] = {path!r}
-from test_fused_sampling import draw
-draw(Path({kitchen!r}), Path({out!r}), steps=8)
-"""
-
-
+@pytest.mark.slow
 def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
     kitchen: Path, tmp_path: Path, shots: list
 ) -> None:
     draw(kitchen, tmp_path / "whole", steps=8)
     out = tmp_path / "killed"
-    code = KILLED.format(
-        path=[str(ROOT / p) for p in ("tests/sampling", "tests", "scripts")],
-        kitchen=str(kitchen),
-        out=str(out),
+    job = multiprocessing.get_context("fork").Process(
+        target=draw, args=(kitchen, out), kwargs={"steps": 8}
     )
-    job = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    job.start()
     end = time.monotonic() + 240
     while not any(out.glob("a/images/e1_*.png")):
-        assert job.poll() is None, "ended before it could be killed"
+        assert job.is_alive(), "ended before it could be killed"
         assert time.monotonic() < end
         time.sleep(0.005)
-    job.send_signal(signal.SIGKILL)
-    job.wait()
+    job.kill()
+    job.join()
     assert all(claims.finished(out / name) is None for name in "abc")
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/images/e0_*.png")}
     shots.clear()
@@ -360,6 +355,7 @@ def test_its_own_job_finds_a_drawn_bake_finished_without_torch(
     assert not any(name.endswith(".state") for name in facts["files"])
 
 
+@pytest.mark.slow
 def test_only_what_is_trained_is_claimed(kitchen: Path, tmp_path: Path) -> None:
     shutil.copytree(kitchen / "train", tmp_path / "train")
     run = through_the_door(tmp_path)

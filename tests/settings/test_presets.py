@@ -101,6 +101,7 @@ def test_loose_repeats_less_and_exact_recreation_bakes_longer() -> None:
     assert exact.train.save_every_n_epochs == 1
 
 
+@pytest.mark.slow
 def test_snakemake_lays_a_preset_over_a_config(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--dry-run",

@@ -33,6 +33,7 @@ def test_every_scheduler_sets_the_rates(bake, tmp_path, scheduler):
     assert rates[3] == pytest.approx((2e-3 * end, 4e-4 * end), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -63,6 +64,7 @@ def test_no_setting_is_without_effect(bake, changes):
     assert hashes[0] != hashes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -81,6 +83,7 @@ def test_what_is_not_in_the_key_changes_nothing(bake, tmp_path, changes):
     assert len(events) == ("log_with" in changes)
 
 
+@pytest.mark.slow
 def test_text_is_encoded_once_where_it_does_not_change(bake, tmp_path):
     still = {"text_encoder_lr": 0, "shuffle_caption": False, "lr_warmup_ratio": 0}
     first = bake("a", cache=tmp_path / "cache", **still)
@@ -104,6 +107,7 @@ def test_a_damaged_cache_is_made_again(bake, tmp_path, caplog):
     assert sum("is damaged" in record.message for record in caplog.records) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learns", [True, False])
 def test_an_sdxl_bake(layout, tmp_path, learns):
     """Two text encoders, a pooled text, sizes; with everything on that touches them."""
@@ -127,6 +131,7 @@ def test_an_sdxl_bake(layout, tmp_path, learns):
     assert sum(bool(v.any()) for k, v in state.items() if "lora_up" in k) > 20
 
 
+@pytest.mark.slow
 def test_prior_loss_weight(bake, layout):
     """Regularization pictures at weight 0 are as good as none, but for the noise they draw."""
     reg = layout.parent / "regularization"

@@ -249,6 +249,7 @@ def noise(folder: Path, side: int) -> None:
         infotext.save_png(made, picture, info)
 
 
+@pytest.mark.slow
 def test_whole_pictures_are_inside_while_there_is_room(tmp_path: Path) -> None:
     bake = made_bake(tmp_path, "x", LOW, size=(400, 300), seeds=(1,))
     html = page_of([bake], tmp_path / "out", thumbnail=64)

@@ -63,6 +63,7 @@ def precision_and_recall(scraped: Path, truth, given: dict[str, list[str]]) -> s
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_every_planted_kind_is_told_with_all_its_reasons(scraped, truth, tmp_path, capsys):
     summary = filter.run(Filter(), scrape=scraped, out=tmp_path)
     given = reasons_of(tmp_path)
@@ -86,6 +87,7 @@ def test_every_planted_kind_is_told_with_all_its_reasons(scraped, truth, tmp_pat
         assert min(sheet.size) > 500
 
 
+@pytest.mark.slow
 def test_the_same_pictures_give_the_same_files(scraped, tmp_path):
     few = tmp_path / "few"
     shutil.copytree(scraped / "images", few / "images")
@@ -101,6 +103,7 @@ OFF = Filter(min_side=0, max_aspect=None, ratings=(), min_score=None, extra_char
              min_jpeg_quality=0, duplicate_distance=-1)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [

@@ -497,6 +497,7 @@ def claimed(bases_at, layout: Path, folders: list[Path], **changes: Any) -> dict
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_bake_in_rungs_has_the_bytes_of_one_without(bases_at, layout, tmp_path, caplog) -> None:
     whole, rested = tmp_path / "whole", tmp_path / "rested"
     train.TrainStage(**claimed(bases_at, layout, [whole])).run()
@@ -515,6 +516,7 @@ def test_a_bake_in_rungs_has_the_bytes_of_one_without(bases_at, layout, tmp_path
     assert not (rested / rungs.RESTED).exists()
 
 
+@pytest.mark.slow
 def test_who_rests_goes_on_in_other_company_and_says_so(bases_at, layout, tmp_path, caplog) -> None:
     folders = [tmp_path / name for name in "ab"]
     train.TrainStage(**claimed(bases_at, layout, folders, until=1)).run()

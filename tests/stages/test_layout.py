@@ -184,6 +184,7 @@ def test_weird_names_are_found_by_trainers(world):
     assert summary["renamed"] == len(names) - 1
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(min_size=1).filter(lambda name: "/" not in name), unique=True))
 def test_stems_are_safe_and_differ(names):
     stems = layout.file_stems(names)

@@ -426,6 +426,7 @@ CATEGORIES = {"general": "rating", "pearl": "character"}
 tag_sets = st.sets(st.sampled_from(VOCABULARY), max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     pictures=st.lists(

@@ -158,6 +158,7 @@ def test_seeds_prompts_and_epochs_all_matter(drawn: Path) -> None:
         assert np.abs(one - pixels(drawn, other)).max() > 2, other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 6])
 def test_batch_size_changes_nothing(
     batch_size: int, base: Path, bake: Path, prune: Path, drawn: Path, tmp_path: Path
@@ -183,6 +184,7 @@ def test_another_prompt_in_the_grid_changes_no_picture(
         assert np.abs(pixels(drawn, name) - pixels(tmp_path, name)).max() <= 1
 
 
+@pytest.mark.slow
 def test_lora_weight_0_is_the_base_and_cfg_1_ignores_the_negative_prompt(
     base: Path, bake: Path, prune: Path, drawn: Path, tmp_path: Path
 ) -> None:
@@ -220,6 +222,7 @@ def test_other_weights_are_drawn_for_one_epoch(
         draw(settings(weights=(0.5,), weights_epoch=7), base, bake, prune, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", list(samplers.TABLE))
 def test_every_sampler_draws_as_a_stock_pipeline_with_it(
     sampler: str, base: Path, bake: Path, prune: Path, tmp_path: Path
@@ -313,6 +316,7 @@ def test_the_grid_shows_base_and_epochs_by_prompts(drawn: Path) -> None:
     assert height > 3 * 192
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_pictures(
     base: Path, bake: Path, prune: Path, drawn: Path, tmp_path: Path
 ) -> None:
@@ -391,6 +395,7 @@ def test_a_prompt_is_drawn_as_long_as_its_negative_prompt_needs(base: Path) -> N
     assert artist.lengths(["short"]) == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_sdxl_is_drawn_as_a_stock_pipeline_does(tmp_path: Path, prediction: str) -> None:
     base = tiny_sdxl(tmp_path / "toonxl", prediction_type=prediction)
@@ -419,6 +424,7 @@ def test_sdxl_is_drawn_as_a_stock_pipeline_does(tmp_path: Path, prediction: str)
     assert np.abs(both[0] - both[1]).max() > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_half_precision_draws_nearly_the_same(tmp_path: Path, kind: str) -> None:
     base = {"sd1": tiny_sd1, "sdxl": tiny_sdxl}[kind](tmp_path / "toon")

@@ -77,6 +77,7 @@ def test_files_and_facts(bake, tmp_path):
         assert {value.dtype for value in state.values()} == {torch.float16}
 
 
+@pytest.mark.slow
 def test_same_config_same_bytes(bake, tmp_path):
     first, second = bake("a"), bake("b")
     assert first == second
@@ -86,6 +87,7 @@ def test_same_config_same_bytes(bake, tmp_path):
     assert other["epochs"][-1]["sshs_model_hash"] != first["epochs"][-1]["sshs_model_hash"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
 def test_training_lowers_the_loss(prepared, kind):
     """On the very noise of one batch, which a few steps can learn by heart."""
@@ -100,6 +102,7 @@ def test_training_lowers_the_loss(prepared, kind):
         assert train_step.loss(kitchen, variant, batch).item() < 0.9 * before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
 def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
     """An independent loop over peft's layers, with the formulas written out, goes the same way."""
@@ -200,6 +203,7 @@ def test_a_part_at_rate_zero_is_left_out(bake, tmp_path, changes, prefix):
     assert sum(bool(value.any()) for value in ups) > 0.9 * len(ups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "saved"),
     [
@@ -243,12 +247,14 @@ def test_save_precision(bake, tmp_path, precision):
     assert {value.dtype for value in state.values()} == {lora_file.DTYPES[precision]}
 
 
+@pytest.mark.slow
 def test_bf16_goes_nearly_the_same_way(bake):
     exact, rough = (bake(mixed_precision=mode)["epochs"][-1] for mode in ("no", "bf16"))
     assert rough["loss"] != exact["loss"]
     assert rough["loss"] == pytest.approx(exact["loss"], rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_run_after_a_kill_starts_clean(bake, tmp_path):
     out = tmp_path / "out"
     clean = bake("clean")

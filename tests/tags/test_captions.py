@@ -20,6 +20,7 @@ def test_split_gives_back_what_was_joined(tags):
     assert captions.split(captions.join(tags)) == tags
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_a_split_caption_is_a_fixed_point(caption):
     tags = captions.split(caption)

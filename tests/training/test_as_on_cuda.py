@@ -58,6 +58,7 @@ def guard(tmp_path_factory) -> str:
     return str(folder / "guard.so")
 
 
+@pytest.mark.slow
 def test_a_step_of_two_bakes(guard, tmp_path):
     """In a process of its own, as torch keeps in mind what it is told of devices."""
     folder = tiny_sdxl(tmp_path) / "layout" / "9_mirael"

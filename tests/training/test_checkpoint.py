@@ -24,7 +24,6 @@ from bakery.training.progress import Progress
 from bakery.training.setup import TrainSpec
 from bakery.training.trainer import Trainer
 
-ROOT = Path(__file__).parents[2]
 BAKE = {
     "resolution": 48, "min_bucket_reso": 32, "max_bucket_reso": 64, "bucket_reso_steps": 16,
     "network_dim": 2, "network_alpha": 1, "train_batch_size": 2, "num_epochs": 3,
@@ -114,6 +113,7 @@ POINTS = [("step", 1, 0), ("before", 1, 0), ("after", 1, 1), ("step", 3, 1), ("b
           ("after", 7, 3)]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("point", "count", "behind"), POINTS)
 def test_killed_and_started_again(world, whole, tmp_path, caplog, point, count, behind):
     """`behind` epochs need not be baked again."""
@@ -127,6 +127,7 @@ def test_killed_and_started_again(world, whole, tmp_path, caplog, point, count, 
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_killed_twice_with_weights_to_train_and_others_to_save(world, whole, tmp_path):
     out = tmp_path / "out"
     for _ in range(2):
@@ -135,28 +136,29 @@ def test_killed_twice_with_weights_to_train_and_others_to_save(world, whole, tmp
     assert files(out) == whole["AdamWScheduleFree"]
 
 
+@pytest.mark.slow
 def test_killed_from_outside(world, whole, tmp_path):
     """A whole Python of its own, and no help from the inside."""
     out = tmp_path / "out"
     program = (
-        "import sys; sys.path[:0] = ['scripts', 'tests', 'tests/training']\n"
-        "from pathlib import Path\nimport test_checkpoint\n"
-        "test_checkpoint.bake(Path(sys.argv[1]), Path(sys.argv[2]))"
+        "import sys\nfrom pathlib import Path\nfrom test_checkpoint import bake\n"
+        "bake(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     process = subprocess.Popen(
-        [sys.executable, "-c", program, world, out], cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-c", program, world, out],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )  # fmt: skip
     progress = out / "progress.jsonl"
-    while process.poll() is None and not (progress.exists() and progress.stat().st_size > 700):
-        time.sleep(0.01)
-    assert process.poll() is None, "it ended before it could be killed"
+    while process.poll() is None and not (progress.exists() and progress.stat().st_size > 300):
+        time.sleep(0.001)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL, "ended before it could be killed"
     bake(world, out)
     assert files(out) == whole["AdamW"]
 
 
+@pytest.mark.slow
 def test_a_finished_bake_is_not_baked_again(world, whole, tmp_path, monkeypatch):
     out = tmp_path / "out"
     facts = bake(world, out)
@@ -167,6 +169,7 @@ def test_a_finished_bake_is_not_baked_again(world, whole, tmp_path, monkeypatch)
     assert not (out / checkpoint.STATE).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -184,6 +187,7 @@ def test_what_cannot_be_trusted_is_baked_again(world, whole, tmp_path, caplog, s
     assert files(out) == whole["AdamW"]
 
 
+@pytest.mark.slow
 def test_a_state_of_other_settings_is_no_use(world, whole, tmp_path, caplog):
     out = tmp_path / "out"
     killed(world, out, "step", 5, seed=24)

@@ -40,6 +40,7 @@ def bake(tmp_path: Path):
     return run
 
 
+@pytest.mark.slow
 def test_a_compiled_bake_equals_a_plain_one(bake, monkeypatch):
     graphs = []
 
@@ -71,6 +72,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(caplog):
     assert said == "torch.compile does not work here (no compiler): going on without it"
 
 
+@pytest.mark.slow
 def test_a_bake_goes_on_where_nothing_can_be_compiled(bake, monkeypatch):
     def failing(*given, **how):
         raise RuntimeError("no compiler")
@@ -81,6 +83,7 @@ def test_a_bake_goes_on_where_nothing_can_be_compiled(bake, monkeypatch):
     assert all(torch.equal(found[key], weight) for key, weight in plain.items())
 
 
+@pytest.mark.slow
 def test_the_first_pass_leaves_no_gradient_behind(bake, monkeypatch):
     """Whatever the first pass did: the bake starts as if it had not been."""
     calls = []

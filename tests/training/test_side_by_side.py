@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import math
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -81,6 +80,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / "mirael.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("parts", [{}, {"text_encoder_lr": 0}])
 def test_a_bake_is_the_same_in_company(orders, layout, count, parts):
@@ -101,6 +101,7 @@ def test_a_bake_is_the_same_in_company(orders, layout, count, parts):
     )
 
 
+@pytest.mark.slow
 def test_equal_seeds_share_every_pass_and_other_seeds_where_shapes_allow(
     orders, layout, monkeypatch
 ):
@@ -120,6 +121,7 @@ def test_equal_seeds_share_every_pass_and_other_seeds_where_shapes_allow(
     assert sum(sizes) == sum(made["steps"] for made in facts)
 
 
+@pytest.mark.slow
 def test_one_that_blows_up_leaves_the_others_as_they_are(orders, layout):
     """Bit by bit: from then on its companion goes alone, before that its rows touch no other's."""
     changes = [{}, {"unet_lr": 1e30, "lr_warmup_ratio": 0.0, "max_grad_norm": 0}, {"unet_lr": 1e-4}]
@@ -135,6 +137,7 @@ def test_one_that_blows_up_leaves_the_others_as_they_are(orders, layout):
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_files_say_how_many_were_baked_together(orders, layout):
 
     pair = orders([{}, {"unet_lr": 1e-4}])
@@ -212,6 +215,7 @@ def test_half_as_many_where_memory_runs_out(base, layout, tmp_path, monkeypatch)
         train.TrainStage(**claimed(base, layout, tmp_path / "one", [{}])).run()
 
 
+@pytest.mark.slow
 def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_path, monkeypatch):
     """Its base, too: on a GPU the half of the bakes would run out of memory beside it."""
     bases, real = [], loop.fit
@@ -235,41 +239,34 @@ def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_pa
     assert all(claims.finished(tmp_path / bake) for bake in ("0", "1"))
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path[:0] = {path!r}
-from test_side_by_side import claimed
-from bakery.stages import train
-from bakery.training import checkpoint, memory
-if {free!r}:
-    memory.free = lambda *_: {free!r}
-save, left = checkpoint.Checkpoint.save, {at}
-def save_and_die(*arguments):
-    global left
-    save(*arguments)
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.Checkpoint.save = save_and_die
-train.TrainStage(**claimed({base!r}, Path({layout!r}), Path({root!r}), {changes!r})).run()
-"""
+def bake_until(order: dict, at: int, free: int) -> None:
+    """In a process of its own: bake, and be killed behind the `at`-th state."""
+    torch.set_num_threads(1)
+    if free:
+        memory.free = lambda *_: free
+    save, left = checkpoint.Checkpoint.save, at
+
+    def save_and_die(*arguments):
+        nonlocal left
+        save(*arguments)
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint.Checkpoint.save = save_and_die
+    train.TrainStage(**order).run()
 
 
 def start_and_kill(
     base: str, layout: Path, root: Path, changes: list[dict], at: int, free: int = 0
 ) -> None:
-    """A bake in a process of its own that kills itself behind its `at`-th state."""
-    code = KILLED.format(
-        path=[*map(str, Path(__file__).parents[:2]), str(Path(train.__file__).parents[2])],
-        base=base, layout=str(layout), root=str(root), changes=changes, at=at,
-        free=free,
-    )  # fmt: skip
-    job = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=240,
-        check=False,
-    )  # fmt: skip
-    assert job.returncode == -signal.SIGKILL
+    """A bake that kills itself behind its `at`-th state; a fork has torch imported already."""
+    job = multiprocessing.get_context("fork").Process(
+        target=bake_until, args=(claimed(base, layout, root, changes), at, free)
+    )
+    job.start()
+    job.join(240)
+    assert job.exitcode == -signal.SIGKILL
     assert not (root / "1").exists() or claims.finished(root / "1") is None
 
 
@@ -284,6 +281,7 @@ def undisturbed(base, layout, tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rested", "at"),
     [(0, 2), (0, 1), (0, 3), (0, 5), (1, 1)],
@@ -312,6 +310,7 @@ def baked_together(root: Path, count: int) -> list[str]:
     return [lora_file.read(file)[1].get("bakery_baked_together", "1") for file in files]
 
 
+@pytest.mark.slow
 def test_as_many_side_by_side_as_fit_and_after_a_kill_as_many_as_before(
     base, layout, tmp_path, monkeypatch, caplog
 ):
@@ -337,6 +336,7 @@ def test_as_many_side_by_side_as_fit_and_after_a_kill_as_many_as_before(
             assert (tmp_path / "killed" / bake / file.name).read_bytes() == file.read_bytes()
 
 
+@pytest.mark.slow
 def test_who_was_alone_goes_on_alone(base, layout, tmp_path):
     alone = {"num_epochs": 3}
     train.TrainStage(**claimed(base, layout, tmp_path / "whole", [alone])).run()

@@ -33,6 +33,7 @@ def crowd(seed: int, size: int, shared: int) -> np.ndarray:
     return table
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

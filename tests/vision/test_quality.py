@@ -42,6 +42,7 @@ def good() -> list[Image.Image]:
     return [images.open_rgb(next((WORLD / "files").glob(f"{md5}.*"))) for md5 in names[::4]]
 
 
+@pytest.mark.slow
 def test_spoiled_pictures_are_told_from_good_ones(good, capsys):
     """Precision and recall of both measures at the default limits, by pixels alone."""
     limits = Filter()

@@ -110,6 +110,7 @@ def pretend_done(kitchen: Path, raw: dict) -> None:
                 (kitchen / file).write_text("{}")
 
 
+@pytest.mark.slow
 def test_nothing_is_remade_by_time_touch_or_copy(kitchen: Path) -> None:
     pretend_done(kitchen, little())
     assert jobs(kitchen) == {}
@@ -129,6 +130,7 @@ def test_one_more_rate_trains_only_that_one(kitchen: Path) -> None:
     assert jobs(kitchen) == {"train": 1, "sample": 1, "score": 1, "compare": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gpus", "asked", "threads"),
     [
@@ -153,6 +155,7 @@ def test_jobs_that_run_at_once_share_the_cores(
     assert re.findall(train, run.stdout + run.stderr, re.MULTILINE) == [str(threads)] * 2
 
 
+@pytest.mark.slow
 def test_a_setting_far_up_remakes_what_stands_on_it(kitchen: Path) -> None:
     pretend_done(kitchen, little())
     raw = little()
@@ -164,6 +167,7 @@ def test_a_setting_far_up_remakes_what_stands_on_it(kitchen: Path) -> None:
     assert jobs(kitchen) == {}, "going back to an old value costs nothing"
 
 
+@pytest.mark.slow
 def test_a_config_file_stands_alone(kitchen: Path) -> None:
     """Nothing of the shipped config shines through one that was named on the command line."""
     shutil.copytree(ROOT / "config", kitchen / "config")
@@ -171,12 +175,14 @@ def test_a_config_file_stands_alone(kitchen: Path) -> None:
     assert jobs(kitchen) == {}
 
 
+@pytest.mark.slow
 def test_the_catalog_s_snakefile_is_the_same_workflow(kitchen: Path) -> None:
     run = snakemake(kitchen, "--dry-run", "--snakefile", ROOT / "workflow/Snakefile")
     assert run.returncode == 0, run.stdout + run.stderr
     assert "little-lr0.01-" in run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_a_deleted_leaf_is_remade(kitchen: Path) -> None:
     pretend_done(kitchen, little())
     (grid,) = (kitchen / "results/sample").glob("little-lr0.01-*/grid.png")
@@ -184,6 +190,7 @@ def test_a_deleted_leaf_is_remade(kitchen: Path) -> None:
     assert jobs(kitchen).get("sample") == 1
 
 
+@pytest.mark.slow
 def test_the_whole_chain_for_real(kitchen: Path) -> None:
     run = snakemake(kitchen)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -228,6 +235,7 @@ def test_the_whole_chain_for_real(kitchen: Path) -> None:
     assert {p: p.read_bytes() for p in before} == before, "the same config gives the same LoRAs"
 
 
+@pytest.mark.slow
 def test_a_bake_that_fails_ends_no_other(kitchen: Path) -> None:
     raw = with_setting("train.max_grad_norm", 0)
     raw["sweeps"]["unet_lr"]["grid"]["train.unet_lr"] = [1e30, 1e-3]
@@ -244,6 +252,7 @@ def test_a_bake_that_fails_ends_no_other(kitchen: Path) -> None:
     assert not (kitchen / "results/compare").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_with_halving_for_real(kitchen: Path) -> None:
     raw = little()
     raw["sweeps"]["unet_lr"]["halving"] = {"after": [1]}
@@ -275,6 +284,7 @@ def test_a_sweep_with_halving_for_real(kitchen: Path) -> None:
     assert jobs(kitchen) == {}
 
 
+@pytest.mark.slow
 def test_the_dry_bake_makes_nothing_and_runs_anew_each_time(kitchen: Path) -> None:
     for _ in range(2):
         run = snakemake(kitchen, "plan")
@@ -291,6 +301,7 @@ def with_setting(dotted: str, value: object) -> dict:
     return raw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raw", "sentence"),
     [
@@ -313,6 +324,7 @@ def test_a_bad_config_is_one_sentence(kitchen: Path, raw: dict, sentence: str) -
     assert not (kitchen / "results").exists()
 
 
+@pytest.mark.slow
 def test_a_picture_folder_of_junk_says_so_and_keeps_what_was_made(kitchen: Path) -> None:
     for picture in (kitchen / "pictures").iterdir():
         picture.write_bytes(b"\x89PNG\r\n\x1a\n this is not a picture")
@@ -324,6 +336,7 @@ def test_a_picture_folder_of_junk_says_so_and_keeps_what_was_made(kitchen: Path)
     assert json.loads(manifest.read_text("utf-8"))["stage"] == "scrape"
 
 
+@pytest.mark.slow
 def test_an_unreachable_booru_is_one_sentence(kitchen: Path) -> None:
     raw = with_setting("scrape.urls", ["http://127.0.0.1:9/posts?tags=x"])
     raw["scrape"]["folders"] = []

@@ -47,6 +47,7 @@ def test_bad_looks_are_refused_in_words() -> None:
         avatar.random_look(np.random.default_rng(0), hair_color="plaid")
 
 
+@pytest.mark.slow
 def test_the_tagger_knows_its_world() -> None:
     looks = [look(i, novel=True) for i in range(400)]
     tagger = Tagger.load(WORLD / "tagger")
@@ -82,6 +83,7 @@ def test_the_base_has_no_word_for_what_it_must_not_know() -> None:
         assert len(tokenizer.tokenize(novel)) > 1
 
 
+@pytest.mark.slow
 def test_a_picture_of_the_base_shows_what_was_asked() -> None:
     """Not the bar of docs/world.md, which 200 prompts measure: a sign that the parts fit together."""
     pipeline = StableDiffusionPipeline.from_pretrained(

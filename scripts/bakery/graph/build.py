@@ -105,6 +105,10 @@ class Builder:
         parents: tuple[Node, ...] = ()
         for stage in CHAIN:
             section = getattr(config, stage)
+            if isinstance(section, Train):
+                registry.check_parts(
+                    section.base
+                )  # a part that no family knows is no file to look for
             files = self._named(stage, section) | _edits(stage, config.scrape.name, self.roots)
             content = {name: self._fingerprint(path) for name, path in files.items()}
             if isinstance(section, Train):
@@ -162,7 +166,6 @@ def _located(place: Place, roots: Sequence[Path], where: str) -> Place:
 
 def _family(train: Train, roots: Sequence[Path]) -> dict[str, str]:
     """The code versions of the base's family; `BakeryError` for settings that do nothing with it."""
-    registry.check_parts(train.base)
     place = _located(train.base, roots, "train.base")
     family = registry.shown_by(place)
     if family is not None:
