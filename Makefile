@@ -46,7 +46,6 @@ same-results: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/code_versions.py
 
 # as the workflow catalog starts it: by workflow/Snakefile, in a folder that has only a config
-.PHONY: smoke
 smoke: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) --snakefile workflow/Snakefile --directory .test
 	$(BIN)/snakemake --snakefile workflow/Snakefile --directory .test --report results/report.zip
