@@ -424,5 +424,5 @@ def test_loading_keeps_the_parameters_an_optimizer_knows(base):
 def test_a_lora_of_the_other_family(base):
     network = LoRANetwork(base.targets(), 4, 4)
     strange = {"lora_unet_input_blocks_4_1_proj_in.alpha": torch.tensor(1.0)}
-    with pytest.raises(BakeryError, match="trained on an SDXL model, and the base is an SD1 model"):
+    with pytest.raises(BakeryError, match="trained on an SDXL model, and the base is an SD 1.x model"):
         network.load_kohya(strange)

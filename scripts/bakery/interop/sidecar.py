@@ -115,9 +115,10 @@ def metadata_of(lora: Path) -> dict[str, str]:
 
 def _version(metadata: Mapping[str, str]) -> str:
     """As A1111 itself would tell from the metadata."""
-    if family := registry.family_of_metadata(metadata):
-        return family.webui_version
-    return "SD2" if metadata.get("ss_v2") == "True" else "SD1"
+    if metadata.get("ss_v2") == "True":
+        return "SD2"
+    family = registry.family_of_metadata(metadata)
+    return family.webui_version if family else "SD1"
 
 
 def _preview(samples: list[dict[str, str]], epoch: str, sample: Path) -> str:
