@@ -34,8 +34,8 @@ rule all:
     input:
         [
             file
-            for stage in PLAN.nodes
-            for node in PLAN.of(stage)
+            for stage in GRAPH.nodes
+            for node in GRAPH.of(stage)
             for file in node.wanted
         ],
 

@@ -76,7 +76,7 @@ class Ceiling:
         return time.perf_counter() - began
 
 
-def kitchen_of(folder: Path, job: dict[str, Any]) -> train_step.Kitchen:
+def context_of(folder: Path, job: dict[str, Any]) -> train_step.TrainContext:
     """What our trainer bakes with, in this process."""
     settings = Train(**job["settings"])
     torch.set_num_threads(job["threads"])
@@ -84,18 +84,20 @@ def kitchen_of(folder: Path, job: dict[str, Any]) -> train_step.Kitchen:
         settings.base, job["device"], models.DTYPES[settings.mixed_precision],
         **settings.model_dump(exclude={"base"}),
     )  # fmt: skip
-    made = setup.equip(settings, repeat_folders.read(folder / "layout"), base, job["threads"], None)
+    made = setup.make_context(
+        settings, repeat_folders.read_folders(folder / "layout"), base, job["threads"], None
+    )
     made.latents.prepare(made.data.views(settings) or [])
     return made
 
 
 def of_step(folder: Path, job: dict[str, Any]) -> int:
     """Operations of a solo step."""
-    kitchen = kitchen_of(folder, job)
-    variant = setup.prepare(Train(**job["settings"]), kitchen, out=folder / "count", name="mirael")
-    variant.begin_epoch(kitchen.data)
-    batch = variant.next_batch()
-    return operations(lambda: train_step.loss(kitchen, variant, batch).backward())
+    context = context_of(folder, job)
+    run = setup.prepare(Train(**job["settings"]), context, out=folder / "count", name="mirael")
+    run.begin_epoch(context.data)
+    batch = run.next_batch()
+    return operations(lambda: train_step.loss(context, run, batch).backward())
 
 
 def operations(run: Callable[[], Any]) -> int:

@@ -1,4 +1,4 @@
-"""A grid of samples: our artist against a stock pipeline with `load_lora_weights`.
+"""A grid of samples: our pipeline against a stock one with `load_lora_weights`.
 
     python benchmarks/grid_sampling.py                           on the embedded base, one thread
     python benchmarks/grid_sampling.py --rounds 1 --steps 2      does it run?
@@ -6,7 +6,7 @@
 A round is one LoRA of the grid (random weights at dim 16, written to a file) with all its prompts and
 seeds, drawn by each contender in turn:
 
-- ours: `Artist.use` and full batches, as the sample stage draws;
+- ours: `ImagePipeline.use` and full batches, as the sample stage draws;
 - one call a LoRA: load_lora_weights, one pipeline call with all pictures as its batch, unload;
 - one call a picture: load_lora_weights, then a call for each, unload;
 - the UNet alone: as many rows through the bare UNet, with no LoRA, text, VAE or scheduler, in the batch
@@ -45,7 +45,7 @@ from bakery.families import registry  # noqa: E402
 from bakery.families.attention import text_projected_once  # noqa: E402
 from bakery.lora.network import LoRANetwork  # noqa: E402
 from bakery.sampling import batches  # noqa: E402
-from bakery.sampling.pipeline import Artist, Shot  # noqa: E402
+from bakery.sampling.pipeline import ImagePipeline, ImageRequest  # noqa: E402
 from bakery.settings.sample import Sample  # noqa: E402
 
 BASE = ROOT / "resources" / "world" / "base"
@@ -75,15 +75,15 @@ def clock() -> float:
 
 
 def ours(settings: Sample, cells: list[tuple[str, int]]) -> Callable[[Path], list[Any]]:
-    artist = Artist.load(settings, base=str(BASE), clip_skip=1, device="cpu")
+    pipeline = ImagePipeline.load(settings, base=str(BASE), clip_skip=1, device="cpu")
 
     def draw(file: Path) -> list[Any]:
-        artist.use([(file, 1.0)])
-        lengths = artist.lengths([prompt for prompt, _ in cells])
+        pipeline.use([(file, 1.0)])
+        lengths = pipeline.lengths([prompt for prompt, _ in cells])
         looks = [(file, length) for length in lengths]
         found: dict[int, Any] = {}
         for places in batches.arrange(looks, settings.batch_size):
-            images, _ = artist.draw([Shot(0, *cells[place]) for place in places])
+            images, _ = pipeline.draw([ImageRequest(0, *cells[place]) for place in places])
             found |= dict(zip(places, images, strict=True))
         return [found[place] for place in range(len(cells))]
 
@@ -93,17 +93,17 @@ def ours(settings: Sample, cells: list[tuple[str, int]]) -> Callable[[Path], lis
 def stock(
     settings: Sample, cells: list[tuple[str, int]], at_once: int
 ) -> Callable[[Path], list[Any]]:
-    pipeline = StableDiffusionPipeline.from_pretrained(BASE)
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+    pipe = StableDiffusionPipeline.from_pretrained(BASE)
+    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
         part.float()  # the embedded base is kept in fp16
-    pipeline.set_progress_bar_config(disable=True)
+    pipe.set_progress_bar_config(disable=True)
 
     def draw(file: Path) -> list[Any]:
-        pipeline.load_lora_weights(file.parent, weight_name=file.name)
+        pipe.load_lora_weights(file.parent, weight_name=file.name)
         images = []
         for start in range(0, len(cells), at_once):
             some = cells[start : start + at_once]
-            images += pipeline(
+            images += pipe(
                 [prompt for prompt, _ in some],
                 negative_prompt=[settings.negative_prompt] * len(some),
                 generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in some],
@@ -112,7 +112,7 @@ def stock(
                 width=settings.width,
                 height=settings.height,
             ).images
-        pipeline.unload_lora_weights()
+        pipe.unload_lora_weights()
         return images
 
     return draw

@@ -162,21 +162,21 @@ def train(place: Path, count: int, clock: Clock) -> None:
     base = registry.load(settings.base, **settings.model_dump(exclude={"base"}))
     order = setup.TrainSpec(settings, place / "train", NAME, {})
     with clock.part("train: dataset and buckets"):
-        folders = repeat_folders.read(place / "layout")
-        kitchen = setup.equip(settings, folders, base, 1, place / "cache")
-    views = kitchen.data.views(settings) or []
+        folders = repeat_folders.read_folders(place / "layout")
+        context = setup.make_context(settings, folders, base, 1, place / "cache")
+    views = context.data.views(settings) or []
     with clock.part("train: latents encoded"):
-        kitchen.latents.prepare(views)
-    kitchen = setup.equip(settings, folders, base, 1, place / "cache")
+        context.latents.prepare(views)
+    context = setup.make_context(settings, folders, base, 1, place / "cache")
     with clock.part("train: latents from the cache"):
-        kitchen.latents.prepare(views)
-    (variant,) = setup.prepare_all([order], kitchen)
+        context.latents.prepare(views)
+    (run,) = setup.prepare_all([order], context)
     with clock.part("train: an epoch's batches"):
-        variant.begin_epoch(kitchen.data)
+        run.begin_epoch(context.data)
     taken = []
     for _ in range(STEPS):
         start = time.process_time()
-        train_step.step(kitchen, [variant])
+        train_step.step(context, [run])
         taken.append(time.process_time() - start)
     clock.note("train: a step (median)", statistics.median(taken[2:]))
 

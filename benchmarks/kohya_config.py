@@ -46,7 +46,7 @@ def ours(bake: Path) -> dict[str, tuple[int, str, tuple[int, int]]]:
             settings.max_bucket_reso,
             settings.bucket_reso_steps,
         )
-    items = repeat_folders.read(bake.parent.parent / "layout" / layout).items
+    items = repeat_folders.read_folders(bake.parent.parent / "layout" / layout).items
     return {
         str(item.image.absolute()): (
             item.repeats,
@@ -94,8 +94,8 @@ def settings(run: Callable[[str, Path], None], folder: Path) -> list[tuple[str, 
     rows = []
     for bake, told in zip(bakes, json.loads((folder / "kohya.json").read_text()), strict=True):
         full = bake.rates["unet_lr"]
-        plan = schedules.plan(bake, batches_per_epoch=650)
-        own = [plan.rate(bake, full, step) for step in range(plan.total)]
+        counts = schedules.step_counts(bake, batches_per_epoch=650)
+        own = [counts.rate(bake, full, step) for step in range(counts.total)]
         apart = max(abs(a - b) for a, b in zip(own, told["rates"], strict=True)) / full
         said = f"{bake.optimizer_type}, {bake.lr_scheduler}"
         rows.append((said, told["optimizer"], apart, len(told["strange"])))

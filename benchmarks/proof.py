@@ -49,7 +49,7 @@ from bakery.graph import build, summary  # noqa: E402
 from bakery.io import tables  # noqa: E402
 from bakery.io.images import open_rgb  # noqa: E402
 from bakery.report import recommendation  # noqa: E402
-from bakery.report.results import Bake, Baked, read  # noqa: E402
+from bakery.report.results import Bake, BakeResult, read_bake  # noqa: E402
 from bakery.scoring import bootstrap  # noqa: E402
 from bakery.settings import config as cfg  # noqa: E402
 from bakery.stages import compare  # noqa: E402
@@ -81,7 +81,7 @@ class Yardstick:
     """Distance up to which a picture is whole (`Eigenpictures.limit`)."""
 
     @classmethod
-    def read(cls, folder: Path) -> Yardstick:
+    def read_bake(cls, folder: Path) -> Yardstick:
         return cls(Tagger.load(folder / "yardstick"), Eigenpictures.read(folder / FILE))
 
     def of(self, pictures: Path) -> Yardstick:
@@ -237,18 +237,18 @@ def trials(folder: Path, name: str, yardstick: Yardstick) -> list[Trial]:
         mine = known.setdefault(int(bake.settings["train.seed"]), {})
         values = truth_of(bake, own, yardstick)
         mine |= {(bake.label, epoch): value for epoch, value in values.items() if epoch}
-    scored: dict[int, list[Baked]] = {}
+    scored: dict[int, list[BakeResult]] = {}
     for bake in bakes_in(folder, name):
-        scored.setdefault(int(bake.settings["train.seed"]), []).append(read(bake))
+        scored.setdefault(int(bake.settings["train.seed"]), []).append(read_bake(bake))
     return [trial(f"{name}, seed {seed}", scored[seed], mine) for seed, mine in known.items()]
 
 
-def trial(name: str, baked: Sequence[Baked], known: Mapping[tuple[str, int], float]) -> Trial:
+def trial(name: str, baked: Sequence[BakeResult], known: Mapping[tuple[str, int], float]) -> Trial:
     """What the score chooses among `baked`, and what is true of that."""
-    judged = compare.judge(baked)
-    if judged.best is None:
+    recommended = compare.recommend(baked)
+    if recommended.best is None:
         raise SystemExit(f"{name}: the scores allow no verdict; see the page")
-    bake, epoch = judged.best
+    bake, epoch = recommended.best
     scores = {
         (one.bake.label, e.number): e.score("tradeoff").value for one in baked for e in one.epochs
     }

@@ -31,13 +31,13 @@ from typing import Any
 import models
 import torch
 import trainers
-from ceiling import Ceiling, kitchen_of, operations, sentence
+from ceiling import Ceiling, context_of, operations, sentence
 from hardware import describe
 from stepwise import Worker, wait_for
 
 from bakery.settings.train import Train
 from bakery.training import compiling, setup, train_step
-from bakery.training.run import Variant
+from bakery.training.run import Run
 
 COLUMNS = ("base", "bakes", "seconds a step", "throughput over one after another",
            "what arithmetic allows", "share reached", "share of a matrix product's speed",
@@ -53,42 +53,44 @@ def orders(settings: dict[str, Any], count: int, folder: Path) -> list[setup.Tra
     ]
 
 
-def team(settings: dict[str, Any], count: int, kitchen: train_step.Kitchen, place: Path) -> list:
+def team(
+    settings: dict[str, Any], count: int, context: train_step.TrainContext, place: Path
+) -> list:
     """`count` bakes with adapters of their own, switched off."""
-    made = setup.prepare_all(orders(settings, count, place), kitchen)
+    made = setup.prepare_all(orders(settings, count, place), context)
     made[0].network.remove()
-    for variant in made:
-        variant.begin_epoch(kitchen.data)
+    for run in made:
+        run.begin_epoch(context.data)
     return made
 
 
-def step(kitchen: train_step.Kitchen, variants: list[Variant]) -> float:
-    """Seconds of one step of all `variants`, which share each pass."""
-    device = kitchen.base.device.type
-    variants[0].network.apply()
+def step(context: train_step.TrainContext, runs: list[Run]) -> float:
+    """Seconds of one step of all `runs`, which share each pass."""
+    device = context.base.device.type
+    runs[0].network.apply()
     wait_for(device)
     start = time.perf_counter()
-    train_step.step(kitchen, variants)
+    train_step.step(context, runs)
     wait_for(device)
     seconds = time.perf_counter() - start
-    variants[0].network.remove()
+    runs[0].network.remove()
     return seconds
 
 
-def pass_of(kitchen: train_step.Kitchen, variants: list[Variant]) -> None:
+def pass_of(context: train_step.TrainContext, runs: list[Run]) -> None:
     """Forward and backward of a batch of all; the gradients are forgotten."""
-    variants[0].network.apply()
+    runs[0].network.apply()
     try:
-        showings = [train_step.show(kitchen, v, v.batches[0]) for v in variants]
-        torch.stack(train_step.losses(kitchen, showings)).sum().backward()
+        noisy_batches = [train_step.add_noise(context, v, v.batches[0]) for v in runs]
+        torch.stack(train_step.losses(context, noisy_batches)).sum().backward()
     finally:
-        variants[0].network.remove()
-        for variant in variants:
-            variant.optimizer.zero_grad()
+        runs[0].network.remove()
+        for run in runs:
+            run.optimizer.zero_grad()
 
 
 class Bench:
-    """One model: its kitchen, kohya's process where there is one, and the rows so far."""
+    """One model: its training context, kohya's process where there is one, and the rows so far."""
 
     def __init__(self, given: argparse.Namespace, folder: Path) -> None:
         self.given, self.folder = given, folder
@@ -100,14 +102,14 @@ class Bench:
             self.kohya = trainers.start("kohya", folder, self.job, given)
             times = [self.kohya.step()["seconds"] for _ in range(given.warm_up + given.rounds)]
             self.alone = times[given.warm_up :]
-        self.kitchen = kitchen_of(folder, self.job)
+        self.context = context_of(folder, self.job)
         self.best = Ceiling(given.device, given.mixed_precision)
         self.operations = self._operations()
 
     def _operations(self) -> int:
         """Of a solo step."""
-        solo = team(self.job["settings"], 1, self.kitchen, self.folder / "count")
-        return operations(lambda: pass_of(self.kitchen, solo))
+        solo = team(self.job["settings"], 1, self.context, self.folder / "count")
+        return operations(lambda: pass_of(self.context, solo))
 
     def row(self, count: int) -> str:
         """The table's row of K = `count`."""
@@ -116,13 +118,13 @@ class Bench:
                 return self._row(count)
             except torch.OutOfMemoryError:
                 pass
-            self.kitchen = None  # adapters may still be on its base
+            self.context = None  # adapters may still be on its base
             gc.collect()
             torch.cuda.empty_cache()
             kohya, self.kohya = self.kohya, None
             if kohya is not None:
                 kohya.stop()
-            self.kitchen = kitchen_of(self.folder, self.job)
+            self.context = context_of(self.folder, self.job)
             if kohya is None:
                 break
         return f"| {models.what(self.job)} | {count} | does not fit |" + " |" * (len(COLUMNS) - 3)
@@ -132,9 +134,9 @@ class Bench:
         wide = settings | {"train_batch_size": count * settings["train_batch_size"]}
         place = self.folder / f"{count}"
         teams = {
-            "solo": team(settings, 1, self.kitchen, place / "solo"),
-            "bakes": team(settings, count, self.kitchen, place / "bakes"),
-            "one bake": team(wide, 1, self.kitchen, place / "wide"),
+            "solo": team(settings, 1, self.context, place / "solo"),
+            "bakes": team(settings, count, self.context, place / "bakes"),
+            "one bake": team(wide, 1, self.context, place / "wide"),
         }
         with self._compiled(teams["bakes"]):
             times, peak = self._turns(teams)
@@ -153,11 +155,11 @@ class Bench:
             cells += ["-", "-"]
         return f"| {' | '.join(cells)} |"
 
-    def _turns(self, teams: dict[str, list[Variant]]) -> tuple[dict[str, list[float]], str]:
+    def _turns(self, teams: dict[str, list[Run]]) -> tuple[dict[str, list[float]], str]:
         """Seconds of each, and the most memory in a step of all bakes."""
         on_gpu, most = self.given.device == "cuda", 0
         doers: dict[str, Callable[[], float]] = {
-            name: lambda bakes=bakes: step(self.kitchen, bakes) for name, bakes in teams.items()
+            name: lambda bakes=bakes: step(self.context, bakes) for name, bakes in teams.items()
         }
         if self.kohya is not None:
             doers["kohya"] = lambda: self.kohya.step()["seconds"]
@@ -174,11 +176,11 @@ class Bench:
         return kept, f"{most / 2**30:.2f}" if on_gpu else "-"
 
     @contextmanager
-    def _compiled(self, bakes: list[Variant]) -> Iterator[None]:
+    def _compiled(self, bakes: list[Run]) -> Iterator[None]:
         """The UNet compiled, if that is asked for."""
         first = bakes[0].settings
         asked = compiling.compiled(
-            self.kitchen.base.unet, first.dynamo_backend, lambda: pass_of(self.kitchen, bakes)
+            self.context.base.unet, first.dynamo_backend, lambda: pass_of(self.context, bakes)
         )
         with asked if first.torch_compile else nullcontext():
             yield

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from bakery.io import manifest
-from bakery.jobs.job import Errand
+from bakery.jobs.job import LoggedJob
 from bakery.settings.halve import Halving
 from bakery.stages import halve
 
-with Errand(snakemake, "halve"):  # noqa: F821
+with LoggedJob(snakemake, "halve"):  # noqa: F821
     about = dict(snakemake.params.node)  # noqa: F821
     settings = Halving.model_validate(about["settings"])
     summary = halve.decide(settings, snakemake.params.bakes)  # noqa: F821

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from bakery.jobs.job import Errand
+from bakery.jobs.job import LoggedJob
 from bakery.stages import plan
 
-with Errand(snakemake, "plan"):  # noqa: F821
+with LoggedJob(snakemake, "plan"):  # noqa: F821
     text = plan.run(
         snakemake.params.bakes,  # noqa: F821
         out=Path(snakemake.params.out),  # noqa: F821

@@ -9,13 +9,13 @@ from bakery.jobs.job import Job, device, leased_gpu
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
-    bakes = {Path(folder): Path(train) for folder, train in params.company.items()}
+    bakes = {Path(folder): Path(train) for folder, train in params.group.items()}
     trained = manifest.read(job.folder("train"))["settings"]
     job.finish(
         rungs.carried(job.folder("train"), params.rung, job.out)
-        or claims.settle(
+        or claims.ensure_finished(
             job.out,
-            claims.deal(list(bakes), params.bakers, len(bakes)),
+            claims.deal(list(bakes), params.workers, len(bakes)),
             ready=lambda folder: rungs.is_new(bakes[folder]),  # only what is trained can be drawn
             # imported late, as in train; first claims, then a GPU
             work=leased_gpu()(
@@ -33,7 +33,7 @@ with Job(snakemake) as job:  # noqa: F821
                         threads=job.threads,
                         tagger=import_module("bakery.vision.tagger").fetch(params.model),
                     )
-                    .draw_claimed({folder: bakes[folder] for folder in folders}, params.albums)
+                    .draw_claimed({folder: bakes[folder] for folder in folders}, params.mirrors)
                 )
             ),
         )

@@ -10,12 +10,12 @@ from bakery.jobs.job import Job, device, leased_gpu
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
     scrape, prune = manifest.read(job.folder("scrape")), manifest.read(job.folder("prune"))
-    lane = rungs.Lane.of(job.out, params.rung)
-    abouts = {Path(folder): about for folder, about in params.company.items()}
+    task = rungs.TrainTask.of(job.out, params.rung)
+    abouts = {Path(folder): about for folder, about in params.group.items()}
     job.finish(
-        lane.settle(
+        task.complete(
             list(abouts),
-            workers=params.bakers,
+            workers=params.workers,
             most=job.settings.side_by_side,
             # imported only to bake: torch takes seconds; first claims, then a GPU that others wait for
             work=leased_gpu()(
@@ -31,7 +31,7 @@ with Job(snakemake) as job:  # noqa: F821
                         device=device(),
                         threads=job.threads,
                         cache=Path(params.cache),
-                        until=lane.until,
+                        until=task.until,
                     )
                     .run()
                 )

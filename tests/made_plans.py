@@ -1,4 +1,4 @@
-"""Bakes as the plan outlines them, and finished folders of their stages made by hand."""
+"""Bakes as the dry bake is given them, and finished folders of their stages made by hand."""
 
 from __future__ import annotations
 

@@ -50,13 +50,13 @@ def main(folder: Path) -> None:
     folders["train"].mkdir()
     tables.write(folders["train"] / "epochs.csv", saved, list(saved[0]))
     compare.run(Compare(), bakes=[Bake("only", folders)], out=folder / "page", sweep="one")
-    reasons = recommendation.judge([[missing(1, 0.5, 0.8), missing(2, 0.9, 0.7)]]).reasons
+    reasons = recommendation.recommend([[missing(1, 0.5, 0.8), missing(2, 0.9, 0.7)]]).reasons
     (folder / "reasons.txt").write_text("\n".join(reasons), encoding="utf-8")
 
 
-def missing(number: int, misses: float, tradeoff: float) -> recommendation.Epoch:
+def missing(number: int, misses: float, tradeoff: float) -> recommendation.EpochScore:
     scores = {"fidelity": 0.9, "flexibility": 0.9, "misses": misses, "tradeoff": tradeoff}
-    return recommendation.Epoch("a", number, scores)
+    return recommendation.EpochScore("a", number, scores)
 
 
 if __name__ == "__main__":

@@ -57,10 +57,10 @@ def test_what_does_not_fit_has_a_row_and_spoils_no_other(bench, monkeypatch):
     made = bench("tiny")
     real = train_step.step
 
-    def small(kitchen, bakes):
+    def small(context, bakes):
         if len(bakes) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        real(kitchen, bakes)
+        real(context, bakes)
 
     monkeypatch.setattr(train_step, "step", small)
     assert cells(made.row(3))["seconds a step"] == "does not fit"

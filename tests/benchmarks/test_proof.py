@@ -16,7 +16,7 @@ from tiny_tagger import tiny_tagger
 
 from bakery.graph import build
 from bakery.io import tables
-from bakery.report.results import Bake, Baked, read
+from bakery.report.results import Bake, BakeResult, read_bake
 from bakery.settings import config as cfg
 from bakery.settings.score import Score
 from bakery.stages import score
@@ -84,7 +84,7 @@ def test_a_choice_is_measured_by_what_it_loses(proof) -> None:
     assert table[-1] == "| had we chosen at random | | | 1 of 2 | | | 33% | |"
 
 
-def scored(folder: Path, model: Path, label: str, shown: list[dict[str, float]]) -> Baked:
+def scored(folder: Path, model: Path, label: str, shown: list[dict[str, float]]) -> BakeResult:
     """A bake whose base shows nothing of the character, and each epoch `shown[epoch - 1]`."""
     shots: list[Shot] = [
         shot
@@ -106,7 +106,7 @@ def scored(folder: Path, model: Path, label: str, shown: list[dict[str, float]])
     ]
     tables.write(train / "epochs.csv", saved, list(saved[0]))
     places = {"train": train, "sample": sample, "score": folder / "score"}
-    return read(Bake(label, places))
+    return read_bake(Bake(label, places))
 
 
 def test_a_trial_sets_the_score_beside_the_truth(proof, tmp_path: Path) -> None:

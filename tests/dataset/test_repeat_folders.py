@@ -34,7 +34,7 @@ def layout(tmp_path):
 
 
 def test_repeat_folders(layout):
-    found = repeat_folders.read(layout)
+    found = repeat_folders.read_folders(layout)
     assert found.ignored == ("5_mirael/3.gif", "sketches")
     assert [(i.image.name, i.folder, i.repeats) for i in found.items] == [
         ("a.JPG", "2_mirael 1girl", 2),
@@ -51,7 +51,7 @@ def test_repeat_folders(layout):
 
 
 def test_facts_for_the_metadata(layout):
-    found = repeat_folders.read(layout)
+    found = repeat_folders.read_folders(layout)
     assert found.directories() == {
         "2_mirael 1girl": {"n_repeats": 2, "img_count": 2},
         "5_mirael": {"n_repeats": 5, "img_count": 3},
@@ -63,34 +63,34 @@ def test_facts_for_the_metadata(layout):
 
 def test_nothing_to_train_on(tmp_path):
     with pytest.raises(BakeryError, match="there is no dataset folder"):
-        repeat_folders.read(tmp_path / "nowhere")
+        repeat_folders.read_folders(tmp_path / "nowhere")
     (tmp_path / "5_empty").mkdir()
     draw(tmp_path / "0_never" / "a.png")
     draw(tmp_path / "top.png")
     with pytest.raises(BakeryError, match="has no pictures in a folder named <repeats>_<name>"):
-        repeat_folders.read(tmp_path)
+        repeat_folders.read_folders(tmp_path)
 
 
 def test_two_pictures_of_one_caption(layout):
     draw(layout / "5_mirael" / "0.jpg")
     with pytest.raises(BakeryError, match=r"0\.jpg and 0\.png share one caption file"):
-        repeat_folders.read(layout)
+        repeat_folders.read_folders(layout)
 
 
 def test_caption_in_another_encoding(layout):
     (layout / "5_mirael" / "1.txt").write_bytes(b"caf\xe9")
     with pytest.raises(BakeryError, match=r"1\.txt is not UTF-8"):
-        repeat_folders.read(layout)
+        repeat_folders.read_folders(layout)
 
 
 def test_broken_picture_is_named(layout):
     (layout / "5_mirael" / "1.png").write_bytes(b"nothing")
     with pytest.raises(BakeryError, match=r"1\.png"):
-        repeat_folders.arrange(repeat_folders.read(layout), SIZES)
+        repeat_folders.arrange(repeat_folders.read_folders(layout), SIZES)
 
 
 def test_pictures_lie_in_buckets(layout):
-    data = repeat_folders.arrange(repeat_folders.read(layout), SIZES)
+    data = repeat_folders.arrange(repeat_folders.read_folders(layout), SIZES)
     assert [place.bucket for place in data.fits] == [(64, 64)] * 4 + [(32, 96)]
     assert data.bucket_counts() == {(32, 96): 5, (64, 64): 14}
 
@@ -102,11 +102,11 @@ def test_regularization_pictures(layout, tmp_path, asked):
     draw(place / "3_girl" / "0.png")
     draw(place / "3_girl" / "1.png")
     draw(place / "drafts" / "x.png")
-    found = repeat_folders.read(layout, place if asked else None)
+    found = repeat_folders.read_folders(layout, place if asked else None)
     extra = [item for item in found.items if item.is_reg]
     assert [item.caption for item in extra] == ["girl", "girl"]
     assert [item.repeats for item in extra] == [10, 9]  # 19 training pictures
-    assert found.directories() == repeat_folders.read(layout, place).directories()
+    assert found.directories() == repeat_folders.read_folders(layout, place).directories()
     assert found.directories(is_reg=True) == {"3_girl": {"n_repeats": 3, "img_count": 2}}
     assert found.tag_frequency()["3_girl"] == {"girl": 2}
     assert f"{place.name}/drafts" in found.ignored
@@ -115,10 +115,10 @@ def test_regularization_pictures(layout, tmp_path, asked):
 
 def test_regularization_folder_without_pictures(layout, tmp_path):
     with pytest.raises(BakeryError, match="reg_data_dir: there is no folder"):
-        repeat_folders.read(layout, tmp_path / "nowhere")
+        repeat_folders.read_folders(layout, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(BakeryError, match="has no pictures in a folder named <repeats>_<class>"):
-        repeat_folders.read(layout, tmp_path / "empty")
+        repeat_folders.read_folders(layout, tmp_path / "empty")
 
 
 def reg_items(repeats):

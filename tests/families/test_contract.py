@@ -28,7 +28,7 @@ from bakery.lora.network import Adapter, LoRANetwork
 from bakery.settings.train import Train
 from bakery.stages import train
 from bakery.training import losses
-from bakery.training.run import Variant
+from bakery.training.run import Run
 
 NAMES = [family.name for family in registry.FAMILIES]
 CAPTIONS = ["mirael, smile", "cat", "mirael, " + "pink, " * 20]
@@ -194,7 +194,7 @@ def test_a_lora_file_there_and_back(model, tmp_path):
     metadata = {key: str(value) for key, value in model.describe().items()}
     lora_file.write(tmp_path / "x.safetensors", network.state_dict_kohya(), metadata)
     network.remove()
-    state, said = lora_file.read(tmp_path / "x.safetensors")
+    state, said = lora_file.read_lora(tmp_path / "x.safetensors")
     assert registry.family_of_metadata(said) is model.family
     again = LoRANetwork.for_files(model.targets(convolutions=True), [state]).apply()
     again.load_kohya(state)
@@ -265,14 +265,14 @@ def test_a_killed_bake_ends_in_the_same_file(folder, pictures, tmp_path, monkeyp
         return train.run(settings, layout=pictures, out=out, name="mirael", metadata={})
 
     whole = bake(tmp_path / "whole")
-    end = Variant._end_epoch
+    end = Run._end_epoch
 
-    def killed(variant):
-        end(variant)
+    def killed(run):
+        end(run)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Variant, "_end_epoch", killed)
+        patched.setattr(Run, "_end_epoch", killed)
         with pytest.raises(KeyboardInterrupt):
             bake(tmp_path / "killed")
     resumed = bake(tmp_path / "killed")

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from bakery.dataset.concepts import Folder
+from bakery.dataset.concepts import RepeatFolder
 from bakery.families import tokenizer_probe
 from bakery.forecast import footguns
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
-from bakery.training.schedules import plan
+from bakery.training.schedules import step_counts
 
 
 def told(train: dict | None = None, prune: dict | None = None) -> list[str]:
     settings = Train(**(train or {}))
-    return footguns.of_training(settings, Prune(**(prune or {})), plan(settings, 10))
+    return footguns.of_training(settings, Prune(**(prune or {})), step_counts(settings, 10))
 
 
 def test_usual_settings_are_no_foot_gun() -> None:
@@ -27,7 +27,7 @@ def test_usual_settings_are_no_foot_gun() -> None:
     assert told({"shuffle_caption": False, "caption_tag_dropout_rate": 0.1}) == []
     assert told({"unet_lr": 1e-3, "learning_rate": 5e-4}) == []
     assert footguns.of_buckets(Train(), ((64, 64), (48, 80)), 0.1) == []
-    folders = [Folder("", "mirael", 5, 10, 0.8), Folder("halo", "halo", 5, 3, 0.2, 0.2)]
+    folders = [RepeatFolder("", "mirael", 5, 10, 0.8), RepeatFolder("halo", "halo", 5, 3, 0.2, 0.2)]
     assert footguns.of_concepts(folders) == []
 
 
@@ -62,10 +62,10 @@ def test_one_bucket_is_told_before_any_picture_is_known() -> None:
 
 
 def test_a_drowned_concept_is_told() -> None:
-    folders = [Folder("", "mirael", 10, 100, 0.99), Folder("halo", "halo", 1, 10, 0.01)]
+    folders = [RepeatFolder("", "mirael", 10, 100, 0.99), RepeatFolder("halo", "halo", 1, 10, 0.01)]
     (sentence,) = footguns.of_concepts(folders)
     assert "1_halo is 1.0% of the showings: 10_mirael drowns it with 99%" in sentence
-    far = [Folder("", "mirael", 1, 10, 0.5), Folder("halo", "halo", 1, 10, 0.5, 0.1)]
+    far = [RepeatFolder("", "mirael", 1, 10, 0.5), RepeatFolder("halo", "halo", 1, 10, 0.5, 0.1)]
     assert "50% of the showings where 10% were wished" in footguns.of_concepts(far)[0]
 
 

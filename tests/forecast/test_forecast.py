@@ -10,7 +10,7 @@ import pytest
 from made_plans import baked, done, filtered, laid_out, outlined
 
 from bakery.forecast import forecast
-from bakery.forecast.forecast import Asked
+from bakery.forecast.forecast import PlannedBake
 from bakery.io import tables
 from bakery.settings.thresholds import Thresholds
 from bakery.tags.trigger import Trigger
@@ -23,15 +23,15 @@ SQUARE, TALL, WIDE = (1000, 1000), (1000, 1414), (1600, 1000)
 
 
 def made(bake: dict[str, Any], tmp_path: Path) -> forecast.Forecast:
-    return forecast.make(Asked(**bake), tmp_path / "train")
+    return forecast.make(PlannedBake(**bake), tmp_path / "train")
 
 
 def test_one_bucket_has_the_guide_s_steps(tmp_path: Path) -> None:
     bake = outlined(tmp_path, train=GUIDE)
     filtered(bake, [SQUARE] * 130)
     one = made(bake, tmp_path)
-    assert (one.shown, one.plan.steps_per_epoch, one.plan.total) == (650, 325, 1950)
-    assert one.plan.warmup == 195
+    assert (one.shown, one.counts.steps_per_epoch, one.counts.total) == (650, 325, 1950)
+    assert one.counts.warmup == 195
     assert one.lost == 0
     assert [bucket.size for bucket in one.buckets] == [(512, 512)]
     assert one.files[0] == "mirael-000001.safetensors"
@@ -44,7 +44,7 @@ def test_each_bucket_s_last_batch_is_a_step(tmp_path: Path) -> None:
     bake = outlined(tmp_path, train=GUIDE)
     filtered(bake, [SQUARE] * 101 + [TALL] * 17 + [WIDE] * 12)
     one = made(bake, tmp_path)
-    assert (one.plan.steps_per_epoch, one.plan.total) == (326, 1956)
+    assert (one.counts.steps_per_epoch, one.counts.total) == (326, 1956)
     assert {b.size: (b.pictures, b.shown) for b in one.buckets} == {
         (448, 576): (17, 85), (512, 512): (101, 505), (640, 384): (12, 60),
     }  # fmt: skip
@@ -97,7 +97,7 @@ def test_what_the_layout_left_is_exact(tmp_path: Path) -> None:
     assert one.known.folders[1].share == pytest.approx(3 / 13)
     # 8 showings of pictures and 13 of the class in one bucket, 5 in the other
     assert {b.size: b.shown for b in one.buckets} == {(48, 80): 5, (64, 64): 21}
-    assert one.plan.steps_per_epoch == math.ceil(5 / 4) + math.ceil(21 / 4)
+    assert one.counts.steps_per_epoch == math.ceil(5 / 4) + math.ceil(21 / 4)
     assert any("1 captions rewritten by hand do not name" in w for w in one.warnings)
 
 
@@ -120,18 +120,18 @@ def test_a_folder_that_says_nothing_is_a_sentence_and_no_end(tmp_path, stages, w
     filtered(bake, [])
     done(bake, *stages)
     one = made(bake, tmp_path)
-    assert one.plan is None
+    assert one.counts is None
     assert words in one.warnings[0]
 
 
 def test_before_the_filter_only_the_number_is_known(tmp_path: Path) -> None:
     bake = outlined(tmp_path, scrape={"limit": 7, "urls": ["embedded://a", "embedded://b"]})
     one = made(bake, tmp_path)
-    assert (one.known.stage, one.known.at_most, one.plan, one.seconds) == ("", 14, None, None)
+    assert (one.known.stage, one.known.at_most, one.counts, one.seconds) == ("", 14, None, None)
     filtered(bake, [(64, 64)] * 3)
     (Path(bake["folders"]["filter"]) / "manifest.json").unlink()
     one = made(bake, tmp_path)
-    assert (one.known.stage, one.known.at_most, one.plan) == ("scrape", 4, None)
+    assert (one.known.stage, one.known.at_most, one.counts) == ("scrape", 4, None)
     assert one.cached == dict.fromkeys(bake["folders"], False) | {"scrape": True}
 
 
@@ -193,11 +193,11 @@ def test_too_many_batches_a_step_are_a_sentence(tmp_path: Path) -> None:
     bake = outlined(tmp_path, train={"gradient_accumulation_steps": 99})
     filtered(bake, [(64, 64)] * 3)
     one = made(bake, tmp_path)
-    assert (one.plan, one.files, one.samples) == (None, (), None)
+    assert (one.counts, one.files, one.samples) == (None, (), None)
     assert any("gradient_accumulation_steps is 99" in warning for warning in one.warnings)
 
 
 def test_gradient_accumulation_makes_fewer_steps(tmp_path: Path) -> None:
     bake = outlined(tmp_path, train=GUIDE | {"gradient_accumulation_steps": 4})
     filtered(bake, [SQUARE] * 130)
-    assert made(bake, tmp_path).plan.steps_per_epoch == 82  # 325 batches, the last step has one
+    assert made(bake, tmp_path).counts.steps_per_epoch == 82  # 325 batches, the last step has one

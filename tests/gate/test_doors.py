@@ -427,7 +427,7 @@ def test_train_refuses_a_foreign_layout(tmp_path, case, as_reg):
     picture(foreign / "5_ada/y.png")
     where = {"layout": own, "reg": foreign} if as_reg else {"layout": foreign}
     picture(foreign / "5_ada/x.png")
-    assert len(repeat_folders.read(**where).items) >= 2
+    assert len(repeat_folders.read_folders(**where).items) >= 2
     name, text = FOREIGN[case]
     (foreign / name).write_text(text)
     settings = Train(base="nowhere", **({"reg_data_dir": str(foreign)} if as_reg else {}))
@@ -439,16 +439,16 @@ def test_train_refuses_a_foreign_layout(tmp_path, case, as_reg):
 def test_train_reads_class_tokens_and_what_lies_inside_the_pictures(tmp_path):
     picture(tmp_path / "a/5_ada loli/x.png")
     with pytest.raises(BakeryError, match="sexualised minors"):
-        repeat_folders.read(tmp_path / "a")
+        repeat_folders.read_folders(tmp_path / "a")
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("Description", "a little girl, nude")
     picture(tmp_path / "b/5_ada/x.png", pnginfo=chunks)
     with pytest.raises(BakeryError, match="sexualised minors"):
-        repeat_folders.read(tmp_path / "b")
+        repeat_folders.read_folders(tmp_path / "b")
     picture(tmp_path / "c/5_ada/x.png")
     (tmp_path / "c/5_ada/x.json").write_text("{")
     with pytest.raises(BakeryError, match=r"x\.json is not JSON"):
-        repeat_folders.read(tmp_path / "c")
+        repeat_folders.read_folders(tmp_path / "c")
 
 
 # --- prompts and config ---------------------------------------------------------------------

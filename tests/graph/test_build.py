@@ -170,7 +170,7 @@ def test_a_base_named_part_by_part_counts_by_the_content_of_all(root: Path) -> N
         "checkpoint": str(root / "a.safetensors"), "vae": str(root / "b.safetensors"),
     }  # fmt: skip
     json.dumps(node.about())
-    summary.outline(plan, [root])
+    summary.planned_bakes(plan, [root])
     for name in ("a.safetensors", "b.safetensors"):
         (root / name).write_text("another")
         after = nodes(root, raw)
@@ -342,7 +342,7 @@ def test_which_bakes_are_drawn_together(
 ) -> None:
     made = build.build(cfg.load({"sweeps": {"a": {"grid": {setting: values}}}}), [root])
     for node in made.of("sample"):
-        company = made.company(node)
-        assert len(company) == together
-        assert node in company
-        assert all(made.company(other) == company for other in company)
+        group = made.group(node)
+        assert len(group) == together
+        assert node in group
+        assert all(made.group(other) == group for other in group)

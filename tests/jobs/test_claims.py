@@ -22,7 +22,7 @@ import sys, time
 from pathlib import Path
 from bakery.jobs import claims
 
-own, workers, seconds, *company = sys.argv[1:]
+own, workers, seconds, *group = sys.argv[1:]
 
 def train(folders):
     for folder in folders:
@@ -32,8 +32,8 @@ def train(folders):
     for folder in folders:
         claims.finish(folder, {"by": Path(own).name})
 
-company = [Path(folder) for folder in company]
-summary = claims.settle(Path(own), claims.deal(company, int(workers), 8), work=train)
+group = [Path(folder) for folder in group]
+summary = claims.ensure_finished(Path(own), claims.deal(group, int(workers), 8), work=train)
 print(summary["by"])
 """
 
@@ -77,10 +77,10 @@ def train_as(name: str, log: list[list[str]]):
 
 @given(count=st.integers(1, 40), workers=st.integers(1, 9), most=st.integers(1, 9))
 def test_shares_are_even_and_as_few_as_can_be(count: int, workers: int, most: int) -> None:
-    company = [Path(str(number)) for number in range(count)]
-    shares = claims.deal(company, workers, most)
+    group = [Path(str(number)) for number in range(count)]
+    shares = claims.deal(group, workers, most)
     sizes = [len(share) for share in shares]
-    assert sorted(bake for share in shares for bake in share) == sorted(company)
+    assert sorted(bake for share in shares for bake in share) == sorted(group)
     assert max(sizes) <= most
     assert max(sizes) - min(sizes) <= 1
     assert len(shares) == count or len(shares) % workers == 0  # as many for each worker
@@ -89,17 +89,17 @@ def test_shares_are_even_and_as_few_as_can_be(count: int, workers: int, most: in
 
 
 def test_one_more_value_leaves_the_shares_of_the_others_alone() -> None:
-    company = [Path(name) for name in "abcdef"]
-    for before, after in zip(
-        claims.deal(company[:-1], 2, 8), claims.deal(company, 2, 8), strict=True
-    ):
+    group = [Path(name) for name in "abcdef"]
+    for before, after in zip(claims.deal(group[:-1], 2, 8), claims.deal(group, 2, 8), strict=True):
         assert after[: len(before)] == before
 
 
 def test_the_first_job_bakes_the_whole_sweep_and_the_others_find_it_done(bakes) -> None:
     log: list[list[str]] = []
     for own in bakes:
-        summary = claims.settle(own, claims.deal(bakes, 1, 8), work=train_as(own.name, log))
+        summary = claims.ensure_finished(
+            own, claims.deal(bakes, 1, 8), work=train_as(own.name, log)
+        )
         assert summary == {"by": "a"}
     assert log == [["a", "b", "c", "d"]]
 
@@ -109,11 +109,11 @@ def test_with_two_workers_each_takes_half_whichever_is_first(bakes, order) -> No
     log: list[list[str]] = []
     for name in order:
         own = bakes["abcd".index(name)]
-        claims.settle(own, claims.deal(bakes, 2, 8), work=train_as(own.name, log))
+        claims.ensure_finished(own, claims.deal(bakes, 2, 8), work=train_as(own.name, log))
     assert sorted(log) == [["a", "c"], ["b", "d"]]
 
 
-def test_jobs_at_the_same_time_bake_everything_once_and_in_the_same_company(bakes) -> None:
+def test_jobs_at_the_same_time_bake_everything_once_and_in_the_same_group(bakes) -> None:
     jobs = [start(own, bakes, workers=2, seconds=0.3) for own in reversed(bakes)]
     assert [job.wait(60) for job in jobs] == [0, 0, 0, 0]
     a, b, c, d = trained(bakes)
@@ -134,17 +134,17 @@ def test_a_job_whose_bake_another_has_helps_first_and_then_waits(bakes) -> None:
 def test_what_is_not_ready_is_left_to_its_own_job(bakes) -> None:
     log: list[list[str]] = []
     late = bakes[2]
-    claims.settle(
+    claims.ensure_finished(
         bakes[0], claims.deal(bakes, 1, 8), work=train_as("a", log), ready=lambda b: b != late
     )
-    claims.settle(late, claims.deal(bakes, 1, 8), work=train_as("c", log))
+    claims.ensure_finished(late, claims.deal(bakes, 1, 8), work=train_as("c", log))
     assert log == [["a", "b", "d"], ["c"]]
 
 
 def test_a_job_s_own_bake_is_ready_whatever_is_said_of_it(bakes) -> None:
     """Otherwise it would neither work nor wait, but ask without end."""
     log: list[list[str]] = []
-    claims.settle(
+    claims.ensure_finished(
         bakes[0], claims.deal(bakes, 1, 8), work=train_as("a", log), ready=lambda bake: False
     )
     assert log == [["a"]]
@@ -154,15 +154,15 @@ def test_what_is_free_of_a_share_is_not_held_up_by_the_rest_of_it(bakes) -> None
     first = start(bakes[0], bakes[:2], seconds=600)
     wait_until((bakes[1] / "trained").exists)
     log: list[list[str]] = []
-    claims.settle(bakes[2], claims.deal(bakes, 1, 8), work=train_as("c", log))
+    claims.ensure_finished(bakes[2], claims.deal(bakes, 1, 8), work=train_as("c", log))
     first.kill()
     assert first.wait() == -signal.SIGKILL
     assert log == [["c", "d"]]
 
 
-def test_a_bake_belongs_to_its_own_company(bakes) -> None:
-    with pytest.raises(ValueError, match="not in its own company"):
-        claims.settle(bakes[0], claims.deal(bakes[1:], 1, 8), work=lambda folders: None)
+def test_a_bake_belongs_to_its_own_group(bakes) -> None:
+    with pytest.raises(ValueError, match="not in its own group"):
+        claims.ensure_finished(bakes[0], claims.deal(bakes[1:], 1, 8), work=lambda folders: None)
 
 
 def test_a_killed_job_s_claims_are_free_again(bakes) -> None:
@@ -171,19 +171,19 @@ def test_a_killed_job_s_claims_are_free_again(bakes) -> None:
     first.send_signal(signal.SIGKILL)
     first.wait()
     log: list[list[str]] = []
-    claims.settle(bakes[1], claims.deal(bakes, 1, 8), work=train_as("b", log))
+    claims.ensure_finished(bakes[1], claims.deal(bakes, 1, 8), work=train_as("b", log))
     assert log == [["a", "b", "c", "d"]]
 
 
 def test_a_failed_bake_is_reported_once_by_its_own_job_and_not_trained_again(bakes) -> None:
     claims.fail(bakes[1], "the loss is nan at step 3")
     log: list[list[str]] = []
-    claims.settle(bakes[0], claims.deal(bakes, 1, 8), work=train_as("a", log))
+    claims.ensure_finished(bakes[0], claims.deal(bakes, 1, 8), work=train_as("a", log))
     assert log == [["a", "c", "d"]]
     with pytest.raises(BakeryError, match="the loss is nan at step 3"):
-        claims.settle(bakes[1], claims.deal(bakes, 1, 8), work=train_as("b", log))
+        claims.ensure_finished(bakes[1], claims.deal(bakes, 1, 8), work=train_as("b", log))
     # asked again: tried again
-    claims.settle(bakes[1], claims.deal(bakes, 1, 8), work=train_as("b", log))
+    claims.ensure_finished(bakes[1], claims.deal(bakes, 1, 8), work=train_as("b", log))
     assert log[-1] == ["b"]
     assert not (bakes[1] / claims.FAILURE).exists()
 
@@ -191,7 +191,7 @@ def test_a_failed_bake_is_reported_once_by_its_own_job_and_not_trained_again(bak
 def test_a_failed_bake_that_was_reported_is_not_for_helpers_to_try_again(bakes) -> None:
     claims.fail(bakes[2], "the loss is nan at step 3")
     with pytest.raises(BakeryError, match="nan"):
-        claims.settle(bakes[2], claims.deal(bakes, 2, 8), work=lambda folders: 1 / 0)
+        claims.ensure_finished(bakes[2], claims.deal(bakes, 2, 8), work=lambda folders: 1 / 0)
     first = start(bakes[3], bakes, workers=2, seconds=600)
     wait_until((bakes[1] / "trained").exists)
     log: list[list[str]] = []
@@ -206,8 +206,8 @@ def test_a_failed_bake_that_was_reported_is_not_for_helpers_to_try_again(bakes) 
     assert not (bakes[2] / "trained").exists()
     # who asks for it again has it alone, whether or not others of its share are open by then
     (bakes[0] / claims.FINISHED).unlink()
-    claims.settle(bakes[2], claims.deal(bakes, 2, 8), work=train_as("c", log))
-    claims.settle(bakes[0], claims.deal(bakes, 2, 8), work=train_as("a", log))
+    claims.ensure_finished(bakes[2], claims.deal(bakes, 2, 8), work=train_as("c", log))
+    claims.ensure_finished(bakes[0], claims.deal(bakes, 2, 8), work=train_as("a", log))
     assert log == [["c"], ["a"]]
 
 
@@ -219,20 +219,20 @@ def test_a_bake_that_fails_again_is_reported_again(bakes) -> None:
     log: list[list[str]] = []
     for times in (1, 2):
         with pytest.raises(BakeryError, match=f"failed {times} times"):
-            claims.settle(bakes[0], claims.deal(bakes[:1], 1, 8), work=fail)
+            claims.ensure_finished(bakes[0], claims.deal(bakes[:1], 1, 8), work=fail)
     assert log == [["a"], ["a"]]
 
 
 def test_a_finished_bake_needs_no_folder_but_its_own(bakes) -> None:
     claims.finish(bakes[0], {"steps": 3})
-    summary = claims.settle(bakes[0], claims.deal(bakes, 1, 8), work=lambda folders: 1 / 0)
+    summary = claims.ensure_finished(bakes[0], claims.deal(bakes, 1, 8), work=lambda folders: 1 / 0)
     assert summary == {"steps": 3}
 
 
 def test_no_more_at_once_than_asked(bakes) -> None:
     log: list[list[str]] = []
     for own in bakes:
-        claims.settle(own, claims.deal(bakes, 1, 3), work=train_as(own.name, log))
+        claims.ensure_finished(own, claims.deal(bakes, 1, 3), work=train_as(own.name, log))
     assert log == [["a", "c"], ["b", "d"]]
 
 
@@ -247,7 +247,7 @@ def test_who_removes_a_file_wants_it_again(bakes) -> None:
 def test_a_record_that_is_not_json_counts_as_unfinished(bakes) -> None:
     (bakes[0] / claims.FINISHED).write_text("{")
     log: list[list[str]] = []
-    claims.settle(bakes[0], claims.deal(bakes[:1], 1, 8), work=train_as("a", log))
+    claims.ensure_finished(bakes[0], claims.deal(bakes[:1], 1, 8), work=train_as("a", log))
     assert log == [["a"]]
 
 
@@ -257,7 +257,7 @@ def test_what_the_workflow_deletes_is_put_back(bakes) -> None:
     claims.finish(bakes[0], {"images": 3}, declared=["grid.png"])
     for _ in range(2):  # each time that its own job starts
         grid.unlink(missing_ok=True)
-        claims.settle(bakes[0], claims.deal(bakes[:1], 1, 1), work=lambda folders: 1 / 0)
+        claims.ensure_finished(bakes[0], claims.deal(bakes[:1], 1, 1), work=lambda folders: 1 / 0)
         assert grid.read_text() == "a grid"
     claims.kept(grid).unlink()
     assert claims.finished(bakes[0]) is None

@@ -73,7 +73,7 @@ def test_no_legacy_hash_when_it_would_cover_itself(tmp_path):
 def test_safetensors_reads_what_was_written(tmp_path):
     file = tmp_path / "x.safetensors"
     lora_file.write(file, some_state(), {"note": 'é 日本 "quoted"', **NOTES})
-    state, metadata = lora_file.read(file)
+    state, metadata = lora_file.read_lora(file)
     assert metadata["note"] == 'é 日本 "quoted"'
     assert {k: v.tolist() for k, v in state.items()} == {
         k: v.tolist() for k, v in some_state().items()
@@ -85,18 +85,18 @@ def test_safetensors_reads_what_was_written(tmp_path):
 def test_damaged_file(tmp_path):
     file = tmp_path / "x.safetensors"
     with pytest.raises(BakeryError, match="does not exist"):
-        lora_file.read(file)
+        lora_file.read_lora(file)
     lora_file.write(file, some_state(), NOTES)
     file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(BakeryError, match=r"x\.safetensors is damaged"):
-        lora_file.read(file)
+        lora_file.read_lora(file)
 
 
 @pytest.mark.parametrize("precision", lora_file.DTYPES)
 def test_alpha_has_the_dtype_of_the_weights(tmp_path, precision):
     network = LoRANetwork(targets.of_text_encoders([tiny_text_encoder()]), 4, 2.0)
     lora_file.write(tmp_path / "x", network.state_dict_kohya(lora_file.DTYPES[precision]), {})
-    state, _ = lora_file.read(tmp_path / "x")
+    state, _ = lora_file.read_lora(tmp_path / "x")
     assert {value.dtype for value in state.values()} == {lora_file.DTYPES[precision]}
     assert {float(v) for k, v in state.items() if k.endswith(".alpha")} == {2.0}
 
@@ -134,7 +134,7 @@ def described(model, tmp_path_factory, **more):
         scale_weight_norms=1, gradient_checkpointing=True, optimizer_args={"weight_decay": 0.1},
     )  # fmt: skip
     base = registry.load(settings.base, **settings.model_dump(exclude={"base"}))
-    folders = repeat_folders.read(layout)
+    folders = repeat_folders.read_folders(layout)
     data = repeat_folders.arrange(folders, ((32, 96), (64, 64)))
     return metadata.describe(
         settings,
@@ -142,7 +142,7 @@ def described(model, tmp_path_factory, **more):
         base=base,
         folders=folders,
         data=data,
-        plan=schedules.plan(settings, data.batches_per_epoch(2)),
+        counts=schedules.step_counts(settings, data.batches_per_epoch(2)),
         extra={"trigger": "mirael", "config": {"train": {"seed": 23}}},
         optimizer="torch.optim.adamw.AdamW(weight_decay=0.1)",
     )

@@ -236,7 +236,7 @@ def test_an_entry_may_repeat():
 
 @pytest.mark.parametrize("kind", ["linear", "3x3"])
 def test_dropout_is_the_adapters_own(kind):
-    """The same mask in any company, at any place in the batch, and when computed again."""
+    """The same mask in any group, at any place in the batch, and when computed again."""
     generator = torch.Generator().manual_seed(4)
     rates, seeds = [0.5, 0.0, 0.25], [11, 12, 2**64 - 1]
     module, x, solos = stack_and_solos(
@@ -424,5 +424,7 @@ def test_loading_keeps_the_parameters_an_optimizer_knows(base):
 def test_a_lora_of_the_other_family(base):
     network = LoRANetwork(base.targets(), 4, 4)
     strange = {"lora_unet_input_blocks_4_1_proj_in.alpha": torch.tensor(1.0)}
-    with pytest.raises(BakeryError, match="trained on an SDXL model, and the base is an SD 1.x model"):
+    with pytest.raises(
+        BakeryError, match=r"trained on an SDXL model, and the base is an SD 1.x model"
+    ):
         network.load_kohya(strange)

@@ -145,7 +145,7 @@ def test_browser_given_decisions_come_back_untouched(opened: Any, tmp_path: Path
     assert waiting.value.suggested_filename == tag_edits.NAME
     waiting.value.save_as(tmp_path / "tags.csv")
     assert (tmp_path / "tags.csv").read_bytes() == b"tag,decision\nhalo,prune\nzebra,keep\n"
-    assert tag_edits.read(tmp_path / "tags.csv") == GIVEN
+    assert tag_edits.read_decisions(tmp_path / "tags.csv") == GIVEN
 
 
 def test_browser_mouse(opened: Any, tmp_path: Path, copied: Callable[[Any, Any], str]) -> None:
@@ -170,7 +170,7 @@ def test_browser_mouse(opened: Any, tmp_path: Path, copied: Callable[[Any, Any],
         ["tag", "decision"], *sorted([tag, word] for tag, word in expected.items()),
     ]  # fmt: skip
     (tmp_path / "tags.csv").write_text(text, encoding="utf-8")
-    assert tag_edits.read(tmp_path / "tags.csv") == expected
+    assert tag_edits.read_decisions(tmp_path / "tags.csv") == expected
     assert copied(page, page.locator("#copy")) == text
     # back again: no line is left that was not there, and none is lost that was
     for button in (smile, halo, tag(page, "pink hair")):

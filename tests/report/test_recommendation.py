@@ -1,4 +1,4 @@
-"""Verdicts: the best trade-off, the surest within noise, and sentences true of the numbers."""
+"""Recommendations: the best trade-off, the surest within noise, and sentences true of the numbers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bakery.report import recommendation
-from bakery.report.recommendation import Epoch, judge
+from bakery.report.recommendation import EpochScore, recommend
 
 
-def plain(label: str, number: int, f: float, x: float) -> Epoch:
+def plain(label: str, number: int, f: float, x: float) -> EpochScore:
     """An epoch of which only fidelity and flexibility are known."""
-    return Epoch(label, number, {"fidelity": f, "flexibility": x})
+    return EpochScore(label, number, {"fidelity": f, "flexibility": x})
 
 
-def bake(label: str, *scores: tuple[float, float]) -> list[Epoch]:
+def bake(label: str, *scores: tuple[float, float]) -> list[EpochScore]:
     return [plain(label, number, f, x) for number, (f, x) in enumerate(scores)]
 
 
@@ -34,7 +34,7 @@ def drawn(
     clarity: float = 1.0,
     noise: float = 0.02,
     **more: Any,
-) -> Epoch:
+) -> EpochScore:
     """An epoch with draws: the noise that epochs share is large, their own is `noise`."""
     shared = np.random.default_rng(99).normal(0, 0.2, 200)
     own = np.random.default_rng([*label.encode(), number])
@@ -42,7 +42,7 @@ def drawn(
     side = {"leak": leak, "bleed": bleed, "clarity": clarity, "tradeoff": tradeoff}
     measured = {"fidelity": f, "flexibility": x, **side}
     draws = {name: v + shared + own.normal(0, noise, 200) for name, v in measured.items()}
-    return Epoch(label, number, measured, draws=draws, **more)
+    return EpochScore(label, number, measured, draws=draws, **more)
 
 
 def test_balance_is_the_harmonic_mean() -> None:
@@ -53,15 +53,15 @@ def test_balance_is_the_harmonic_mean() -> None:
 
 
 def test_the_best_epoch_of_all_bakes_wins_and_the_reason_names_its_numbers() -> None:
-    verdict = judge(
+    choice = recommend(
         [
             bake("low", (0.2, 0.9), (0.3, 0.9), (0.4, 0.9)),
             bake("high", (0.2, 0.9), (0.8, 0.8), (1.0, 0.3)),
         ]
     )
-    assert (verdict.best.bake, verdict.best.number) == ("high", 1)
-    assert verdict.title == "high, epoch 1"
-    assert list(verdict.reasons) == [
+    assert (choice.best.bake, choice.best.number) == ("high", 1)
+    assert choice.title == "high, epoch 1"
+    assert list(choice.reasons) == [
         "Epoch 1 of high: 0.80 of the traits (the base: 0.20), 0.80 of what was asked.",
         "Its trade-off, 0.80, is the highest of 4 epochs in 2 bakes.",
         "Epoch 2 loses flexibility and adds fidelity 0.20.",
@@ -76,60 +76,60 @@ def test_the_next_epoch_is_named_with_what_it_brings() -> None:
         drawn("a", 2, 0.91, 0.84),
         drawn("a", 4, 0.92, 0.85, leak=0.3, leaks={"red jacket": 7, "street": 2, "boots": 1}),
     ]
-    verdict = judge([epochs])
-    assert verdict.best is verdict.top is epochs[2]
-    assert verdict.reasons[0] == (
+    choice = recommend([epochs])
+    assert choice.best is choice.top is epochs[2]
+    assert choice.reasons[0] == (
         "Epoch 2: 0.91 of the traits (the base: 0.20), 0.84 of what was asked."
     )
     assert "Epoch 4 adds nothing beyond noise and leaks the red jacket and the street." in (
-        verdict.reasons
+        choice.reasons
     )
 
 
-def sure(label: str, number: int, tradeoff: float, spread: float) -> Epoch:
+def sure(label: str, number: int, tradeoff: float, spread: float) -> EpochScore:
     """An epoch whose draws spread evenly around its trade-off."""
     draws = tradeoff + spread * np.linspace(-1, 1, 201)
     scores = {"fidelity": 0.8, "flexibility": 0.8, "tradeoff": tradeoff}
-    return Epoch(label, number, scores, draws={"tradeoff": draws})
+    return EpochScore(label, number, scores, draws={"tradeoff": draws})
 
 
 def test_of_epochs_within_noise_the_surest_is_taken() -> None:
     """Of any bake; not one that is sure to be worse."""
     top, surer, worse = sure("a", 1, 0.86, 0.4), sure("b", 3, 0.84, 0.2), sure("c", 1, 0.6, 0.01)
-    verdict = judge([[top], [surer], [worse]])
-    assert (verdict.best, verdict.top) == (surer, top)
-    assert verdict.title == "b, epoch 3"
-    assert verdict.reasons[1] == (
+    choice = recommend([[top], [surer], [worse]])
+    assert (choice.best, choice.top) == (surer, top)
+    assert choice.title == "b, epoch 3"
+    assert choice.reasons[1] == (
         "The highest trade-off of 3 epochs in 3 bakes is 0.86, of a, epoch 1 (by chance as low as "
         "0.48); its own, 0.84, is no worse beyond noise, and surer (as low as 0.65)."
     )
-    assert not any("Next is" in reason for reason in verdict.reasons), "it has been named"
-    assert judge([[top], [worse]]).best is top
+    assert not any("Next is" in reason for reason in choice.reasons), "it has been named"
+    assert recommend([[top], [worse]]).best is top
 
 
 def test_of_equally_sure_epochs_the_earliest_is_taken() -> None:
     epochs = [sure("a", number, 0.8, 0.1) for number in (3, 1, 2)]
-    assert judge([epochs]).best is epochs[1]
+    assert recommend([epochs]).best is epochs[1]
 
 
 def test_without_draws_nothing_is_known_of_how_sure_an_epoch_is() -> None:
     epochs = bake("a", (0.2, 0.9), (0.8, 0.8), (0.81, 0.8))
-    assert judge([epochs]).best is epochs[2]
+    assert recommend([epochs]).best is epochs[2]
 
 
 def test_a_later_best_beyond_noise_is_taken() -> None:
     epochs = [drawn("a", 1, 0.5, 0.9), drawn("a", 2, 0.9, 0.9)]
-    verdict = judge([epochs])
-    assert verdict.best is epochs[1]
-    assert verdict.reasons[-1] == "It is the last epoch baked: more epochs might be better still."
+    choice = recommend([epochs])
+    assert choice.best is epochs[1]
+    assert choice.reasons[-1] == "It is the last epoch baked: more epochs might be better still."
 
 
 def test_leaking_and_bleeding_cost_and_are_said() -> None:
     good, leaking = drawn("a", 1, 0.8, 0.8), drawn("b", 1, 0.85, 0.85, leak=0.5)
-    assert judge([[good], [leaking]]).best is good
+    assert recommend([[good], [leaking]]).best is good
     bleeding = drawn("c", 1, 0.85, 0.85, bleed=0.6)
-    assert judge([[good], [bleeding]]).best is good
-    reasons = judge(
+    assert recommend([[good], [bleeding]]).best is good
+    reasons = recommend(
         [[drawn("a", 1, 0.8, 0.8, leak=0.2, bleed=0.3, leaks={"red jacket": 3})]]
     ).reasons
     assert "It leaks the red jacket unasked (leak 0.20)." in reasons
@@ -138,51 +138,51 @@ def test_leaking_and_bleeding_cost_and_are_said() -> None:
 
 def test_frayed_pictures_cost_and_are_said() -> None:
     good, frayed = drawn("a", 1, 0.8, 0.8), drawn("b", 1, 0.85, 0.85, clarity=0.5)
-    assert judge([[good], [frayed]]).best is good
-    reasons = judge([[drawn("a", 1, 0.9, 0.9, clarity=0.7)]]).reasons
+    assert recommend([[good], [frayed]]).best is good
+    reasons = recommend([[drawn("a", 1, 0.9, 0.9, clarity=0.7)]]).reasons
     assert "Its pictures are less clear than the base's (clarity 0.70)." in reasons
     later = drawn("a", 2, 0.8, 0.8, clarity=0.3)
     assert "Epoch 2 adds nothing beyond noise and frays (clarity 0.30)." in (
-        judge([[good, later]]).reasons
+        recommend([[good, later]]).reasons
     )
 
 
 def test_epochs_that_noise_explains_are_said_to_be_close() -> None:
     one, other = drawn("a", 1, 0.80, 0.9, noise=0.1), drawn("b", 1, 0.79, 0.9, noise=0.1)
-    assert judge([[one], [other]]).reasons[-1] == (
+    assert recommend([[one], [other]]).reasons[-1] == (
         "Next is b, epoch 1, with 0.84, too close to tell apart with these prompts and seeds."
     )
 
 
 def test_one_bake_is_not_named() -> None:
-    verdict = judge([bake("only", (0.2, 0.9), (0.5, 0.9), (0.4, 0.9))])
-    assert verdict.title == "Epoch 1"
-    assert "is the highest of 2 epochs." in verdict.reasons[1]
+    choice = recommend([bake("only", (0.2, 0.9), (0.5, 0.9), (0.4, 0.9))])
+    assert choice.title == "Epoch 1"
+    assert "is the highest of 2 epochs." in choice.reasons[1]
 
 
 def test_the_earlier_of_equal_epochs_wins() -> None:
-    verdict = judge([bake("a", (0.1, 1), (0.5, 0.5), (0.5, 0.5))])
-    assert verdict.best.number == 1
+    choice = recommend([bake("a", (0.1, 1), (0.5, 0.5), (0.5, 0.5))])
+    assert choice.best.number == 1
 
 
 def test_without_draws_what_is_measured_decides() -> None:
-    verdict = judge([bake("a", (0.1, 1), (0.50, 0.5), (0.51, 0.5))])
-    assert verdict.best.number == 2
+    choice = recommend([bake("a", (0.1, 1), (0.50, 0.5), (0.51, 0.5))])
+    assert choice.best.number == 2
 
 
 def test_no_epoch_beats_the_base() -> None:
-    verdict = judge([bake("burnt", (0.5, 0.9), (0.1, 0.1), (0.2, 0.1))])
-    assert verdict.title == "No epoch beats the base"
-    assert not verdict.beats_base
-    assert verdict.best.number == 2
-    assert "only 0.13" in verdict.reasons[1]
+    choice = recommend([bake("burnt", (0.5, 0.9), (0.1, 0.1), (0.2, 0.1))])
+    assert choice.title == "No epoch beats the base"
+    assert not choice.beats_base
+    assert choice.best.number == 2
+    assert "only 0.13" in choice.reasons[1]
 
 
 def test_nothing_to_say_is_said() -> None:
-    assert judge([[plain("a", 0, 0.1, 0.9)]]).title == "Nothing to compare"
-    verdict = judge([bake("a", (math.nan, 0.9), (math.nan, 0.8))])
-    assert (verdict.best, verdict.title) == (None, "No verdict")
-    assert "say nothing about fidelity." in verdict.reasons[0]
+    assert recommend([[plain("a", 0, 0.1, 0.9)]]).title == "Nothing to compare"
+    choice = recommend([bake("a", (math.nan, 0.9), (math.nan, 0.8))])
+    assert (choice.best, choice.title) == (None, "No verdict")
+    assert "say nothing about fidelity." in choice.reasons[0]
 
 
 # --- rules that hold for every table --------------------------------------------------------
@@ -194,7 +194,7 @@ bakes_of = st.lists(
 )  # bakes of epochs of (fidelity, flexibility, leak, bleed)
 
 
-def made(table: list[list[tuple[float, ...]]], noise: float) -> list[list[Epoch]]:
+def made(table: list[list[tuple[float, ...]]], noise: float) -> list[list[EpochScore]]:
     return [
         [
             drawn(f"bake{b}", e, f, x, leak=leak, bleed=bleed, noise=noise)
@@ -208,7 +208,7 @@ def made(table: list[list[tuple[float, ...]]], noise: float) -> list[list[Epoch]
 @given(bakes_of, st.floats(0, 0.1))
 def test_never_an_epoch_that_is_dominated_beyond_noise(table, noise: float) -> None:
     bakes = made(table, noise)
-    best = judge(bakes).best
+    best = recommend(bakes).best
     for other in (epoch for epochs in bakes for epoch in epochs):
         assert not recommendation.dominated(best, other)
 
@@ -217,10 +217,10 @@ def test_never_an_epoch_that_is_dominated_beyond_noise(table, noise: float) -> N
 @given(bakes_of, st.floats(0, 0.1), st.randoms(use_true_random=False))
 def test_the_order_of_bakes_and_epochs_decides_nothing(table, noise: float, random) -> None:
     bakes = made(table, noise)
-    before = judge(bakes)
+    before = recommend(bakes)
     shuffled = [random.sample(epochs, len(epochs)) for epochs in bakes]
     random.shuffle(shuffled)
-    after = judge(shuffled)
+    after = recommend(shuffled)
     assert (before.best.bake, before.best.number) == (after.best.bake, after.best.number)
     assert before.reasons == after.reasons
 
@@ -229,18 +229,18 @@ def test_the_order_of_bakes_and_epochs_decides_nothing(table, noise: float, rand
 @given(bakes_of, st.floats(0, 0.1))
 def test_a_clearly_worse_bake_changes_nothing(table, noise: float) -> None:
     bakes = made(table, noise)
-    before = judge(bakes)
+    before = recommend(bakes)
     assume(before.best.at_least > 0.1)
     worse = [drawn("worse", e, 0.01, 0.01, leak=1.0, bleed=1.0, noise=0.001) for e in (1, 2)]
-    after = judge([*bakes, worse])
+    after = recommend([*bakes, worse])
     assert (before.best.bake, before.best.number) == (after.best.bake, after.best.number)
 
 
 @settings(max_examples=60, deadline=None)
 @given(bakes_of, st.floats(0, 0.1))
 def test_the_recommended_epoch_is_the_best_or_a_surer_one_within_noise(table, noise: float) -> None:
-    verdict = judge(made(table, noise))
-    best, top = verdict.best, verdict.top
+    choice = recommend(made(table, noise))
+    best, top = choice.best, choice.top
     assert recommendation.close(top.values("rank"), best.values("rank"))
     assert best.rank <= top.rank
     assert best is top or best.at_least >= top.at_least

@@ -40,7 +40,7 @@ def tiles(picture: Image.Image, rows: int, columns: int, side: int) -> list[list
 
 
 def test_each_bake_and_epoch_is_a_row_and_a_shared_base_comes_once(tmp_path: Path) -> None:
-    baked = [results.read(made_bake(tmp_path, label, TWO)) for label in ("low", "high")]
+    baked = [results.read_bake(made_bake(tmp_path, label, TWO)) for label in ("low", "high")]
     picture = sweep_grid.draw(baked, "lr")
     expected = [
         [color(one.shots[epoch, prompt, "1"]) for prompt in ("trigger", "beach")]
@@ -56,8 +56,8 @@ def test_each_bake_and_epoch_is_a_row_and_a_shared_base_comes_once(tmp_path: Pat
 
 
 def test_bases_that_differ_are_both_shown_and_what_is_missing_is_left_empty(tmp_path: Path) -> None:
-    one = results.read(made_bake(tmp_path, "x", TWO, prompts={"trigger": "mirael"}))
-    other = results.read(made_bake(tmp_path, "y", TWO[:2], hue=90))
+    one = results.read_bake(made_bake(tmp_path, "x", TWO, prompts={"trigger": "mirael"}))
+    other = results.read_bake(made_bake(tmp_path, "y", TWO[:2], hue=90))
     found = tiles(sweep_grid.draw([one, other], "lr"), 5, 2, grid.TILE)
     assert found[0] == [color(one.shots[0, "trigger", "1"]), grid.FAINT]
     assert found[3] == [color(other.shots[0, p, "1"]) for p in ("trigger", "beach")]
@@ -70,7 +70,7 @@ def test_a_large_sweep_gets_smaller_tiles(
     prompts = {f"p{i}": f"mirael, {i}" for i in range(6)}
     made = [made_bake(tmp_path, x, TWO, prompts=prompts, size=(300, 200)) for x in ("a", "b")]
     monkeypatch.setattr(sweep_grid, "MOST_PIXELS", most)
-    picture = sweep_grid.draw([results.read(bake) for bake in made], "lr")
+    picture = sweep_grid.draw([results.read_bake(bake) for bake in made], "lr")
     height = 5 * (round(side * 2 / 3) + grid.MARGIN)
     assert picture.width == grid.MARGIN + grid.LABEL_WIDTH + 6 * (side + grid.MARGIN)
     assert height < picture.height < height + 120
@@ -81,7 +81,9 @@ def test_compare_leaves_it_beside_the_page(tmp_path: Path) -> None:
     compare.run(Compare(), bakes=made, out=tmp_path / "out", sweep="lr")
     with Image.open(tmp_path / "out/grid.jpg") as picture:
         drawn = np.asarray(picture.convert("RGB")).astype(int)
-    exact = np.asarray(sweep_grid.draw([results.read(bake) for bake in made], "lr")).astype(int)
+    exact = np.asarray(sweep_grid.draw([results.read_bake(bake) for bake in made], "lr")).astype(
+        int
+    )
     assert abs(drawn - exact).mean() < 5
     assert 'href="grid.jpg"' in (tmp_path / "out/index.html").read_text("utf-8")
     assert "grid.jpg" not in (tmp_path / "out/report.html").read_text("utf-8")

@@ -33,7 +33,7 @@ def test_each_picture_once_in_batches_of_one_length(looks, size) -> None:
 
 @settings(max_examples=40)
 @given(LOOKS, LOOKS, st.integers(1, 9))
-def test_a_lora_s_own_batches_are_the_same_in_any_company(mine, others, size) -> None:
+def test_a_lora_s_own_batches_are_the_same_in_any_group(mine, others, size) -> None:
     mine = [("mine", length) for _, length in mine]
     alone = arrange(mine, size)
     counts = Counter(mine)

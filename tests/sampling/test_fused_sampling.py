@@ -1,4 +1,4 @@
-"""Bakes drawn together: each gets the pictures it would get alone, and each has a fate of its own."""
+"""Bakes drawn together: each gets the pictures it would get alone, and has its own outcome."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bakery.io import manifest
 from bakery.io.errors import BakeryError
 from bakery.jobs import claims
 from bakery.lora.network import LoRANetwork
-from bakery.sampling.pipeline import Artist, Shot
+from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.settings.sample import Prompt, Sample
 from bakery.settings.thresholds import Thresholds
 from bakery.stages import sample
@@ -38,9 +38,9 @@ PROMPTS = (
 
 
 @pytest.fixture(scope="module")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base, a trigger, and three bakes of two epochs whose LoRAs differ clearly."""
-    root = tmp_path_factory.mktemp("kitchen")
+    root = tmp_path_factory.mktemp("workdir")
     loaded = registry.load(str(tiny_sd1(root / "base")))
     (root / "prune").mkdir()
     limits = Thresholds(general=0.35, character=0.85)
@@ -72,37 +72,37 @@ def settings(**changes: object) -> Sample:
     return Sample(**(given | changes))
 
 
-def bakes(kitchen: Path, out: Path, names: str = "abc") -> dict[Path, Path]:
-    return {out / name: kitchen / "train" / name for name in names}
+def bakes(workdir: Path, out: Path, names: str = "abc") -> dict[Path, Path]:
+    return {out / name: workdir / "train" / name for name in names}
 
 
-def stage(kitchen: Path, chosen: Sample) -> sample.SampleStage:
+def stage(workdir: Path, chosen: Sample) -> sample.SampleStage:
     return sample.SampleStage(
-        chosen, kitchen / "prune", str(kitchen / "base"), clip_skip=1, device="cpu", threads=1
+        chosen, workdir / "prune", str(workdir / "base"), clip_skip=1, device="cpu", threads=1
     )
 
 
-def draw(kitchen: Path, out: Path, names: str = "abc", **changes: object) -> None:
-    stage(kitchen, settings(**changes)).draw_claimed(bakes(kitchen, out, names))
+def draw(workdir: Path, out: Path, names: str = "abc", **changes: object) -> None:
+    stage(workdir, settings(**changes)).draw_claimed(bakes(workdir, out, names))
 
 
 @pytest.fixture
-def shots(monkeypatch: pytest.MonkeyPatch) -> list[list[Shot]]:
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[list[ImageRequest]]:
     """The batches that are really drawn; base pictures have LoRA -1."""
-    found: list[list[Shot]] = []
-    real_use, real_draw = Artist.use, Artist.draw
+    found: list[list[ImageRequest]] = []
+    real_use, real_draw = ImagePipeline.use, ImagePipeline.draw
     in_use: list = []
 
-    def use(artist, loras):
+    def use(pipeline, loras):
         in_use[:] = loras
-        real_use(artist, loras)
+        real_use(pipeline, loras)
 
-    def spy(artist, batch):
+    def spy(pipeline, batch):
         found.append([s if in_use[s.lora][0] else s._replace(lora=-1) for s in batch])
-        return real_draw(artist, batch)
+        return real_draw(pipeline, batch)
 
-    monkeypatch.setattr(Artist, "use", use)
-    monkeypatch.setattr(Artist, "draw", spy)
+    monkeypatch.setattr(ImagePipeline, "use", use)
+    monkeypatch.setattr(ImagePipeline, "draw", spy)
     return found
 
 
@@ -118,14 +118,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_sets_of_half_a_batch_are_the_same_bytes_in_any_company(
-    kitchen: Path, tmp_path: Path, shots: list
+def test_sets_of_half_a_batch_are_the_same_bytes_in_any_group(
+    workdir: Path, tmp_path: Path, requests: list
 ) -> None:
     """4 pictures of each LoRA, in batches of 4: all files of the folder, whoever is beside."""
-    draw(kitchen, tmp_path / "together")
-    assert [len(batch) for batch in shots] == [3, 3] + [4] * 6
-    draw(kitchen, tmp_path / "alone", "b")
-    draw(kitchen, tmp_path / "pair", "ca")
+    draw(workdir, tmp_path / "together")
+    assert [len(batch) for batch in requests] == [3, 3] + [4] * 6
+    draw(workdir, tmp_path / "alone", "b")
+    draw(workdir, tmp_path / "pair", "ca")
     for folder, names in (("alone", "b"), ("pair", "ac")):
         for name in names:
             assert contents(tmp_path / folder / name) == contents(tmp_path / "together" / name)
@@ -143,13 +143,13 @@ def test_sets_of_half_a_batch_are_the_same_bytes_in_any_company(
 
 @pytest.mark.slow
 def test_smaller_sets_share_batches_and_are_the_same_up_to_rounding(
-    kitchen: Path, tmp_path: Path, shots: list
+    workdir: Path, tmp_path: Path, requests: list
 ) -> None:
     changes = {"seeds": (3,), "prompts": PROMPTS[:1], "batch_size": 4}
-    draw(kitchen, tmp_path / "together", **changes)
-    assert [len(batch) for batch in shots] == [1, 4, 2]
-    assert len({shot.lora for shot in shots[1]}) == 4
-    draw(kitchen, tmp_path / "alone", "b", **changes)
+    draw(workdir, tmp_path / "together", **changes)
+    assert [len(batch) for batch in requests] == [1, 4, 2]
+    assert len({request.lora for request in requests[1]}) == 4
+    draw(workdir, tmp_path / "alone", "b", **changes)
     for picture in (tmp_path / "alone" / "b" / "images").iterdir():
         mine = pixels(tmp_path / "together" / "b" / "images" / picture.name)
         assert np.abs(mine - pixels(picture)).max() <= 1, picture
@@ -157,30 +157,30 @@ def test_smaller_sets_share_batches_and_are_the_same_up_to_rounding(
 
 @pytest.mark.slow
 def test_the_base_is_drawn_once_and_is_in_every_folder(
-    kitchen: Path, tmp_path: Path, shots: list
+    workdir: Path, tmp_path: Path, requests: list
 ) -> None:
-    draw(kitchen, tmp_path)
-    from_base = [shot for batch in shots for shot in batch if shot.lora == -1]
+    draw(workdir, tmp_path)
+    from_base = [request for batch in requests for request in batch if request.lora == -1]
     assert len(from_base) == len(set(from_base)) == 6
     for picture in (tmp_path / "a" / "images").glob("e0_*.png"):
         for other in "bc":
             copy = tmp_path / other / "images" / picture.name
             assert copy.read_bytes() == picture.read_bytes()
-    shots.clear()
+    requests.clear()
     shutil.rmtree(tmp_path / "b")
     shutil.rmtree(tmp_path / "c" / "images")
-    draw(kitchen, tmp_path)  # from a folder that has it still
-    assert {shot.lora for batch in shots for shot in batch} == {0}
-    assert len(shots) == 4
+    draw(workdir, tmp_path)  # from a folder that has it still
+    assert {request.lora for batch in requests for request in batch} == {0}
+    assert len(requests) == 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", ["damaged", "missing", "of another model"])
 def test_a_broken_lora_fails_its_own_bake_alone(
-    kitchen: Path, tmp_path: Path, harm: str, shots: list
+    workdir: Path, tmp_path: Path, harm: str, requests: list
 ) -> None:
     train = tmp_path / "train"
-    shutil.copytree(kitchen / "train", train)
+    shutil.copytree(workdir / "train", train)
     file = train / "b" / "mirael.safetensors"
     if harm == "damaged":
         file.write_bytes(file.read_bytes()[:-10])
@@ -190,14 +190,14 @@ def test_a_broken_lora_fails_its_own_bake_alone(
         save_file({"lora_unet_nowhere.lora_up.weight": torch.zeros(2, 2)}, file)
     claimed = {tmp_path / name: train / name for name in "abc"}
     (tmp_path / "b").mkdir()  # a claim is a lock in the folder
-    stage(kitchen, settings(seeds=(1,))).draw_claimed(claimed)
+    stage(workdir, settings(seeds=(1,))).draw_claimed(claimed)
     assert (
         claims.finished(tmp_path / "a")["images"] == claims.finished(tmp_path / "c")["images"] == 7
     )
     assert claims.finished(tmp_path / "b") is None
     assert not (tmp_path / "b" / "images").exists(), "found before anything was drawn"
     with pytest.raises(BakeryError, match=r"b/mirael\.safetensors") as caught:
-        claims.settle(
+        claims.ensure_finished(
             tmp_path / "b", claims.deal([tmp_path / "b"], 1, 1), work=lambda folders: None
         )
     assert "\n" not in str(caught.value)
@@ -205,28 +205,28 @@ def test_a_broken_lora_fails_its_own_bake_alone(
 
 @pytest.mark.slow
 def test_what_an_earlier_run_left_is_not_drawn_again(
-    kitchen: Path, tmp_path: Path, shots: list
+    workdir: Path, tmp_path: Path, requests: list
 ) -> None:
-    draw(kitchen, tmp_path / "whole")
+    draw(workdir, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     for file in ("a/images/e2_beach_s2.png", "c/images/e0_alone_s1.png", "b/samples.csv"):
         (tmp_path / "cut" / file).unlink()
     damaged = tmp_path / "cut/b/images/e1_alone_s1.png"
     damaged.write_bytes(damaged.read_bytes()[:40])
-    shots.clear()
-    draw(kitchen, tmp_path / "cut")
-    assert len(shots) == 2, "the batches of a's and b's picture; the base's is copied"
+    requests.clear()
+    draw(workdir, tmp_path / "cut")
+    assert len(requests) == 2, "the batches of a's and b's picture; the base's is copied"
     for name in "abc":
         assert contents(tmp_path / "cut" / name) == contents(tmp_path / "whole" / name)
 
 
 @pytest.mark.slow
 def test_pictures_that_are_no_number_are_told_after_an_interruption_too(
-    kitchen: Path, tmp_path: Path
+    workdir: Path, tmp_path: Path
 ) -> None:
     train = tmp_path / "train"
-    shutil.copytree(kitchen / "train", train)
-    loaded = registry.load(str(kitchen / "base"))
+    shutil.copytree(workdir / "train", train)
+    loaded = registry.load(str(workdir / "base"))
     network = LoRANetwork(loaded.targets([UNET]), 2, 2)
     for layer in network.layers.values():
         layer.ups[0].data.fill_(float("nan"))
@@ -234,16 +234,18 @@ def test_pictures_that_are_no_number_are_told_after_an_interruption_too(
     claimed = {tmp_path / name: train / name for name in "ab"}
     for _ in range(2):
         specs = [sample.SampleSpec(t, out) for out, t in claimed.items()]
-        made = stage(kitchen, settings()).run_all(specs)
+        made = stage(workdir, settings()).run_all(specs)
         assert [facts["broken"] for facts in made] == [0, 4]
         assert "first e2_alone_s1.png" in made[1]["warnings"][0]
 
 
 def test_the_text_s_keys_are_computed_once_for_all_steps(
-    kitchen: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artist = Artist.load(settings(steps=3), base=str(kitchen / "base"), clip_skip=1, device="cpu")
-    attention = artist.base.unet.mid_block.attentions[0].transformer_blocks[0].attn2
+    pipeline = ImagePipeline.load(
+        settings(steps=3), base=str(workdir / "base"), clip_skip=1, device="cpu"
+    )
+    attention = pipeline.base.unet.mid_block.attentions[0].transformer_blocks[0].attn2
     calls = []
     own = type(attention.to_k).forward
 
@@ -253,10 +255,10 @@ def test_the_text_s_keys_are_computed_once_for_all_steps(
         return own(layer, x)
 
     monkeypatch.setattr(type(attention.to_k), "forward", counted)
-    artist.use([(None, 0.0)])
+    pipeline.use([(None, 0.0)])
     for seed in (1, 2):
         calls.clear()
-        artist.draw([Shot(0, "mirael", seed)])
+        pipeline.draw([ImageRequest(0, "mirael", seed)])
         assert calls.count("k") == 1
         assert calls.count("q") == 3
     assert "forward" not in vars(attention.to_k)
@@ -264,12 +266,12 @@ def test_the_text_s_keys_are_computed_once_for_all_steps(
 
 @pytest.mark.slow
 def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
-    kitchen: Path, tmp_path: Path, shots: list
+    workdir: Path, tmp_path: Path, requests: list
 ) -> None:
-    draw(kitchen, tmp_path / "whole", steps=8)
+    draw(workdir, tmp_path / "whole", steps=8)
     out = tmp_path / "killed"
     job = multiprocessing.get_context("fork").Process(
-        target=draw, args=(kitchen, out), kwargs={"steps": 8}
+        target=draw, args=(workdir, out), kwargs={"steps": 8}
     )
     job.start()
     end = time.monotonic() + 240
@@ -281,9 +283,9 @@ def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
     job.join()
     assert all(claims.finished(out / name) is None for name in "abc")
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/images/e0_*.png")}
-    shots.clear()
-    draw(kitchen, out, steps=8)
-    assert len(shots) < 8
+    requests.clear()
+    draw(workdir, out, steps=8)
+    assert len(requests) < 8
     assert {path: path.stat().st_mtime_ns for path in before} == before
     for name in "abc":
         whole = contents(tmp_path / "whole" / name)
@@ -303,7 +305,7 @@ class SampleStage:
     def __init__(self, **given):
         pass
 
-    def draw_claimed(self, bakes, albums):
+    def draw_claimed(self, bakes, mirrors):
         for folder in bakes:
             print(folder.name)
             bakery.jobs.claims.fail(folder, "there is nothing to draw with")
@@ -318,8 +320,8 @@ root = Path({root!r})
 job = types.SimpleNamespace(
     params=types.SimpleNamespace(
         node={{"stage": "sample", "key": "k", "settings": {{"steps": 2}}}}, base="base", model="tagger",
-        company={{str(root / "sample" / n): str(root / "train" / n) for n in "abc"}}, bakers=1,
-        rung={{}}, albums={{}},
+        group={{str(root / "sample" / n): str(root / "train" / n) for n in "abc"}}, workers=1,
+        rung={{}}, mirrors={{}},
     ),
     input={{s: str(root / s / f / "manifest.json") for s, f in (("train", "a"), ("prune", "."))}},
     output=[str(root / "sample" / "a" / "manifest.json")], log=[str(root / "log")], threads=1,
@@ -341,10 +343,10 @@ def through_the_door(root: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_its_own_job_finds_a_drawn_bake_finished_without_torch(
-    kitchen: Path, tmp_path: Path
+    workdir: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(kitchen / "train", tmp_path / "train")
-    draw(kitchen, tmp_path / "sample", "a", seeds=(1,))
+    shutil.copytree(workdir / "train", tmp_path / "train")
+    draw(workdir, tmp_path / "sample", "a", seeds=(1,))
     assert not (tmp_path / "sample/a/grid.png").exists()
     run = through_the_door(tmp_path)
     assert run.returncode == 0, run.stderr
@@ -356,8 +358,8 @@ def test_its_own_job_finds_a_drawn_bake_finished_without_torch(
 
 
 @pytest.mark.slow
-def test_only_what_is_trained_is_claimed(kitchen: Path, tmp_path: Path) -> None:
-    shutil.copytree(kitchen / "train", tmp_path / "train")
+def test_only_what_is_trained_is_claimed(workdir: Path, tmp_path: Path) -> None:
+    shutil.copytree(workdir / "train", tmp_path / "train")
     run = through_the_door(tmp_path)
     assert run.stdout.split() == ["a", "b", "c", "light"]
     assert "there is nothing to draw with" in run.stderr

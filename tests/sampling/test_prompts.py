@@ -150,10 +150,10 @@ def test_a_bleed_prompt_must_not_ask_for_the_trigger() -> None:
 def test_the_vocabulary_has_general_tags_with_their_counts(tmp_path: Path) -> None:
     tags = ["pink hair", "null", "mirael (game)"]
     folder = tiny_tagger(tmp_path / "a", tags, categories={"mirael (game)": "character"})
-    assert vocabulary.read(folder) == {"pink hair": 1000, "null": 1000}
+    assert vocabulary.read_counts(folder) == {"pink hair": 1000, "null": 1000}
     path = folder / vocabulary.FILE
     path.write_text("name,category\nlong_hair,0\n^_^,0\ngeneral,9\n")
-    assert vocabulary.read(folder) == {"long hair": 0, "^_^": 0}
+    assert vocabulary.read_counts(folder) == {"long hair": 0, "^_^": 0}
     path.write_text("name,category\ngeneral,9\n")
     with pytest.raises(BakeryError, match="has no general tag"):
-        vocabulary.read(folder)
+        vocabulary.read_counts(folder)

@@ -125,7 +125,7 @@ def test_an_sdxl_bake(layout, tmp_path, learns):
         for out in "ab"
     ]
     assert found[0] == found[1]
-    state, metadata = lora_file.read(tmp_path / "a" / "mirael.safetensors")
+    state, metadata = lora_file.read_lora(tmp_path / "a" / "mirael.safetensors")
     assert metadata["ss_base_model_version"] == "sdxl_base_v1-0"
     assert any(key.startswith("lora_te2_") for key in state) == learns
     assert sum(bool(v.any()) for k, v in state.items() if "lora_up" in k) > 20

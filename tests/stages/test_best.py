@@ -83,9 +83,9 @@ def test_the_preview_is_the_best_identity_picture_of_the_first_seed(tmp_path: Pa
     table.loc[table["image"] == "e2_trigger_s2.png", "score"] = "1.0"
     table.loc[table["image"] == "e2_beach_s1.png", "score"] = "0.9"
     tables.write(path, table.to_dict("records"), list(table.columns))
-    assert best.preview(results.read(bake), 2).path.name == "e2_trigger_s1.png"
+    assert best.preview(results.read_bake(bake), 2).path.name == "e2_trigger_s1.png"
     with pytest.raises(BakeryError, match="no picture of epoch 7"):
-        best.preview(results.read(bake), 7)
+        best.preview(results.read_bake(bake), 7)
 
 
 def test_a_lora_that_is_gone_is_said(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_shot_stands_once_and_a_shared_base_for_all(tmp_path: Path) -> None:
-    baked = [results.read(bake) for bake in sweep(tmp_path)]
+    baked = [results.read_bake(bake) for bake in sweep(tmp_path)]
     table = picture_table.arrange(baked, [1, 0], 4)
     assert table.shared_base
     assert (table.epochs, list(table.seeds)) == ([0, 1, 2], ["1", "2"])
@@ -108,14 +108,14 @@ def test_a_shot_stands_once_and_a_shared_base_for_all(tmp_path: Path) -> None:
 
 def test_bakes_of_different_bases_show_each_its_own(tmp_path: Path) -> None:
     baked = [
-        results.read(made_bake(tmp_path, "x", LOW)),
-        results.read(made_bake(tmp_path, "y", LOW, hue=90)),  # other pixels
+        results.read_bake(made_bake(tmp_path, "x", LOW)),
+        results.read_bake(made_bake(tmp_path, "y", LOW, hue=90)),  # other pixels
     ]
     assert not results.same_base(*baked)
     table = picture_table.arrange(baked, [0, 1], 1)
     assert table.cells[0][0][0] != table.cells[1][0][0]
     other = made_bake(tmp_path, "z", LOW, prompts={"trigger": "mirael", "beach": "snow"})
-    assert not results.same_base(baked[0], results.read(other))  # another prompt
+    assert not results.same_base(baked[0], results.read_bake(other))  # another prompt
 
 
 def test_prompts_and_seeds_that_only_one_bake_has_leave_cells_empty(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_one_prompt_of_several_characters_is_one_row(tmp_path: Path) -> None:
         made_bake(tmp_path, "y", LOW, settings=other, dataset="e",
                   prompts={"trigger": "akari, 1girl", "beach": "akari, 1girl, beach, smile"}),
     ]  # fmt: skip
-    table = picture_table.arrange([results.read(bake) for bake in pair], [0, 1], 1)
+    table = picture_table.arrange([results.read_bake(bake) for bake in pair], [0, 1], 1)
     assert [p.text for p in table.prompts] == ["{trigger}", "{trigger}, beach, smile"]
 
 
@@ -148,7 +148,7 @@ def test_only_the_own_weight_is_in_the_table(tmp_path: Path) -> None:
     table = tables.read(path, ())
     table["weight"] = ["0" if e == "0" else "1.0" if e == "1" else "0.5" for e in table["epoch"]]
     tables.write(path, table.to_dict("records"), list(table.columns))
-    assert {epoch for epoch, _, _ in results.read(bake).shots} == {0, 1}
+    assert {epoch for epoch, _, _ in results.read_bake(bake).shots} == {0, 1}
 
 
 def test_only_settings_that_differ_are_highlighted(tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_equal_labels_are_told_apart_by_what_differs(tmp_path: Path) -> None:
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     plain = made_bake(tmp_path, "x", LOW)
-    assert comparable.notes([results.read(plain)]) == []
-    assert comparable.notes([results.read(bake) for bake in sweep(tmp_path)]) == []
+    assert comparable.notes([results.read_bake(plain)]) == []
+    assert comparable.notes([results.read_bake(bake) for bake in sweep(tmp_path)]) == []
 
     def said(**changes: Any) -> str:
         settings = {name.replace("__", "."): value for name, value in changes.items()}
@@ -185,7 +185,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
             key: settings.pop(key) for key in ("dataset", "seeds", "prompts") if key in settings
         }
         one = made_bake(tmp_path / f"{changes}"[:40], "y", LOW, settings=settings, **other)
-        return " ".join(comparable.notes([results.read(plain), results.read(one)]))
+        return " ".join(comparable.notes([results.read_bake(plain), results.read_bake(one)]))
 
     assert "different training pictures" in said(dataset="e")
     assert "same tagger" in said(tag__model="another")
@@ -203,8 +203,8 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
 
 
 def test_the_way_from_the_posts_to_the_steps(tmp_path: Path) -> None:
-    baked = [results.read(bake) for bake in sweep(tmp_path)]
-    (line,) = lineage.read(baked)
+    baked = [results.read_bake(bake) for bake in sweep(tmp_path)]
+    (line,) = lineage.trace(baked)
     assert line.bakes == ["unet_lr 0.0003", "unet_lr 0.002"]
     assert [(step.number, step.what) for step in line.steps] == [
         ("12", "posts looked at"), ("10", "pictures fetched"), ("7", "pictures kept"),
@@ -216,8 +216,8 @@ def test_the_way_from_the_posts_to_the_steps(tmp_path: Path) -> None:
     assert line.unfetched == {"404 Not Found": 2}
     assert [tag for tag, _ in line.pruned] == ["halo", "pink hair"]
     assert line.kept == [("red jacket", 5), ("smile", 3)]
-    other = results.read(made_bake(tmp_path, "z", LOW, dataset="e"))
-    assert [line.bakes for line in lineage.read([*baked, other])][1] == ["z"]
+    other = results.read_bake(made_bake(tmp_path, "z", LOW, dataset="e"))
+    assert [line.bakes for line in lineage.trace([*baked, other])][1] == ["z"]
 
 
 def test_pictures_are_inlined_faithfully_and_once(tmp_path: Path) -> None:

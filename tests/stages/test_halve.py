@@ -25,8 +25,8 @@ from bakery.io.errors import BakeryError
 from bakery.jobs import claims, rungs
 from bakery.lora import lora_file
 from bakery.report import results as bakes
-from bakery.sampling.pictures import Picture, Portfolio
-from bakery.sampling.prompts import Cell, Epoch
+from bakery.sampling.pictures import Picture, SampleSet
+from bakery.sampling.prompts import Cell, GridRow
 from bakery.settings import config as cfg
 from bakery.settings.compare import Compare
 from bakery.settings.halve import Halving
@@ -34,7 +34,7 @@ from bakery.settings.train import Train
 from bakery.stages import compare, train
 from bakery.stages import halve as halving
 from bakery.stages import plan as dry_bake
-from bakery.stages.halve import Racer
+from bakery.stages.halve import Contender
 from bakery.training import checkpoint
 
 pytest_plugins = ["bake_fixtures"]
@@ -54,17 +54,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def planned(
     root: Path, rates=RATES[:3], halving: dict | None = None, **sections: Any
-) -> nodes.Plan:
+) -> nodes.Graph:
     sweep: dict[str, Any] = {"grid": {"train.unet_lr": list(rates)}}
     sweep |= {"halving": halving} if halving else {}
     return build.build(cfg.load({**sections, "sweeps": {"rates": sweep}}), [root])
 
 
-def names(made: nodes.Plan, stage: str) -> set[str]:
+def names(made: nodes.Graph, stage: str) -> set[str]:
     return {node.name for node in made.of(stage)}
 
 
-# The plan
+# The graph
 
 
 @settings(max_examples=15, deadline=None)
@@ -102,7 +102,9 @@ def test_rungs_go_on_from_each_other_and_stand_on_the_verdict(root: Path) -> Non
         assert races.inputs(node) == [node.rung.before.manifest, second.manifest]
         assert races.inputs(leaf) == [leaf.rung.before.manifest]
         assert node.parents[0].stage == "layout"
-    assert {racer["label"] for racer in races.racers(second)} == {f"unet_lr {r}" for r in RATES[:3]}
+    assert {contender["label"] for contender in races.contenders(second)} == {
+        f"unet_lr {r}" for r in RATES[:3]
+    }
     assert races.facts(planned(root).of("train")[0]) == {}
 
 
@@ -124,12 +126,12 @@ def test_another_share_leaves_the_first_rung_alone(root: Path) -> None:
         assert len(names(half, stage) & names(most, stage)) == 3
 
 
-def test_company_is_of_the_same_rung(root: Path) -> None:
+def test_group_is_of_the_same_rung(root: Path) -> None:
     made = planned(root, halving={"after": [1]})
     for node in made.of("train"):
-        company = made.company(node)
-        assert len(company) == 3
-        assert {one.rung.until for one in company} == {node.rung.until}
+        group = made.group(node)
+        assert len(group) == 3
+        assert {one.rung.until for one in group} == {node.rung.until}
 
 
 def test_further_weights_are_for_the_last_rung(root: Path) -> None:
@@ -179,23 +181,23 @@ fields = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(fields, st.floats(0.05, 0.95), st.randoms(use_true_random=False))
 def test_the_best_go_on_whatever_their_order(field, keep, random) -> None:
-    racers = [
-        Racer(f"{label}-{i}", label, math.nan if failure else value, failure)
+    contenders = [
+        Contender(f"{label}-{i}", label, math.nan if failure else value, failure)
         for i, (label, value, failure) in enumerate(field)
     ]
-    places = Halving(after=(1,), keep=keep).places(len(racers))
-    standings = halving.rank(racers, places, 1)
-    shuffled = list(racers)
+    places = Halving(after=(1,), keep=keep).places(len(contenders))
+    standings = halving.rank(contenders, places, 1)
+    shuffled = list(contenders)
     random.shuffle(shuffled)
     assert halving.rank(shuffled, places, 1) == standings
-    assert [one.rank for one in standings] == list(range(1, len(racers) + 1))
-    assert all(0 < len(racers) * keep <= places <= len(racers) for _ in racers[:1])
-    known = {racer.bake: racer for racer in racers}
+    assert [one.rank for one in standings] == list(range(1, len(contenders) + 1))
+    assert all(0 < len(contenders) * keep <= places <= len(contenders) for _ in contenders[:1])
+    known = {contender.bake: contender for contender in contenders}
     on = [known[one.bake] for one in standings if one.goes_on]
     out = [known[one.bake] for one in standings if not one.goes_on]
-    sound = [racer for racer in racers if not racer.failure]
-    assert not any(racer.failure for racer in on)
-    if any(not math.isnan(racer.tradeoff) for racer in racers):
+    sound = [contender for contender in contenders if not contender.failure]
+    assert not any(contender.failure for contender in on)
+    if any(not math.isnan(contender.tradeoff) for contender in contenders):
         assert len(on) == min(places, len(sound))
         for better in on:
             for worse in out:
@@ -206,8 +208,12 @@ def test_the_best_go_on_whatever_their_order(field, keep, random) -> None:
 
 
 def test_a_verdict_says_why() -> None:
-    racers = [Racer("a", "A", 0.5), Racer("b", "B", 0.306), Racer("c", "C", math.nan)]
-    reasons = [one.reason for one in halving.rank(racers, 1, 2)]
+    contenders = [
+        Contender("a", "A", 0.5),
+        Contender("b", "B", 0.306),
+        Contender("c", "C", math.nan),
+    ]
+    reasons = [one.reason for one in halving.rank(contenders, 1, 2)]
     assert reasons == [
         "goes on after epoch 2: rank 1 of 3, trade-off 0.50",
         "stopped after epoch 2 by halving: rank 2 of 3, trade-off 0.31",
@@ -251,7 +257,7 @@ def save(folder: Path, epochs: int) -> list[dict[str, Any]]:
     return rows
 
 
-class Race:
+class SmallSweep:
     """Three bakes, and the folders of their rungs, baked by hand."""
 
     def __init__(self, root: Path) -> None:
@@ -268,7 +274,7 @@ class Race:
 
     def job(self, name: str, rung: dict[str, Any], fails: str = "") -> dict[str, Any]:
         out = self.root / f"train/{name}-{rung['until']}"
-        lane = rungs.Lane.of(out, rung)
+        task = rungs.TrainTask.of(out, rung)
 
         def bake(folders: list[Path]) -> None:
             self.trained.append(([folder.name for folder in folders], rung["until"]))
@@ -280,7 +286,7 @@ class Race:
                 files = [row["file"] for row in rows]
                 rungs.rest(folder, {"steps": 9, "epochs": rows}, files, epoch=rung["until"])
 
-        summary = lane.settle(list(self.baked.values()), workers=1, most=8, work=bake)
+        summary = task.complete(list(self.baked.values()), workers=1, most=8, work=bake)
         manifest.write(out, {"rung": rung["until"]}, summary)
         return summary
 
@@ -299,16 +305,16 @@ class Race:
         return done(self.root / f"halve/{epoch}", {"stage": "halve"}, summary)
 
 
-def test_a_race_from_its_start_to_its_end(tmp_path: Path) -> None:
-    race = Race(tmp_path)
+def test_halving_from_its_start_to_its_end(tmp_path: Path) -> None:
+    sweep = SmallSweep(tmp_path)
     for name in "abc":
-        assert [e["epoch"] for e in race.job(name, race.rung(name, 1))["epochs"]] == [1]
-    first = race.verdict(1, a=0.2, b=0.9, c=0.5)
+        assert [e["epoch"] for e in sweep.job(name, sweep.rung(name, 1))["epochs"]] == [1]
+    first = sweep.verdict(1, a=0.2, b=0.9, c=0.5)
     for name in "abc":
-        race.job(name, race.rung(name, 2, 1, first))
-    second = race.verdict(2, a=0.2, b=0.3, c=0.5)
-    last = {name: race.job(name, race.rung(name, 3, 2, second)) for name in "abc"}
-    assert race.trained == [(["a", "b", "c"], 1), (["b", "c"], 2), (["c"], 3)]
+        sweep.job(name, sweep.rung(name, 2, 1, first))
+    second = sweep.verdict(2, a=0.2, b=0.3, c=0.5)
+    last = {name: sweep.job(name, sweep.rung(name, 3, 2, second)) for name in "abc"}
+    assert sweep.trained == [(["a", "b", "c"], 1), (["b", "c"], 2), (["c"], 3)]
     assert [[e["epoch"] for e in last[name]["epochs"]] for name in "abc"] == [
         [1],
         [1, 2],
@@ -326,39 +332,39 @@ def test_a_race_from_its_start_to_its_end(tmp_path: Path) -> None:
         files = set(manifest.read(out)["files"])
         kept = {f"m-{e}.{end}" for e in range(1, epochs + 1) for end in ("safetensors", "json")}
         assert files == {"epochs.csv", *kept}
-        assert all((out / f).read_bytes() == (race.baked[name] / f).read_bytes() for f in kept)
+        assert all((out / f).read_bytes() == (sweep.baked[name] / f).read_bytes() for f in kept)
         assert len(tables.read(out / "epochs.csv", rungs.EPOCHS)) == epochs
     steps = (tmp_path / "train/c-2/progress.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in steps] == [1, 2, 3, 4]
 
 
 def test_what_was_trained_under_another_verdict_is_not_trained_again(tmp_path: Path) -> None:
-    race = Race(tmp_path)
-    race.job("a", race.rung("a", 1))
-    race.job("a", race.rung("a", 3, 1))
-    race.trained.clear()
-    assert [e["epoch"] for e in race.job("a", race.rung("a", 2, 1))["epochs"]] == [1, 2]
-    assert race.trained == []
-    (race.baked["a"] / "m-2.safetensors").unlink()
-    race.job("a", race.rung("a", 2, 1))
-    assert race.trained[0][0][0] == "a", "who removes a file wants it again"
+    sweep = SmallSweep(tmp_path)
+    sweep.job("a", sweep.rung("a", 1))
+    sweep.job("a", sweep.rung("a", 3, 1))
+    sweep.trained.clear()
+    assert [e["epoch"] for e in sweep.job("a", sweep.rung("a", 2, 1))["epochs"]] == [1, 2]
+    assert sweep.trained == []
+    (sweep.baked["a"] / "m-2.safetensors").unlink()
+    sweep.job("a", sweep.rung("a", 2, 1))
+    assert sweep.trained[0][0][0] == "a", "who removes a file wants it again"
 
 
-def test_a_bake_that_fails_is_out_of_the_race_and_ends_no_job(tmp_path: Path) -> None:
-    race = Race(tmp_path)
+def test_a_bake_that_fails_is_not_ranked_again_and_ends_no_job(tmp_path: Path) -> None:
+    sweep = SmallSweep(tmp_path)
     for name in "abc":
-        race.job(name, race.rung(name, 1))
-    first = race.verdict(1, a=0.1, b=0.9, c=0.5)
-    made = race.job("b", race.rung("b", 2, 1, first), fails="b")
+        sweep.job(name, sweep.rung(name, 1))
+    first = sweep.verdict(1, a=0.1, b=0.9, c=0.5)
+    made = sweep.job("b", sweep.rung("b", 2, 1, first), fails="b")
     assert made["stopped"] == {
         "until": 2, "by": "failure", "sentence": "failed: the loss is nan at step 3",
     }  # fmt: skip
     assert [e["epoch"] for e in made["epochs"]] == [1], "what was saved before stays"
     for name in "ac":
-        race.job(name, race.rung(name, 2, 1, first))
-    second = manifest.read(Path(race.verdict(2, a=0.1, b=0.9, c=0.5)))["summary"]
+        sweep.job(name, sweep.rung(name, 2, 1, first))
+    second = manifest.read(Path(sweep.verdict(2, a=0.1, b=0.9, c=0.5)))["summary"]
     assert [(s["bake"], s["goes_on"]) for s in second["bakes"]] == [("c", True), ("b", False)]
-    last = race.job("b", race.rung("b", 3, 2, str(tmp_path / "halve/2")))
+    last = sweep.job("b", sweep.rung("b", 3, 2, str(tmp_path / "halve/2")))
     assert last["stopped"]["by"] == "failure"
 
 
@@ -370,7 +376,7 @@ def test_later_stages_carry_over_what_a_stopped_bake_has(tmp_path: Path) -> None
     trained, stopped = tmp_path / "trained", tmp_path / "stopped"
     done(trained, {}, {"epochs": []})
     done(stopped, {}, {"carried": "x", "stopped": {"until": 1}})
-    rung = {"before": str(before), "bake": "album"}
+    rung = {"before": str(before), "bake": "mirror"}
     assert rungs.carried(trained, rung, out) is None
     assert rungs.carried(stopped, {}, out) is None
     assert rungs.carried(stopped, rung, out) == {"samples": 3, "carried": "score-1"}
@@ -382,23 +388,23 @@ def test_later_stages_carry_over_what_a_stopped_bake_has(tmp_path: Path) -> None
     assert [rungs.is_stopped(one) for one in (trained, stopped, tmp_path)] == [False, True, False]
 
 
-def test_what_an_album_has_is_not_drawn_again(tmp_path: Path) -> None:
+def test_what_a_mirror_has_is_not_drawn_again(tmp_path: Path) -> None:
     cell = Cell("alone", "identity", "mirael", (), 1)
-    epoch = Epoch(1, tmp_path / "m.safetensors", "h" * 64, 1.0)
+    epoch = GridRow(1, tmp_path / "m.safetensors", "h" * 64, 1.0)
     infos = {
         (epoch, cell): Infotext("mirael <lora:m:1>", "", {"Seed": "1", "Steps": "3", "Size": "8x8"})
     }
-    album = Portfolio(tmp_path / "album", infos)
-    first, second = (Portfolio(tmp_path / name, infos, album=album) for name in "ab")
+    mirror = SampleSet(tmp_path / "mirror", infos)
+    first, second = (SampleSet(tmp_path / name, infos, mirror=mirror) for name in "ab")
     picture, again = (Picture(epoch, cell, one.places) for one in (first, second))
     first.open()
     assert not picture.there()
     picture.save(Image.new("RGB", (8, 8), "red"), finite=True)
     second.open()
     assert again.there()
-    drawn = [one.path(epoch, cell).read_bytes() for one in (first, album, second)]
+    drawn = [one.path(epoch, cell).read_bytes() for one in (first, mirror, second)]
     assert drawn[0] == drawn[1] == drawn[2]
-    assert Picture(epoch, cell, (Portfolio(tmp_path / "c", infos),)).there() is False
+    assert Picture(epoch, cell, (SampleSet(tmp_path / "c", infos),)).there() is False
 
 
 # What people see
@@ -517,14 +523,14 @@ def test_a_bake_in_rungs_has_the_bytes_of_one_without(bases_at, layout, tmp_path
 
 
 @pytest.mark.slow
-def test_who_rests_goes_on_in_other_company_and_says_so(bases_at, layout, tmp_path, caplog) -> None:
+def test_who_rests_goes_on_in_another_group_and_says_so(bases_at, layout, tmp_path, caplog) -> None:
     folders = [tmp_path / name for name in "ab"]
     train.TrainStage(**claimed(bases_at, layout, folders, until=1)).run()
     with caplog.at_level(logging.INFO):
         train.TrainStage(**claimed(bases_at, layout, folders[:1])).run()  # halving was taken out
     assert "going on behind epoch 1," in caplog.text
     together = [
-        lora_file.read(folders[0] / file)[1]["bakery_baked_together"]
+        lora_file.read_lora(folders[0] / file)[1]["bakery_baked_together"]
         for file in ("mirael-000001.safetensors", "mirael.safetensors")
     ]
     assert together == ["2", "2, then 1"]

@@ -62,7 +62,7 @@ def test_the_filter_holds_no_pictures_but_the_one_it_measures(tmp_path: Path, mo
         noise(number // 2).save(tmp_path / "images" / name)  # in pairs
     posts.write(tmp_path / "posts.csv", [Post(image=name, status="ok") for name in names])
     made = filter.run(Filter(min_side=32, max_blur=1), scrape=tmp_path, out=tmp_path / "out")
-    assert made["reasons"]["duplicate"] == 4, "pictures on a shelf are compared as others are"
+    assert made["reasons"]["duplicate"] == 4, "pictures in a spool are compared as others are"
     assert most_alive() <= 2
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert left == {"decisions.csv", "contact_sheet.html", "contact_sheet.jpg"}
@@ -80,14 +80,14 @@ def test_the_score_holds_its_samples_and_no_training_pictures(tmp_path: Path, mo
 
 def test_a_shelf_gives_back_what_was_put_on_it(tmp_path: Path) -> None:
     small = [duplicates.prepare(noise(number)) for number in range(5)]
-    with duplicates.Shelf(tmp_path) as shelf:
+    with duplicates.Spool(tmp_path) as spool:
         for picture in small:
-            shelf.append(picture)
-        assert len(shelf) == 5
-        assert list(shelf) == small
-        assert shelf[3] == small[3], "in any order"
-        shelf.append(small[0])
-        assert shelf[5] == small[0]
+            spool.append(picture)
+        assert len(spool) == 5
+        assert list(spool) == small
+        assert spool[3] == small[3], "in any order"
+        spool.append(small[0])
+        assert spool[5] == small[0]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -95,7 +95,7 @@ def test_latents_keep_no_draws(tmp_path: Path) -> None:
     """A sweep would keep one for each picture and seed; each is the same when drawn again."""
     (tmp_path / "1_mirael").mkdir()
     noise(1).save(tmp_path / "1_mirael" / "a.png")
-    data = repeat_folders.arrange(repeat_folders.read(tmp_path), ((64, 64),))
+    data = repeat_folders.arrange(repeat_folders.read_folders(tmp_path), ((64, 64),))
     kept = latents.Latents(
         registry.load(str(tiny_sd1(tmp_path / "base"))), data, Store(None), threads=1
     )

@@ -22,7 +22,7 @@ from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.lora.network import LoRANetwork
 from bakery.sampling import prompts
-from bakery.sampling.pipeline import Artist, Shot
+from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.settings.sample import Auto, Prompt, Sample, Sampler
 from bakery.settings.thresholds import Thresholds
 from bakery.stages import sample
@@ -228,9 +228,13 @@ def test_every_sampler_draws_as_a_stock_pipeline_with_it(
     sampler: str, base: Path, bake: Path, prune: Path, tmp_path: Path
 ) -> None:
     """Also those that add noise on the way, whatever the batch."""
-    artist = Artist.load(settings(sampler=sampler), base=str(base), clip_skip=1, device="cpu")
-    artist.use([(None, 0.0)])
-    (_, second), finite = artist.draw([Shot(0, "mirael", 1), Shot(0, "mirael", 2)])
+    pipeline = ImagePipeline.load(
+        settings(sampler=sampler), base=str(base), clip_skip=1, device="cpu"
+    )
+    pipeline.use([(None, 0.0)])
+    (_, second), finite = pipeline.draw(
+        [ImageRequest(0, "mirael", 1), ImageRequest(0, "mirael", 2)]
+    )
     assert all(finite)
     stock = StableDiffusionPipeline.from_pretrained(base)
     stock.set_progress_bar_config(disable=True)
@@ -247,7 +251,7 @@ def test_the_config_offers_the_samplers_there_are(bake: Path) -> None:
     assert list(samplers.TABLE) == list(get_args(Sampler))
     cell = prompts.Cell("a", "identity", "mirael", (), 1)
     chosen = settings(sampler="DPM++ 2M Karras")
-    info = sample.describe(cell, prompts.Epoch(0), chosen, "base", 1)
+    info = sample.describe(cell, prompts.GridRow(0), chosen, "base", 1)
     assert infotext.parse(infotext.write(info)).settings["Sampler"] == "DPM++ 2M Karras"
 
 
@@ -371,28 +375,28 @@ def test_loras_of_any_kind_share_a_batch(base: Path, tmp_path: Path) -> None:
         baked(base, tmp_path / "a.safetensors", 2),
         baked(base, tmp_path / "b.safetensors", 5, conv_dim=3),
     ]
-    artist = Artist.load(settings(batch_size=8), base=str(base), clip_skip=1, device="cpu")
-    shots = [Shot(lora, "mirael", seed) for seed in (1, 2) for lora in (2, 0, 1)]
-    artist.use([(file, 1.0) for file in files])
-    together, finite = artist.draw(shots)
+    pipeline = ImagePipeline.load(settings(batch_size=8), base=str(base), clip_skip=1, device="cpu")
+    requests = [ImageRequest(lora, "mirael", seed) for seed in (1, 2) for lora in (2, 0, 1)]
+    pipeline.use([(file, 1.0) for file in files])
+    together, finite = pipeline.draw(requests)
     assert all(finite)
     for lora, file in enumerate(files):
-        artist.use([(file, 1.0)])
-        mine = [place for place, shot in enumerate(shots) if shot.lora == lora]
-        alone, _ = artist.draw([shots[place]._replace(lora=0) for place in mine])
+        pipeline.use([(file, 1.0)])
+        mine = [place for place, request in enumerate(requests) if request.lora == lora]
+        alone, _ = pipeline.draw([requests[place]._replace(lora=0) for place in mine])
         for place, picture in zip(mine, alone, strict=True):
             difference = np.asarray(picture).astype(int) - np.asarray(together[place])
             assert np.abs(difference).max() <= 1
     different = {np.asarray(picture).tobytes() for picture in together}
-    assert len(different) == len(shots)
+    assert len(different) == len(requests)
 
 
 def test_a_prompt_is_drawn_as_long_as_its_negative_prompt_needs(base: Path) -> None:
-    artist = Artist.load(settings(), base=str(base), clip_skip=1, device="cpu")
-    assert artist.lengths(["short", "letters " * 12, "x" * 500]) == [1, 2, 3]
+    pipeline = ImagePipeline.load(settings(), base=str(base), clip_skip=1, device="cpu")
+    assert pipeline.lengths(["short", "letters " * 12, "x" * 500]) == [1, 2, 3]
     longer = settings(negative_prompt="letters " * 12)
-    artist = Artist.load(longer, base=str(base), clip_skip=1, device="cpu")
-    assert artist.lengths(["short"]) == [2]
+    pipeline = ImagePipeline.load(longer, base=str(base), clip_skip=1, device="cpu")
+    assert pipeline.lengths(["short"]) == [2]
 
 
 @pytest.mark.slow
@@ -400,9 +404,11 @@ def test_a_prompt_is_drawn_as_long_as_its_negative_prompt_needs(base: Path) -> N
 def test_sdxl_is_drawn_as_a_stock_pipeline_does(tmp_path: Path, prediction: str) -> None:
     base = tiny_sdxl(tmp_path / "toonxl", prediction_type=prediction)
     file = baked(base, tmp_path / "x.safetensors", 3, conv_dim=2)
-    artist = Artist.load(settings(), base=str(base), clip_skip=2, device="cpu")
-    artist.use([(None, 0.0), (file, 1.0)])
-    ours, finite = artist.draw([Shot(0, "mirael, beach", 3), Shot(1, "mirael, beach", 3)])
+    pipeline = ImagePipeline.load(settings(), base=str(base), clip_skip=2, device="cpu")
+    pipeline.use([(None, 0.0), (file, 1.0)])
+    ours, finite = pipeline.draw(
+        [ImageRequest(0, "mirael, beach", 3), ImageRequest(1, "mirael, beach", 3)]
+    )
     assert all(finite)
     stock = StableDiffusionXLPipeline.from_pretrained(base, add_watermarker=False)
     stock.set_progress_bar_config(disable=True)
@@ -431,9 +437,13 @@ def test_half_precision_draws_nearly_the_same(tmp_path: Path, kind: str) -> None
     file = baked(base, tmp_path / "x.safetensors", 3)
     drawn = []
     for dtype in (torch.float32, torch.bfloat16):
-        artist = Artist.load(settings(), base=str(base), clip_skip=1, device="cpu", dtype=dtype)
-        artist.use([(None, 0.0), (file, 1.0)])
-        pictures, finite = artist.draw([Shot(0, "mirael", 3), Shot(1, "mirael", 3)])
+        pipeline = ImagePipeline.load(
+            settings(), base=str(base), clip_skip=1, device="cpu", dtype=dtype
+        )
+        pipeline.use([(None, 0.0), (file, 1.0)])
+        pictures, finite = pipeline.draw(
+            [ImageRequest(0, "mirael", 3), ImageRequest(1, "mirael", 3)]
+        )
         assert all(finite)
         drawn.append([np.asarray(picture).astype(int) for picture in pictures])
     for exact, half in zip(*drawn, strict=True):
@@ -441,21 +451,21 @@ def test_half_precision_draws_nearly_the_same(tmp_path: Path, kind: str) -> None
 
 
 def test_what_the_bake_was_told_of_the_base_holds_for_its_pictures(base: Path) -> None:
-    artist = Artist.load(
+    pipeline = ImagePipeline.load(
         settings(), base=str(base), clip_skip=1, device="cpu",
         v_parameterization=False, zero_terminal_snr=False,
     )  # fmt: skip
-    config = artist.base.noise_scheduler.config
+    config = pipeline.base.noise_scheduler.config
     assert (config.prediction_type, config.rescale_betas_zero_snr) == ("epsilon", False)
 
 
 def test_a_lora_of_another_family(base: Path, tmp_path: Path) -> None:
     file = baked(tiny_sdxl(tmp_path / "toonxl"), tmp_path / "x.safetensors", 2)
-    artist = Artist.load(settings(), base=str(base), clip_skip=1, device="cpu")
+    pipeline = ImagePipeline.load(settings(), base=str(base), clip_skip=1, device="cpu")
     with pytest.raises(
         BakeryError, match=r"x.safetensors: LoRA: .* an SDXL model, and the base is"
     ):
-        artist.use([(file, 1.0)])
+        pipeline.use([(file, 1.0)])
 
 
 def test_what_is_missing_or_wrong_is_said(

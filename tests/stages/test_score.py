@@ -16,7 +16,7 @@ from tiny_tagger import tiny_tagger
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.report import recommendation
-from bakery.report.results import Bake, Baked, read
+from bakery.report.results import Bake, BakeResult, read_bake
 from bakery.scoring import score_tables
 from bakery.settings.score import Score
 from bakery.stages import compare, score
@@ -423,7 +423,7 @@ def made_up(kind: str, seed: int) -> dict[str, dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def kinds(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Baked]:
+def kinds(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, BakeResult]:
     """A scored bake of each kind with one epoch."""
     folder = tmp_path_factory.mktemp("kinds")
     bakes = {}
@@ -440,20 +440,22 @@ def kinds(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ba
         file = {"epoch": 1, "file": f"{kind}.safetensors", "sshs_model_hash": "0" * 64, "loss": 0.1}
         tables.write(train / "epochs.csv", [file], list(file))
         folders = {stage: folder / kind / stage for stage in ("train", "sample", "score")}
-        bakes[kind] = read(Bake(kind, folders))
+        bakes[kind] = read_bake(Bake(kind, folders))
     return bakes
 
 
 @pytest.mark.parametrize("worse", ["underbaked", "burnt", "leaking", "bleeding", "rigid", "broken"])
-def test_a_good_bake_is_ranked_above_a_bad_one(worse: str, kinds: dict[str, Baked]) -> None:
+def test_a_good_bake_is_ranked_above_a_bad_one(worse: str, kinds: dict[str, BakeResult]) -> None:
     for pair in (("good", worse), (worse, "good")):
-        judged = compare.judge([kinds[kind] for kind in pair])
-        assert judged.best == (pair.index("good"), 1)
-        assert judged.ranks[pair.index("good")] == 0
-        assert judged.title == "good, epoch 1"
+        recommended = compare.recommend([kinds[kind] for kind in pair])
+        assert recommended.best == (pair.index("good"), 1)
+        assert recommended.ranks[pair.index("good")] == 0
+        assert recommended.title == "good, epoch 1"
 
 
-def test_each_failing_shows_in_the_number_that_is_named_after_it(kinds: dict[str, Baked]) -> None:
+def test_each_failing_shows_in_the_number_that_is_named_after_it(
+    kinds: dict[str, BakeResult],
+) -> None:
     def of(kind: str, *names: str) -> list[float]:
         return [kinds[kind].last.score(name).value for name in names]
 
@@ -464,7 +466,7 @@ def test_each_failing_shows_in_the_number_that_is_named_after_it(kinds: dict[str
     assert of("leaking", "leak") == [1]
     assert of("bleeding", "bleed") == [1]
     assert of("broken", "fidelity", "flexibility", "broken") == [0, 0, 1]
-    reasons = compare.judge([kinds["leaking"]]).reasons
+    reasons = compare.recommend([kinds["leaking"]]).reasons
     assert "It leaks the jacket and the red jacket unasked (leak 1.00)." in reasons
 
 

@@ -117,14 +117,14 @@ def test_every_probability_that_a_threshold_may_ask_for_is_written_down(world):
 
 def test_the_vocabulary_says_how_usual_a_tag_is(world):
     _run(world)
-    vocabulary = tagging.read(world / "out").vocabulary
+    vocabulary = tagging.read_tags(world / "out").vocabulary
     assert vocabulary.find("Pink_Hair") == "pink hair"
     assert vocabulary.find("teal hair") is None
     assert vocabulary.pictures == 1000  # one rating in the list, and each picture has one
     assert vocabulary.usual("halo") == 1.0
     lines = ["tag,category,count", "general,rating,600", "explicit,rating,200", "halo,general,40"]
     (world / "out" / "vocabulary.csv").write_text("\n".join([*lines, "wings,general,\n"]))
-    vocabulary = tagging.read(world / "out").vocabulary
+    vocabulary = tagging.read_tags(world / "out").vocabulary
     assert vocabulary.usual("Halo") == 0.05
     assert math.isnan(vocabulary.usual("wings"))
     assert math.isnan(vocabulary.usual("teal hair"))
@@ -135,7 +135,7 @@ def test_without_ratings_nothing_is_usual(world):
         "name,category\n" + "".join(f"{name.replace(' ', '_')},0\n" for name in TAGS)
     )
     _run(world)
-    assert math.isnan(tagging.read(world / "out").vocabulary.usual("halo"))
+    assert math.isnan(tagging.read_tags(world / "out").vocabulary.usual("halo"))
 
 
 def test_unreadable_pictures_are_left_out_on_record(world, caplog):
@@ -146,7 +146,7 @@ def test_unreadable_pictures_are_left_out_on_record(world, caplog):
     assert summary["unreadable"] == 2
     assert summary["tagged"] == 1
     assert set(_table(world)["image"]) == {"b.png"}
-    recorded = tagging.read(world / "out").unreadable
+    recorded = tagging.read_tags(world / "out").unreadable
     assert set(recorded) == {"a.png", "gone.png"}
     assert recorded["gone.png"] == "there is no such file"
     assert "a.png is left out" in caplog.text
@@ -182,7 +182,7 @@ def test_decisions_other_than_true_and_false_are_refused(world):
 def test_seen_applies_the_threshold_of_each_category(world):
     _keep(world, dict.fromkeys(SEEN, "true"))
     _run(world)
-    tagged = tagging.read(world / "out")
+    tagged = tagging.read_tags(world / "out")
     seen = tagged.seen(Thresholds(0.35, 0.85))
     assert set(zip(seen["image"], seen["tag"], strict=True)) == {
         ("a.png", "pink hair"),
@@ -205,7 +205,7 @@ def test_of_ratings_the_likeliest_is_seen(tmp_path):
     tables.write(tmp_path / "tags.csv", rows, tagging.COLUMNS)
     (tmp_path / "tagger.json").write_text(json.dumps({"model": "any", "unreadable": {}}))
     tables.write(tmp_path / "vocabulary.csv", [], tagging.VOCABULARY)
-    assert list(tagging.read(tmp_path).seen(Thresholds(0.35, 0.85))["tag"]) == ["general"]
+    assert list(tagging.read_tags(tmp_path).seen(Thresholds(0.35, 0.85))["tag"]) == ["general"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": "x", "unreadable": 3}', None])
@@ -214,4 +214,4 @@ def test_a_broken_tagger_json_is_named(world, content):
     path = world / "out" / "tagger.json"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(BakeryError, match=r"tagger\.json"):
-        tagging.read(world / "out")
+        tagging.read_tags(world / "out")

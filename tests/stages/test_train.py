@@ -17,34 +17,34 @@ from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
 from bakery.settings.train import Train
 from bakery.training import checkpoint, loop, setup, train_step, trainer
-from bakery.training.run import settle
+from bakery.training.run import finish_step
 
 pytest_plugins = ("bake_fixtures",)
 
 
 @pytest.fixture
 def prepared(bases_at, layout, tmp_path):
-    """(kitchen, variant) in one square bucket, nothing read from or written to disk yet."""
+    """(context, run) in one square bucket, nothing read from or written to disk yet."""
 
     def make(kind="v_prediction", **changes):
         squares = {"enable_bucket": False, "resolution": 48}
         settings = Train(**{"base": bases_at[kind], **SMALL, **squares, **changes})
         base = registry.load(settings.base)
-        kitchen = setup.equip(settings, repeat_folders.read(layout), base, 1, None)
-        kitchen.latents.prepare(kitchen.data.views(settings) or [])
-        variant = setup.prepare(settings, kitchen, out=tmp_path / "prepared", name="mirael")
-        variant.out.mkdir(exist_ok=True)
-        return kitchen, variant
+        context = setup.make_context(settings, repeat_folders.read_folders(layout), base, 1, None)
+        context.latents.prepare(context.data.views(settings) or [])
+        run = setup.prepare(settings, context, out=tmp_path / "prepared", name="mirael")
+        run.out.mkdir(exist_ok=True)
+        return context, run
 
     return make
 
 
-def showing(kitchen, variant, indices, number=0):
+def batch_of(context, run, indices, number=0):
     """The batch `number` of these pictures with the captions as they are written."""
-    items = [kitchen.data.items[i] for i in indices]
+    items = [context.data.items[i] for i in indices]
     return repeat_folders.Batch(
         number=number,
-        views=tuple(repeat_folders.View(i, *kitchen.data.fits[i].centre) for i in indices),
+        views=tuple(repeat_folders.View(i, *context.data.fits[i].centre) for i in indices),
         captions=tuple(item.caption for item in items),
         is_reg=tuple(item.is_reg for item in items),
     )
@@ -69,7 +69,7 @@ def test_files_and_facts(bake, tmp_path):
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert lines[-1]["loss_average"] == pytest.approx(table["loss"].iloc[-1], abs=1e-5)
     for _, row in table.iterrows():
-        state, metadata = lora_file.read(out / row["file"])
+        state, metadata = lora_file.read_lora(out / row["file"])
         assert metadata["sshs_model_hash"] == row["sshs_model_hash"]
         assert metadata["bakery_threads"] == "1"
         assert (metadata["ss_epoch"], metadata["ss_steps"]) == (str(row["epoch"]), str(row["step"]))
@@ -91,25 +91,25 @@ def test_same_config_same_bytes(bake, tmp_path):
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
 def test_training_lowers_the_loss(prepared, kind):
     """On the very noise of one batch, which a few steps can learn by heart."""
-    kitchen, variant = prepared(kind, unet_lr=1e-2, lr_scheduler="constant", lr_warmup_ratio=0)
-    batch = showing(kitchen, variant, [0, 1])
+    context, run = prepared(kind, unet_lr=1e-2, lr_scheduler="constant", lr_warmup_ratio=0)
+    batch = batch_of(context, run, [0, 1])
     with torch.no_grad():
-        before = train_step.loss(kitchen, variant, batch).item()
+        before = train_step.loss(context, run, batch).item()
     for _ in range(15):
-        train_step.loss(kitchen, variant, batch).backward()
-        variant._optimize()
+        train_step.loss(context, run, batch).backward()
+        run._optimize()
     with torch.no_grad():
-        assert train_step.loss(kitchen, variant, batch).item() < 0.9 * before
+        assert train_step.loss(context, run, batch).item() < 0.9 * before
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
 def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
     """An independent loop over peft's layers, with the formulas written out, goes the same way."""
-    kitchen, variant = prepared(
+    context, run = prepared(
         kind, shuffle_caption=False, lr_scheduler="constant", lr_warmup_ratio=0, max_grad_norm=0.01
     )
-    save_file(variant.network.state_dict_kohya(), tmp_path / "start.safetensors")
+    save_file(run.network.state_dict_kohya(), tmp_path / "start.safetensors")
     pipeline = StableDiffusionPipeline.from_pretrained(bases_at[kind])
     pipeline.load_lora_weights(tmp_path, weight_name="start.safetensors")
     parts = {2e-3: pipeline.unet, 4e-4: pipeline.text_encoder}
@@ -121,11 +121,11 @@ def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
     everything = [p for group in groups for p in group["params"]]
     betas = registry.load(bases_at[kind]).noise_scheduler.betas
     for step in range(3):
-        batch = showing(kitchen, variant, [0, 2], step)
-        loss = train_step.loss(kitchen, variant, batch)
+        batch = batch_of(context, run, [0, 2], step)
+        loss = train_step.loss(context, run, batch)
         loss.backward()
-        ours, norm = loss.item(), variant._optimize().item()
-        x = torch.stack([kitchen.latents.draw(view, 23) for view in batch.views])
+        ours, norm = loss.item(), run._optimize().item()
+        x = torch.stack([context.latents.draw(view, 23) for view in batch.views])
         draw = seeds.generator(23, "noise", step)
         noise = torch.randn(x.shape, generator=draw)
         t = torch.randint(1000, (2,), generator=draw)
@@ -145,30 +145,30 @@ def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
     probe = torch.randn(1, 4, 4, 4)
     with torch.no_grad():
         their_text = pipeline.encode_prompt(["mirael"], "cpu", 1, False)[0]
-        our_text = kitchen.base.encode(["mirael"])["hidden"]
+        our_text = context.base.encode(["mirael"])["hidden"]
         assert (their_text - our_text).abs().max() < 1e-4
         theirs = pipeline.unet(probe, 500, their_text).sample
-        assert (theirs - kitchen.base.unet(probe, 500, our_text).sample).abs().max() < 1e-4
+        assert (theirs - context.base.unet(probe, 500, our_text).sample).abs().max() < 1e-4
 
 
 def test_a_step_over_two_batches_is_one_over_both(prepared):
     """With gradient accumulation the gradient is the mean of the batches' gradients."""
     steady = {"lr_scheduler": "constant", "lr_warmup_ratio": 0, "optimizer_type": "AdamW"}
-    kitchen, halves = prepared(gradient_accumulation_steps=2, **steady)
-    halves.begin_epoch(kitchen.data)
+    context, halves = prepared(gradient_accumulation_steps=2, **steady)
+    halves.begin_epoch(context.data)
     for _ in range(2):
         batch = halves.next_batch()
-        loss = train_step.loss(kitchen, halves, batch)
+        loss = train_step.loss(context, halves, batch)
         halves.scaled(loss).backward()
         summed = [p.grad.clone() for p in halves.parameters]
-        settle([(halves, halves.take(loss))])
+        finish_step([(halves, halves.accumulate(loss))])
         assert halves.step == (halves._place == 2)
     expected = []
     halves.network.remove()
-    kitchen, whole = prepared(**steady)
-    whole.begin_epoch(kitchen.data)
+    context, whole = prepared(**steady)
+    whole.begin_epoch(context.data)
     for _ in range(2):
-        train_step.loss(kitchen, whole, whole.next_batch()).backward()
+        train_step.loss(context, whole, whole.next_batch()).backward()
     expected = [p.grad / 2 for p in whole.parameters]
     for ours, theirs in zip(summed, expected, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-7)
@@ -187,7 +187,7 @@ def test_accumulation_counts_steps_as_kohya_does(bake, tmp_path):
 
 def test_a_warm_up_step_at_rate_zero_changes_nothing(bake, tmp_path):
     bake(max_steps=1, lr_warmup_ratio=1)
-    state, _ = lora_file.read(tmp_path / "out" / "mirael.safetensors")
+    state, _ = lora_file.read_lora(tmp_path / "out" / "mirael.safetensors")
     assert not any(value.any() for key, value in state.items() if "lora_up" in key)
 
 
@@ -197,7 +197,7 @@ def test_a_warm_up_step_at_rate_zero_changes_nothing(bake, tmp_path):
 )
 def test_a_part_at_rate_zero_is_left_out(bake, tmp_path, changes, prefix):
     bake(max_steps=2, lr_warmup_ratio=0, **changes)
-    state, _ = lora_file.read(tmp_path / "out" / "mirael.safetensors")
+    state, _ = lora_file.read_lora(tmp_path / "out" / "mirael.safetensors")
     assert all(key.startswith(prefix) for key in state)
     ups = [value for key, value in state.items() if "lora_up" in key]
     assert sum(bool(value.any()) for value in ups) > 0.9 * len(ups)
@@ -243,7 +243,7 @@ def test_long_captions_are_counted(bake, layout, caplog):
 @pytest.mark.parametrize("precision", ["float", "bf16"])
 def test_save_precision(bake, tmp_path, precision):
     bake(max_steps=1, save_precision=precision)
-    state, _ = lora_file.read(tmp_path / "out" / "mirael.safetensors")
+    state, _ = lora_file.read_lora(tmp_path / "out" / "mirael.safetensors")
     assert {value.dtype for value in state.values()} == {lora_file.DTYPES[precision]}
 
 
@@ -290,21 +290,21 @@ class BurningUNet(torch.nn.Module):
 
 
 def test_the_epochs_before_a_nan_stay(prepared):
-    kitchen, variant = prepared(num_epochs=3)  # of 4 steps
-    variant.checkpoint.owner = "me"
-    variant.restore(variant.checkpoint.resume())
-    kitchen.base.unet = BurningUNet(kitchen.base.unet, good=6)
-    loop.fit(kitchen, [variant])
-    assert variant.failure.startswith("the loss is nan at step 7 of epoch 2 (unet_lr ")
-    names = {path.name for path in variant.out.iterdir()}
+    context, run = prepared(num_epochs=3)  # of 4 steps
+    run.checkpoint.owner = "me"
+    run.restore(run.checkpoint.resume())
+    context.base.unet = BurningUNet(context.base.unet, good=6)
+    loop.fit(context, [run])
+    assert run.failure.startswith("the loss is nan at step 7 of epoch 2 (unet_lr ")
+    names = {path.name for path in run.out.iterdir()}
     kept = {"mirael-000001.safetensors", "epochs.csv", "progress.jsonl"}
     assert names == kept | {checkpoint.STOPPED, checkpoint.STATE}
-    table = pd.read_csv(variant.out / "epochs.csv")
-    _, metadata = lora_file.read(variant.out / "mirael-000001.safetensors")
+    table = pd.read_csv(run.out / "epochs.csv")
+    _, metadata = lora_file.read_lora(run.out / "mirael-000001.safetensors")
     assert list(table["sshs_model_hash"]) == [metadata["sshs_model_hash"]]
-    assert len(progress(variant.out)) == 6
-    record = json.loads((variant.out / checkpoint.STOPPED).read_text())
-    assert (record["epoch"], record["step"], record["failure"]) == (2, 7, variant.failure)
+    assert len(progress(run.out)) == 6
+    record = json.loads((run.out / checkpoint.STOPPED).read_text())
+    assert (record["epoch"], record["step"], record["failure"]) == (2, 7, run.failure)
 
 
 def test_a_failed_bake_does_not_fail_again_and_again(bake, tmp_path):

@@ -1,4 +1,4 @@
-"""Prune's evidence and rulings on characters whose traits are known."""
+"""Prune's evidence and decisions on characters whose traits are known."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def table(tagged: dict) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "tag", "category", "probability"])
 
 
-def ruled(tagged: dict, known: Vocabulary = USUAL, by_hand=None, **options):
+def decide(tagged: dict, known: Vocabulary = USUAL, by_hand=None, **options):
     worn = outfits.find(tagged)
     found = evidence.gather(table(tagged), list(tagged), known, worn)
     decided = pruning.decide(Prune(**options), found, by_hand or {})
@@ -103,7 +103,7 @@ def ruled(tagged: dict, known: Vocabulary = USUAL, by_hand=None, **options):
 
 
 def pruned(decided: dict) -> set[str]:
-    return {tag for tag, one in decided.items() if one.decision == "prune"}
+    return {tag for tag, one in decided.items() if one.action == "prune"}
 
 
 @pytest.mark.parametrize("name", CAST)
@@ -111,15 +111,15 @@ def pruned(decided: dict) -> set[str]:
 def test_the_cast_loses_exactly_its_planted_traits(name: str, wardrobe: int) -> None:
     rng = np.random.default_rng(3)
     fixed = {"facial_hair": False, **CAST[name]}  # free in CAST: a coin that shows 60% beards
-    decided = ruled(pictures(rng, fixed, 80, wardrobe, noise=0.03))
+    decided = decide(pictures(rng, fixed, 80, wardrobe, noise=0.03))
     assert pruned(decided) == traits_of(CAST[name])
     assert ("halo" in pruned(decided)) == (name == "mirael")
 
 
 def test_a_beard_on_more_than_half_of_the_pictures_is_a_question_of_min_frequency() -> None:
     tagged = pictures(np.random.default_rng(3), CAST["torrin"], 80, 0, noise=0.03)
-    assert pruned(ruled(tagged)) == traits_of(CAST["torrin"]) | {"facial hair"}
-    assert pruned(ruled(tagged, min_frequency=0.75)) == traits_of(CAST["torrin"])
+    assert pruned(decide(tagged)) == traits_of(CAST["torrin"]) | {"facial hair"}
+    assert pruned(decide(tagged, min_frequency=0.75)) == traits_of(CAST["torrin"])
 
 
 @settings(max_examples=20, deadline=None)
@@ -129,7 +129,7 @@ def test_any_character_loses_exactly_its_planted_traits(
 ) -> None:
     rng = np.random.default_rng(seed)
     fixed = character(rng)
-    decided = ruled(pictures(rng, fixed, 90, wardrobe, noise))
+    decided = decide(pictures(rng, fixed, 90, wardrobe, noise))
     assert pruned(decided) == traits_of(fixed)
     for one in decided.values():
         assert one.reason
@@ -142,7 +142,7 @@ def test_what_is_worn_with_one_outfit_stays_its_word() -> None:
         f"{n}.png": {"pink hair", "1girl", "red dress", "dress", "hair bow"} for n in range(12)
     }
     tagged |= {f"{n}.png": {"pink hair", "1girl", "blue shirt", "shirt"} for n in range(12, 19)}
-    decided = ruled(tagged)
+    decided = decide(tagged)
     assert pruned(decided) == {"pink hair"}
     bow = decided["hair bow"]
     assert bow.evidence.share > 0.5
@@ -151,7 +151,7 @@ def test_what_is_worn_with_one_outfit_stays_its_word() -> None:
     assert "with one outfit only (red dress): it is that outfit's word" in bow.reason
     assert decided["pink hair"].evidence.outfit == ""
     assert decided["blue shirt"].evidence.outfit == "blue shirt"
-    assert pruned(ruled(tagged, always=("hair bow",))) == {"pink hair", "hair bow"}
+    assert pruned(decide(tagged, always=("hair bow",))) == {"pink hair", "hair bow"}
 
 
 def test_a_rare_outfit_is_still_an_outfit() -> None:
@@ -159,7 +159,7 @@ def test_a_rare_outfit_is_still_an_outfit() -> None:
     tagged |= {f"{n}.png": {"halo", "kimono", "obi", "hair flower"} for n in range(96, 100)}
     worn = outfits.find(tagged)
     assert [(one.label, len(one.images)) for one in worn] == [("red dress", 96), ("kimono, obi", 4)]
-    decided = ruled(tagged, NOBODY)
+    decided = decide(tagged, NOBODY)
     assert decided["hair flower"].evidence.outfit == "kimono, obi"
     assert pruned(decided) == {"halo"}
 
@@ -168,7 +168,7 @@ def test_few_pictures_elsewhere_prove_nothing() -> None:
     """A trait that is often missed is not the main outfit's, for being missed on two others."""
     tagged = {f"{n}.png": {"dress"} | ({"tail"} if n % 5 < 3 else set()) for n in range(60)}
     tagged |= {f"{n}.png": {"coat"} for n in range(60, 63)}
-    assert ruled(tagged, NOBODY)["tail"].evidence.outfit == ""
+    assert decide(tagged, NOBODY)["tail"].evidence.outfit == ""
 
 
 def test_what_is_no_more_than_usual_says_nothing() -> None:
@@ -176,10 +176,10 @@ def test_what_is_no_more_than_usual_says_nothing() -> None:
         {"long hair": "general", "halo": "general"}, {"long hair": 700, "halo": 9}, 1000
     )
     tagged = {f"{n}.png": {"halo"} | ({"long hair"} if n < 6 else set()) for n in range(10)}
-    decided = ruled(tagged, known)
+    decided = decide(tagged, known)
     assert pruned(decided) == {"halo"}
     assert "about its usual share: it says nothing" in decided["long hair"].reason
-    assert pruned(ruled(tagged, known, min_lift=0)) == {"halo", "long hair"}
+    assert pruned(decide(tagged, known, min_lift=0)) == {"halo", "long hair"}
     assert decided["halo"].evidence.lift == pytest.approx(1 / 0.009)
     assert "111 times its usual share" in decided["halo"].reason
 
@@ -188,28 +188,28 @@ def test_degrees_of_a_pruned_trait_go_with_it() -> None:
     tagged = {f"{n}.png": {"long hair", "animal ears", "hair ornament", "1girl"} for n in range(10)}
     for n in range(3):
         tagged[f"{n}.png"] |= {"very long hair", "absurdly long hair", "cat ears", "hair flower"}
-    decided = ruled(tagged, NOBODY)
+    decided = decide(tagged, NOBODY)
     assert pruned(decided) == {
         "long hair", "very long hair", "absurdly long hair", "animal ears", "cat ears",
         "hair ornament",
     }  # fmt: skip
     assert "it says long hair more closely, and goes with it" in decided["very long hair"].reason
-    assert decided["hair flower"].decision == "keep"  # a thing of its own
-    assert "cat ears" not in pruned(ruled(tagged, NOBODY, never=("cat ears",)))
+    assert decided["hair flower"].action == "keep"  # a thing of its own
+    assert "cat ears" not in pruned(decide(tagged, NOBODY, never=("cat ears",)))
     assert decided["cat ears"].is_trait
 
 
 def test_decisions_by_hand_overrule_everything() -> None:
     tagged = {f"{n}.png": {"halo", "pink hair", "smile"} for n in range(4)}
-    decided = ruled(tagged, NOBODY, {"halo": "keep", "smile": "prune"}, always=("halo",))
+    decided = decide(tagged, NOBODY, {"halo": "keep", "smile": "prune"}, always=("halo",))
     assert pruned(decided) == {"pink hair", "smile"}
     assert decided["halo"].by == decided["smile"].by == "hand"
     assert decided["halo"].reason.startswith("decided by hand; otherwise: on 100%")
     assert not decided["halo"].is_trait
     assert decided["pink hair"].by == "rule"
-    agreed = ruled(tagged, NOBODY, {"halo": "prune"})["halo"]
+    agreed = decide(tagged, NOBODY, {"halo": "prune"})["halo"]
     assert agreed.reason.startswith("decided by hand: on 100%")
-    off = ruled(tagged, NOBODY, {"halo": "keep", "smile": "prune"}, enabled=False)
+    off = decide(tagged, NOBODY, {"halo": "keep", "smile": "prune"}, enabled=False)
     assert pruned(off) == set()
     assert {tag for tag, one in off.items() if one.is_trait} == {"pink hair"}
 

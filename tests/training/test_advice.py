@@ -20,7 +20,10 @@ from bakery.training import advice
 )
 def test_out_of_memory_is_advice(error):
     settings = Train(train_batch_size=2, resolution=64, network_dim=4)
-    with pytest.raises(BakeryError) as told, advice.out_of_memory(settings, advice.Meter("cpu")):
+    with (
+        pytest.raises(BakeryError) as told,
+        advice.out_of_memory(settings, advice.MemoryMeter("cpu")),
+    ):
         raise error
     for word in ("train_batch_size (2", "resolution (64)", "network_dim (4)", "mixed_precision",
                  "gradient_checkpointing"):  # fmt: skip
@@ -29,7 +32,7 @@ def test_out_of_memory_is_advice(error):
 
 
 def test_other_errors_are_not_called_memory():
-    meter = advice.Meter("cpu")
+    meter = advice.MemoryMeter("cpu")
     with pytest.raises(RuntimeError, match="something else"), advice.out_of_memory(Train(), meter):
         raise RuntimeError("something else")
 
@@ -47,7 +50,7 @@ def test_what_a_smaller_batch_would_need():
 
 
 def test_the_meter_reckons_with_what_learning_will_take():
-    meter = advice.Meter("cpu")
+    meter = advice.MemoryMeter("cpu")
     meter.rest([])
     bare = meter.resting
     meter.rest([torch.nn.Parameter(torch.zeros(2**20))])  # 4 MiB: gradient, two moments
@@ -87,7 +90,7 @@ def pages(tmp_path, sizes):
     folder.mkdir()
     for i, size in enumerate(sizes):
         Image.new("RGB", size).save(folder / f"{i}.png")
-    return repeat_folders.read(tmp_path)
+    return repeat_folders.read_folders(tmp_path)
 
 
 def test_one_square_bucket_is_told_with_its_price(tmp_path, caplog):

@@ -88,8 +88,10 @@ def step(folder: Path) -> None:
     )  # fmt: skip
     other = settings.model_copy(update={"network_alpha": 3.0, "unet_lr": 1e-3})
     base = registry.load(str(folder), "cpu", torch.bfloat16)
-    kitchen = setup.equip(settings, repeat_folders.read(folder / "layout"), base, 1, None)
-    kitchen.latents.prepare(kitchen.data.views(settings))
+    context = setup.make_context(
+        settings, repeat_folders.read_folders(folder / "layout"), base, 1, None
+    )
+    context.latents.prepare(context.data.views(settings))
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False  # else autocast is off
     torch.cuda.is_bf16_supported = lambda *_: True
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # real weights become fake
@@ -100,17 +102,19 @@ def step(folder: Path) -> None:
         for part in (base.unet, *base.text_encoders):
             part.to(base.device)
         orders = [setup.TrainSpec(s, folder / "out", "a", {}) for s in (settings, other)]
-        bakes = setup.prepare_all(orders, kitchen)
+        bakes = setup.prepare_all(orders, context)
         for bake in bakes:
-            bake.begin_epoch(kitchen.data)
+            bake.begin_epoch(context.data)
         with Copies() as copies:
-            showings = [train_step.show(kitchen, bake, bake.next_batch()) for bake in bakes]
-            losses = train_step.losses(kitchen, showings)
+            noisy_batches = [
+                train_step.add_noise(context, bake, bake.next_batch()) for bake in bakes
+            ]
+            losses = train_step.losses(context, noisy_batches)
             for parameter in (p for bake in bakes for p in bake.parameters):
                 assert parameter.device == base.device
                 assert parameter.dtype == torch.float32
                 parameter.grad = torch.zeros_like(parameter)
-            taken = [bake.take(loss) for bake, loss in zip(bakes, losses, strict=True)]
+            taken = [bake.accumulate(loss) for bake, loss in zip(bakes, losses, strict=True)]
         # what is copied once and kept: the schedule and its ratios, and the two bakes' scales
         assert sorted(copies.waited_for) == [(2,), (1000,), (1000,)]
         assert copies.others > 0
@@ -119,7 +123,7 @@ def step(folder: Path) -> None:
             assert found.device == base.device
             assert found.dtype == torch.float32
         with pytest.raises(DataDependentOutputException):
-            run.settle(list(zip(bakes, taken, strict=True)))
+            run.finish_step(list(zip(bakes, taken, strict=True)))
 
 
 class Copies(TorchDispatchMode):

@@ -31,7 +31,7 @@ def data(tmp_path):
     for i, size in enumerate([(64, 64), (72, 60), (30, 70)]):
         noise = np.random.default_rng(i).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)
         Image.fromarray(noise).save(folder / f"{i}.png")
-    return repeat_folders.arrange(repeat_folders.read(tmp_path), SIZES)
+    return repeat_folders.arrange(repeat_folders.read_folders(tmp_path), SIZES)
 
 
 def seen(base, data, store=None, **how):

@@ -30,7 +30,7 @@ def test_what_is_kept_for_the_way_back_counts_once() -> None:
 
 
 @pytest.fixture(scope="module")
-def kitchen_of(tmp_path_factory):
+def context_of(tmp_path_factory):
     from PIL import Image
 
     layout = tmp_path_factory.mktemp("layout")
@@ -45,58 +45,60 @@ def kitchen_of(tmp_path_factory):
             setup.TrainSpec(Train(**SMALL | {"base": base} | change), layout / str(i), "mirael", {})
             for i, change in enumerate(changes)
         ]
-        kitchen = setup.equip(
-            orders[0].settings, repeat_folders.read(layout), registry.load(base), 1, None
+        context = setup.make_context(
+            orders[0].settings, repeat_folders.read_folders(layout), registry.load(base), 1, None
         )
-        return kitchen, setup.prepare_all(orders, kitchen)
+        return context, setup.prepare_all(orders, context)
 
     return make
 
 
-def test_twice_the_rows_need_about_twice_as_much(kitchen_of) -> None:
+def test_twice_the_rows_need_about_twice_as_much(context_of) -> None:
     needs = []
     for batch in (1, 2, 4):
-        kitchen, (variant,) = kitchen_of({"train_batch_size": batch})
-        learning = 3 * sum(p.numel() * p.element_size() for p in variant.parameters)
-        needs.append(loop.memory_needed(kitchen, variant) - learning)
+        context, (run,) = context_of({"train_batch_size": batch})
+        learning = 3 * sum(p.numel() * p.element_size() for p in run.parameters)
+        needs.append(loop.memory_needed(context, run) - learning)
     assert needs[1] / needs[0] == pytest.approx(2, rel=0.15)
     assert needs[2] / needs[0] == pytest.approx(4, rel=0.15)
 
 
-def test_side_by_side_needs_as_often_as_much(kitchen_of) -> None:
+def test_side_by_side_needs_as_often_as_much(context_of) -> None:
     """What one pass of three bakes really keeps, against three times what one was said to need."""
     from bakery.training import train_step
 
-    kitchen, variants = kitchen_of({}, {"unet_lr": 1e-3}, {"unet_lr": 2e-3})
-    learning = 3 * sum(p.numel() * p.element_size() for p in variants[0].parameters)
-    each = loop.memory_needed(kitchen, variants[0]) - learning
-    batch = kitchen.data.epoch(variants[0].settings, 1)
-    largest = max(batch, key=kitchen.data.pixels)
-    showings = [train_step.show(kitchen, variant, largest) for variant in variants]
-    weights = [*kitchen.base.unet.parameters(), *variants[0].network.parameters()]
-    weights += kitchen.base.text_encoders[0].parameters()
-    together = memory.kept(lambda: torch.stack(train_step.losses(kitchen, showings)).sum(), weights)
+    context, runs = context_of({}, {"unet_lr": 1e-3}, {"unet_lr": 2e-3})
+    learning = 3 * sum(p.numel() * p.element_size() for p in runs[0].parameters)
+    each = loop.memory_needed(context, runs[0]) - learning
+    batch = context.data.epoch(runs[0].settings, 1)
+    largest = max(batch, key=context.data.pixels)
+    noisy_batches = [train_step.add_noise(context, run, largest) for run in runs]
+    weights = [*context.base.unet.parameters(), *runs[0].network.parameters()]
+    weights += context.base.text_encoders[0].parameters()
+    together = memory.kept(
+        lambda: torch.stack(train_step.losses(context, noisy_batches)).sum(), weights
+    )
     assert together == pytest.approx(3 * each, rel=0.15)
 
 
-def test_too_little_room_says_how_many_fit(kitchen_of, monkeypatch) -> None:
-    kitchen, variants = kitchen_of({}, {"unet_lr": 1e-3}, {"unet_lr": 2e-3})
-    each = loop.memory_needed(kitchen, variants[0])
+def test_too_little_room_says_how_many_fit(context_of, monkeypatch) -> None:
+    context, runs = context_of({}, {"unet_lr": 1e-3}, {"unet_lr": 2e-3})
+    each = loop.memory_needed(context, runs[0])
     for bakes, fitting in ((3.5, None), (2.5, 2), (0.5, 1)):
         monkeypatch.setattr(memory, "free", lambda *_, n=bakes: int(n * each / memory.MARGIN))
         if fitting is None:
-            loop.check_memory(kitchen, variants)
+            loop.check_memory(context, runs)
             continue
         with pytest.raises(OutOfMemory, match="too few for 3 side by side") as told:
-            loop.check_memory(kitchen, variants)
+            loop.check_memory(context, runs)
         assert told.value.fitting == fitting
 
 
-def test_one_alone_is_tried_whatever_seems_to_be_free(kitchen_of, monkeypatch) -> None:
+def test_one_alone_is_tried_whatever_seems_to_be_free(context_of, monkeypatch) -> None:
     monkeypatch.setattr(memory, "free", lambda *_: 0)
-    loop.check_memory(*kitchen_of({}))
+    loop.check_memory(*context_of({}))
     with pytest.raises(OutOfMemory, match="too few for 2 side by side") as told:
-        loop.check_memory(*kitchen_of({}, {"unet_lr": 1e-3}))
+        loop.check_memory(*context_of({}, {"unet_lr": 1e-3}))
     assert told.value.fitting == 1
 
 

@@ -6,9 +6,9 @@ import math
 import pytest
 
 from bakery.training.progress import Progress, memory_gib
-from bakery.training.schedules import Plan
+from bakery.training.schedules import StepCounts
 
-PLAN = Plan(steps_per_epoch=2, epochs=3, total=6, warmup=0)
+COUNTS = StepCounts(steps_per_epoch=2, epochs=3, total=6, warmup=0)
 RATES = {"unet_lr": 1e-3, "text_encoder_lr": None}
 
 
@@ -17,7 +17,7 @@ def lines(folder):
 
 
 def test_a_line_a_step(tmp_path):
-    progress = Progress(tmp_path, PLAN)
+    progress = Progress(tmp_path, COUNTS)
     progress.write(1, 1, 0.5, 0.25, RATES)
     progress.write(2, 1, 0.3, math.inf, RATES)
     progress.write(3, 2, 0.1, 0.2, RATES)
@@ -37,13 +37,13 @@ def test_a_line_a_step(tmp_path):
 
 def test_going_on_after_a_kill(tmp_path):
     """Lines ahead of the state go, a half line too, and the average knows the steps before."""
-    progress = Progress(tmp_path, PLAN)
+    progress = Progress(tmp_path, COUNTS)
     for step in (1, 2, 3):
         progress.write(step, 1, 0.1 * step, 1.0, RATES)
     progress.close()
     with (tmp_path / "progress.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
-    again = Progress(tmp_path, PLAN, step=2, recent=[0.1, 0.2])
+    again = Progress(tmp_path, COUNTS, step=2, recent=[0.1, 0.2])
     again.write(3, 2, 0.3, 1.0, RATES)
     again.close()
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
@@ -53,7 +53,7 @@ def test_going_on_after_a_kill(tmp_path):
 def test_tensorboard_event_files(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    progress = Progress(tmp_path, PLAN, tensorboard=True)
+    progress = Progress(tmp_path, COUNTS, tensorboard=True)
     progress.write(1, 1, 0.5, 0.25, RATES)
     progress.write(2, 1, 0.25, math.inf, RATES)
     progress.close()

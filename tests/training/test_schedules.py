@@ -9,7 +9,7 @@ from transformers.optimization import get_scheduler
 
 from bakery.io.errors import BakeryError
 from bakery.settings.train import LrScheduler, Train
-from bakery.training.schedules import learning_rate, plan, warmup_steps
+from bakery.training.schedules import learning_rate, step_counts, warmup_steps
 
 NAMES = get_args(LrScheduler)
 
@@ -93,14 +93,14 @@ def test_unknown_name():
 
 def test_golden_plan():
     settings = Train(num_epochs=6, lr_warmup_ratio=0.1)
-    found = plan(settings, 325)
+    found = step_counts(settings, 325)
     assert (found.total, found.epochs, found.warmup) == (1950, 6, 195)
-    assert plan(settings, 326).total == 1956
+    assert step_counts(settings, 326).total == 1956
 
 
 @pytest.mark.parametrize(("max_steps", "epochs"), [(900, 3), (975, 3), (976, 4), (5000, 16)])
 def test_max_steps_wins(max_steps, epochs):
-    found = plan(Train(num_epochs=6, max_steps=max_steps), 325)
+    found = step_counts(Train(num_epochs=6, max_steps=max_steps), 325)
     assert (found.total, found.epochs) == (max_steps, epochs)
 
 
@@ -109,7 +109,7 @@ def test_max_steps_wins(max_steps, epochs):
 )
 def test_accumulated_steps(batches, accumulation, steps):
     """ceil(batches / accumulation) an epoch, and the epoch's last batch always ends a step."""
-    found = plan(Train(num_epochs=6, gradient_accumulation_steps=accumulation), batches)
+    found = step_counts(Train(num_epochs=6, gradient_accumulation_steps=accumulation), batches)
     assert (found.steps_per_epoch, found.total) == (steps, 6 * steps)
     ends = [batch for batch in range(1, batches + 1) if found.steps_after(batch)]
     assert len(ends) == steps
@@ -118,10 +118,10 @@ def test_accumulated_steps(batches, accumulation, steps):
 
 def test_more_accumulation_than_batches():
     with pytest.raises(BakeryError, match=r"gradient_accumulation_steps is 9, .* only 8 batches"):
-        plan(Train(gradient_accumulation_steps=9), 8)
+        step_counts(Train(gradient_accumulation_steps=9), 8)
 
 
 def test_saved_epochs():
     settings = Train(num_epochs=7, save_every_n_epochs=3)
-    found = plan(settings, 10)
+    found = step_counts(settings, 10)
     assert [e for e in range(1, 8) if found.saves(settings, e)] == [3, 6, 7]

@@ -1,4 +1,4 @@
-"""Bakes side by side: each is what it would be alone, and each has a fate of its own."""
+"""Bakes side by side: each is what it would be alone, and has its own outcome."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("parts", [{}, {"text_encoder_lr": 0}])
-def test_a_bake_is_the_same_in_company(orders, layout, count, parts):
+def test_a_bake_is_the_same_in_a_group(orders, layout, count, parts):
     changes = [{**change, **parts} for change in DIFFERENT[:count]]
     together = orders(changes)
     results = bake(together, layout)
@@ -110,7 +110,7 @@ def test_equal_seeds_share_every_pass_and_other_seeds_where_shapes_allow(
     monkeypatch.setattr(
         train_step,
         "losses",
-        lambda kitchen, group: sizes.append(len(group)) or real(kitchen, group),
+        lambda context, group: sizes.append(len(group)) or real(context, group),
     )
     two = {"fuse": 2}  # auto looks first how much memory one needs
     bake(orders([two, {"unet_lr": 1e-4, **two}]), layout)
@@ -143,7 +143,7 @@ def test_files_say_how_many_were_baked_together(orders, layout):
     pair = orders([{}, {"unet_lr": 1e-4}])
     bake(pair, layout)
     for order in pair:
-        _, metadata = lora_file.read(order.out / "mirael.safetensors")
+        _, metadata = lora_file.read_lora(order.out / "mirael.safetensors")
         assert metadata["bakery_baked_together"] == "2"
 
 
@@ -220,13 +220,13 @@ def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_pa
     """Its base, too: on a GPU the half of the bakes would run out of memory beside it."""
     bases, real = [], loop.fit
 
-    def fit(kitchen, variants):
+    def fit(context, runs):
         alive = sum(unet() is not None for unet in bases)
-        bases.append(weakref.ref(kitchen.base.unet))
+        bases.append(weakref.ref(context.base.unet))
         assert alive == 0
-        if len(variants) > 1:
+        if len(runs) > 1:
             raise torch.OutOfMemoryError("Tried to allocate 1 GiB")
-        real(kitchen, variants)
+        real(context, runs)
 
     monkeypatch.setattr(loop, "fit", fit)
     changes = [{"num_epochs": 1}, {"num_epochs": 1, "unet_lr": 1e-4}]
@@ -305,9 +305,9 @@ def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
 
 
 def baked_together(root: Path, count: int) -> list[str]:
-    """What the LoRAs of `count` bakes say of their company."""
+    """What the LoRAs of `count` bakes say of their group."""
     files = [root / str(number) / "mirael.safetensors" for number in range(count)]
-    return [lora_file.read(file)[1].get("bakery_baked_together", "1") for file in files]
+    return [lora_file.read_lora(file)[1].get("bakery_baked_together", "1") for file in files]
 
 
 @pytest.mark.slow
@@ -315,13 +315,13 @@ def test_as_many_side_by_side_as_fit_and_after_a_kill_as_many_as_before(
     base, layout, tmp_path, monkeypatch, caplog
 ):
     changes = [{"num_epochs": 3, "unet_lr": rate} for rate in (1e-4, 2e-4, 3e-4)]
-    kitchen = setup.equip(
-        Train(base=base, **SMALL), repeat_folders.read(layout), registry.load(base), 1, None
+    context = setup.make_context(
+        Train(base=base, **SMALL), repeat_folders.read_folders(layout), registry.load(base), 1, None
     )
     one = setup.prepare(
-        Train(base=base, **SMALL), kitchen, out=tmp_path / "measured", name="mirael"
+        Train(base=base, **SMALL), context, out=tmp_path / "measured", name="mirael"
     )
-    each = loop.memory_needed(kitchen, one)
+    each = loop.memory_needed(context, one)
     one.network.remove()
     room = int(2.5 * each / memory.MARGIN)
     monkeypatch.setattr(memory, "free", lambda *_: room)

@@ -45,7 +45,7 @@ def test_each_caption_is_encoded_once(base, tmp_path):
         known(batch)
     assert (known.store.hits, known.store.misses) == (0, 2)
     assert len(list(tmp_path.rglob("*.cache"))) == 2
-    known([SHORT, LONG])  # now the short one is as long as its company
+    known([SHORT, LONG])  # now the short one is as long as its group
     assert known.store.misses == 4
 
 

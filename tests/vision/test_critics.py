@@ -74,9 +74,9 @@ def dotted(*places: tuple[int, int], side=64) -> Image.Image:
 
 
 def test_a_detector_counts_what_stands_apart(tmp_path):
-    critic = critics.Critic(detector(tmp_path / "a.onnx"), "face_count")
+    model = critics.ImageModel(detector(tmp_path / "a.onnx"), "face_count")
     for places in ((), ((2, 2),), ((1, 1), (5, 5), (1, 6))):
-        assert critics.faces(critic.look(dotted(*places)), 0.6) == len(places)
+        assert critics.faces(model.look(dotted(*places)), 0.6) == len(places)
 
 
 def test_boxes_of_one_face_are_one():
@@ -90,13 +90,15 @@ def test_boxes_of_one_face_are_one():
 def test_pixels_arrive_as_promised(tmp_path):
     """Padded to a centred white square, RGB, (0..1 - mean) / std."""
     wide = Image.new("RGB", (64, 32), (255, 0, 0))
-    first = critics.Critic(mean_color(tmp_path / "a.onnx"), "same_character")
+    first = critics.ImageModel(mean_color(tmp_path / "a.onnx"), "same_character")
     assert first.look(wide) == pytest.approx([1, 0.5, 0.5], abs=0.01)
-    normed = critics.Critic(mean_color(tmp_path / "a.onnx"), "same_character", mean=0.5, std=0.25)
+    normed = critics.ImageModel(
+        mean_color(tmp_path / "a.onnx"), "same_character", mean=0.5, std=0.25
+    )
     assert normed.look(wide) == pytest.approx([2, 0, 0], abs=0.02)
-    last = critics.Critic(redness(tmp_path / "b.onnx"), "aesthetic")
+    last = critics.ImageModel(redness(tmp_path / "b.onnx"), "aesthetic")
     assert critics.score(last.look(wide)) == pytest.approx(1, abs=0.01)
-    open_side = critics.Critic(
+    open_side = critics.ImageModel(
         mean_color(tmp_path / "c.onnx", side="side"), "same_character", side=16
     )
     assert open_side.look(wide) == pytest.approx([1, 0.5, 0.5], abs=0.01)
@@ -164,7 +166,7 @@ def test_a_model_counts_by_its_content(tmp_path):
     (tmp_path / "models").mkdir()
     redness(tmp_path / "models" / "a.onnx")
     (before,) = build.build(load(raw), [tmp_path]).of("filter")
-    assert build.critics_of(before, [tmp_path]) == [str(tmp_path / "models" / "a.onnx")]
+    assert build.filter_models_of(before, [tmp_path]) == [str(tmp_path / "models" / "a.onnx")]
     mean_color(tmp_path / "models" / "a.onnx")
     (after,) = build.build(load(raw), [tmp_path]).of("filter")
     assert before.key != after.key
@@ -173,14 +175,14 @@ def test_a_model_counts_by_its_content(tmp_path):
 def test_files_that_are_no_such_model(tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(BakeryError, match=r"text.onnx cannot be loaded as an ONNX model"):
-        critics.Critic(tmp_path / "text.onnx", "aesthetic")
+        critics.ImageModel(tmp_path / "text.onnx", "aesthetic")
     odd = helper.make_node("Identity", ["x"], ["y"])
     save(tmp_path / "odd.onnx", [odd], [1, 7], [1, 7])
     with pytest.raises(BakeryError, match=r"the input of .*odd.onnx has the shape \[1, 7\]"):
-        critics.Critic(tmp_path / "odd.onnx", "aesthetic")
+        critics.ImageModel(tmp_path / "odd.onnx", "aesthetic")
     with pytest.raises(BakeryError, match=r"leaves the size of its input open: give its side"):
-        critics.Critic(mean_color(tmp_path / "open.onnx", side="side"), "aesthetic")
-    wrong = critics.Critic(mean_color(tmp_path / "a.onnx"), "face_count")
+        critics.ImageModel(mean_color(tmp_path / "open.onnx", side="side"), "aesthetic")
+    wrong = critics.ImageModel(mean_color(tmp_path / "a.onnx"), "face_count")
     with pytest.raises(
         BakeryError, match=r"gives a \(1, 3\) array, which is no answer of the kind"
     ):

@@ -36,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def kitchen(tmp_path: Path, models: Path) -> Path:
+def workdir(tmp_path: Path, models: Path) -> Path:
     """A working directory with pictures, models and a config that bakes in seconds."""
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -76,58 +76,58 @@ def little() -> dict:
     }  # fmt: skip
 
 
-def write_config(kitchen: Path, raw: dict) -> None:
-    (kitchen / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+def write_config(workdir: Path, raw: dict) -> None:
+    (workdir / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
 
 
-def snakemake(kitchen: Path, *arguments: str, gpus: str = "99") -> subprocess.CompletedProcess[str]:
+def snakemake(workdir: Path, *arguments: str, gpus: str = "99") -> subprocess.CompletedProcess[str]:
     """`gpus` need not be there: jobs lease them by name, and compute on the CPU."""
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
-         "--directory", kitchen, "--configfile", kitchen / "config.yaml",
+         "--directory", workdir, "--configfile", workdir / "config.yaml",
          "--workflow-profile", ROOT / "profiles/default", *arguments],
-        capture_output=True, text=True, check=False, timeout=300, cwd=kitchen,
+        capture_output=True, text=True, check=False, timeout=300, cwd=workdir,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": gpus,
-             "TMPDIR": str(kitchen.parent)},
+             "TMPDIR": str(workdir.parent)},
     )  # fmt: skip
 
 
-def jobs(kitchen: Path) -> dict[str, int]:
+def jobs(workdir: Path) -> dict[str, int]:
     """Stage -> number of jobs that a dry run would do."""
-    run = snakemake(kitchen, "--dry-run")
+    run = snakemake(workdir, "--dry-run")
     assert run.returncode == 0, run.stdout + run.stderr
     table = dict(re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE))
     return {stage: int(table[stage]) for stage in cfg.STAGES if stage in table}
 
 
-def pretend_done(kitchen: Path, raw: dict) -> None:
+def pretend_done(workdir: Path, raw: dict) -> None:
     """Finished-looking outputs for every node, to ask dry runs what a change would remake."""
-    made = build.build(cfg.load(raw), [kitchen, ROOT])
+    made = build.build(cfg.load(raw), [workdir, ROOT])
     for stage in cfg.STAGES:
         for node in made.of(stage):
             for file in node.wanted:
-                (kitchen / file).parent.mkdir(parents=True, exist_ok=True)
-                (kitchen / file).write_text("{}")
+                (workdir / file).parent.mkdir(parents=True, exist_ok=True)
+                (workdir / file).write_text("{}")
 
 
 @pytest.mark.slow
-def test_nothing_is_remade_by_time_touch_or_copy(kitchen: Path) -> None:
-    pretend_done(kitchen, little())
-    assert jobs(kitchen) == {}
+def test_nothing_is_remade_by_time_touch_or_copy(workdir: Path) -> None:
+    pretend_done(workdir, little())
+    assert jobs(workdir) == {}
     # newest first: every mtime now says that inputs are younger than outputs
     for age, stage in enumerate(reversed(cfg.STAGES)):
-        for file in (kitchen / "results" / stage).rglob("*"):
+        for file in (workdir / "results" / stage).rglob("*"):
             os.utime(file, (1e9 + 1000 * age, 1e9 + 1000 * age))
-    for file in (kitchen / "models").rglob("*"):
+    for file in (workdir / "models").rglob("*"):
         os.utime(file)
-    assert jobs(kitchen) == {}
+    assert jobs(workdir) == {}
 
 
-def test_one_more_rate_trains_only_that_one(kitchen: Path) -> None:
-    pretend_done(kitchen, little())
+def test_one_more_rate_trains_only_that_one(workdir: Path) -> None:
+    pretend_done(workdir, little())
     more = little() | {"sweeps": {"unet_lr": {"grid": {"train.unet_lr": [1e-3, 1e-2, 5e-2]}}}}
-    write_config(kitchen, more)
-    assert jobs(kitchen) == {"train": 1, "sample": 1, "score": 1, "compare": 1}
+    write_config(workdir, more)
+    assert jobs(workdir) == {"train": 1, "sample": 1, "score": 1, "compare": 1}
 
 
 @pytest.mark.slow
@@ -147,70 +147,70 @@ def test_one_more_rate_trains_only_that_one(kitchen: Path) -> None:
     ],
 )
 def test_jobs_that_run_at_once_share_the_cores(
-    kitchen: Path, gpus: str, asked: list[str], threads: int
+    workdir: Path, gpus: str, asked: list[str], threads: int
 ) -> None:
-    run = snakemake(kitchen, "--dry-run", "--cores", "12", *asked, gpus=gpus)
+    run = snakemake(workdir, "--dry-run", "--cores", "12", *asked, gpus=gpus)
     assert run.returncode == 0, run.stdout + run.stderr
     train = r"^rule train:\n(?: +.*\n)*? +threads: (\d+)$"
     assert re.findall(train, run.stdout + run.stderr, re.MULTILINE) == [str(threads)] * 2
 
 
 @pytest.mark.slow
-def test_a_setting_far_up_remakes_what_stands_on_it(kitchen: Path) -> None:
-    pretend_done(kitchen, little())
+def test_a_setting_far_up_remakes_what_stands_on_it(workdir: Path) -> None:
+    pretend_done(workdir, little())
     raw = little()
     raw["prune"]["min_frequency"] = 0.9
-    write_config(kitchen, raw)
+    write_config(workdir, raw)
     below = dict.fromkeys(("train", "sample", "score"), 2)
-    assert jobs(kitchen) == {"prune": 1, "layout": 1, **below, "compare": 1}
-    write_config(kitchen, little())
-    assert jobs(kitchen) == {}, "going back to an old value costs nothing"
+    assert jobs(workdir) == {"prune": 1, "layout": 1, **below, "compare": 1}
+    write_config(workdir, little())
+    assert jobs(workdir) == {}, "going back to an old value costs nothing"
 
 
 @pytest.mark.slow
-def test_a_config_file_stands_alone(kitchen: Path) -> None:
+def test_a_config_file_stands_alone(workdir: Path) -> None:
     """Nothing of the shipped config shines through one that was named on the command line."""
-    shutil.copytree(ROOT / "config", kitchen / "config")
-    pretend_done(kitchen, little())
-    assert jobs(kitchen) == {}
+    shutil.copytree(ROOT / "config", workdir / "config")
+    pretend_done(workdir, little())
+    assert jobs(workdir) == {}
 
 
 @pytest.mark.slow
-def test_the_catalog_s_snakefile_is_the_same_workflow(kitchen: Path) -> None:
-    run = snakemake(kitchen, "--dry-run", "--snakefile", ROOT / "workflow/Snakefile")
+def test_the_catalog_s_snakefile_is_the_same_workflow(workdir: Path) -> None:
+    run = snakemake(workdir, "--dry-run", "--snakefile", ROOT / "workflow/Snakefile")
     assert run.returncode == 0, run.stdout + run.stderr
     assert "little-lr0.01-" in run.stdout + run.stderr
 
 
 @pytest.mark.slow
-def test_a_deleted_leaf_is_remade(kitchen: Path) -> None:
-    pretend_done(kitchen, little())
-    (grid,) = (kitchen / "results/sample").glob("little-lr0.01-*/grid.png")
+def test_a_deleted_leaf_is_remade(workdir: Path) -> None:
+    pretend_done(workdir, little())
+    (grid,) = (workdir / "results/sample").glob("little-lr0.01-*/grid.png")
     grid.unlink()
-    assert jobs(kitchen).get("sample") == 1
+    assert jobs(workdir).get("sample") == 1
 
 
 @pytest.mark.slow
-def test_the_whole_chain_for_real(kitchen: Path) -> None:
-    run = snakemake(kitchen)
+def test_the_whole_chain_for_real(workdir: Path) -> None:
+    run = snakemake(workdir)
     assert run.returncode == 0, run.stdout + run.stderr
-    loras = sorted(p.name for p in (kitchen / "results/train").glob("*/*.safetensors"))
+    loras = sorted(p.name for p in (workdir / "results/train").glob("*/*.safetensors"))
     assert loras == ["little-000001.safetensors"] * 2 + ["little.safetensors"] * 2
-    (page,) = (kitchen / "results/compare").glob("unet_lr-*/index.html")
+    (page,) = (workdir / "results/compare").glob("unet_lr-*/index.html")
     text = page.read_text(encoding="utf-8")
     assert "littlest" in text
     assert "0.001" in text
-    (captions,) = (kitchen / "results/prune").glob("*/captions.csv")
+    (captions,) = (workdir / "results/prune").glob("*/captions.csv")
     assert "pink hair" not in captions.read_text("utf-8"), "the trigger absorbs the hair"
 
     for stage in ("tag", "train", "sample", "score"):
-        logs = [path.read_text("utf-8") for path in (kitchen / "logs" / stage).glob("*.log")]
+        logs = [path.read_text("utf-8") for path in (workdir / "logs" / stage).glob("*.log")]
         assert any("working on GPU 99" in log for log in logs), f"{stage} leases no GPU"
 
-    planned = snakemake(kitchen, "plan")
+    planned = snakemake(workdir, "plan")
     assert planned.returncode == 0, planned.stdout + planned.stderr
-    table = pd.read_csv(kitchen / "results/plan/plan.csv")
-    for train in (kitchen / "results/train").glob("*/manifest.json"):
+    table = pd.read_csv(workdir / "results/plan/plan.csv")
+    for train in (workdir / "results/train").glob("*/manifest.json"):
         facts = json.loads(train.read_text("utf-8"))
         (row,) = table[table["bake"] == f"unet_lr {facts['settings']['unet_lr']:g}"].to_dict(
             "records"
@@ -220,78 +220,78 @@ def test_the_whole_chain_for_real(kitchen: Path) -> None:
             facts["summary"]["steps_per_epoch"], facts["summary"]["steps"],
         )  # fmt: skip
         assert row["files"] == len(facts["summary"]["epochs"])
-    for samples in (kitchen / "results/sample").glob("*/samples.csv"):
+    for samples in (workdir / "results/sample").glob("*/samples.csv"):
         assert set(table["samples"]) == {len(pd.read_csv(samples))}
     assert "to do\n" in planned.stdout
     assert re.search(r"unet_lr 0.01 .* 0 s .* nothing$", planned.stdout, re.MULTILINE)
 
-    again = snakemake(kitchen)
+    again = snakemake(workdir)
     assert "Nothing to be done" in again.stdout + again.stderr
 
-    before = {p: p.read_bytes() for p in (kitchen / "results/train").glob("*/manifest.json")}
+    before = {p: p.read_bytes() for p in (workdir / "results/train").glob("*/manifest.json")}
     for manifest in before:
         manifest.unlink()
-    assert snakemake(kitchen, "--until", "train").returncode == 0
+    assert snakemake(workdir, "--until", "train").returncode == 0
     assert {p: p.read_bytes() for p in before} == before, "the same config gives the same LoRAs"
 
 
 @pytest.mark.slow
-def test_a_bake_that_fails_ends_no_other(kitchen: Path) -> None:
+def test_a_bake_that_fails_ends_no_other(workdir: Path) -> None:
     raw = with_setting("train.max_grad_norm", 0)
     raw["sweeps"]["unet_lr"]["grid"]["train.unet_lr"] = [1e30, 1e-3]
-    write_config(kitchen, raw)
-    run = snakemake(kitchen)
+    write_config(workdir, raw)
+    run = snakemake(workdir)
     assert run.returncode != 0
     assert "Traceback" not in run.stdout + run.stderr
     _, ends = run.stderr.split("Exiting because a job execution failed")
     assert run.stderr.count("lower the learning rates") == 2, "once when it failed"
     assert ends.count("lower the learning rates") == 1, "and said again at the end"
     assert "INFO" not in ends, "and nothing else of the log of the job that trained it"
-    (score,) = (kitchen / "results/score").glob("*/manifest.json")
+    (score,) = (workdir / "results/score").glob("*/manifest.json")
     assert score.parent.name.startswith("little-lr0.001-")
-    assert not (kitchen / "results/compare").exists()
+    assert not (workdir / "results/compare").exists()
 
 
 @pytest.mark.slow
-def test_a_sweep_with_halving_for_real(kitchen: Path) -> None:
+def test_a_sweep_with_halving_for_real(workdir: Path) -> None:
     raw = little()
     raw["sweeps"]["unet_lr"]["halving"] = {"after": [1]}
-    write_config(kitchen, raw)
-    run = snakemake(kitchen)
+    write_config(workdir, raw)
+    run = snakemake(workdir)
     assert run.returncode == 0, run.stdout + run.stderr
-    made = build.build(cfg.load(raw), [kitchen, ROOT])
+    made = build.build(cfg.load(raw), [workdir, ROOT])
     (verdict,) = made.of("halve")
-    first, second = json.loads((kitchen / verdict.manifest).read_text("utf-8"))["summary"]["bakes"]
+    first, second = json.loads((workdir / verdict.manifest).read_text("utf-8"))["summary"]["bakes"]
     assert [first["goes_on"], second["goes_on"]] == [True, False]
     (page,) = made.of("compare")
     leaves = {leaf.above("train").baked.name: leaf for leaf in page.parents}
     for standing, epochs in ((first, 2), (second, 1)):
         leaf = leaves[standing["bake"]]
-        train, sample = (kitchen / leaf.above(stage).folder for stage in ("train", "sample"))
+        train, sample = (workdir / leaf.above(stage).folder for stage in ("train", "sample"))
         facts = json.loads((train / "manifest.json").read_text("utf-8"))["summary"]
         assert [epoch["epoch"] for epoch in facts["epochs"]] == list(range(1, epochs + 1))
         assert ("stopped" in facts) == (epochs == 1)
         drawn = pd.read_csv(sample / "samples.csv")
         assert set(drawn["epoch"]) == set(range(epochs + 1))
-        before = kitchen / leaf.rung.before.above("sample").folder
+        before = workdir / leaf.rung.before.above("sample").folder
         for image in (before / "images").glob("*.png"):
             assert image.read_bytes() == (sample / "images" / image.name).read_bytes()
-    text = (kitchen / page.folder / "index.html").read_text(encoding="utf-8")
+    text = (workdir / page.folder / "index.html").read_text(encoding="utf-8")
     assert second["reason"] in text
     assert second["reason"].startswith("stopped after epoch 1 by halving: rank 2 of 2, trade-off ")
-    (best,) = (kitchen / "results/best/unet_lr").glob("*.safetensors")
+    (best,) = (workdir / "results/best/unet_lr").glob("*.safetensors")
     assert best.name == "little.safetensors"
-    assert jobs(kitchen) == {}
+    assert jobs(workdir) == {}
 
 
 @pytest.mark.slow
-def test_the_dry_bake_makes_nothing_and_runs_anew_each_time(kitchen: Path) -> None:
+def test_the_dry_bake_makes_nothing_and_runs_anew_each_time(workdir: Path) -> None:
     for _ in range(2):
-        run = snakemake(kitchen, "plan")
+        run = snakemake(workdir, "plan")
         assert run.returncode == 0, run.stdout + run.stderr
         assert "not known: nothing has run yet" in run.stdout
-        assert [path.name for path in (kitchen / "results").iterdir()] == ["plan"]
-    assert jobs(kitchen)["scrape"] == 1, "and `all` does not know of it"
+        assert [path.name for path in (workdir / "results").iterdir()] == ["plan"]
+    assert jobs(workdir)["scrape"] == 1, "and `all` does not know of it"
 
 
 def with_setting(dotted: str, value: object) -> dict:
@@ -315,33 +315,33 @@ def with_setting(dotted: str, value: object) -> dict:
         (with_setting("scrape.folders", ["nothing"]), "scrape.folders names nothing"),
     ],
 )
-def test_a_bad_config_is_one_sentence(kitchen: Path, raw: dict, sentence: str) -> None:
-    write_config(kitchen, raw)
-    run = snakemake(kitchen)
+def test_a_bad_config_is_one_sentence(workdir: Path, raw: dict, sentence: str) -> None:
+    write_config(workdir, raw)
+    run = snakemake(workdir)
     assert run.returncode != 0
     assert sentence in run.stderr
     assert "Traceback" not in run.stderr
-    assert not (kitchen / "results").exists()
+    assert not (workdir / "results").exists()
 
 
 @pytest.mark.slow
-def test_a_picture_folder_of_junk_says_so_and_keeps_what_was_made(kitchen: Path) -> None:
-    for picture in (kitchen / "pictures").iterdir():
+def test_a_picture_folder_of_junk_says_so_and_keeps_what_was_made(workdir: Path) -> None:
+    for picture in (workdir / "pictures").iterdir():
         picture.write_bytes(b"\x89PNG\r\n\x1a\n this is not a picture")
-    run = snakemake(kitchen)
+    run = snakemake(workdir)
     assert run.returncode != 0
     assert "Traceback" not in run.stdout + run.stderr
     assert "unreadable" in run.stderr
-    (manifest,) = (kitchen / "results/scrape").glob("*/manifest.json")
+    (manifest,) = (workdir / "results/scrape").glob("*/manifest.json")
     assert json.loads(manifest.read_text("utf-8"))["stage"] == "scrape"
 
 
 @pytest.mark.slow
-def test_an_unreachable_booru_is_one_sentence(kitchen: Path) -> None:
+def test_an_unreachable_booru_is_one_sentence(workdir: Path) -> None:
     raw = with_setting("scrape.urls", ["http://127.0.0.1:9/posts?tags=x"])
     raw["scrape"]["folders"] = []
-    write_config(kitchen, raw)
-    run = snakemake(kitchen)
+    write_config(workdir, raw)
+    run = snakemake(workdir)
     assert run.returncode != 0
     assert "Traceback" not in run.stdout + run.stderr
     assert "127.0.0.1:9" in run.stderr

@@ -1,6 +1,6 @@
-# The plan: which nodes (runs of a stage) this config asks for, and how rules look them up.
+# The graph: which nodes (runs of a stage) this config asks for, and how rules look them up.
 # In:  config
-# Out: PLAN, and the functions that rules use for their inputs and params
+# Out: GRAPH, and the functions that rules use for their inputs and params
 
 import os
 import sys
@@ -45,52 +45,52 @@ if "gpu" not in workflow.global_resources:
             None if workflow.remote_exec else workflow.resource_settings.cores,
         ),
     )
-BAKERS = max(1, workflow.global_resources["gpu"].value)  # 0 asks for no GPU
+WORKERS = max(1, workflow.global_resources["gpu"].value)  # 0 asks for no GPU
 
 try:
-    PLAN = graph.build(settings.load(config), ROOTS)
+    GRAPH = graph.build(settings.load(config), ROOTS)
 except BakeryError as error:
     raise WorkflowError(str(error)) from None
 
 
 def threads(stage):
     """What is left of the cores for each job of `stage` when as many run as can; at most 8."""
-    at_once = 1 if workflow.remote_exec else min(BAKERS, max(1, len(PLAN.of(stage))))
+    at_once = 1 if workflow.remote_exec else min(WORKERS, max(1, len(GRAPH.of(stage))))
     cores = workflow.resource_settings.cores  # None on a cluster
     return 8 if cores is None else max(1, min(8, cores // at_once))
 
 
 def above(stage, upstream):
     """Input function: the manifest of `upstream` that `stage`'s node {bake} stands on."""
-    return lambda wildcards: PLAN.node(stage, wildcards.bake).above(upstream).manifest
+    return lambda wildcards: GRAPH.node(stage, wildcards.bake).above(upstream).manifest
 
 
 def gathered(upstream, stage="compare"):
     """Input function: the manifests of `upstream` of every bake on the page {bake}."""
     return lambda wildcards: [
         leaf.above(upstream).manifest
-        for leaf in PLAN.node(stage, wildcards.bake).parents
+        for leaf in GRAPH.node(stage, wildcards.bake).parents
     ]
 
 
-def race(stage):
+def rung_inputs(stage):
     """Input function: with halving, what the rung {bake} of `stage` stands on besides."""
-    return lambda wildcards: halving.inputs(PLAN.node(stage, wildcards.bake))
+    return lambda wildcards: halving.inputs(GRAPH.node(stage, wildcards.bake))
 
 
 def rung(stage):
     """Params function: with halving, which piece of a bake {bake} is."""
-    return lambda wildcards: halving.facts(PLAN.node(stage, wildcards.bake))
+    return lambda wildcards: halving.facts(GRAPH.node(stage, wildcards.bake))
 
 
-def racers(wildcards):
+def contenders(wildcards):
     """Params function: the bakes that the verdict {bake} ranks."""
-    return halving.racers(PLAN.node("halve", wildcards.bake))
+    return halving.contenders(GRAPH.node("halve", wildcards.bake))
 
 
 def about(stage):
     """Params function: the node's key and settings, for the door and the manifest."""
-    return lambda wildcards: PLAN.node(stage, wildcards.bake).about()
+    return lambda wildcards: GRAPH.node(stage, wildcards.bake).about()
 
 
 def file(stage, setting):
@@ -99,60 +99,60 @@ def file(stage, setting):
     None where the setting is empty.
     """
     return lambda wildcards: graph.file_of(
-        PLAN.node(stage, wildcards.bake), setting, ROOTS
+        GRAPH.node(stage, wildcards.bake), setting, ROOTS
     )
 
 
 def files(stage, setting):
     """Params function: the same of a setting that is a list."""
     return lambda wildcards: graph.files_of(
-        PLAN.node(stage, wildcards.bake), setting, ROOTS
+        GRAPH.node(stage, wildcards.bake), setting, ROOTS
     )
 
 
 def edits(stage):
     """Params function: the hand edits that `stage`'s node heeds, name -> path."""
-    return lambda wildcards: graph.edits_of(PLAN.node(stage, wildcards.bake), ROOTS)
+    return lambda wildcards: graph.edits_of(GRAPH.node(stage, wildcards.bake), ROOTS)
 
 
 def dataset(stage):
     """Params function: the name of the dataset that `stage`'s node works on."""
-    return lambda wildcards: graph.dataset_of(PLAN.node(stage, wildcards.bake))
+    return lambda wildcards: graph.dataset_of(GRAPH.node(stage, wildcards.bake))
 
 
-def company(wildcards):
+def train_group(wildcards):
     """Params function: folder -> facts of the bakes that may be trained side by side with {bake}."""
     return {
         node.baked.folder: node.baked.about()
-        for node in PLAN.company(PLAN.node("train", wildcards.bake))
+        for node in GRAPH.group(GRAPH.node("train", wildcards.bake))
     }
 
 
-def albums(wildcards):
+def mirrors(wildcards):
     """Params function: with halving, folder -> where what is drawn of its bake is kept."""
     return {
         node.folder: node.baked.folder
-        for node in PLAN.company(PLAN.node("sample", wildcards.bake))
+        for node in GRAPH.group(GRAPH.node("sample", wildcards.bake))
         if node.rung is not None
     }
 
 
-def drawn_together(wildcards):
+def sample_group(wildcards):
     """Params function: folder -> LoRAs' folder of the bakes that may be drawn along with {bake}."""
     return {
         node.folder: node.above("train").folder
-        for node in PLAN.company(PLAN.node("sample", wildcards.bake))
+        for node in GRAPH.group(GRAPH.node("sample", wildcards.bake))
     }
 
 
 def bakes_of_page(wildcards):
     """Params function: label and settings of every bake on the page {bake}, in input order."""
-    return summary.bakes_of(PLAN.node("compare", wildcards.bake))
+    return summary.bakes_of(GRAPH.node("compare", wildcards.bake))
 
 
-def outline(wildcards):
+def planned_bakes(wildcards):
     """What the dry bake needs to know of every bake."""
-    return summary.outline(PLAN, ROOTS)
+    return summary.planned_bakes(GRAPH, ROOTS)
 
 
 def repeat_failures():

@@ -31,6 +31,6 @@ rule compare:
     params:
         node=about("compare"),
         bakes=bakes_of_page,
-        sweep=lambda wildcards: PLAN.node("compare", wildcards.bake).readable,
+        sweep=lambda wildcards: GRAPH.node("compare", wildcards.bake).readable,
     script:
         "../../scripts/compare.py"

@@ -15,6 +15,6 @@ rule halve:
         "../../envs/halve.yaml"
     params:
         node=about("halve"),
-        bakes=racers,
+        bakes=contenders,
     script:
         "../../scripts/halve.py"

@@ -24,6 +24,6 @@ rule prune:
     params:
         node=about("prune"),
         edits=edits("prune"),
-        dataset=lambda wildcards: PLAN.node("prune", wildcards.bake).readable,
+        dataset=lambda wildcards: GRAPH.node("prune", wildcards.bake).readable,
     script:
         "../../scripts/prune.py"

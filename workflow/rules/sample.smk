@@ -8,7 +8,7 @@ rule sample:
     input:
         prune=ancient(above("sample", "prune")),
         train=ancient(above("sample", "train")),
-        race=ancient(race("sample")),
+        rung=ancient(rung_inputs("sample")),
     output:
         "results/sample/{bake}/manifest.json",
         report(
@@ -29,8 +29,8 @@ rule sample:
         rung=rung("sample"),
         base=file("sample", "train.base"),
         model=file("sample", "tag.model"),
-        company=drawn_together,
-        albums=albums,
-        bakers=BAKERS,
+        group=sample_group,
+        mirrors=mirrors,
+        workers=WORKERS,
     script:
         "../../scripts/sample.py"

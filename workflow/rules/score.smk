@@ -11,7 +11,7 @@ rule score:
         tag=ancient(above("score", "tag")),
         prune=ancient(above("score", "prune")),
         sample=ancient(above("score", "sample")),
-        race=ancient(race("score")),
+        rung=ancient(rung_inputs("score")),
     output:
         "results/score/{bake}/manifest.json",
     log:

@@ -9,7 +9,7 @@ rule train:
         scrape=ancient(above("train", "scrape")),
         prune=ancient(above("train", "prune")),
         layout=ancient(above("train", "layout")),
-        race=ancient(race("train")),
+        rung=ancient(rung_inputs("train")),
     output:
         "results/train/{bake}/manifest.json",
     log:
@@ -27,7 +27,7 @@ rule train:
         base=file("train", "train.base"),
         reg=file("train", "train.reg_data_dir"),
         cache="results/cache",
-        company=company,
-        bakers=BAKERS,
+        group=train_group,
+        workers=WORKERS,
     script:
         "../../scripts/train.py"

@@ -25,7 +25,7 @@ _FOUR_NUMBERS = re.compile(r"(_\d+){4}$")
 
 
 @dataclass(frozen=True)
-class Folder:
+class RepeatFolder:
     """One concept's repeat folder."""
 
     concept: str
@@ -60,7 +60,7 @@ class Folder:
 
 def folders(
     settings: Layout, counts: Mapping[str, int], name: str, details: Iterable[str] = ()
-) -> list[Folder]:
+) -> list[RepeatFolder]:
     """The folder of each concept, the main dataset first, others by name.
 
     `counts` are pictures by concept, `name` is the dataset's; concepts in `details` show pictures
@@ -87,7 +87,7 @@ def folders(
     shown = sum(counts[concept] * n for concept, n in repeats.items())
     names = unique({concept: concept or name for concept in counts})
     return [
-        Folder(c, names[c], repeats[c], n, n * repeats[c] / shown, shares.get(c))
+        RepeatFolder(c, names[c], repeats[c], n, n * repeats[c] / shown, shares.get(c))
         for c, n in counts.items()
     ]
 

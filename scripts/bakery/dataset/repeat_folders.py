@@ -97,7 +97,7 @@ class Batch:
     is_reg: tuple[bool, ...]
 
 
-def read(layout: Path, reg: Path | None = None) -> Folders:
+def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     """The repeat folders under `layout`: `5_name` is shown five times, `name` are class tokens.
 
     A caption is the `.txt` or `.caption` with the picture's stem; without one, the class tokens

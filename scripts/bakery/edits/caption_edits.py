@@ -16,7 +16,7 @@ LONGEST = 4000
 
 
 @dataclass(frozen=True)
-class Rewritten:
+class CaptionEdits:
     """What a person wrote, matched with the pictures."""
 
     captions: dict[str, str]
@@ -25,13 +25,13 @@ class Rewritten:
     """A sentence for each file that belongs to no picture."""
 
 
-def read(folder: Path | None, images: Iterable[str]) -> Rewritten:
+def read_captions(folder: Path | None, images: Iterable[str]) -> CaptionEdits:
     """The rewritten captions in `folder` (None: there are none) of `images`.
 
     Raises `BakeryError` for a caption that is not UTF-8, empty or too long.
     """
     if folder is None:
-        return Rewritten({}, ())
+        return CaptionEdits({}, ())
     if not folder.is_dir():
         raise BakeryError(f"{folder} is a file: make it a folder with a <picture>.txt in it")
     of_stem = {_same(Path(image).stem): image for image in images}
@@ -42,7 +42,7 @@ def read(folder: Path | None, images: Iterable[str]) -> Rewritten:
             found[image] = caption(path)
         else:
             strangers.append(_stranger(path, of_stem))
-    return Rewritten(found, tuple(strangers))
+    return CaptionEdits(found, tuple(strangers))
 
 
 def caption(path: Path) -> str:

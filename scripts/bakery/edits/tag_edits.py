@@ -18,7 +18,7 @@ COLUMNS = ("tag", "decision")
 DECISIONS = ("prune", "keep")
 
 
-def read(path: Path) -> dict[str, str]:
+def read_decisions(path: Path) -> dict[str, str]:
     """Tag, as `captions.same` spells it -> `prune` or `keep`.
 
     Raises `BakeryError` for a file that is no such table, and for two decisions about one tag.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bakery.dataset.buckets import fit
-from bakery.dataset.concepts import Folder
+from bakery.dataset.concepts import RepeatFolder
 from bakery.families import registry, tokenizer_probe
 from bakery.families.recognise import Place
 from bakery.io.errors import BakeryError
@@ -14,7 +14,7 @@ from bakery.io.images import Size
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
 from bakery.tags.trigger import Trigger
-from bakery.training.schedules import Plan
+from bakery.training.schedules import StepCounts
 
 DROWNED = 0.05
 """Share of the showings below which a concept is hardly seen."""
@@ -41,7 +41,7 @@ def of_buckets(train: Train, sizes: Sequence[Size], lost: float | None) -> list[
     return [f"{why}: all pictures go into one bucket of {size[0]}x{size[1]}, and {cost}; {cure}."]
 
 
-def of_training(train: Train, prune: Prune, plan: Plan | None) -> list[str]:
+def of_training(train: Train, prune: Prune, counts: StepCounts | None) -> list[str]:
     """Settings that do nothing, or less than they seem to."""
     found = []
     front = len(Trigger.of(prune).own)
@@ -54,10 +54,10 @@ def of_training(train: Train, prune: Prune, plan: Plan | None) -> list[str]:
             f"keep_tokens {train.keep_tokens} is less than the {front} tags that trigger and class "
             "tokens make: shuffling moves them away from the front."
         )
-    if train.max_steps and plan is not None:
+    if train.max_steps and counts is not None:
         found.append(
             f"max_steps {train.max_steps} wins over num_epochs {train.num_epochs}: the bake ends in "
-            f"epoch {plan.epochs}."
+            f"epoch {counts.epochs}."
         )
     return found + _without_effect(train)
 
@@ -87,7 +87,7 @@ def _set(train: Train, name: str) -> bool:
     return getattr(train, name) != Train.model_fields[name].default
 
 
-def of_concepts(folders: Sequence[Folder]) -> list[str]:
+def of_concepts(folders: Sequence[RepeatFolder]) -> list[str]:
     """Repeats with which one concept drowns another."""
     found = [f"{folder.trouble}." for folder in folders if folder.trouble]
     for folder in folders:

@@ -15,7 +15,7 @@ from typing import Any
 
 from bakery.dataset import buckets, concepts, repeat_folders
 from bakery.dataset.buckets import Fit
-from bakery.dataset.concepts import Folder
+from bakery.dataset.concepts import RepeatFolder
 from bakery.families.recognise import Place, main_part
 from bakery.forecast import footguns
 from bakery.forecast import history as past
@@ -37,8 +37,8 @@ CURVE = 600
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One bake of the plan."""
+class PlannedBake:
+    """One bake of the dry bake."""
 
     page: str
     label: str
@@ -56,7 +56,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPicture:
     """A picture of an epoch."""
 
     folder: str
@@ -67,13 +67,13 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPictures:
     """What is known of a bake's pictures, and which stage said it."""
 
     stage: str
     """layout (exact), filter, scrape, or "" when nothing has run."""
-    folders: tuple[Folder, ...] = ()
-    shown: tuple[Shown, ...] = ()
+    folders: tuple[RepeatFolder, ...] = ()
+    shown: tuple[ShownPicture, ...] = ()
     at_most: int = 0
     """Pictures, where no folder is known yet."""
     trouble: str = ""
@@ -98,14 +98,14 @@ class Bucket:
 class Forecast:
     """What one bake will be."""
 
-    asked: Asked
-    known: Known
+    bake: PlannedBake
+    known: KnownPictures
     sizes: tuple[Size, ...]
     """All buckets there are."""
     buckets: tuple[Bucket, ...]
     lost: float | None
     """Mean share of the pixels that cropping costs, over all showings; None: no picture is known."""
-    plan: schedules.Plan | None
+    counts: schedules.StepCounts | None
     curves: Mapping[str, Sequence[tuple[float, float]]]
     """unet_lr, text_encoder_lr -> (epoch, rate) of the steps, those at 0 left out."""
     files: tuple[str, ...]
@@ -114,7 +114,7 @@ class Forecast:
     """Pictures that will be drawn, the base's included; None: the prompts are not derived yet."""
     cached: Mapping[str, bool]
     """Stage -> whether it is done."""
-    past: past.Past | None
+    past: past.BakeHistory | None
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -129,53 +129,53 @@ class Forecast:
         """
         if self.cached["train"]:
             return 0.0
-        if self.past is None or self.plan is None:
+        if self.past is None or self.counts is None:
             return None
-        steps: float = self.plan.total
-        if self.asked.rungs is not None:
-            steps = self.plan.steps_per_epoch * mean_epochs(self.asked.rungs)
+        steps: float = self.counts.total
+        if self.bake.rungs is not None:
+            steps = self.counts.steps_per_epoch * mean_epochs(self.bake.rungs)
         return steps / self.past.steps_per_second
 
 
-def make(asked: Asked, trained: Path) -> Forecast:
+def make(bake: PlannedBake, trained: Path) -> Forecast:
     """The forecast of one bake; `trained` is the folder of finished bakes (`results/train`)."""
-    train = Train.model_validate(asked.settings["train"])
-    prune = Prune.model_validate(asked.settings["prune"])
-    known = known_pictures(asked)
+    train = Train.model_validate(bake.settings["train"])
+    prune = Prune.model_validate(bake.settings["prune"])
+    known = known_pictures(bake)
     sizes = buckets.of(train)
     placed = [(one, buckets.fit(one.size, sizes)) for one in known.shown]
     filled = fill(placed)
     lost = _mean_lost(placed)
-    plan, too_few = _plan(train, filled)
-    files = _files(asked.settings["scrape"]["name"], train, plan)
-    samples, cannot = _samples(asked, files)
+    counts, too_few = _step_counts(train, filled)
+    files = _files(bake.settings["scrape"]["name"], train, counts)
+    samples, cannot = _samples(bake, files)
     warnings = [
         *[sentence for sentence in (known.trouble, too_few, cannot) if sentence],
         *footguns.of_buckets(train, sizes, lost),
-        *footguns.of_training(train, prune, plan),
+        *footguns.of_training(train, prune, counts),
         *footguns.of_concepts(known.folders),
-        *footguns.of_base(asked.base),
-        *footguns.of_trigger(prune, Path(main_part(asked.base))),
+        *footguns.of_base(bake.base),
+        *footguns.of_trigger(prune, Path(main_part(bake.base))),
         *_by_hand(known),
     ]
     return Forecast(
-        asked=asked,
+        bake=bake,
         known=known,
         sizes=sizes,
         buckets=filled,
         lost=lost,
-        plan=plan,
-        curves=_curves(train, plan),
+        counts=counts,
+        curves=_curves(train, counts),
         files=tuple(files.values()),
         samples=samples,
-        cached={stage: (Path(f) / NAME).is_file() for stage, f in asked.folders.items()},
-        past=past.recall(trained, asked.settings["train"]),
+        cached={stage: (Path(f) / NAME).is_file() for stage, f in bake.folders.items()},
+        past=past.recall(trained, bake.settings["train"]),
         warnings=tuple(warnings),
     )
 
 
 def mean_epochs(rungs: Sequence[Mapping[str, Any]]) -> float:
-    """Epochs that a bake in rungs (see `Asked`) still has before it: the mean over all in the race."""
+    """Epochs that a bake in rungs (see `PlannedBake`) still has before it: the mean over all."""
     behind, left = 0, 0.0
     for rung in rungs:
         if not (Path(rung["folders"]["train"]) / NAME).is_file():
@@ -184,19 +184,19 @@ def mean_epochs(rungs: Sequence[Mapping[str, Any]]) -> float:
     return left
 
 
-def _plan(train: Train, filled: Sequence[Bucket]) -> tuple[schedules.Plan | None, str]:
+def _step_counts(train: Train, filled: Sequence[Bucket]) -> tuple[schedules.StepCounts | None, str]:
     """The steps, None where they are not known or cannot be; and why they cannot."""
     if not filled:
         return None, ""
     counts = [bucket.shown for bucket in filled]
     batches = buckets.batches_per_epoch(counts, train.train_batch_size)
     try:
-        return schedules.plan(train, batches), ""
+        return schedules.step_counts(train, batches), ""
     except BakeryError as problem:
         return None, str(problem)
 
 
-def fill(placed: Sequence[tuple[Shown, Fit]]) -> tuple[Bucket, ...]:
+def fill(placed: Sequence[tuple[ShownPicture, Fit]]) -> tuple[Bucket, ...]:
     """The buckets that hold a picture, by size."""
     found = []
     for size in sorted({place.bucket for _, place in placed}):
@@ -207,43 +207,44 @@ def fill(placed: Sequence[tuple[Shown, Fit]]) -> tuple[Bucket, ...]:
     return tuple(found)
 
 
-def known_pictures(asked: Asked) -> Known:
+def known_pictures(bake: PlannedBake) -> KnownPictures:
     """What the last stage that has run says of the pictures."""
-    folders = {stage: Path(folder) for stage, folder in asked.folders.items()}
+    folders = {stage: Path(folder) for stage, folder in bake.folders.items()}
     for stage, look in (("layout", _laid_out), ("filter", _filtered), ("scrape", _scraped)):
         if (folders[stage] / NAME).is_file():
             try:
-                return look(asked, folders)
+                return look(bake, folders)
             except BakeryError as problem:
-                return Known(stage, trouble=str(problem))
-    return Known("", at_most=_asked_for(asked.settings["scrape"]))
+                return KnownPictures(stage, trouble=str(problem))
+    return KnownPictures("", at_most=_asked_for(bake.settings["scrape"]))
 
 
-def _laid_out(asked: Asked, folders: Mapping[str, Path]) -> Known:
+def _laid_out(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
     """As the trainer reads them."""
     path = folders["layout"] / "layout.csv"
     table = tables.read(path, ("file", "concept", "kind", "caption", "by_hand"))
     rows = table.to_dict("records")
-    reg = asked.settings["train"].get("reg_data_dir")
-    items = repeat_folders.read(folders["layout"], None if reg is None else Path(reg)).items
+    reg = bake.settings["train"].get("reg_data_dir")
+    items = repeat_folders.read_folders(folders["layout"], None if reg is None else Path(reg)).items
     shown = tuple(
-        Shown(item.folder, images.size_of(item.image), item.repeats, item.is_reg) for item in items
+        ShownPicture(item.folder, images.size_of(item.image), item.repeats, item.is_reg)
+        for item in items
     )
-    trigger = captions.same(str(asked.settings["prune"]["trigger"]))
+    trigger = captions.same(str(bake.settings["prune"]["trigger"]))
     by_hand = [captions.split(row["caption"]) for row in rows if row["by_hand"] == "true"]
-    return Known(
+    return KnownPictures(
         "layout",
-        _folders(asked, shown, {row["file"].split("/")[0]: row["concept"] for row in rows}),
+        _folders(bake, shown, {row["file"].split("/")[0]: row["concept"] for row in rows}),
         shown,
         by_hand=sum(trigger not in map(captions.same, tags) for tags in by_hand),
     )
 
 
 def _folders(
-    asked: Asked, shown: Sequence[Shown], concept: Mapping[str, str]
-) -> tuple[Folder, ...]:
+    bake: PlannedBake, shown: Sequence[ShownPicture], concept: Mapping[str, str]
+) -> tuple[RepeatFolder, ...]:
     """The repeat folders of the dataset; `concept` leads from a folder to its concept."""
-    wished = asked.settings["layout"].get("concepts", {})
+    wished = bake.settings["layout"].get("concepts", {})
     main = [one for one in shown if not one.is_reg]
     total = sum(one.repeats for one in main)
     found = []
@@ -252,11 +253,11 @@ def _folders(
         mine = concept.get(folder, concepts.MAIN)
         share = count * int(repeats) / total
         wish = wished.get(mine, {}).get("share")
-        found.append(Folder(mine, name, int(repeats), count, share, wish))
+        found.append(RepeatFolder(mine, name, int(repeats), count, share, wish))
     return tuple(sorted(found, key=lambda one: one.concept))
 
 
-def _filtered(asked: Asked, folders: Mapping[str, Path]) -> Known:
+def _filtered(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
     """As the filter leaves them: detail folders and regularization pictures come later."""
     path = folders["filter"] / "decisions.csv"
     rows = tables.read(path, ("image", "kept", "width", "height"))
@@ -268,15 +269,15 @@ def _filtered(asked: Asked, folders: Mapping[str, Path]) -> Known:
     width, height = (tables.numbers(rows[side], path) for side in ("width", "height"))
     concept = _concepts(folders["scrape"])
     of = [concept.get(image, concepts.MAIN) for image in rows["image"]]
-    settings = Layout.model_validate(asked.settings["layout"])
+    settings = Layout.model_validate(bake.settings["layout"])
     accepted = {concepts.safe(trait) for trait in settings.details}
     known = {c: own for c, own in settings.concepts.items() if c not in accepted}
     planned = concepts.folders(
-        settings.model_copy(update={"concepts": known}), Counter(of), _name(asked)
+        settings.model_copy(update={"concepts": known}), Counter(of), _name(bake)
     )
     by_concept = {folder.concept: folder for folder in planned}
     shown = [
-        Shown(by_concept[c].folder, (int(w), int(h)), by_concept[c].repeats)
+        ShownPicture(by_concept[c].folder, (int(w), int(h)), by_concept[c].repeats)
         for c, w, h in zip(of, width, height, strict=True)
     ]
     later = []
@@ -285,12 +286,12 @@ def _filtered(asked: Asked, folders: Mapping[str, Path]) -> Known:
     if settings.reg is not None:
         later.append("the regularization pictures")
     trouble = f"Not counted yet: {' and '.join(later)}." if later else ""
-    return Known("filter", tuple(planned), tuple(shown), trouble=trouble)
+    return KnownPictures("filter", tuple(planned), tuple(shown), trouble=trouble)
 
 
-def _scraped(asked: Asked, folders: Mapping[str, Path]) -> Known:
+def _scraped(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
     rows = tables.read(folders["scrape"] / "posts.csv", ("image",))
-    return Known("scrape", at_most=int((rows["image"] != "").sum()))
+    return KnownPictures("scrape", at_most=int((rows["image"] != "").sum()))
 
 
 def _concepts(scrape: Path) -> dict[str, str]:
@@ -304,61 +305,63 @@ def _asked_for(scrape: Mapping[str, Any]) -> int:
     return sum(limit or scrape["limit"] for limit in limits)
 
 
-def _name(asked: Asked) -> str:
-    return str(asked.settings["scrape"]["name"])
+def _name(bake: PlannedBake) -> str:
+    return str(bake.settings["scrape"]["name"])
 
 
-def _mean_lost(placed: Sequence[tuple[Shown, Fit]]) -> float | None:
+def _mean_lost(placed: Sequence[tuple[ShownPicture, Fit]]) -> float | None:
     shown = sum(one.repeats for one, _ in placed)
     return sum(one.repeats * place.lost for one, place in placed) / shown if shown else None
 
 
-def _by_hand(known: Known) -> list[str]:
+def _by_hand(known: KnownPictures) -> list[str]:
     if not known.by_hand:
         return []
     return [f"{known.by_hand} captions rewritten by hand do not name the trigger."]
 
 
-def _files(name: str, train: Train, plan: schedules.Plan | None) -> dict[int, str]:
+def _files(name: str, train: Train, counts: schedules.StepCounts | None) -> dict[int, str]:
     """Epoch -> the LoRA file that it leaves."""
-    if plan is None:
+    if counts is None:
         return {}
-    saved = [epoch for epoch in range(1, plan.epochs + 1) if plan.saves(train, epoch)]
+    saved = [epoch for epoch in range(1, counts.epochs + 1) if counts.saves(train, epoch)]
     last = f"{name}.safetensors"
-    return {e: last if e == plan.epochs else f"{name}-{e:06d}.safetensors" for e in saved}
+    return {e: last if e == counts.epochs else f"{name}-{e:06d}.safetensors" for e in saved}
 
 
-def _samples(asked: Asked, files: Mapping[int, str]) -> tuple[int | None, str]:
+def _samples(bake: PlannedBake, files: Mapping[int, str]) -> tuple[int | None, str]:
     """How many pictures will be drawn (None: not known yet), and why they cannot be, if so."""
-    settings = Sample.model_validate(asked.settings["sample"])
-    prune, tagger = Path(asked.folders["prune"]), Path(asked.tagger)
+    settings = Sample.model_validate(bake.settings["sample"])
+    prune, tagger = Path(bake.folders["prune"]), Path(bake.tagger)
     texts, words = [], {}
     try:
         if settings.prompts is not None:
-            trigger = Trigger.of(Prune.model_validate(asked.settings["prune"]))
+            trigger = Trigger.of(Prune.model_validate(bake.settings["prune"]))
         elif (prune / NAME).is_file() and (tagger / vocabulary.FILE).is_file():
             trigger = Trigger.read(prune)
             texts = list(tables.read(prune / "captions.csv", ("caption",))["caption"])
-            words = vocabulary.read(tagger)
+            words = vocabulary.read_counts(tagger)
         else:
             return None, ""
         chosen, _ = prompts.resolve(settings, texts, words, trigger)
         cells = prompts.cells([one.prompt for one in chosen], settings.seeds, trigger)
-        epochs = [prompts.Epoch(number) for number in (0, *files)]
+        epochs = [prompts.GridRow(number) for number in (0, *files)]
         rows = [*epochs, *prompts.weighed(epochs, settings)]
     except BakeryError as problem:
         return None, str(problem)
     return sum(len(prompts.of_epoch(cells, row)) for row in rows) if files else None, ""
 
 
-def _curves(train: Train, plan: schedules.Plan | None) -> dict[str, Sequence[tuple[float, float]]]:
+def _curves(
+    train: Train, counts: schedules.StepCounts | None
+) -> dict[str, Sequence[tuple[float, float]]]:
     """The rate of each part over the epochs, at `CURVE` steps and the last."""
-    if plan is None:
+    if counts is None:
         return {}
-    step = max(1, plan.total // CURVE)
-    steps = [*range(0, plan.total - 1, step), plan.total - 1]
+    step = max(1, counts.total // CURVE)
+    steps = [*range(0, counts.total - 1, step), counts.total - 1]
     return {
-        name: [(s / plan.steps_per_epoch, plan.rate(train, rate, s)) for s in steps]
+        name: [(s / counts.steps_per_epoch, counts.rate(train, rate, s)) for s in steps]
         for name, rate in train.rates.items()
         if rate
     }

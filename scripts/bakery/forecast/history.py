@@ -26,7 +26,7 @@ RATES = ("unet_lr", "text_encoder_lr")
 
 
 @dataclass(frozen=True)
-class Past:
+class BakeHistory:
     """Medians over finished bakes with the same costly settings."""
 
     bakes: int
@@ -37,7 +37,7 @@ class Past:
     """Size of one saved LoRA."""
 
 
-def recall(train: Path, settings: Mapping[str, Any]) -> Past | None:
+def recall(train: Path, settings: Mapping[str, Any]) -> BakeHistory | None:
     """The finished bakes in `train` (`results/train`) that cost what a bake of `settings` would.
 
     None when there is none. Unfinished bakes and damaged files are passed over.
@@ -54,7 +54,7 @@ def recall(train: Path, settings: Mapping[str, Any]) -> Past | None:
         sizes += [path.stat().st_size for path in manifest.parent.glob("*.safetensors")]
     if not speeds:
         return None
-    return Past(
+    return BakeHistory(
         len(speeds),
         median(speeds),
         median(memories) if memories else None,

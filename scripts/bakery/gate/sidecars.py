@@ -114,7 +114,7 @@ class Sidecars:
         facts = gate.of_text(", ".join((*within.parts[:-1], within.stem))) | inside(picture)
         troubles = []
         listing = self._listing(picture.parent)
-        for sidecar in (*listing.beside(picture.name), *listing.albums):
+        for sidecar in (*listing.beside(picture.name), *listing.mirrors):
             try:
                 facts |= of_sidecar(sidecar)
             except BrokenSidecar as problem:
@@ -146,7 +146,7 @@ class _Listing:
         return [*self._owned[_same(picture)], *self._owned[_stem(picture)]]
 
     @property
-    def albums(self) -> list[Path]:
+    def mirrors(self) -> list[Path]:
         """What is written of all pictures here."""
         return [path for path in self._texts if path.name.lower() in ALBUMS]
 

@@ -22,7 +22,7 @@ from bakery.families import recognise, registry
 from bakery.families.recognise import Place
 from bakery.graph import finished
 from bakery.graph import halving as races
-from bakery.graph.nodes import CODE_VERSIONS, Node, Plan, Rung
+from bakery.graph.nodes import CODE_VERSIONS, Graph, Node, Rung
 from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
 from bakery.settings import config as cfg
@@ -47,8 +47,8 @@ WHOLE_HASH_LIMIT = 64 * 2**20
 """Larger files (full-size checkpoints) are known by name and size: hashing them takes minutes."""
 
 
-def build(config: cfg.Config, roots: Sequence[Path]) -> Plan:
-    """The plan of `config`; local models and folders are looked for below each of `roots`."""
+def build(config: cfg.Config, roots: Sequence[Path]) -> Graph:
+    """The graph of `config`; local models and folders are looked for below each of `roots`."""
     return Builder(config, roots).build()
 
 
@@ -57,10 +57,10 @@ class Builder:
 
     def __init__(self, config: cfg.Config, roots: Sequence[Path]) -> None:
         self.config, self.roots = config, roots
-        self.graph = Plan({stage: {} for stage in (*cfg.STAGES, "halve")})
+        self.graph = Graph({stage: {} for stage in (*cfg.STAGES, "halve")})
         self._fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
 
-    def build(self) -> Plan:
+    def build(self) -> Graph:
         """The whole graph: a page for each sweep, and all that it stands on."""
         beside = finished.named(self.config.compare.with_, self.roots[0])
         for name, sweep in (self.config.sweeps or {"bake": Sweep()}).items():
@@ -87,8 +87,8 @@ class Builder:
             label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in changes.items())
             entries.append((cfg.overlay(self.config, changes), label))
         if sweep.halving is not None:
-            aside = Plan({stage: {} for stage in cfg.STAGES})
-            return races.plan(
+            aside = Graph({stage: {} for stage in cfg.STAGES})
+            return races.build_rungs(
                 name, sweep.halving, entries,
                 whole=lambda one: self._chain(aside, one),
                 chain=lambda one, rung: self._chain(self.graph, one, rung),
@@ -100,7 +100,7 @@ class Builder:
             leaves.setdefault(leaf.key, (leaf, label or leaf.readable))
         return list(leaves.values())
 
-    def _chain(self, graph: Plan, config: cfg.Config, rung: Rung | None = None) -> Node:
+    def _chain(self, graph: Graph, config: cfg.Config, rung: Rung | None = None) -> Node:
         """The nodes of one bake, top to bottom; those in `graph` already are shared. Gives the last."""
         parents: tuple[Node, ...] = ()
         for stage in CHAIN:
@@ -188,7 +188,7 @@ def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
     return [dict(zip(sweep.grid, values, strict=True)) for values in product] + list(sweep.variants)
 
 
-def _add(graph: Plan, node: Node) -> Node:
+def _add(graph: Graph, node: Node) -> Node:
     """The node of `graph` that is equal to `node`; that itself if it is new."""
     return graph.nodes[node.stage].setdefault(node.name, node)
 

@@ -22,7 +22,7 @@ _ENTRY = "config: compare.with names"
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedBake:
     """A finished bake."""
 
     folders: dict[str, Path]
@@ -42,19 +42,19 @@ class Finished:
         return self.score.name.rpartition("-")[0] or self.score.name
 
     @property
-    def beside(self) -> bool:
+    def is_local(self) -> bool:
         """Whether it lies in the results of where the user stands."""
         return self.score.parent == Path("results/score")
 
 
-def named(names: Sequence[str], root: Path) -> list[Finished]:
+def named(names: Sequence[str], root: Path) -> list[FinishedBake]:
     """The bakes that `compare.with` names, each once, in that order.
 
     A name is a folder of the stages train, sample, score or compare (a page: all its bakes), as
     written from `root`. Raises `BakeryError` with one sentence for a folder that is missing,
     unfinished, of another stage, or not scored.
     """
-    found: dict[Path, Finished] = {}
+    found: dict[Path, FinishedBake] = {}
     for name in names:
         for score in _scores(name, root):
             found.setdefault(score.resolve(), _bake(name, score, root))
@@ -118,7 +118,7 @@ def _score_of(name: str, folder: Path, stage: str) -> Path:
     return scores[0]
 
 
-def _bake(name: str, score: Path, root: Path) -> Finished:
+def _bake(name: str, score: Path, root: Path) -> FinishedBake:
     folders = chain(score) if (score / manifest.NAME).is_file() else {}
     lost = [stage for stage in NEEDED if stage not in folders]
     if lost:
@@ -137,4 +137,4 @@ def _bake(name: str, score: Path, root: Path) -> Finished:
         stage: folder.relative_to(root) if folder.is_relative_to(root) else folder
         for stage, folder in folders.items()
     }
-    return Finished(inside, settings, content)
+    return FinishedBake(inside, settings, content)

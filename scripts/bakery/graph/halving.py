@@ -1,4 +1,4 @@
-"""A sweep with halving as a part of the plan: its bakes, baked in rungs, with a verdict after each.
+"""A sweep with halving as a part of the graph: its bakes, baked in rungs, with a verdict after each.
 
     rung 1            verdict            rung 2
     train > sample > score  \\         /  train > sample > score
@@ -30,7 +30,7 @@ Entry = tuple[cfg.Config, str]
 """A bake of the sweep: its config and its label."""
 
 
-def plan(
+def build_rungs(
     name: str,
     halving: Halving,
     entries: Iterable[Entry],
@@ -41,7 +41,7 @@ def plan(
 ) -> list[tuple[Node, str]]:
     """The last node of each bake of the sweep `name`, and its label.
 
-    `whole` gives the last node of a bake without halving, `chain` plans one rung of it, `verdict`
+    `whole` gives the last node of a bake without halving, `chain` adds one rung of it, `verdict`
     what ranks the bakes behind a rung. Raises `BakeryError` where halving makes no sense.
     """
     bakes: dict[str, tuple[Node, cfg.Config, str]] = {}
@@ -52,16 +52,16 @@ def plan(
     _check(f"config: sweeps.{name}.halving", halving, configs)
     labels = [label for _, _, label in bakes.values()]
     leaves: dict[str, Node] = {}
-    judge = None
+    verdict_node = None
     for until in halving.after:
         leaves = {
-            key: chain(_in_passing(config), Rung(until, node, leaves.get(key), judge))
+            key: chain(_in_passing(config), Rung(until, node, leaves.get(key), verdict_node))
             for key, (node, config, _) in bakes.items()
         }
         here = halving.model_copy(update={"after": (until,)})
-        judge = verdict(here, tuple(leaves.values()), labels)
+        verdict_node = verdict(here, tuple(leaves.values()), labels)
     last = [
-        chain(config, Rung(config.train.num_epochs, node, leaves[key], judge))
+        chain(config, Rung(config.train.num_epochs, node, leaves[key], verdict_node))
         for key, (node, config, _) in bakes.items()
     ]
     return list(zip(last, labels, strict=True))
@@ -72,8 +72,8 @@ def inputs(node: Node) -> list[str]:
     rung = node.rung
     if rung is None or rung.before is None:
         return []
-    judge = [rung.verdict.manifest] if rung.verdict and node.stage == "train" else []
-    return [rung.before.manifest, *judge]
+    verdicts = [rung.verdict.manifest] if rung.verdict and node.stage == "train" else []
+    return [rung.before.manifest, *verdicts]
 
 
 def facts(node: Node) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def facts(node: Node) -> dict[str, Any]:
     }
 
 
-def racers(verdict: Node) -> list[dict[str, str]]:
+def contenders(verdict: Node) -> list[dict[str, str]]:
     """The bakes that `verdict` ranks: label, where each is baked, and its folders of this rung."""
     return [
         {
@@ -102,7 +102,7 @@ def racers(verdict: Node) -> list[dict[str, str]]:
     ]
 
 
-def outline(leaf: Node) -> list[dict[str, Any]] | None:
+def rungs_of(leaf: Node) -> list[dict[str, Any]] | None:
     """The rungs of a bake, and how many bakes run in each if none fails; None without halving."""
     if leaf.rung is None:
         return None
@@ -113,11 +113,11 @@ def outline(leaf: Node) -> list[dict[str, Any]] | None:
         node = node.rung.before
     found, bakes = [], 0
     for node in rungs:
-        judge = node.rung.verdict
+        verdict_node = node.rung.verdict
         folders = {stage: node.above(stage).folder for stage in ("train", "sample", "score")}
-        if judge is not None:
-            bakes = judge.settings.places(bakes or len(judge.parents))
-            folders["halve"] = judge.folder
+        if verdict_node is not None:
+            bakes = verdict_node.settings.places(bakes or len(verdict_node.parents))
+            folders["halve"] = verdict_node.folder
         found.append({"until": node.rung.until, "bakes": bakes, "folders": folders})
     found[0]["bakes"] = len(rungs[1].rung.verdict.parents)
     return found

@@ -50,7 +50,7 @@ class Node:
     parents: tuple[Node, ...] = field(repr=False)
     labels: tuple[str, ...] = ()
     """Of a page: what its sweep calls each of its parents (one bake may stand on several pages)."""
-    others: tuple[finished.Finished, ...] = field(default=(), repr=False)
+    others: tuple[finished.FinishedBake, ...] = field(default=(), repr=False)
     """Of a page: finished bakes that `compare.with` puts beside its own."""
     rung: Rung | None = field(default=None, repr=False)
     """Of a bake in a sweep with halving: which piece of it this is."""
@@ -98,12 +98,12 @@ class Node:
             "code_version": CODE_VERSIONS[self.stage],
             "settings": self.settings.model_dump(mode="json"),
             "above": {parent.name: parent.stage for parent in self.parents}
-            | {other.score.name: "score" for other in self.others if other.beside},
+            | {other.score.name: "score" for other in self.others if other.is_local},
         } | ({"rung": self.rung.about()} if self.rung else {})
 
 
 @dataclass(frozen=True)
-class Plan:
+class Graph:
     """All nodes of a config, by stage and folder name."""
 
     nodes: dict[str, dict[str, Node]]
@@ -113,14 +113,14 @@ class Plan:
             return self.nodes[stage][name]
         except KeyError:
             raise BakeryError(
-                f"results/{stage}/{name} is not in this config's plan: "
+                f"results/{stage}/{name} is no part of this config: "
                 f"known are {', '.join(self.nodes.get(stage, {})) or 'none'}"
             ) from None
 
-    def company(self, bake: Node) -> list[Node]:
+    def group(self, bake: Node) -> list[Node]:
         """Nodes of `bake`'s stage, train or sample, that could share a process, itself among them.
 
-        In the config's order, so that each of them has the same company.
+        In the config's order, so that each of them has the same group.
         """
         return [node for node in self.of(bake.stage) if _fit_together(node, bake)]
 
@@ -129,7 +129,7 @@ class Plan:
 
 
 def _fit_together(one: Node, other: Node) -> bool:
-    if (one.rung and one.rung.race) != (other.rung and other.rung.race):
+    if (one.rung and one.rung.cohort) != (other.rung and other.rung.cohort):
         return False
     if one.stage == "train":
         return one.parents == other.parents and one.settings.fits_beside(other.settings)
@@ -162,7 +162,7 @@ class Rung:
         return replace(self, bake=self.bake.above(stage), before=before)
 
     @property
-    def race(self) -> tuple[int, str]:
+    def cohort(self) -> tuple[int, str]:
         """Equal for bakes that are trained at the same time."""
         return self.until, self.verdict.key if self.verdict else ""
 

@@ -1,4 +1,4 @@
-"""What the page and the dry bake are told of a plan, as plain values."""
+"""What the page and the dry bake need to know of a graph, as plain values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bakes_of(page: nodes.Node) -> list[dict[str, Any]]:
     return bakes
 
 
-def outline(made: nodes.Plan, roots: Sequence[Path]) -> list[dict[str, Any]]:
+def planned_bakes(made: nodes.Graph, roots: Sequence[Path]) -> list[dict[str, Any]]:
     """Every bake of every page, for the dry bake: its words, settings, folders, models and rungs."""
     return [
         {
@@ -49,7 +49,7 @@ def outline(made: nodes.Plan, roots: Sequence[Path]) -> list[dict[str, Any]]:
             "folders": {stage: leaf.above(stage).folder for stage in build.CHAIN},
             "base": build.file_of(leaf, "train.base", roots),
             "tagger": build.file_of(leaf, "tag.model", roots),
-            "rungs": halving.outline(leaf),
+            "rungs": halving.rungs_of(leaf),
         }
         for page in made.of("compare")
         for leaf, label in zip(page.parents, page.labels, strict=True)

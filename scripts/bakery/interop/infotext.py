@@ -88,7 +88,7 @@ def save_png(picture: Image.Image, path: Path, info: Infotext) -> None:
         chunks.add_text(CHUNK, text)
     else:  # tEXt is Latin-1 only
         chunks.add_itxt(CHUNK, text)
-    # rivals: two sweeps may keep one bake's pictures (`Order.album`)
+    # rivals: two sweeps may keep one bake's pictures (`SampleSpec.mirror`)
     with whole(path, rivals=True) as part:
         picture.save(part, format="PNG", pnginfo=chunks)
 

@@ -52,7 +52,7 @@ class Subset:
 
 
 @dataclass
-class Source:
+class KohyaConfig:
     """What a file says, in sd-scripts' words."""
 
     kinds: list[str] = field(default_factory=list)
@@ -71,9 +71,9 @@ class Source:
         self.words[name] = word
 
 
-def read(paths: Iterable[Path]) -> Source:
+def read_configs(paths: Iterable[Path]) -> KohyaConfig:
     """All that the files say together; a later one wins. Raises `BakeryError` for a strange file."""
-    source = Source()
+    source = KohyaConfig()
     waiting = list(paths)
     seen: set[Path] = set()
     while waiting:
@@ -144,7 +144,7 @@ def _parse(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _guide(source: Source, raw: dict[str, Any]) -> None:
+def _guide(source: KohyaConfig, raw: dict[str, Any]) -> None:
     """The script passes no rate that is 0 on, and gives max_steps the last word, as we do."""
     source.arguments = kohya_terms.GUIDE_DEFAULTS | source.arguments
     old_optimizer = "optimizer_type" not in raw
@@ -165,7 +165,7 @@ def _guide(source: Source, raw: dict[str, Any]) -> None:
         source.arguments.pop("max_train_epochs", None)
 
 
-def _easy(source: Source, raw: dict[str, Any]) -> None:
+def _easy(source: KohyaConfig, raw: dict[str, Any]) -> None:
     """Its backend leaves out whatever is 0 or empty, and gives max_train_epochs the last word."""
     _fall_back(source)
     for section in raw.values():
@@ -185,7 +185,7 @@ def _easy(source: Source, raw: dict[str, Any]) -> None:
     _epochs_win(source)
 
 
-def _arguments(source: Source, raw: dict[str, Any]) -> None:
+def _arguments(source: KohyaConfig, raw: dict[str, Any]) -> None:
     """sd-scripts takes sections apart: only the names in them count."""
     _fall_back(source)
     for word, value in raw.items():
@@ -194,7 +194,7 @@ def _arguments(source: Source, raw: dict[str, Any]) -> None:
     _epochs_win(source)
 
 
-def _dataset(source: Source, raw: dict[str, Any]) -> None:
+def _dataset(source: KohyaConfig, raw: dict[str, Any]) -> None:
     _fall_back(source)
     datasets = raw.get("datasets", [])
     for word, value in raw.get("general", {}).items():
@@ -215,7 +215,7 @@ def _dataset(source: Source, raw: dict[str, Any]) -> None:
             _subset(source, subset)
 
 
-def _subset(source: Source, raw: dict[str, Any]) -> None:
+def _subset(source: KohyaConfig, raw: dict[str, Any]) -> None:
     """Settings of one folder alone become the bake's; a second folder that differs is told of."""
     given = dict(raw)
     made = Subset(
@@ -237,11 +237,11 @@ def _subset(source: Source, raw: dict[str, Any]) -> None:
     source.subsets.append(made)
 
 
-def _fall_back(source: Source) -> None:
+def _fall_back(source: KohyaConfig) -> None:
     source.arguments = kohya_terms.SD_SCRIPTS_DEFAULTS | source.arguments
 
 
-def _epochs_win(source: Source) -> None:
+def _epochs_win(source: KohyaConfig) -> None:
     given = source.arguments
     if given.get("max_train_epochs"):
         if "max_train_steps" in source.words:
@@ -253,7 +253,7 @@ def _epochs_win(source: Source) -> None:
         given["max_train_steps"] = 1600
 
 
-def _folders(source: Source) -> None:
+def _folders(source: KohyaConfig) -> None:
     """train_data_dir and reg_data_dir hold repeat folders, as sd-scripts lists them."""
     for name, is_reg in (("train_data_dir", False), ("reg_data_dir", True)):
         parent = source.arguments.get(name)

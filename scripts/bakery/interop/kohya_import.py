@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bakery.interop import kohya_terms
-from bakery.interop.kohya_files import Source, Subset, common_front, read
+from bakery.interop.kohya_files import KohyaConfig, Subset, common_front, read_configs
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings import config as cfg
@@ -64,7 +64,7 @@ def convert(paths: Iterable[Path]) -> tuple[str, Draft]:
 
     Raises `BakeryError` when a file is not understood or says what no config of ours can.
     """
-    source = read(paths)
+    source = read_configs(paths)
     draft = Draft(notes=list(source.notes))
     _data(draft, source)
     _train(draft, source)
@@ -89,7 +89,7 @@ def keep_captions(draft: Draft, folder: Path) -> int:
     return len(draft.captions)
 
 
-def _train(draft: Draft, source: Source) -> None:
+def _train(draft: Draft, source: KohyaConfig) -> None:
     given = source.arguments
     if given.get("network_train_text_encoder_only"):
         given["unet_lr"] = 0.0
@@ -123,7 +123,7 @@ def _train(draft: Draft, source: Source) -> None:
             )
 
 
-def _warmup(draft: Draft, source: Source) -> None:
+def _warmup(draft: Draft, source: KohyaConfig) -> None:
     """A number of steps becomes a share of all steps, which have to be known for that."""
     given = source.arguments
     steps = given.get("lr_warmup_steps", 0)
@@ -142,7 +142,7 @@ def _warmup(draft: Draft, source: Source) -> None:
         )
 
 
-def _steps(source: Source) -> int:
+def _steps(source: KohyaConfig) -> int:
     """Steps of a bake in one bucket, from the folders as far as they can be seen."""
     shown = sum(s.images * s.num_repeats for s in source.subsets if not s.is_reg)
     given = source.arguments
@@ -150,7 +150,7 @@ def _steps(source: Source) -> int:
     return math.ceil(shown / batch) * int(given.get("max_train_epochs") or 0)
 
 
-def _data(draft: Draft, source: Source) -> None:
+def _data(draft: Draft, source: KohyaConfig) -> None:
     folders = [subset for subset in source.subsets if not subset.is_reg]
     if not folders:
         draft.notes.append(
@@ -215,7 +215,7 @@ def _places(draft: Draft, folders: list[Subset], main: Subset) -> list[Any]:
     return places
 
 
-def _regularization(draft: Draft, source: Source) -> None:
+def _regularization(draft: Draft, source: KohyaConfig) -> None:
     given = source.arguments.get("reg_data_dir")
     subsets = [subset for subset in source.subsets if subset.is_reg]
     parents = {str(Path(subset.image_dir).parent) for subset in subsets}
@@ -239,7 +239,7 @@ def _sample(draft: Draft) -> None:
         draft.put(f"sample.{name}", value, "a choice: not in the file" if name != "height" else "")
 
 
-def _others(draft: Draft, source: Source) -> None:
+def _others(draft: Draft, source: KohyaConfig) -> None:
     """Sort what was not translated: done another way, switched off, or without a counterpart."""
     known = {kohya_terms.kohya_name(name) for name in Train.model_fields}
     for name in ("network_args", "optimizer_args"):
@@ -261,7 +261,7 @@ def _others(draft: Draft, source: Source) -> None:
             draft.left_out.append(f"{word} = {value!r}")
 
 
-def _validate(draft: Draft, source: Source) -> None:
+def _validate(draft: Draft, source: KohyaConfig) -> None:
     """Values that a field cannot take are left out with the reason; the rest must fit together."""
     for section, values in draft.sections.items():
         model = cfg.Config.model_fields[section].annotation
@@ -285,7 +285,7 @@ def _validate(draft: Draft, source: Source) -> None:
         raise BakeryError(f"{', '.join(source.kinds)}: {problem}") from None
 
 
-def _origin(source: Source, theirs: str, ours: str) -> str:
+def _origin(source: KohyaConfig, theirs: str, ours: str) -> str:
     """The comment behind a setting: the file's word, if it is another, or that it said nothing."""
     if ours in kohya_terms.IN_NETWORK_ARGS:
         return "network_args"
@@ -295,7 +295,7 @@ def _origin(source: Source, theirs: str, ours: str) -> str:
     return word if word != ours else ""
 
 
-def _trigger(subset: Subset, source: Source) -> str:
+def _trigger(subset: Subset, source: KohyaConfig) -> str:
     """`shiroko` of the folder `5_shiroko 1girl`, else the name of the files."""
     words = captions.split(subset.class_tokens) or [str(source.arguments.get("output_name") or "")]
     return words[0].split(" ")[0] or Path(subset.image_dir).name
@@ -312,7 +312,7 @@ def _path(text: str) -> str:
     return text.replace("\\", "/") if re.match(r"[A-Za-z]:\\|.*\\", text) else text
 
 
-def _yaml(draft: Draft, source: Source) -> str:
+def _yaml(draft: Draft, source: KohyaConfig) -> str:
     lines = [f"# Made from {', '.join(source.kinds)} by scripts/import_config.py."]
     for note in draft.notes:
         lines.append(f"# - {note}")

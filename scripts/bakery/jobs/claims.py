@@ -4,8 +4,8 @@ A sweep is one job for each bake, so that one more learning rate is one more job
 data, base and rank train faster together, and are drawn faster together. So the bakes that could share a
 process are dealt into shares (`deal`). A job that starts claims what is unfinished of the share that its
 own bake is in; it works on all of that at once and leaves each one's result in its own folder. The
-others' own jobs then find theirs finished. `settle` is that rule, for training and for sampling; it
-holds however jobs start, die and overlap:
+others' own jobs then find theirs finished. `ensure_finished` is that rule, for training and for
+sampling; it holds however jobs start, die and overlap:
 
 - a claim is a lock on a file in the bake's folder, so it ends with the process that holds it;
 - a job whose own bake is claimed by another helps with another share first, then waits;
@@ -90,18 +90,18 @@ def put_back(output: Path) -> None:
     copy(kept(output), output)
 
 
-def deal(company: Sequence[Path], workers: int, most: int) -> list[list[Path]]:
+def deal(group: Sequence[Path], workers: int, most: int) -> list[list[Path]]:
     """Even shares of at most `most` bakes, so many that `workers` processes have equally much to do.
 
-    `company` are the bakes that could share a process, in the order that every job of theirs gives.
+    `group` are the bakes that could share a process, in the order that every job of theirs gives.
     Dealt like cards: what a sweep gets last is spread over the shares as well.
     """
-    rounds = math.ceil(len(company) / (workers * most))
-    shares = min(len(company), workers * rounds)
-    return [list(company[first::shares]) for first in range(shares)]
+    rounds = math.ceil(len(group) / (workers * most))
+    shares = min(len(group), workers * rounds)
+    return [list(group[first::shares]) for first in range(shares)]
 
 
-def settle(
+def ensure_finished(
     own: Path,
     shares: Sequence[Sequence[Path]],
     *,
@@ -115,9 +115,9 @@ def settle(
     them (`deal`). Others that are not `ready` yet are left to later jobs. Raises `Failed` with the
     recorded sentence if the bake failed.
     """
-    company = [folder for share in shares for folder in share]
-    if own not in company:
-        raise ValueError(f"{own} is not in its own company: {', '.join(map(str, company))}")
+    group = [folder for share in shares for folder in share]
+    if own not in group:
+        raise ValueError(f"{own} is not in its own group: {', '.join(map(str, group))}")
     again = (_read(own / FAILURE) or {}).get("reported", False)
     shares = [[own]] if again else sorted(shares, key=lambda share: own not in share)
 

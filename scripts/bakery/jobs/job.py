@@ -27,7 +27,7 @@ LINE = "%(asctime)s %(levelname)s %(message)s"
 _BEGINS = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
 
 
-class Errand:
+class LoggedJob:
     """A running job: keeps its log, and turns bad input into one sentence.
 
     Inside the `with`, a `BakeryError` ends the job with its sentence and no traceback; any other
@@ -70,7 +70,7 @@ class Errand:
             sys.exit(1)
 
 
-class Job(Errand):
+class Job(LoggedJob):
     """A running job of one stage.
 
     `with Job(snakemake) as job: job.finish(stage.run(job.settings, ..., out=job.out))`

@@ -1,4 +1,4 @@
-"""A rung of a bake while it runs (`races` plans it): where it is baked, in whose company, what is left.
+"""A rung of a bake while it runs (`races` lays it out): where it is baked, in which group, what is left.
 
 A bake with halving is trained in its own folder, epoch by epoch, and rests there between two rungs. The
 folder of a rung gets what belongs to its epochs, under a second name. A bake that a verdict stopped is
@@ -52,7 +52,7 @@ def rested(folder: Path, until: int) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class Lane:
+class TrainTask:
     """What a job of the train stage has to do."""
 
     out: Path
@@ -64,11 +64,11 @@ class Lane:
     before: Path | None = None
     """The folder of the rung before; None in the first."""
     verdict: Mapping[str, Mapping[str, Any]] | None = field(default=None, repr=False)
-    """Bake (name of its folder) -> how it stands, of those that were in the race."""
+    """Bake (name of its folder) -> how it stands, of those that were still running."""
 
     @classmethod
-    def of(cls, out: Path, rung: Mapping[str, Any]) -> Lane:
-        """`rung` is what the plan says of the node's rung, {} without halving (`races.facts`)."""
+    def of(cls, out: Path, rung: Mapping[str, Any]) -> TrainTask:
+        """`rung` is what the graph says of the node's rung, {} without halving (`races.facts`)."""
         if not rung:
             return cls(out, out)
         before = Path(rung["before"]) if rung["before"] else None
@@ -78,23 +78,23 @@ class Lane:
             verdict = {standing["bake"]: standing for standing in standings}
         return cls(out, Path(rung["bake"]), rung["until"], before, verdict)
 
-    def settle(
-        self, company: Sequence[Path], *, workers: int, most: int, work: claims.Work
+    def complete(
+        self, group: Sequence[Path], *, workers: int, most: int, work: claims.Work
     ) -> dict[str, Any]:
-        """Have the bake baked as far as it is to come, and give its summary (see `claims.settle`).
+        """Have the bake trained as far as it is to come; give its summary (`claims.ensure_finished`).
 
-        `company` are folders of bakes of the same rung; those that were stopped are left alone. A
+        `group` are folders of bakes of the same rung; those that were stopped are left alone. A
         bake that fails ends the job without halving; with it, only the bake.
         """
         if self.until is None:
-            return claims.settle(self.baked, claims.deal(company, workers, most), work=work)
+            return claims.ensure_finished(self.baked, claims.deal(group, workers, most), work=work)
         if not self._goes_on(self.baked):
             return self._stopped()
-        live = [folder for folder in company if self._goes_on(folder)]
+        live = [folder for folder in group if self._goes_on(folder)]
         done = partial(rested, until=self.until)
         try:
             shares = claims.deal(live, workers, most)
-            summary = claims.settle(self.baked, shares, work=work, done=done)
+            summary = claims.ensure_finished(self.baked, shares, work=work, done=done)
         except claims.Failed as failure:
             log.error("%s", failure)
             return self._failed(str(failure))

@@ -176,7 +176,7 @@ class LoRAModule(nn.Module):
 
     def _dropped(self, ax: torch.Tensor) -> torch.Tensor:
         """kohya's network_dropout. Each adapter's mask depends on its seed and the layer alone, so
-        that the adapter drops the same in any company, and again when a checkpointed block is
+        that the adapter drops the same in any group, and again when a checkpointed block is
         computed a second time.
         """
         rates = [self.routing.dropout[k] for k in self.routing.adapters]

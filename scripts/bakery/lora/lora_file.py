@@ -70,7 +70,7 @@ def legacy_hash(content: bytes) -> str:
     return sha256(window).hexdigest()[:8]
 
 
-def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_lora(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """(tensors, metadata) of a LoRA file; `BakeryError` if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:

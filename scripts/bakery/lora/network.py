@@ -1,6 +1,6 @@
 """A stack of LoRAs on a frozen model: K networks of kohya's, side by side.
 
-Training uses it for the variants of a sweep, sampling for many LoRAs in one batch; `route` says
+Training uses it for the runs of a sweep, sampling for many LoRAs in one batch; `route` says
 which adapters the rows of the next forwards belong to. What happens in a layer is in `adapters.py`.
 
 What the adapters of a stack share, exactly:

@@ -30,7 +30,7 @@ THUMBNAIL_QUALITY = 75
 
 
 @dataclass(frozen=True)
-class Inline:
+class InlineImage:
     """A thumbnail as a data URI, with its size in pixels."""
 
     src: str
@@ -38,14 +38,14 @@ class Inline:
     height: int
 
 
-def thumbnail(path: Path, side: int) -> Inline:
+def thumbnail(path: Path, side: int) -> InlineImage:
     """The picture at `path`, small: its longer side has at most `side` pixels, its colours are near.
 
     For pages that show hundreds of pictures: some two kilobytes each.
     """
     small = open_rgb(path)
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3)
-    return Inline(_data_uri(small, THUMBNAIL_QUALITY), *small.size)
+    return InlineImage(_data_uri(small, THUMBNAIL_QUALITY), *small.size)
 
 
 def render(name: str, *, tile: int, columns: int = 1, **context: Any) -> str:

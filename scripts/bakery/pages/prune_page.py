@@ -15,7 +15,7 @@ from bakery.io.images import UnreadableImage
 from bakery.pages import page
 from bakery.settings.prune import Prune
 from bakery.tags.outfits import garment
-from bakery.tags.pruning import Ruled
+from bakery.tags.pruning import DecidedTag
 
 EXAMPLES = 5
 """Pictures shown of a tag."""
@@ -27,7 +27,7 @@ SIDE = 96
 
 def draw(
     settings: Prune,
-    ruled: Sequence[Ruled],
+    decided: Sequence[DecidedTag],
     outfits: Sequence[Mapping[str, Any]],
     *,
     pictures: Path,
@@ -35,12 +35,12 @@ def draw(
     dataset: str,
 ) -> str:
     """The page as HTML. `outfits` are the rows of outfits.csv, `pictures` the folder of `images`."""
-    shown = examples([one.evidence.images for one in ruled])
+    shown = examples([one.evidence.images for one in decided])
     thumbnails = _thumbnails(pictures, {name for some in shown for name in some})
     numbers = {name: number for number, name in enumerate(thumbnails)}
     rows = [
         (one, one.evidence, [(numbers[name], name) for name in some if name in numbers])
-        for one, some in zip(ruled, shown, strict=True)
+        for one, some in zip(decided, shown, strict=True)
     ]
     return page.render(
         "prune",
@@ -69,9 +69,9 @@ def examples(of_tags: Sequence[Sequence[str]], most: int = MOST) -> list[list[st
     return [[name for name in mine if name in pool][:EXAMPLES] for mine in of_tags]
 
 
-def _thumbnails(pictures: Path, names: set[str]) -> dict[str, page.Inline]:
+def _thumbnails(pictures: Path, names: set[str]) -> dict[str, page.InlineImage]:
     """The pictures by name; one that cannot be read is left out."""
-    found: dict[str, page.Inline] = {}
+    found: dict[str, page.InlineImage] = {}
     for name in sorted(names):
         try:
             found[name] = page.thumbnail(pictures / name, SIDE)

@@ -69,7 +69,7 @@ def step_down(
 
 
 @dataclass
-class Album:
+class ThumbnailSheet:
     """Encoded pictures, a line each, of at most `room` bytes together; each content once."""
 
     side: int

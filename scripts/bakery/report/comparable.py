@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bakery.report.results import Bake, Baked
+from bakery.report.results import Bake, BakeResult
 from bakery.scoring.metrics import METRICS, listed
 from bakery.settings.config import STAGES, Config
 
@@ -70,7 +70,7 @@ def labelled(bakes: Sequence[Bake]) -> list[Bake]:
     ]
 
 
-def notes(baked: Sequence[Baked]) -> list[str]:
+def notes(baked: Sequence[BakeResult]) -> list[str]:
     """A sentence for each reason why some numbers of `baked` must not be compared; [] for none."""
     bakes = [one.bake for one in baked]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bakery.pages import charts
 from bakery.pages.page import fixed, percent
-from bakery.report.results import Baked, Value
+from bakery.report.results import BakeResult, Estimate
 from bakery.scoring.metric import Metric
 from bakery.scoring.metrics import METRICS, TRADEOFF
 
@@ -24,7 +24,7 @@ class Figure:
     y: str
 
 
-def figures(baked: Sequence[Baked], best: tuple[int, int] | None) -> list[Figure]:
+def figures(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> list[Figure]:
     """Every chart that the scores allow; `best` is the recommended (bake, epoch)."""
     found = [_trade_off(baked, best)]
     for metric in METRICS:
@@ -37,8 +37,8 @@ def figures(baked: Sequence[Baked], best: tuple[int, int] | None) -> list[Figure
     return found
 
 
-def _by_epoch(baked: Sequence[Baked], metric: Metric, best: tuple[int, int] | None) -> Figure:
-    def series(one: Baked) -> charts.Series:
+def _by_epoch(baked: Sequence[BakeResult], metric: Metric, best: tuple[int, int] | None) -> Figure:
+    def series(one: BakeResult) -> charts.Series:
         values = [(epoch.number, epoch.score(metric.name)) for epoch in one.epochs]
         said = f"{one.bake.label}, epoch"
         return charts.Series(
@@ -62,7 +62,7 @@ def _by_epoch(baked: Sequence[Baked], metric: Metric, best: tuple[int, int] | No
     return Figure(chart, metric.heading, metric.chart, "epoch", metric.name)
 
 
-def _loss(baked: Sequence[Baked], best: tuple[int, int] | None) -> Figure:
+def _loss(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> Figure:
     series = [
         charts.Series(
             one.bake.label,
@@ -78,8 +78,8 @@ def _loss(baked: Sequence[Baked], best: tuple[int, int] | None) -> Figure:
     return Figure(charts.lines(series, ring=ring), "Loss", caption, "epoch", "loss")
 
 
-def _trade_off(baked: Sequence[Baked], best: tuple[int, int] | None) -> Figure:
-    def series(one: Baked) -> charts.Series:
+def _trade_off(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> Figure:
+    def series(one: BakeResult) -> charts.Series:
         points = []
         for epoch in one.epochs:
             fidelity, flexibility = epoch.score("fidelity"), epoch.score("flexibility")
@@ -104,12 +104,12 @@ def _trade_off(baked: Sequence[Baked], best: tuple[int, int] | None) -> Figure:
     return Figure(chart, "Trade-off", caption, "flexibility", "fidelity")
 
 
-def _weights(one: Baked, epoch: int) -> Figure | None:
+def _weights(one: BakeResult, epoch: int) -> Figure | None:
     """Scores by LoRA weight, of `epoch` or else the one that was drawn at several.
 
     None where no epoch was.
     """
-    by_epoch: dict[int, list[tuple[float, Mapping[str, Value]]]] = {}
+    by_epoch: dict[int, list[tuple[float, Mapping[str, Estimate]]]] = {}
     for number, weight, scores in one.weights:
         by_epoch.setdefault(number, []).append((weight, scores))
     several = [number for number, rows in by_epoch.items() if number and len(rows) > 1]
@@ -119,14 +119,14 @@ def _weights(one: Baked, epoch: int) -> Figure | None:
     rows = sorted(by_epoch[drawn], key=lambda row: row[0])
 
     def series(metric: Metric) -> charts.Series:
-        values = [(weight, scores.get(metric.name, Value())) for weight, scores in rows]
+        values = [(weight, scores.get(metric.name, Estimate())) for weight, scores in rows]
         return charts.Series(
             metric.heading,
             [(w, v.value, f"weight {w:g}: {_said(metric, v)}") for w, v in values],
             [(w, v.low, v.high) for w, v in values],
         )
 
-    preferred: Mapping[str, Value] = dict(rows).get(one.preferred_weight or math.nan, {})
+    preferred: Mapping[str, Estimate] = dict(rows).get(one.preferred_weight or math.nan, {})
     ring = (one.weight, preferred["fidelity"].value) if "fidelity" in preferred else None
     chart = charts.lines(
         [series(metric) for metric in METRICS if metric.by_weight],
@@ -139,7 +139,7 @@ def _weights(one: Baked, epoch: int) -> Figure | None:
     return Figure(chart, "LoRA weight", caption, "weight", "share")
 
 
-def _said(metric: Metric, value: Value) -> str:
+def _said(metric: Metric, value: Estimate) -> str:
     """`leak 12% (3% to 20%)`"""
     said = f"{metric.heading.lower()} {percent(value.value)}"
     if math.isfinite(value.low) and math.isfinite(value.high):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery.io import manifest, tables
-from bakery.report.results import Baked
+from bakery.report.results import BakeResult
 
 DATASET_STAGES = ("scrape", "filter", "tag", "prune", "layout")
 """The stages that bakes of one dataset share."""
@@ -47,16 +47,16 @@ class Lineage:
     """Tags that stay in the captions: (tag, on how many pictures), the most frequent first."""
 
 
-def read(baked: Iterable[Baked]) -> list[Lineage]:
+def trace(baked: Iterable[BakeResult]) -> list[Lineage]:
     """One lineage for each dataset among `baked`, in order of appearance."""
-    groups: dict[tuple[str, ...], list[Baked]] = {}
+    groups: dict[tuple[str, ...], list[BakeResult]] = {}
     for one in baked:
         key = tuple(one.bake.folders[s].name for s in DATASET_STAGES if s in one.bake.folders)
         groups.setdefault(key, []).append(one)
     return [_lineage(group) for group in groups.values()]
 
 
-def _lineage(group: Sequence[Baked]) -> Lineage:
+def _lineage(group: Sequence[BakeResult]) -> Lineage:
     folders = {s: f for s, f in group[0].bake.folders.items() if (f / manifest.NAME).is_file()}
     manifests = {stage: manifest.read(folder) for stage, folder in folders.items()}
     summaries = {stage: each.get("summary", {}) for stage, each in manifests.items()}

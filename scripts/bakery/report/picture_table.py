@@ -1,7 +1,7 @@
 """The picture table of a page: bakes x prompts x epochs, a picture for each seed.
 
 `arrange` says which picture stands where; `payload` turns that into what the page's script reads, with
-every text once and every picture a number of its line in the album.
+every text once and every picture a number of its line in the thumbnail sheet.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bakery.pages.thumbnails import Album
-from bakery.report.results import Baked, Shot, same_base
+from bakery.pages.thumbnails import ThumbnailSheet
+from bakery.report.results import BakeResult, Shot, same_base
 
 ABSENT = -1
 """In place of a number: there is no such picture."""
@@ -23,7 +23,7 @@ PURPOSES = ("identity", "flexibility", "recreate", "bleed", "base")
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PromptRow:
     """A row of the table: what is asked, `{trigger}` standing for each bake's own trigger."""
 
     id: str
@@ -32,10 +32,10 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Table:
+class PictureTable:
     """Which picture stands where."""
 
-    prompts: Sequence[Prompt]
+    prompts: Sequence[PromptRow]
     epochs: Sequence[int]
     """The columns; 0 is the base."""
     seeds: Sequence[str]
@@ -56,7 +56,7 @@ class Place(NamedTuple):
     seed: int
 
 
-def arrange(baked: Sequence[Baked], ranks: Sequence[int], seeds: int) -> Table:
+def arrange(baked: Sequence[BakeResult], ranks: Sequence[int], seeds: int) -> PictureTable:
     """The table of `baked` with the first `seeds` seeds.
 
     `ranks[i]` is the place of bake i, 0 the best: its pictures get room first. A base that all
@@ -95,23 +95,23 @@ def arrange(baked: Sequence[Baked], ranks: Sequence[int], seeds: int) -> Table:
         ]
         for b in range(len(baked))
     ]
-    return Table(prompts, epochs, chosen, shots, cells, len(known) - len(chosen), shared)
+    return PictureTable(prompts, epochs, chosen, shots, cells, len(known) - len(chosen), shared)
 
 
-def payload(table: Table, album: Album | None, out: Path) -> dict[str, Any]:
-    """What the page's script reads of `table`; without an album every picture is absent.
+def payload(table: PictureTable, sheet: ThumbnailSheet | None, out: Path) -> dict[str, Any]:
+    """What the page's script reads of `table`; without a sheet every picture is absent.
 
     A shot is [thumbnail, whole, folder, file, size, infotext, found, missing, leaked, notes]: lines of
-    the album, then numbers of `folders`, `sizes`, `pieces` and `words`. An infotext is the join of its
+    the sheet, then numbers of `folders`, `sizes`, `pieces` and `words`. An infotext is the join of its
     pieces. The whole is that of the thumbnail where that is not reduced, ABSENT where there is only the
     file, which lies in its folder relative to `out`.
     """
     pieces, words, folders, sizes = _Numbers(), _Numbers(), _Numbers(), _Numbers()
-    thumbs = [album.thumb(s.path) if album else (ABSENT, False, (1, 1)) for s in table.shots]
+    thumbs = [sheet.thumb(s.path) if sheet else (ABSENT, False, (1, 1)) for s in table.shots]
     rows = []
     for shot, (thumb, whole, size) in zip(table.shots, thumbs, strict=True):
         folder = os.path.relpath(shot.path.parent, out).replace(os.sep, "/")
-        full = thumb if whole else album.whole(shot.path) if album else ABSENT
+        full = thumb if whole else sheet.whole(shot.path) if sheet else ABSENT
         split = re.split(r"(?<=, )|(?<=\n)", shot.infotext)
         rows.append(
             [thumb, full, folders(folder), shot.path.name, sizes(size), [pieces(x) for x in split]]
@@ -148,7 +148,10 @@ class _Numbers:
 
 
 def _drawn(
-    baked: Sequence[Baked], prompts: Sequence[Prompt], epochs: Sequence[int], seeds: Sequence[str]
+    baked: Sequence[BakeResult],
+    prompts: Sequence[PromptRow],
+    epochs: Sequence[int],
+    seeds: Sequence[str],
 ) -> Iterator[tuple[Place, Shot]]:
     """Every picture of these prompts, epochs and seeds, with its place."""
     for b, one in enumerate(baked):
@@ -160,10 +163,10 @@ def _drawn(
                         yield Place(b, p, e, s), shot
 
 
-def _prompts(baked: Sequence[Baked]) -> list[Prompt]:
+def _prompts(baked: Sequence[BakeResult]) -> list[PromptRow]:
     """The prompts of all bakes, by purpose, then in the order of the samples."""
 
-    def order(prompt: Prompt) -> int:
+    def order(prompt: PromptRow) -> int:
         known = prompt.purpose in PURPOSES
         return PURPOSES.index(prompt.purpose) if known else len(PURPOSES)
 
@@ -171,5 +174,5 @@ def _prompts(baked: Sequence[Baked]) -> list[Prompt]:
     return sorted(found, key=order)
 
 
-def _prompt(one: Baked, shot: Shot) -> Prompt:
-    return Prompt(shot.prompt_id, one.generic(shot.prompt), shot.purpose)
+def _prompt(one: BakeResult, shot: Shot) -> PromptRow:
+    return PromptRow(shot.prompt_id, one.generic(shot.prompt), shot.purpose)

@@ -23,7 +23,7 @@ _FIDELITY, _FLEXIBILITY = (metric.name for metric in BALANCED)
 
 
 @dataclass(frozen=True, eq=False)
-class Epoch:
+class EpochScore:
     """Scores and file of one epoch of one bake; number 0 is the base, without a file."""
 
     bake: str
@@ -73,14 +73,14 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Recommendation:
     """The recommended epoch (None without one), a headline, and the reasons, a sentence each."""
 
-    best: Epoch | None
+    best: EpochScore | None
     """The recommended epoch."""
     title: str
     reasons: Sequence[str] = field(default=())
-    top: Epoch | None = None
+    top: EpochScore | None = None
     """The epoch with the highest trade-off; the recommended one may be a surer equal of it."""
     beats_base: bool = True
     """False where the base without a LoRA ranks as high: then `best` is merely the best of them."""
@@ -104,7 +104,7 @@ def read_draws(path: Path) -> dict[int, dict[str, np.ndarray]]:
     }
 
 
-def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
+def recommend(bakes: Sequence[Sequence[EpochScore]]) -> Recommendation:
     """The epoch to take.
 
     Each entry of `bakes` holds the epochs of one bake, the base (number 0) among them. Of epochs
@@ -117,7 +117,7 @@ def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
         key=lambda epoch: (-epoch.rank, epoch.number, epoch.bake),
     )
     if not ranked:
-        return _no_verdict(epochs)
+        return _no_recommendation(epochs)
     undominated = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
     top = (undominated or ranked)[0]
     best = _surest(top, undominated or ranked)
@@ -139,10 +139,10 @@ def judge(bakes: Sequence[Sequence[Epoch]]) -> Verdict:
     reasons += _rival(best, top, ranked, len(bakes))
     if best.number == max(epoch.number for epoch in siblings) > 1:
         reasons.append("It is the last epoch baked: more epochs might be better still.")
-    return Verdict(best, title, reasons, top, beats_base)
+    return Recommendation(best, title, reasons, top, beats_base)
 
 
-def dominated(one: Epoch, other: Epoch) -> bool:
+def dominated(one: EpochScore, other: EpochScore) -> bool:
     """Whether `other` beats `one` beyond noise in every metric of `DECISIVE` that both have.
 
     Beyond noise: by more than one standard error of the paired difference.
@@ -164,7 +164,7 @@ def close(best: np.ndarray, other: np.ndarray) -> bool:
     return bootstrap.close(best[:draws], other[:draws])
 
 
-def _surest(top: Epoch, ranked: Sequence[Epoch]) -> Epoch:
+def _surest(top: EpochScore, ranked: Sequence[EpochScore]) -> EpochScore:
     """Of the epochs within the noise of `top` that with the highest lower end; of equals the earliest.
 
     Without draws `top` itself: nothing is known of how sure the others are.
@@ -174,16 +174,16 @@ def _surest(top: Epoch, ranked: Sequence[Epoch]) -> Epoch:
     return min(near, key=lambda epoch: (-epoch.at_least, epoch.number, epoch.bake))
 
 
-def _no_verdict(epochs: Sequence[Epoch]) -> Verdict:
+def _no_recommendation(epochs: Sequence[EpochScore]) -> Recommendation:
     if not epochs:
-        return Verdict(None, "Nothing to compare", ["No bake has saved an epoch."])
+        return Recommendation(None, "Nothing to compare", ["No bake has saved an epoch."])
     lacking = [
         metric.name
         for metric in BALANCED
         if all(math.isnan(epoch.score(metric.name)) for epoch in epochs)
     ]
     what = " and ".join(lacking) or "fidelity and flexibility together"
-    return Verdict(
+    return Recommendation(
         None,
         "No verdict",
         [
@@ -194,8 +194,8 @@ def _no_verdict(epochs: Sequence[Epoch]) -> Verdict:
     )
 
 
-def _numbers(best: Epoch, base: Epoch | None, bakes: int) -> str:
-    """`Epoch 3 of unet_lr 0.00016: 0.91 of the traits (the base: 0.15), 0.84 of what was asked.`"""
+def _numbers(best: EpochScore, base: EpochScore | None, bakes: int) -> str:
+    """`EpochScore 3 of unet_lr 0.00016: 0.91 of the traits (the base: 0.15), 0.84 of what was asked.`"""
     floor = base is not None and not math.isnan(base.score(_FIDELITY))
     against = f" (the base: {fixed(base.score(_FIDELITY))})" if floor else ""
     of = f" of {best.bake}" if bakes > 1 else ""
@@ -205,7 +205,7 @@ def _numbers(best: Epoch, base: Epoch | None, bakes: int) -> str:
     )
 
 
-def _rank(best: Epoch, top: Epoch, epochs: int, bakes: int) -> str:
+def _rank(best: EpochScore, top: EpochScore, epochs: int, bakes: int) -> str:
     among = f"{_count(epochs, 'epoch')} in {bakes} bakes" if bakes > 1 else _count(epochs, "epoch")
     if epochs == 1:
         return f"Its trade-off is {fixed(best.rank)}."
@@ -218,14 +218,14 @@ def _rank(best: Epoch, top: Epoch, epochs: int, bakes: int) -> str:
     )
 
 
-def _side_effects(best: Epoch) -> Iterator[str]:
+def _side_effects(best: EpochScore) -> Iterator[str]:
     for metric in METRICS:
         value = best.score(metric.name)
         if metric.remark and metric.remarkable(value):
             yield metric.remark.best(value, _tags(best.leaks))
 
 
-def _later(best: Epoch, siblings: Sequence[Epoch]) -> Iterator[str]:
+def _later(best: EpochScore, siblings: Sequence[EpochScore]) -> Iterator[str]:
     """What the next epoch would have brought."""
     after = [e for e in siblings if e.number > best.number and not math.isnan(e.rank)]
     if not after:
@@ -253,7 +253,9 @@ def _later(best: Epoch, siblings: Sequence[Epoch]) -> Iterator[str]:
     yield f"Epoch {later.number} {listed(parts)}."
 
 
-def _rival(best: Epoch, top: Epoch, ranked: Sequence[Epoch], bakes: int) -> Iterator[str]:
+def _rival(
+    best: EpochScore, top: EpochScore, ranked: Sequence[EpochScore], bakes: int
+) -> Iterator[str]:
     """The best epoch of the other bakes."""
     others = [epoch for epoch in ranked if epoch.bake != best.bake]
     if not others:
@@ -268,7 +270,7 @@ def _rival(best: Epoch, top: Epoch, ranked: Sequence[Epoch], bakes: int) -> Iter
         yield f"{said}."
 
 
-def _beyond(more: Epoch, less: Epoch, name: str) -> bool:
+def _beyond(more: EpochScore, less: EpochScore, name: str) -> bool:
     """Whether a metric of `more` is higher than that of `less` beyond noise."""
     here, there = more.values(name), less.values(name)
     if math.isnan(here[0]) or math.isnan(there[0]):
@@ -282,7 +284,7 @@ def _tags(leaks: Mapping[str, int]) -> str:
     return f"the {' and the '.join(often)}" if often else ""
 
 
-def _name(epoch: Epoch, bakes: int) -> str:
+def _name(epoch: EpochScore, bakes: int) -> str:
     return f"{epoch.bake}, epoch {epoch.number}," if bakes > 1 else f"epoch {epoch.number}"
 
 

@@ -24,7 +24,7 @@ from bakery.tags.trigger import Trigger
 
 
 @dataclass(frozen=True)
-class Value:
+class Estimate:
     """A number with the 95% interval it lies in; NaN where nothing is known."""
 
     value: float = math.nan
@@ -42,18 +42,18 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochResult:
     """One epoch of a bake; number 0 is the base, without a file."""
 
     number: int
-    scores: Mapping[str, Value]
+    scores: Mapping[str, Estimate]
     loss: float = math.nan
     file: str = ""
     sshs_model_hash: str = ""
     sha256: str = ""
 
-    def score(self, name: str) -> Value:
-        return self.scores.get(name, Value())
+    def score(self, name: str) -> Estimate:
+        return self.scores.get(name, Estimate())
 
     @property
     def lora_name(self) -> str:
@@ -73,7 +73,7 @@ class Bake:
 
     @classmethod
     def of(cls, planned: Mapping[str, Any]) -> Bake:
-        """From what the plan says of it, paths as text."""
+        """From what the graph says of it, paths as text."""
         folders = {stage: Path(folder) for stage, folder in planned["folders"].items()}
         return cls(planned["label"], folders, planned["settings"], planned["own"])
 
@@ -110,13 +110,13 @@ Key = tuple[int, str, str]
 
 
 @dataclass(frozen=True)
-class Baked:
+class BakeResult:
     """What came of one bake; epochs in order, the base first."""
 
     bake: Bake
-    epochs: Sequence[Epoch]
+    epochs: Sequence[EpochResult]
     shots: Mapping[Key, Shot]
-    weights: Sequence[tuple[int, float, Mapping[str, Value]]] = ()
+    weights: Sequence[tuple[int, float, Mapping[str, Estimate]]] = ()
     """(epoch, LoRA weight, scores) where several weights were drawn."""
     preferred_weight: float | None = None
     warnings: Sequence[str] = ()
@@ -124,7 +124,7 @@ class Baked:
     stopped: str = ""
     """Why it was not baked to its end, if it was not: `stopped after epoch 1 by halving: ...`."""
 
-    def epoch(self, number: int) -> Epoch:
+    def epoch(self, number: int) -> EpochResult:
         return next(epoch for epoch in self.epochs if epoch.number == number)
 
     def generic(self, prompt: str) -> str:
@@ -138,11 +138,11 @@ class Baked:
         return frozenset((self.generic(s.prompt), s.seed) for s in self.shots.values() if s.epoch)
 
     @property
-    def base(self) -> Epoch:
+    def base(self) -> EpochResult:
         return self.epochs[0]
 
     @property
-    def last(self) -> Epoch:
+    def last(self) -> EpochResult:
         return self.epochs[-1]
 
     @property
@@ -161,7 +161,7 @@ class Baked:
         return ", ".join(filter(None, (token, self.bake.trigger)))
 
 
-def read(bake: Bake) -> Baked:
+def read_bake(bake: Bake) -> BakeResult:
     """The epochs and samples of `bake`. Raises `BakeryError` where its files do not fit together."""
     train, score = bake.folders["train"], bake.folders["score"]
     scores_file, train_file = score / "epochs.csv", train / "epochs.csv"
@@ -186,7 +186,7 @@ def read(bake: Bake) -> Baked:
     if weights_file.is_file():
         weights = _scored(weights_file, ["epoch", "weight"])
     summary = _manifest(score).get("summary", {})
-    return Baked(
+    return BakeResult(
         bake=bake,
         epochs=epochs,
         shots=_shots(bake),
@@ -197,7 +197,7 @@ def read(bake: Bake) -> Baked:
     )
 
 
-def same_base(one: Baked, other: Baked) -> bool:
+def same_base(one: BakeResult, other: BakeResult) -> bool:
     """Whether two bakes start from the same pictures: equal infotexts, pixels but for rounding."""
     first, second = (
         {key: shot for key, shot in b.shots.items() if key[0] == 0} for b in (one, other)
@@ -213,7 +213,7 @@ def same_base(one: Baked, other: Baked) -> bool:
     return True
 
 
-def _scored(path: Path, keys: list[str]) -> dict[Any, dict[str, Value]]:
+def _scored(path: Path, keys: list[str]) -> dict[Any, dict[str, Estimate]]:
     """Row by `keys` (one: the number itself, several: a tuple) -> metric -> value, as far as known."""
     table = tables.read(path, keys)
     columns = {name for metric in ON_PAGE for name in metric.bounds}
@@ -223,7 +223,7 @@ def _scored(path: Path, keys: list[str]) -> dict[Any, dict[str, Value]]:
     for row in table.to_dict("records"):
         key = int(row[keys[0]]) if len(keys) == 1 else tuple(row[name] for name in keys)
         found[key] = {
-            metric.name: Value(*(row.get(name, math.nan) for name in metric.bounds))
+            metric.name: Estimate(*(row.get(name, math.nan) for name in metric.bounds))
             for metric in ON_PAGE
             if metric.name in row
         }
@@ -231,10 +231,10 @@ def _scored(path: Path, keys: list[str]) -> dict[Any, dict[str, Value]]:
 
 
 def _epoch(
-    number: int, scores: Mapping[str, Value], saved: Mapping[str, Any], hashes: Mapping[str, str]
-) -> Epoch:
+    number: int, scores: Mapping[str, Estimate], saved: Mapping[str, Any], hashes: Mapping[str, str]
+) -> EpochResult:
     file = saved.get("file", "")
-    return Epoch(
+    return EpochResult(
         number=number,
         scores=scores,
         loss=saved.get("loss", math.nan),

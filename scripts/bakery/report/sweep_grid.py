@@ -13,7 +13,7 @@ from PIL import Image
 from bakery.io.images import open_rgb
 from bakery.pages import grid
 from bakery.report import picture_table
-from bakery.report.results import Baked
+from bakery.report.results import BakeResult
 
 MOST_PIXELS = 40_000_000
 """Of all tiles together; a sweep with more pictures gets smaller ones."""
@@ -21,7 +21,7 @@ SIDES = (48, 256)
 """Pixels of a tile's longer side, least and most."""
 
 
-def draw(baked: Sequence[Baked], title: str) -> Image.Image:
+def draw(baked: Sequence[BakeResult], title: str) -> Image.Image:
     """The first seed of every prompt that epochs draw; a base that all bakes share comes once."""
     table = picture_table.arrange(baked, range(len(baked)), 1)
     columns = [p for p, prompt in enumerate(table.prompts) if prompt.purpose != "base"]
@@ -39,7 +39,9 @@ def draw(baked: Sequence[Baked], title: str) -> Image.Image:
     )
 
 
-def _rows(baked: Sequence[Baked], table: picture_table.Table) -> Iterator[tuple[str, int, int]]:
+def _rows(
+    baked: Sequence[BakeResult], table: picture_table.PictureTable
+) -> Iterator[tuple[str, int, int]]:
     """Label, number of the bake, and place of the epoch in the table."""
     for b, one in enumerate(baked):
         for e, epoch in enumerate(table.epochs):
@@ -53,7 +55,9 @@ def _rows(baked: Sequence[Baked], table: picture_table.Table) -> Iterator[tuple[
                 yield "base", b, e
 
 
-def _tile(table: picture_table.Table, b: int, p: int, e: int, side: int) -> Image.Image | None:
+def _tile(
+    table: picture_table.PictureTable, b: int, p: int, e: int, side: int
+) -> Image.Image | None:
     number = table.cells[b][p][e][0]
     if number == picture_table.ABSENT:
         return None

@@ -11,16 +11,16 @@ import itertools
 from collections.abc import Hashable, Sequence
 
 
-def arrange(looks: Sequence[tuple[Hashable, int]], size: int) -> list[list[int]]:
-    """Places in `looks`, each once, in batches of at most `size`.
+def arrange(keys: Sequence[tuple[Hashable, int]], size: int) -> list[list[int]]:
+    """Places in `keys`, each once, in batches of at most `size`.
 
     A look is a picture's LoRA and the length of its text; a batch has one length. The
     pictures of a LoRA and length that fill half a batch or more are split into as few and as equal
     batches as can be. The others follow in full batches, whose last may be smaller.
     """
     alike: dict[tuple[Hashable, int], list[int]] = {}
-    for place, look in enumerate(looks):
-        alike.setdefault(look, []).append(place)
+    for place, key in enumerate(keys):
+        alike.setdefault(key, []).append(place)
     own: list[list[int]] = []
     few: dict[int, list[int]] = {}
     for (_, length), places in alike.items():

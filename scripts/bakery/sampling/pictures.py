@@ -16,7 +16,7 @@ from bakery.interop import infotext
 from bakery.interop.infotext import Infotext
 from bakery.io.errors import BakeryError
 from bakery.io.files import copy, write_text
-from bakery.sampling.prompts import Cell, Epoch
+from bakery.sampling.prompts import Cell, GridRow
 
 Lora = tuple[Path | None, float]
 """A file at its weight; None is the bare base."""
@@ -31,14 +31,14 @@ Drawn = tuple[Sequence[Image.Image], Sequence[bool]]
 
 
 @dataclass(eq=False)
-class Portfolio:
+class SampleSet:
     """The pictures of one bake: what there will be, and how far it is."""
 
     out: Path
-    infos: dict[tuple[Epoch, Cell], Infotext]
+    infos: dict[tuple[GridRow, Cell], Infotext]
     done: int = 0
     broken: set[str] = field(default_factory=set)
-    album: Portfolio | None = None
+    mirror: SampleSet | None = None
     """Gets a copy of each picture, and gives what it has."""
 
     def open(self) -> None:
@@ -47,19 +47,19 @@ class Portfolio:
         (self.out / PROGRESS).write_text("", encoding="utf-8")
         if (self.out / BROKEN).is_file():
             self.broken = set((self.out / BROKEN).read_text(encoding="utf-8").split())
-        if self.album is not None:
-            self.album.open()
+        if self.mirror is not None:
+            self.mirror.open()
 
     @property
-    def places(self) -> tuple[Portfolio, ...]:
+    def places(self) -> tuple[SampleSet, ...]:
         """Where its pictures go."""
-        return (self,) if self.album is None else (self, self.album)
+        return (self,) if self.mirror is None else (self, self.mirror)
 
-    def path(self, epoch: Epoch, cell: Cell) -> Path:
+    def path(self, epoch: GridRow, cell: Cell) -> Path:
         return self.out / IMAGES / cell.image(epoch)
 
     @property
-    def epochs(self) -> list[Epoch]:
+    def epochs(self) -> list[GridRow]:
         return list(dict.fromkeys(epoch for epoch, _ in self.infos))
 
     @property
@@ -73,7 +73,7 @@ class Portfolio:
         self.broken ^= {name}
         write_text(self.out / BROKEN, "".join(f"{n}\n" for n in sorted(self.broken)))
 
-    def report(self, epoch: Epoch, pictures: int) -> None:
+    def report(self, epoch: GridRow, pictures: int) -> None:
         self.done += pictures
         line = {"epoch": epoch.number, "step": self.done, "steps": len(self.infos)}
         with (self.out / PROGRESS).open("a", encoding="utf-8") as file:
@@ -82,11 +82,11 @@ class Portfolio:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture to be drawn, and the portfolios it goes into: the base's goes into all."""
+    """A picture to be drawn, and the sample sets it goes into: the base's goes into all."""
 
-    epoch: Epoch
+    epoch: GridRow
     cell: Cell
-    portfolios: tuple[Portfolio, ...] = field(compare=False, repr=False)
+    sample_sets: tuple[SampleSet, ...] = field(compare=False, repr=False)
 
     @property
     def lora(self) -> Lora:
@@ -94,27 +94,27 @@ class Picture:
 
     @property
     def info(self) -> Infotext:
-        return self.portfolios[0].infos[self.epoch, self.cell]
+        return self.sample_sets[0].infos[self.epoch, self.cell]
 
     def there(self) -> bool:
-        """Whether an earlier run has left it; from then on it is in every portfolio."""
-        paths = [portfolio.path(self.epoch, self.cell) for portfolio in self.portfolios]
+        """Whether an earlier run has left it; from then on it is in every sample set."""
+        paths = [sample_set.path(self.epoch, self.cell) for sample_set in self.sample_sets]
         text = infotext.write(self.info)
         kept = [place for place, path in enumerate(paths) if _text_of(path) == text]
         if not kept:
             return False
         source = paths[kept[0]]
-        finite = source.name not in self.portfolios[kept[0]].broken
-        for place, (portfolio, path) in enumerate(zip(self.portfolios, paths, strict=True)):
+        finite = source.name not in self.sample_sets[kept[0]].broken
+        for place, (sample_set, path) in enumerate(zip(self.sample_sets, paths, strict=True)):
             if place not in kept:
-                portfolio.mark(path.name, finite)
+                sample_set.mark(path.name, finite)
                 copy(source, path)
         return True
 
     def save(self, image: Image.Image, finite: bool) -> None:
-        first, *others = (portfolio.path(self.epoch, self.cell) for portfolio in self.portfolios)
-        for portfolio in self.portfolios:
-            portfolio.mark(first.name, finite)
+        first, *others = (sample_set.path(self.epoch, self.cell) for sample_set in self.sample_sets)
+        for sample_set in self.sample_sets:
+            sample_set.mark(first.name, finite)
         infotext.save_png(image, first, self.info)
         for path in others:
             copy(first, path)
@@ -157,9 +157,9 @@ def _write(batch: Sequence[Picture], drawn: Drawn | None) -> None:
     if drawn is not None:
         for picture, image, finite in zip(batch, *drawn, strict=True):
             picture.save(image, finite)
-    for portfolio in dict.fromkeys(p for picture in batch for p in picture.portfolios):
-        mine = [picture for picture in batch if portfolio in picture.portfolios]
-        portfolio.report(mine[-1].epoch, len(mine))
+    for sample_set in dict.fromkeys(p for picture in batch for p in picture.sample_sets):
+        mine = [picture for picture in batch if sample_set in picture.sample_sets]
+        sample_set.report(mine[-1].epoch, len(mine))
 
 
 def _text_of(path: Path) -> str | None:

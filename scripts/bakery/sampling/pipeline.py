@@ -28,7 +28,7 @@ from bakery.lora.network import LoRANetwork
 from bakery.settings.sample import Sample
 
 
-class Shot(NamedTuple):
+class ImageRequest(NamedTuple):
     """What one picture is drawn from."""
 
     lora: int
@@ -38,8 +38,8 @@ class Shot(NamedTuple):
 
 
 @dataclass
-class Artist:
-    """A loaded model that draws shots; `network` carries the LoRAs in use."""
+class ImagePipeline:
+    """A loaded model that draws requested pictures; `network` carries the LoRAs in use."""
 
     base: Model
     settings: Sample
@@ -55,7 +55,7 @@ class Artist:
         device: str,
         dtype: torch.dtype = torch.float32,
         **train: Any,
-    ) -> Artist:
+    ) -> ImagePipeline:
         """`dtype` is the precision of the base; latents stay in float32 from step to step.
 
         `train` are settings of the bakes that the base is loaded with (`Train.drawn_with`).
@@ -104,13 +104,13 @@ class Artist:
         return [max(self.base.length(prompt), least) for prompt in prompts]
 
     @torch.inference_mode()
-    def draw(self, batch: Sequence[Shot]) -> tuple[list[Image.Image], list[bool]]:
+    def draw(self, batch: Sequence[ImageRequest]) -> tuple[list[Image.Image], list[bool]]:
         """The pictures of a batch, and whether the arithmetic of each stayed finite."""
-        pairs = [self._text(shot) for shot in batch]
+        pairs = [self._text(request) for request in batch]
         text, negative = (join([rows(pair, slice(i, i + 1)) for pair in pairs]) for i in (0, 1))
         guided = self.settings.cfg_scale > 1
-        self.network.route([shot.lora for shot in batch] * (2 if guided else 1))
-        generators = [torch.Generator("cpu").manual_seed(shot.seed) for shot in batch]
+        self.network.route([request.lora for request in batch] * (2 if guided else 1))
+        generators = [torch.Generator("cpu").manual_seed(request.seed) for request in batch]
         latents = self.base.draw(
             text,
             negative,
@@ -138,17 +138,17 @@ class Artist:
     def _targets(self) -> Iterator[Target]:
         return self.base.targets(convolutions=True)
 
-    def _text(self, shot: Shot) -> Text:
-        """Two rows: the shot's prompt and the negative prompt, as its LoRA reads them.
+    def _text(self, request: ImageRequest) -> Text:
+        """Two rows: the request's prompt and the negative prompt, as its LoRA reads them.
 
         A prompt is encoded with the negative prompt and no other, for all LoRAs at once, so no
         prompt changes another's picture.
         """
-        if shot.prompt not in self._texts:
+        if request.prompt not in self._texts:
             self.network.route()
-            pair = [shot.prompt, self.settings.negative_prompt]
-            self._texts[shot.prompt] = self.base.encode(pair * len(self.network))
-        return rows(self._texts[shot.prompt], slice(2 * shot.lora, 2 * shot.lora + 2))
+            pair = [request.prompt, self.settings.negative_prompt]
+            self._texts[request.prompt] = self.base.encode(pair * len(self.network))
+        return rows(self._texts[request.prompt], slice(2 * request.lora, 2 * request.lora + 2))
 
 
 @contextmanager

@@ -39,7 +39,7 @@ COLUMNS = ("id", "purpose", "prompt", "why")
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptEntry:
     """A prompt and the reason why it is asked."""
 
     prompt: Prompt
@@ -50,7 +50,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class GridRow:
     """A row of the grid: the base (number 0, no file) or a saved LoRA at a weight."""
 
     number: int
@@ -78,14 +78,14 @@ class Cell:
     reference: str = ""
     """Prompt id of the same prompt without the trigger; "" for all but flexibility."""
 
-    def image(self, epoch: Epoch) -> str:
+    def image(self, epoch: GridRow) -> str:
         """File name of the picture in `images/`."""
         return f"{epoch.prefix}_{self.prompt_id}_s{self.seed}.png"
 
 
 def derive(
     wanted: Auto, texts: Sequence[str], words: Mapping[str, int], own: Iterable[str]
-) -> tuple[list[Asked], list[str]]:
+) -> tuple[list[PromptEntry], list[str]]:
     """The prompts for a dataset, and what could not be derived, a sentence each.
 
     `texts` are the training captions; `words` leads from the tagger's general tags to how many
@@ -108,7 +108,7 @@ def derive(
     found += flexible
     found += _recreate(wanted, said, mine)
     found += [
-        Asked(_bleed(asked.prompt, wanted), f"{asked.prompt.id} without the trigger")
+        PromptEntry(_bleed(asked.prompt, wanted), f"{asked.prompt.id} without the trigger")
         for asked in flexible[: wanted.bleed]
     ]
     return found, _lacking(wanted, ranked, found)
@@ -130,7 +130,7 @@ def cells(prompts: Sequence[Prompt], seeds: Sequence[int], trigger: Trigger) -> 
     return _with_references(drawn, trigger)
 
 
-def of_epoch(cells: Iterable[Cell], epoch: Epoch) -> list[Cell]:
+def of_epoch(cells: Iterable[Cell], epoch: GridRow) -> list[Cell]:
     """The cells that are drawn for a row: all by the base, fewer at weights besides the nominal."""
     if not epoch.number:
         return list(cells)
@@ -138,7 +138,7 @@ def of_epoch(cells: Iterable[Cell], epoch: Epoch) -> list[Cell]:
     return drawn if epoch.nominal else [cell for cell in drawn if cell.purpose in WEIGHED]
 
 
-def weighed(epochs: Sequence[Epoch], settings: Sample) -> list[Epoch]:
+def weighed(epochs: Sequence[GridRow], settings: Sample) -> list[GridRow]:
     """The rows for `sample.weights`: one epoch, at each weight that is not drawn anyway."""
     saved = {epoch.number: epoch for epoch in epochs if epoch.number}
     if not settings.weights or not saved:
@@ -155,7 +155,7 @@ def weighed(epochs: Sequence[Epoch], settings: Sample) -> list[Epoch]:
 
 def resolve(
     settings: Sample, texts: Sequence[str], words: Mapping[str, int], trigger: Trigger
-) -> tuple[list[Asked], list[str]]:
+) -> tuple[list[PromptEntry], list[str]]:
     """The prompts of the config, or derived ones where it has none; and what is lacking."""
     if settings.prompts is None:
         found, lacking = derive(settings.auto, texts, words, [*trigger.own, *trigger.pruned])
@@ -166,7 +166,7 @@ def resolve(
                 f"{len(found) - len(admitted)} derived prompts are not asked: {gate.FORBIDDEN}",
             ]
         return admitted, lacking
-    found = [Asked(prompt, "given in sample.prompts") for prompt in settings.prompts]
+    found = [PromptEntry(prompt, "given in sample.prompts") for prompt in settings.prompts]
     for asked in found:
         if _refused(asked, trigger):
             raise BakeryError(
@@ -181,7 +181,7 @@ def _of_children(tag: str) -> bool:
     return facts.named or facts.minor
 
 
-def _refused(asked: Asked, trigger: Trigger) -> bool:
+def _refused(asked: PromptEntry, trigger: Trigger) -> bool:
     """Whether the gate refuses a prompt, read with the trigger's own words in it."""
     return gate.of_text(trigger.call(asked.prompt.prompt)).refused
 
@@ -217,13 +217,13 @@ def _rank(topic: str, words: Mapping[str, int], counts: Counter[str], mine: set[
     return sorted(known, key=lambda tag: (counts[captions.same(tag)], -words[tag], tag))
 
 
-def _identity(wanted: Auto) -> list[Asked]:
+def _identity(wanted: Auto) -> list[PromptEntry]:
     found = []
     for scene in PLAIN[: wanted.identity]:
         text = captions.join(["{trigger}", *scene])
         name = scene[-1].split()[0] if scene else "trigger"
         why = f"the trigger and {captions.join(scene)}" if scene else "the trigger alone"
-        found.append(Asked(Prompt(id=name, prompt=text, purpose="identity"), why))
+        found.append(PromptEntry(Prompt(id=name, prompt=text, purpose="identity"), why))
     return found
 
 
@@ -233,10 +233,10 @@ def _flexibility(
     words: Mapping[str, int],
     counts: Counter[str],
     pictures: int,
-) -> list[Asked]:
+) -> list[PromptEntry]:
     picks = {"outfit": _kinds(ranked["outfit"], wanted.flexibility)}
     picks |= {topic: ranked[topic][: wanted.flexibility] for topic in ("scene", "expression")}
-    found: list[Asked] = []
+    found: list[PromptEntry] = []
     taken: set[str] = set()
     for number in range(wanted.flexibility):
         chosen = {topic: tags[number % len(tags)] for topic, tags in picks.items() if tags}
@@ -254,7 +254,7 @@ def _flexibility(
             break  # so few words that they come again
         name = _free(_slug(chosen.get("scene", asked[0])), taken)
         prompt = Prompt(id=name, prompt=text, purpose="flexibility")
-        found.append(Asked(prompt, ", ".join(why)))
+        found.append(PromptEntry(prompt, ", ".join(why)))
     return found
 
 
@@ -268,13 +268,13 @@ def _kinds(ranked: Sequence[str], number: int) -> list[str]:
     return [*kinds, *rest][:number]
 
 
-def _recreate(wanted: Auto, said: Sequence[set[str]], mine: set[str]) -> list[Asked]:
+def _recreate(wanted: Auto, said: Sequence[set[str]], mine: set[str]) -> list[PromptEntry]:
     """The most common outfits: the commonest garment, and what most of its pictures also show.
 
     A further outfit is looked for on the pictures without the garments before.
     """
     left = [{t for t in tags if topics.topic(t) == "outfit"} - mine for tags in said]
-    found: list[Asked] = []
+    found: list[PromptEntry] = []
     for number in range(1, wanted.recreate + 1):
         counts = Counter(tag for tags in left for tag in tags)
         if not counts:
@@ -288,7 +288,9 @@ def _recreate(wanted: Auto, said: Sequence[set[str]], mine: set[str]) -> list[As
         name = "recreate" if number == 1 else f"recreate{number}"
         text = captions.join(["{trigger}", *outfit])
         prompt = Prompt(id=name, prompt=text, purpose="recreate", seeds=wanted.recreate_seeds)
-        found.append(Asked(prompt, f"{first} is on {len(worn)} of {len(said)} training pictures"))
+        found.append(
+            PromptEntry(prompt, f"{first} is on {len(worn)} of {len(said)} training pictures")
+        )
         left = [tags for tags in left if first not in tags]
     return found
 
@@ -299,7 +301,7 @@ def _bleed(prompt: Prompt, wanted: Auto) -> Prompt:
 
 
 def _lacking(
-    wanted: Auto, ranked: Mapping[str, Sequence[str]], found: Sequence[Asked]
+    wanted: Auto, ranked: Mapping[str, Sequence[str]], found: Sequence[PromptEntry]
 ) -> list[str]:
     sentences = []
     if wanted.flexibility:

@@ -12,20 +12,20 @@ import numpy as np
 import pandas as pd
 
 from bakery.scoring import bootstrap, metrics, observations
-from bakery.scoring.metric import Material, Numbers, PictureSet
+from bakery.scoring.metric import Numbers, PictureSet, ScoreInputs
 from bakery.scoring.metrics import COSTS, METRICS, TRADEOFF
 from bakery.settings.score import Score
 
 
 def measure(
-    settings: Score, material: Material, chosen: pd.Series | np.ndarray
+    settings: Score, inputs: ScoreInputs, chosen: pd.Series | np.ndarray
 ) -> tuple[int, Numbers]:
     """How many pictures are `chosen` (N,) bool, and every metric of them with its draws."""
     rows = np.flatnonzero(chosen)
-    part = material.seen.samples.iloc[rows]
+    part = inputs.seen.samples.iloc[rows]
     names = part["prompt_id"] + ": " + part["prompt"]
     draws = bootstrap.resample(list(part["purpose"]), list(names), list(part["seed"]))
-    pictures = PictureSet(material, rows, draws)
+    pictures = PictureSet(inputs, rows, draws)
     numbers = {metric.name: metric.compute(pictures) for metric in METRICS}
     weights = {metric.name: getattr(settings, metric.cost) for metric in COSTS}
     numbers[TRADEOFF.name] = metrics.tradeoff(numbers, weights)
@@ -33,16 +33,16 @@ def measure(
 
 
 def weight_response(
-    settings: Score, material: Material
+    settings: Score, inputs: ScoreInputs
 ) -> dict[tuple[int, float], tuple[int, Numbers]]:
     """(epoch, weight) -> metrics of what is drawn at every weight: no bleed in the trade-off."""
-    seen = material.seen
-    mine = (seen.samples["epoch"] > 0).to_numpy() & seen.of(*observations.JUDGED)
+    seen = inputs.seen
+    mine = (seen.samples["epoch"] > 0).to_numpy() & seen.of(*observations.LEAK_PURPOSES)
     keys = sorted(set(zip(seen.samples["epoch"][mine], seen.samples["weight"][mine], strict=True)))
     answers = {}
     for epoch, weight in keys:
         here = (seen.samples["epoch"] == epoch) & (seen.samples["weight"] == weight) & mine
-        answers[int(epoch), float(weight)] = measure(settings, material, here)
+        answers[int(epoch), float(weight)] = measure(settings, inputs, here)
     return answers
 
 

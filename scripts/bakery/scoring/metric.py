@@ -14,18 +14,18 @@ import numpy as np
 import pandas as pd
 
 from bakery.scoring.bootstrap import Resample
-from bakery.scoring.observations import Sightings
+from bakery.scoring.observations import Observations
 
 Numbers = dict[str, np.ndarray]
 """Metric -> (1 + draws,): as measured, then the draws."""
 
 
 @dataclass(frozen=True)
-class Material:
+class ScoreInputs:
     """What metrics are measured on: all pictures of a bake."""
 
-    seen: Sightings
-    look: pd.DataFrame
+    seen: Observations
+    image_stats: pd.DataFrame
     """nearest, nearest_bits, memorised, broken, likeness (cosine) of each picture."""
     ceiling: float
     """Mean share of the training pictures on which the tagger sees a trait."""
@@ -33,23 +33,23 @@ class Material:
     """Mean cosine of a training picture to the character's centre."""
 
     def fact(self, name: str) -> np.ndarray:
-        """A column of `look` as numbers, (N,)."""
-        return self.look[name].to_numpy(float)
+        """A column of `image_stats` as numbers, (N,)."""
+        return self.image_stats[name].to_numpy(float)
 
 
 @dataclass(frozen=True)
 class PictureSet:
     """The pictures that one LoRA drew at one weight, and their bootstrap draws."""
 
-    material: Material
+    inputs: ScoreInputs
     rows: np.ndarray
     """(n,) rows of the set's pictures."""
     draws: Resample
 
     @property
-    def seen(self) -> Sightings:
+    def seen(self) -> Observations:
         """Of all pictures: rows of `select` lead into it."""
-        return self.material.seen
+        return self.inputs.seen
 
     def select(
         self, *purposes: str, where: np.ndarray | None = None
@@ -70,20 +70,20 @@ class PictureColumn:
     """What a metric says of single pictures: a column of scores.csv, and of cells.csv."""
 
     name: str
-    values: Callable[[Material], Sequence[Any] | np.ndarray]
+    values: Callable[[ScoreInputs], Sequence[Any] | np.ndarray]
     """(N,) text or numbers; NaN where a picture has none."""
-    mean: Callable[[Material, np.ndarray], float] | None = None
+    mean: Callable[[ScoreInputs, np.ndarray], float] | None = None
     """Of the pictures in these rows, which are one cell; None keeps it out of cells.csv."""
     whole: bool = False
     """Whether its numbers are whole ones."""
 
     @classmethod
     def of_fact(cls, name: str) -> PictureColumn:
-        """0 or 1 from `Material.look`, and the share of a cell's pictures where it is 1."""
+        """0 or 1 from `ScoreInputs.image_stats`, and the share of a cell's pictures where it is 1."""
         return cls(
             name,
-            lambda material: material.fact(name),
-            lambda material, rows: float(material.fact(name)[rows].mean()),
+            lambda inputs: inputs.fact(name),
+            lambda inputs, rows: float(inputs.fact(name)[rows].mean()),
             whole=True,
         )
 
@@ -136,7 +136,7 @@ class Metric:
     """`training`, `prompts`: what else has to be equal where bakes are compared by it."""
     columns: tuple[PictureColumn, ...] = ()
     remark: Remark | None = None
-    why_empty: Callable[[Material], str] = lambda material: ""
+    why_empty: Callable[[ScoreInputs], str] = lambda inputs: ""
     """A sentence for where no epoch has it; "" for none."""
 
     @property

@@ -15,32 +15,32 @@ import numpy as np
 
 from bakery.io import tables
 from bakery.scoring import formulas, observations
-from bakery.scoring.metric import Material, Metric, PictureColumn, PictureSet, Remark
-from bakery.scoring.observations import Sightings
+from bakery.scoring.metric import Metric, PictureColumn, PictureSet, Remark, ScoreInputs
+from bakery.scoring.observations import Observations
 
 
 def _fidelity(chosen: PictureSet) -> np.ndarray:
-    material, seen = chosen.material, chosen.seen
+    inputs, seen = chosen.inputs, chosen.seen
     draws, at = chosen.select("identity")
     found, asked = seen.found_count[at], seen.asked_count[at]
-    return formulas.fidelity(draws.times, found, asked, material.ceiling)
+    return formulas.fidelity(draws.times, found, asked, inputs.ceiling)
 
 
-def _no_fidelity(material: Material) -> str:
-    if not material.seen.traits:
+def _no_fidelity(inputs: ScoreInputs) -> str:
+    if not inputs.seen.traits:
         return "fidelity is empty: no trait is seen on enough of the training pictures"
-    if not material.seen.of("identity").any():
+    if not inputs.seen.of("identity").any():
         return "fidelity is empty: no prompt has the purpose identity"
     return ""
 
 
-def _traits_seen(material: Material) -> list[str]:
-    seen = material.seen
+def _traits_seen(inputs: ScoreInputs) -> list[str]:
+    seen = inputs.seen
     return [tables.join(seen.traits[i] for i in np.flatnonzero(row)) for row in seen.trait_seen]
 
 
-def _trait_share(material: Material, rows: np.ndarray) -> float:
-    seen = material.seen
+def _trait_share(inputs: ScoreInputs, rows: np.ndarray) -> float:
+    seen = inputs.seen
     return float(seen.trait_seen[rows].mean()) if len(seen.traits) else math.nan
 
 
@@ -50,8 +50,8 @@ def _flexibility(chosen: PictureSet) -> np.ndarray:
     return formulas.flexibility(draws.times, seen.found_count[at], seen.reference_count[at])
 
 
-def _no_flexibility(material: Material) -> str:
-    seen = material.seen
+def _no_flexibility(inputs: ScoreInputs) -> str:
+    seen = inputs.seen
     if not seen.asked_count[seen.of("flexibility")].sum():
         return "flexibility is empty: no flexibility prompt asks for a tag the tagger knows"
     return "flexibility is empty: the base itself shows nothing of what is asked"
@@ -59,29 +59,29 @@ def _no_flexibility(material: Material) -> str:
 
 def _leak(chosen: PictureSet) -> np.ndarray:
     seen = chosen.seen
-    draws, at = chosen.select(*observations.JUDGED, where=seen.base >= 0)
+    draws, at = chosen.select(*observations.LEAK_PURPOSES, where=seen.base >= 0)
     pull = np.array([s - b for s, b in seen.habits.values()])
     base = seen.habit_seen[seen.base[at]]
     return formulas.leak(draws.times, seen.habit_seen[at], base, seen.habit_open[at], pull)
 
 
-def _leaked_count(material: Material, rows: np.ndarray) -> float:
+def _leaked_count(inputs: ScoreInputs, rows: np.ndarray) -> float:
     """Leaked tags a picture; NaN where a leak does not count."""
-    seen = material.seen
-    if seen.samples["purpose"].iloc[rows[0]] not in observations.JUDGED:
+    seen = inputs.seen
+    if seen.samples["purpose"].iloc[rows[0]] not in observations.LEAK_PURPOSES:
         return math.nan
     return float(np.mean([len(seen.leaked[row]) for row in rows]))
 
 
 def _bleed(chosen: PictureSet) -> np.ndarray:
-    material, seen = chosen.material, chosen.seen
+    inputs, seen = chosen.inputs, chosen.seen
     draws, at = chosen.select("bleed", where=seen.base >= 0)
     traits, base = seen.trait_seen[at], seen.trait_seen[seen.base[at]]
-    return formulas.bleed(draws.times, traits, base, seen.trait_open[at], material.ceiling)
+    return formulas.bleed(draws.times, traits, base, seen.trait_open[at], inputs.ceiling)
 
 
-def _no_bleed(material: Material) -> str:
-    seen = material.seen
+def _no_bleed(inputs: ScoreInputs) -> str:
+    seen = inputs.seen
     if not seen.of("bleed").any():
         return "bleed and drift are empty: no prompt has the purpose bleed"
     if not (seen.of("bleed") & (seen.base >= 0)).any():
@@ -93,13 +93,13 @@ def _no_bleed(material: Material) -> str:
 
 def _clarity(chosen: PictureSet) -> np.ndarray:
     seen = chosen.seen
-    draws, at = chosen.select(*observations.DRAWN, where=seen.base >= 0)
+    draws, at = chosen.select(*observations.LORA_PURPOSES, where=seen.base >= 0)
     own = seen.doubt[at], seen.expected[at]
     base = seen.doubt[seen.base[at]], seen.expected[seen.base[at]]
     return formulas.clarity(draws.times, *own, *base)
 
 
-def _doubt_per_tag(seen: Sightings, rows: Sequence[int] | np.ndarray) -> float:
+def _doubt_per_tag(seen: Observations, rows: Sequence[int] | np.ndarray) -> float:
     """Bits a tag, over these pictures; NaN where no tag is expected."""
     tags = seen.expected[rows].sum()
     return float(seen.doubt[rows].sum() / tags) if tags else math.nan
@@ -113,27 +113,27 @@ def _drift(chosen: PictureSet) -> np.ndarray:
 
 def _variety(chosen: PictureSet) -> np.ndarray:
     seen = chosen.seen
-    features = seen.sight.features(without=seen.traits)
-    draws, at = chosen.select(*observations.CALLED, where=seen.base >= 0)
+    features = seen.matrix.features(without=seen.traits)
+    draws, at = chosen.select(*observations.TRIGGER_PURPOSES, where=seen.base >= 0)
     prompts = seen.samples["prompt_id"].to_numpy()[at]
     groups = [np.flatnonzero(prompts == prompt) for prompt in dict.fromkeys(prompts)]
     return formulas.variety(draws, groups, features[at], features[seen.base[at]])
 
 
 def _memorised(chosen: PictureSet) -> np.ndarray:
-    draws, at = chosen.select(*observations.CALLED)
-    return formulas.mean(draws.times, chosen.material.fact("memorised")[at])
+    draws, at = chosen.select(*observations.TRIGGER_PURPOSES)
+    return formulas.mean(draws.times, chosen.inputs.fact("memorised")[at])
 
 
 def _broken(chosen: PictureSet) -> np.ndarray:
     draws, at = chosen.select()
-    return formulas.mean(draws.times, chosen.material.fact("broken")[at])
+    return formulas.mean(draws.times, chosen.inputs.fact("broken")[at])
 
 
 def _likeness(chosen: PictureSet) -> np.ndarray:
-    material = chosen.material
+    inputs = chosen.inputs
     draws, at = chosen.select("identity")
-    return formulas.likeness(draws.times, material.fact("likeness")[at], material.likest)
+    return formulas.likeness(draws.times, inputs.fact("likeness")[at], inputs.likest)
 
 
 METRICS = (
@@ -182,7 +182,7 @@ METRICS = (
         columns=(
             PictureColumn(
                 "leaked",
-                lambda material: [tables.join(tags) for tags in material.seen.leaked],
+                lambda inputs: [tables.join(tags) for tags in inputs.seen.leaked],
                 _leaked_count,
             ),
         ),
@@ -191,7 +191,7 @@ METRICS = (
             lambda value, tags: f"It leaks{tags and f' {tags}'} unasked (leak {value:.2f}).",
             lambda value, tags: f"leaks {tags or 'more'}",
         ),
-        why_empty=lambda material: (
+        why_empty=lambda inputs: (
             "leak is empty: the base has drawn no identity or flexibility prompt"
         ),
     ),
@@ -225,10 +225,10 @@ METRICS = (
         columns=(
             PictureColumn(
                 "doubt",
-                lambda material: [
-                    _doubt_per_tag(material.seen, [row]) for row in range(len(material.look))
+                lambda inputs: [
+                    _doubt_per_tag(inputs.seen, [row]) for row in range(len(inputs.image_stats))
                 ],
-                lambda material, rows: _doubt_per_tag(material.seen, rows),
+                lambda inputs, rows: _doubt_per_tag(inputs.seen, rows),
             ),
         ),
         remark=Remark(
@@ -250,8 +250,8 @@ METRICS = (
         columns=(
             PictureColumn(
                 "drift",
-                lambda material: material.seen.drift,
-                lambda material, rows: material.seen.drift[rows].mean(),
+                lambda inputs: inputs.seen.drift,
+                lambda inputs, rows: inputs.seen.drift[rows].mean(),
             ),
         ),
     ),
@@ -272,10 +272,8 @@ METRICS = (
         good=0,
         compute=_memorised,
         columns=(
-            PictureColumn("nearest", lambda material: material.look["nearest"]),
-            PictureColumn(
-                "nearest_bits", lambda material: material.fact("nearest_bits"), whole=True
-            ),
+            PictureColumn("nearest", lambda inputs: inputs.image_stats["nearest"]),
+            PictureColumn("nearest_bits", lambda inputs: inputs.fact("nearest_bits"), whole=True),
             PictureColumn.of_fact("memorised"),
         ),
     ),
@@ -295,7 +293,7 @@ METRICS = (
         formula="mean cosine to the centre of the training pictures, relative to what these have"
         " themselves",
         compute=_likeness,
-        columns=(PictureColumn("likeness", lambda material: material.fact("likeness")),),
+        columns=(PictureColumn("likeness", lambda inputs: inputs.fact("likeness")),),
     ),
 )
 """What is measured of the pictures, in the order of epochs.csv; the trade-off follows there."""

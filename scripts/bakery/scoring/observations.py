@@ -1,4 +1,4 @@
-"""Sightings: what is seen on each picture of a bake, as the scores need it.
+"""Observations: what is seen on each picture of a bake, as the scores need it.
 
 Everything here is a fact about one picture or one pair of pictures: which tags the tagger sees,
 which of the asked ones are there, how far the picture is from the base's. What they say about an
@@ -19,16 +19,16 @@ from bakery.scoring import formulas
 from bakery.settings.thresholds import LEAST
 from bakery.tags import captions, topics
 
-CALLED = ("identity", "flexibility", "recreate")
+TRIGGER_PURPOSES = ("identity", "flexibility", "recreate")
 """Purposes of pictures that are asked with the trigger."""
-DRAWN = (*CALLED, "bleed")
+LORA_PURPOSES = (*TRIGGER_PURPOSES, "bleed")
 """Purposes of pictures that are drawn with the LoRA."""
-JUDGED = ("identity", "flexibility")
+LEAK_PURPOSES = ("identity", "flexibility")
 """Purposes of pictures on which a leak counts."""
 
 
 @dataclass(frozen=True)
-class Sight:
+class TagMatrix:
     """What the tagger says of N pictures, by its T tags."""
 
     names: Sequence[str]
@@ -57,12 +57,12 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Sightings:
+class Observations:
     """Facts of N pictures, row by row of `samples`."""
 
     samples: pd.DataFrame
     """samples.csv with epoch (int), weight (float), nominal (bool)."""
-    sight: Sight
+    matrix: TagMatrix
     traits: Sequence[str]
     base: np.ndarray
     """(N,) row of the base's picture of the same cell, -1 without one."""
@@ -87,13 +87,13 @@ class Sightings:
         counts = np.full(len(self.samples), np.nan)
         for row, (tags, other) in enumerate(zip(self.asked, self.reference, strict=True)):
             if other >= 0:
-                counts[row] = self.sight.seen[other, self.sight.columns(tags)].sum()
+                counts[row] = self.matrix.seen[other, self.matrix.columns(tags)].sum()
         return counts
 
     @cached_property
     def trait_seen(self) -> np.ndarray:
         """(N, traits) bool"""
-        return self.sight.seen[:, self.sight.columns(self.traits)]
+        return self.matrix.seen[:, self.matrix.columns(self.traits)]
 
     @cached_property
     def trait_open(self) -> np.ndarray:
@@ -103,7 +103,7 @@ class Sightings:
     @cached_property
     def habit_seen(self) -> np.ndarray:
         """(N, habits) bool"""
-        return self.sight.seen[:, self.sight.columns(self.habits)]
+        return self.matrix.seen[:, self.matrix.columns(self.habits)]
 
     @cached_property
     def habit_open(self) -> np.ndarray:
@@ -116,14 +116,14 @@ class Sightings:
         shown = self.habit_seen & self.habit_open
         names = list(self.habits)
         return [
-            [names[i] for i in np.flatnonzero(row)] if purpose in JUDGED else []
+            [names[i] for i in np.flatnonzero(row)] if purpose in LEAK_PURPOSES else []
             for row, purpose in zip(shown, self.samples["purpose"], strict=True)
         ]
 
     @cached_property
     def drift(self) -> np.ndarray:
         """(N,) distance to the base's picture of the same cell; NaN for all but bleed pictures."""
-        features, apart = self.sight.features(), np.full(len(self.samples), np.nan)
+        features, apart = self.matrix.features(), np.full(len(self.samples), np.nan)
         for row in np.flatnonzero(self.of("bleed") & (self.base >= 0)):
             apart[row] = formulas.ruzicka(features[row], features[self.base[row]])
         return apart
@@ -134,12 +134,12 @@ class Sightings:
 
         A trait half learned is half seen: that is fidelity's business.
         """
-        return formulas.doubt(self.sight.features(without=self.traits))
+        return formulas.doubt(self.matrix.features(without=self.traits))
 
     @cached_property
     def expected(self) -> np.ndarray:
         """(N,) how many tags are to be expected on each picture, traits left out."""
-        return self.sight.features(without=self.traits).sum(axis=1)
+        return self.matrix.features(without=self.traits).sum(axis=1)
 
     def of(self, *purposes: str) -> np.ndarray:
         """(N,) bool: pictures with one of these purposes."""
@@ -148,13 +148,13 @@ class Sightings:
 
 def gather(
     samples: pd.DataFrame,
-    sight: Sight,
+    matrix: TagMatrix,
     traits: Sequence[str],
     training: Mapping[str, float],
     *,
     pruned: Collection[str],
     habit: float,
-) -> Sightings:
+) -> Observations:
     """What is seen on the pictures of `samples`.
 
     `traits` are what identity pictures are asked for; `training` leads from tags to the share of
@@ -162,21 +162,21 @@ def gather(
     """
     base, reference = _partners(samples)
     wanted = [_wanted(row["purpose"], row["asked"], traits) for row in samples.to_dict("records")]
-    asked = [[sight.names[i] for i in sight.columns(tags)] for tags in wanted]
+    asked = [[matrix.names[i] for i in matrix.columns(tags)] for tags in wanted]
     found = [
-        [sight.names[i] for i in sight.columns(tags) if sight.seen[row, i]]
+        [matrix.names[i] for i in matrix.columns(tags) if matrix.seen[row, i]]
         for row, tags in enumerate(asked)
     ]
-    traits = [sight.names[i] for i in sight.columns(traits)]
-    plain = Sightings(samples, sight, traits, base, reference, asked, found)
+    traits = [matrix.names[i] for i in matrix.columns(traits)]
+    plain = Observations(samples, matrix, traits, base, reference, asked, found)
     habits = _habits(plain, training, {captions.same(tag) for tag in pruned}, habit)
-    return Sightings(samples, sight, traits, base, reference, asked, found, habits)
+    return Observations(samples, matrix, traits, base, reference, asked, found, habits)
 
 
 def _wanted(purpose: str, asked: str, traits: Sequence[str]) -> Sequence[str]:
     if purpose == "identity":
         return traits
-    return tables.split(asked) if purpose in CALLED else []
+    return tables.split(asked) if purpose in TRIGGER_PURPOSES else []
 
 
 def _partners(samples: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -207,18 +207,18 @@ def _open(samples: pd.DataFrame, tags: Sequence[str]) -> np.ndarray:
 
 
 def _habits(
-    plain: Sightings, training: Mapping[str, float], pruned: Collection[str], least: float
+    plain: Observations, training: Mapping[str, float], pruned: Collection[str], least: float
 ) -> dict[str, tuple[float, float]]:
     """Outfit and scene tags of the training set that the base shows less often, by `least`."""
-    mine = (plain.samples["epoch"] == 0).to_numpy() & plain.of(*JUDGED)
+    mine = (plain.samples["epoch"] == 0).to_numpy() & plain.of(*LEAK_PURPOSES)
     names = [
         name
         for name in training
-        if captions.same(name) in plain.sight.known
+        if captions.same(name) in plain.matrix.known
         and captions.same(name) not in pruned
         and topics.topic(captions.same(name)) in ("outfit", "scene")
     ]
-    seen = plain.sight.seen[:, plain.sight.columns(names)][mine]
+    seen = plain.matrix.seen[:, plain.matrix.columns(names)][mine]
     unasked = _open(plain.samples, names)[mine]
     count = unasked.sum(axis=0)
     shown = (seen & unasked).sum(axis=0) / np.where(count, count, 1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from bakery.io import tables
 from bakery.scoring import bootstrap, formulas
-from bakery.scoring.metric import Material, Numbers, PictureColumn
+from bakery.scoring.metric import Numbers, PictureColumn, ScoreInputs
 from bakery.scoring.metrics import DECISIVE, IN_TABLES, METRICS, TRADEOFF
 
 READ = (
@@ -39,10 +39,10 @@ WEIGHTS = (
 )  # fmt: skip
 
 
-def picture_rows(material: Material) -> Iterator[dict[str, Any]]:
+def picture_rows(inputs: ScoreInputs) -> Iterator[dict[str, Any]]:
     """scores.csv"""
-    seen = material.seen
-    columns = {column.name: _written(column, material) for column in _OF_PICTURES}
+    seen = inputs.seen
+    columns = {column.name: _written(column, inputs) for column in _OF_PICTURES}
     for row, record in enumerate(seen.samples.to_dict("records")):
         asked, found = seen.asked[row], seen.found[row]
         yield {
@@ -55,9 +55,9 @@ def picture_rows(material: Material) -> Iterator[dict[str, Any]]:
         }
 
 
-def cell_rows(material: Material) -> Iterator[dict[str, Any]]:
+def cell_rows(inputs: ScoreInputs) -> Iterator[dict[str, Any]]:
     """cells.csv: means over the seeds of a prompt."""
-    seen = material.seen
+    seen = inputs.seen
     for (epoch, weight, prompt), part in seen.samples.groupby(
         ["epoch", "weight", "prompt_id"], sort=False
     ):
@@ -74,7 +74,7 @@ def cell_rows(material: Material) -> Iterator[dict[str, Any]]:
             "score": _short(score[0]),
             "score_low": _short(low),
             "score_high": _short(high),
-            **{column.name: _short(column.mean(material, rows)) for column in _OF_CELLS},
+            **{column.name: _short(column.mean(inputs, rows)) for column in _OF_CELLS},
         }
 
 
@@ -94,10 +94,10 @@ def draw_rows(epochs: Mapping[int, tuple[int, Numbers]]) -> Iterator[dict[str, A
             yield {"epoch": epoch, "draw": draw, **values}
 
 
-def _written(column: PictureColumn, material: Material) -> list[str | float]:
+def _written(column: PictureColumn, inputs: ScoreInputs) -> list[str | float]:
     """The cells of a column, numbers as short as they are written."""
     number = _whole if column.whole else _short
-    return [v if isinstance(v, str) else number(v) for v in column.values(material)]
+    return [v if isinstance(v, str) else number(v) for v in column.values(inputs)]
 
 
 def _short(value: float) -> float:

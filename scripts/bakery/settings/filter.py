@@ -13,7 +13,7 @@ Rating = Literal["general", "sensitive", "questionable", "explicit"]
 Kind = Literal["face_count", "same_character", "aesthetic"]
 
 
-class Critic(Section):
+class FilterModel(Section):
     """A model that looks at each picture; what it takes and gives: scripts/bakery/vision/critics.py."""
 
     path: Annotated[str, Field(min_length=1), ModelFile()]
@@ -34,7 +34,7 @@ class Critic(Section):
     """By what pixels are divided then."""
 
     @model_validator(mode="after")
-    def _judges(self) -> Critic:
+    def _has_a_bound(self) -> FilterModel:
         if self.min is None and self.max is None:
             raise ValueError("has no limit: give it min, max or both")
         if None not in (self.min, self.max) and self.min > self.max:
@@ -74,5 +74,5 @@ class Filter(Section):
     format it has now; 0 keeps all."""
     duplicate_distance: Annotated[int, Field(ge=-1, le=32)] = 6
     """Largest Hamming distance between 64-bit perceptual hashes of near-duplicates; -1 keeps all."""
-    models: tuple[Critic, ...] = ()
+    models: tuple[FilterModel, ...] = ()
     """Models of your own that look at each picture, each with its limits."""

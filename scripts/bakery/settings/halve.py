@@ -17,7 +17,7 @@ class Halving(Section):
     """Epochs after which bakes are drawn, scored and ranked, rising. Each must be saved, and come before
     the last."""
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of the bakes in the race that goes on each time, rounded up."""
+    """Share of the bakes still training that goes on each time, rounded up."""
 
     @field_validator("after")
     @classmethod

@@ -61,7 +61,7 @@ _EMBEDDED_OPTIONS = {"sleep-request": 0, "retries": 1, "proxy-env": False, "time
 
 
 @dataclass
-class Found:
+class FetchedPost:
     """A post that was seen; `file` is its place in the store, None when nothing was fetched."""
 
     post: Post
@@ -69,7 +69,7 @@ class Found:
 
 
 @dataclass
-class Catch:
+class Listing:
     """What one address gave."""
 
     url: str
@@ -77,7 +77,7 @@ class Catch:
     store: Path
     base: str = ""
     """Root of the embedded booru while it is served, else empty."""
-    found: dict[str, Found] = field(default_factory=dict)
+    found: dict[str, FetchedPost] = field(default_factory=dict)
     listed: int = 0
     problem: str = ""
     """Why the listing stopped early, empty when it did not."""
@@ -126,7 +126,7 @@ def fetch(
     store: Path,
     base: str = "",
     options: Mapping[str, Any] = {},
-) -> list[Found]:
+) -> list[FetchedPost]:
     """Up to `limit` posts of `url`, newest first, downloaded to `store` unless they are there.
 
     `embedded://posts?tags=...` is asked of the booru served at `base`. `options` are gallery-dl's,
@@ -136,21 +136,21 @@ def fetch(
     """
     shown = credentials.hide(url)
     secrets = _configure(store, options, embedded=bool(base))
-    catch = Catch(url, limit, store, base, secrets=secrets)
-    work = _Job(_extractor(url, base), catch=catch)
+    listing = Listing(url, limit, store, base, secrets=secrets)
+    work = _Job(_extractor(url, base), listing=listing)
     status = work.run()
-    if catch.problem:
-        refused = status & exception.AuthorizationError.code or "403" in catch.problem
+    if listing.problem:
+        refused = status & exception.AuthorizationError.code or "403" in listing.problem
         account = "; the site may want an account in gallery-dl's own configuration"
         hint = account if refused else ""
         raise BakeryError(
-            f"scrape: listing {shown} failed: {catch.problem}{hint}; "
-            f"{len(catch.found)} posts are on record, run again to go on from there"
+            f"scrape: listing {shown} failed: {listing.problem}{hint}; "
+            f"{len(listing.found)} posts are on record, run again to go on from there"
         )
-    if not catch.found:
-        said = f" ({catch.messages[-1]})" if catch.messages else ""
+    if not listing.found:
+        said = f" ({listing.messages[-1]})" if listing.messages else ""
         raise BakeryError(f"scrape: {shown} has no posts{said}; check its tags")
-    return list(catch.found.values())
+    return list(listing.found.values())
 
 
 def _configure(store: Path, options: Mapping[str, Any], *, embedded: bool) -> frozenset[str]:
@@ -192,8 +192,8 @@ def _extractor(url: str, base: str) -> extractor.common.Extractor:
 class _Log:
     """Stands in for gallery-dl's logger: what it says becomes reasons on record."""
 
-    def __init__(self, catch: Catch) -> None:
-        self._catch = catch
+    def __init__(self, listing: Listing) -> None:
+        self._catch = listing
 
     def debug(self, *_: Any, **__: Any) -> None:
         """Of no interest."""
@@ -208,10 +208,12 @@ class _Log:
 
 
 class _Job(job.DownloadJob):
-    """gallery-dl's download, with a record kept in a `Catch` that child jobs share."""
+    """gallery-dl's download, with a record kept in a `Listing` that child jobs share."""
 
-    def __init__(self, url: Any, parent: _Job | None = None, catch: Catch | None = None) -> None:
-        self.catch = parent.catch if parent else catch
+    def __init__(
+        self, url: Any, parent: _Job | None = None, listing: Listing | None = None
+    ) -> None:
+        self.listing = parent.listing if parent else listing
         super().__init__(url, parent)
         self.booru = _is_booru(self.extractor)
         if self.booru:
@@ -219,7 +221,7 @@ class _Job(job.DownloadJob):
             self.extractor.posts = lambda: self._watched(list_posts())
 
     def _wrap_logger(self, logger: Any) -> _Log:
-        return _Log(self.catch)
+        return _Log(self.listing)
 
     def dispatch(self, messages: Iterable[tuple]) -> Any:
         try:
@@ -228,27 +230,27 @@ class _Job(job.DownloadJob):
             raise
         except Exception as problem:
             text = str(problem) or type(problem).__name__
-            self.catch.problem = self.catch.public(" ".join(text.split())).rstrip(".")
+            self.listing.problem = self.listing.public(" ".join(text.split())).rstrip(".")
             raise
 
     def _watched(self, listed: Iterable[dict]) -> Iterator[dict]:
         """The posts of a booru up to the limit; those that come to nothing go on record."""
         remaining = iter(listed)
         # Asked before drawing the next post: that may load another page.
-        while self.catch.listed < self.catch.limit:
+        while self.listing.listed < self.listing.limit:
             post = next(remaining, None)
             if post is None:
                 return
-            self.catch.listed += 1
+            self.listing.listed += 1
             if post.get("is_deleted"):
                 self._note(post, posts.SKIPPED, "deleted on the site")
                 continue
             if not post.get("file_url"):
                 post.pop("file_url", None)
-            seen = len(self.catch.found)
+            seen = len(self.listing.found)
             stem = self._stem(post)
             yield post
-            if len(self.catch.found) == seen and stem not in self.catch.found:
+            if len(self.listing.found) == seen and stem not in self.listing.found:
                 hidden = "file_url" not in post
                 self._note(post, posts.FAILED if hidden else posts.SKIPPED,
                            "the site gives no file address" if hidden
@@ -262,7 +264,7 @@ class _Job(job.DownloadJob):
         if not self.booru:
             self._stop_at_limit()
         stem = kwdict["bakery_stem"] = self._stem(kwdict, url)
-        if stem in self.catch.found:
+        if stem in self.listing.found:
             return
         facts = self._facts(kwdict)
         if facts.refused:
@@ -273,9 +275,9 @@ class _Job(job.DownloadJob):
         if kwdict.get("extension") in _NO_PICTURE:
             self._note(kwdict, posts.SKIPPED, f"{kwdict['extension']} is not a picture", url)
             return
-        file = self.catch.known(stem, kwdict["bakery_site"], str(kwdict.get("md5") or ""))
+        file = self.listing.known(stem, kwdict["bakery_site"], str(kwdict.get("md5") or ""))
         if file is None:
-            said = len(self.catch.messages)
+            said = len(self.listing.messages)
             super().handle_url(url, kwdict)
             file = Path(self.pathfmt.realpath)
             if not file.is_file():
@@ -292,8 +294,8 @@ class _Job(job.DownloadJob):
 
     def _refuse(self, stem: str, kwdict: dict) -> None:
         """Neither kept nor described: only that the gate refused it is on record."""
-        self.catch.found[stem] = Found(posts.refused(str(kwdict.get("id") or "")))
-        for file in (self.catch.store / kwdict["bakery_site"]).glob(f"{stem}.*"):
+        self.listing.found[stem] = FetchedPost(posts.refused(str(kwdict.get("id") or "")))
+        for file in (self.listing.store / kwdict["bakery_site"]).glob(f"{stem}.*"):
             file.unlink()  # an earlier run may have fetched it when it was tagged otherwise
 
     def update_kwdict(self, kwdict: dict) -> None:
@@ -301,7 +303,7 @@ class _Job(job.DownloadJob):
         kwdict["bakery_site"] = self._site()
 
     def _stop_at_limit(self) -> None:
-        if max(self.catch.listed, len(self.catch.found)) >= self.catch.limit:
+        if max(self.listing.listed, len(self.listing.found)) >= self.listing.limit:
             raise exception.StopExtraction()
 
     def _site(self) -> str:
@@ -317,8 +319,8 @@ class _Job(job.DownloadJob):
 
     def _why(self, said: int) -> str:
         """The reason in what was said since: the last line before `Failed to download`."""
-        told = [m for m in self.catch.messages[said:] if not m.startswith("Failed to download")]
-        # The address is in the post's own column: leave `'404 Not Found' for '<address>'` short.
+        told = [m for m in self.listing.messages[said:] if not m.startswith("Failed to download")]
+        # The address is in the post's own column: leave `'404 Not FetchedPost' for '<address>'` short.
         return re.sub(r"^'(.+?)' for '.*'$", r"\1", told[-1].strip()) if told else "download failed"
 
     def _facts(self, data: dict) -> gate.Facts:
@@ -329,17 +331,17 @@ class _Job(job.DownloadJob):
 
     def _note(
         self, data: dict, status: str, reason: str, url: str = "", facts: gate.Facts | None = None
-    ) -> Found:
+    ) -> FetchedPost:
         post = self._post(data)
         danbooru = self.extractor.basecategory == "Danbooru"
-        root = EMBEDDED if self.catch.base else f"{self.extractor.root}/"
+        root = EMBEDDED if self.listing.base else f"{self.extractor.root}/"
         address = f"{root}posts/{post.id}" if danbooru and post.id else url or self.extractor.url
-        post.url = self.catch.public(address)
-        post.source = self.catch.public(post.source)
+        post.url = self.listing.public(address)
+        post.source = self.listing.public(post.source)
         post.status, post.reason = status, reason
         told = self._facts(data) if facts is None else facts
-        found = Found(posts.refused(post.id) if told.refused else post)
-        self.catch.found[self._stem(data, url)] = found
+        found = FetchedPost(posts.refused(post.id) if told.refused else post)
+        self.listing.found[self._stem(data, url)] = found
         return found
 
     def _keep_metadata(self, file: Path, kwdict: dict) -> None:
@@ -348,7 +350,7 @@ class _Job(job.DownloadJob):
                               if not k.startswith("bakery_") and v is not None}  # fmt: skip
         data["md5"] = str(data["md5"] or "")
         text = json.dumps(data, default=str, ensure_ascii=False, indent=1, sort_keys=True)
-        write_text(file.with_name(file.name + ".json"), self.catch.public(text) + "\n")
+        write_text(file.with_name(file.name + ".json"), self.listing.public(text) + "\n")
 
 
 def _is_booru(reader: Any) -> bool:

@@ -17,7 +17,7 @@ from bakery.interop import sidecar
 from bakery.io import manifest
 from bakery.io.errors import BakeryError
 from bakery.io.files import link, write_text
-from bakery.report.results import Bake, Baked, Shot, read
+from bakery.report.results import Bake, BakeResult, Shot, read_bake
 
 MARK = "from-"
 
@@ -32,7 +32,7 @@ def place(bakes: Sequence[Bake], *, page: Path, out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     files: list[str] = []
     if summary["best_file"]:
-        one = read(_recommended(bakes, summary["best_train"], page))
+        one = read_bake(_recommended(bakes, summary["best_train"], page))
         files = _write(one, summary["best_epoch"], str(summary["verdict"]), out)
     _clear(out, keep=files)
     mark = {"page": page.name, **summary, "files": {f: manifest.digest(out / f) for f in files}}
@@ -41,7 +41,7 @@ def place(bakes: Sequence[Bake], *, page: Path, out: Path) -> dict[str, Any]:
     return mark
 
 
-def preview(one: Baked, epoch: int) -> Shot:
+def preview(one: BakeResult, epoch: int) -> Shot:
     """The identity picture of the first seed with the highest score; of equals the first."""
     shots = [shot for shot in one.shots.values() if shot.epoch == epoch]
     if not shots:
@@ -62,7 +62,7 @@ def _recommended(bakes: Sequence[Bake], train: str, page: Path) -> Bake:
     )
 
 
-def _write(one: Baked, number: int, verdict: str, out: Path) -> list[str]:
+def _write(one: BakeResult, number: int, verdict: str, out: Path) -> list[str]:
     """The LoRA with what belongs beside it; gives the names of the files."""
     source = one.bake.folders["train"] / one.epoch(number).file
     lora = out / f"{one.name}.safetensors"

@@ -1,6 +1,6 @@
 """Compare: every bake of a sweep on one page, and in one table.
 
-Steps: read what train, sample and score left of each bake; judge which epoch is to be recommended; write
+Steps: read what train, sample and score left of each bake; choose the epoch to be recommended; write
 `results.csv` and `grid.jpg`, all of it as one picture; draw the charts; put pictures, numbers, files and
 origins into `index.html`, and into `report.html`, the same page small enough for a Snakemake report.
 """
@@ -21,7 +21,7 @@ from bakery.io.images import open_rgb
 from bakery.pages import charts, grid, page, thumbnails
 from bakery.report import comparable, curves, lineage, picture_table, recommendation, sweep_grid
 from bakery.report.comparable import shown
-from bakery.report.results import Bake, Baked, Shot, Value, read
+from bakery.report.results import Bake, BakeResult, Estimate, Shot, read_bake
 from bakery.scoring.metrics import BALANCED, ON_PAGE, TRADEOFF
 from bakery.settings.compare import Compare
 
@@ -35,7 +35,7 @@ __all__ = ["Bake", "run"]
 
 
 @dataclass(frozen=True)
-class Judged:
+class Recommended:
     """The recommendation in words, and as numbers of the bake and its epoch."""
 
     title: str
@@ -56,43 +56,43 @@ def run(settings: Compare, *, bakes: Sequence[Bake], out: Path, sweep: str) -> d
     """
     if not bakes:
         raise BakeryError(f"sweep {sweep} holds no bake: give its grid or variants a value")
-    baked = [read(bake) for bake in comparable.labelled(bakes)]
-    judged = judge(baked)
+    baked = [read_bake(bake) for bake in comparable.labelled(bakes)]
+    recommended = recommend(baked)
     differing = comparable.differences([one.bake for one in baked])
     out.mkdir(parents=True, exist_ok=True)
     columns = ("label", *differing, "epoch", *_columns(baked), "loss", "file", "sshs_model_hash")
     tables.write(out / "results.csv", results(baked, differing), columns)
     grid.save(sweep_grid.draw(baked, sweep), out / "grid.jpg", format="JPEG", quality=90)
-    view = View(settings, baked, judged, differing, sweep, out)
+    view = View(settings, baked, recommended, differing, sweep, out)
     most = round(settings.max_mb * 1e6)
     write_text(out / "index.html", view.html(most, report=False))
     write_text(out / "report.html", view.html(min(most, REPORT_BYTES), report=True))
-    return _summary(baked, judged)
+    return _summary(baked, recommended)
 
 
-def judge(baked: Sequence[Baked]) -> Judged:
+def recommend(baked: Sequence[BakeResult]) -> Recommended:
     """What the scores recommend."""
 
     all_epochs = [_scored(one) for one in baked]
-    verdict = recommendation.judge(all_epochs)
-    own = [recommendation.judge([each]).best for each in all_epochs]
+    choice = recommendation.recommend(all_epochs)
+    own = [recommendation.recommend([each]).best for each in all_epochs]
     scores = [epoch.rank if epoch else -math.inf for epoch in own]
     order = sorted(range(len(baked)), key=lambda i: -scores[i])
     best = None
-    if verdict.best:
-        number = next(i for i, each in enumerate(all_epochs) if verdict.best in each)
-        best = (number, verdict.best.number)
-    return Judged(
-        title=verdict.title,
-        reasons=[*verdict.reasons, *_early(baked, best)],
-        beats_base=verdict.beats_base,
+    if choice.best:
+        number = next(i for i, each in enumerate(all_epochs) if choice.best in each)
+        best = (number, choice.best.number)
+    return Recommended(
+        title=choice.title,
+        reasons=[*choice.reasons, *_early(baked, best)],
+        beats_base=choice.beats_base,
         best=best,
         own=[epoch.number if epoch else None for epoch in own],
         ranks=[order.index(i) for i in range(len(baked))],
     )
 
 
-def _early(baked: Sequence[Baked], best: tuple[int, int] | None) -> Iterable[str]:
+def _early(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> Iterable[str]:
     """What to know of bakes that were not baked to their end."""
     stopped = sum(bool(one.stopped) for one in baked)
     if stopped:
@@ -102,14 +102,14 @@ def _early(baked: Sequence[Baked], best: tuple[int, int] | None) -> Iterable[str
         yield f"The recommended one is among them: {baked[best[0]].stopped}."
 
 
-def _scored(one: Baked) -> list[recommendation.Epoch]:
+def _scored(one: BakeResult) -> list[recommendation.EpochScore]:
     """The epochs of a bake with what the recommendation goes by."""
     draws = recommendation.read_draws(one.bake.folders["score"] / "draws.csv")
     leaks: dict[int, Counter[str]] = {}
     for shot in one.shots.values():
         leaks.setdefault(shot.epoch, Counter()).update(shot.leaked)
     return [
-        recommendation.Epoch(
+        recommendation.EpochScore(
             bake=one.bake.label,
             number=e.number,
             scores={name: value.value for name, value in e.scores.items()},
@@ -121,7 +121,7 @@ def _scored(one: Baked) -> list[recommendation.Epoch]:
     ]
 
 
-def results(baked: Iterable[Baked], differing: Sequence[str]) -> list[dict[str, Any]]:
+def results(baked: Iterable[BakeResult], differing: Sequence[str]) -> list[dict[str, Any]]:
     """A row for each bake and epoch, epoch 0 the base without a file."""
     return [
         {
@@ -147,8 +147,8 @@ class View:
     """The page: what it says, at any size."""
 
     settings: Compare
-    baked: Sequence[Baked]
-    judged: Judged
+    baked: Sequence[BakeResult]
+    recommended: Recommended
     differing: Sequence[str]
     sweep: str
     out: Path
@@ -161,7 +161,7 @@ class View:
         words = self._words(report)
         drawn = {seed for one in self.baked for _, _, seed in one.shots}
         for seeds in range(min(self.settings.seeds, len(drawn)), 0, -1):
-            table = picture_table.arrange(self.baked, self.judged.ranks, seeds)
+            table = picture_table.arrange(self.baked, self.recommended.ranks, seeds)
             bare = self._render(words, table, None)
             room = limit - len(bare.encode()) - NUMBERS * len(table.shots)
             paths = [shot.path for shot in table.shots]
@@ -172,25 +172,30 @@ class View:
             if step or seeds == 1:
                 break
         coding = step[0] if step else thumbnails.LADDER[-1]
-        return self._render(words, table, thumbnails.Album(self.settings.thumbnail, room, coding))
+        return self._render(
+            words, table, thumbnails.ThumbnailSheet(self.settings.thumbnail, room, coding)
+        )
 
     def _render(
-        self, words: dict[str, Any], table: picture_table.Table, book: thumbnails.Album | None
+        self,
+        words: dict[str, Any],
+        table: picture_table.PictureTable,
+        sheet: thumbnails.ThumbnailSheet | None,
     ) -> str:
-        payload = picture_table.payload(table, book, self.out)
+        payload = picture_table.payload(table, sheet, self.out)
         lacking = sum(shot[0] == picture_table.ABSENT for shot in payload["shots"])
         linked = sum(shot[1] == picture_table.ABSENT for shot in payload["shots"])
-        payload |= {"bakes": self._in_short(), "best": self.judged.best}
+        payload |= {"bakes": self._in_short(), "best": self.recommended.best}
         purposes = list(dict.fromkeys(prompt.purpose for prompt in table.prompts))
         return page.render(
             "compare", columns=len(table.epochs), table=table, purposes=purposes, payload=payload,
-            lacking=lacking, linked=linked, album=book.text if book else "", **words,
+            lacking=lacking, linked=linked, album=sheet.text if sheet else "", **words,
         )  # fmt: skip
 
     def _in_short(self) -> list[dict[str, Any]]:
         """Label and scores of each bake, as the script sorts by them."""
         short = []
-        for one, number in zip(self.baked, self.judged.own, strict=True):
+        for one, number in zip(self.baked, self.recommended.own, strict=True):
             scores = one.epoch(number).scores if number else {}
             known = {name: value.value for name, value in scores.items() if value.known}
             short.append({"label": one.bake.label, "scores": known})
@@ -198,9 +203,9 @@ class View:
 
     def _words(self, report: bool) -> dict[str, Any]:
         """Everything on the page but the picture table."""
-        baked, best = self.baked, self.judged.best
+        baked, best = self.baked, self.recommended.best
         bakes = [one.bake for one in baked]
-        styles = charts.styles(self.judged.ranks)
+        styles = charts.styles(self.recommended.ranks)
         same = {
             name: shown(value)
             for name, value in baked[0].bake.settings.items()
@@ -214,7 +219,7 @@ class View:
             "sweep": self.sweep,
             "report": report,
             "folder": self.out.name,
-            "judged": self.judged,
+            "recommended": self.recommended,
             "baked": baked,
             "winner": winner,
             "winning": winner.epoch(best[1]) if winner and best else None,
@@ -229,10 +234,10 @@ class View:
             "notes": comparable.notes(baked),
             "warnings": list(dict.fromkeys(said for one in baked for said in one.warnings)),
             "styles": styles,
-            "drawing": sorted(range(len(baked)), key=lambda i: -self.judged.ranks[i]),
+            "drawing": sorted(range(len(baked)), key=lambda i: -self.recommended.ranks[i]),
             "shapes": [charts.shape(style) for style in styles],
             "figures": curves.figures(baked, best),
-            "lineages": lineage.read(baked),
+            "lineages": lineage.trace(baked),
             "all_shapes": charts.SHAPES,
             "chart_size": (charts.WIDTH, charts.HEIGHT, charts.LEFT, charts.RIGHT, charts.TOP,
                            charts.BOTTOM),
@@ -240,9 +245,9 @@ class View:
 
     def _strip(self) -> list[tuple[str, list[tuple[Shot, str]]]]:
         """The base and the recommended epoch on the same noise: (name, pictures as data URIs)."""
-        if not self.judged.best:
+        if not self.recommended.best:
             return []
-        number, epoch = self.judged.best
+        number, epoch = self.recommended.best
         shots = self.baked[number].shots
         first: dict[str, Shot] = {}
         for shot in shots.values():
@@ -265,25 +270,25 @@ class View:
         return thumbnails.data_uri(thumbnails.encode(small, 85))
 
 
-def _known(baked: Iterable[Baked]) -> set[str]:
+def _known(baked: Iterable[BakeResult]) -> set[str]:
     """Names of the scores that some epoch has."""
     scores = (pair for one in baked for epoch in one.epochs for pair in epoch.scores.items())
     return {name for name, value in scores if value.known}
 
 
-def _columns(baked: Sequence[Baked]) -> list[str]:
+def _columns(baked: Sequence[BakeResult]) -> list[str]:
     named = {name for one in baked for epoch in one.epochs for name in epoch.scores}
     return [name for metric in ON_PAGE if metric.name in named for name in metric.bounds]
 
 
-def _summary(baked: Sequence[Baked], judged: Judged) -> dict[str, Any]:
-    best = judged.best
+def _summary(baked: Sequence[BakeResult], recommended: Recommended) -> dict[str, Any]:
+    best = recommended.best
     one = baked[best[0]] if best else None
     epoch = one.epoch(best[1]) if one and best else None
-    score = epoch.score(TRADEOFF.name) if epoch else Value()
+    score = epoch.score(TRADEOFF.name) if epoch else Estimate()
     return {
         "bakes": len(baked),
-        "verdict": judged.title,
+        "verdict": recommended.title,
         "best_bake": one and one.bake.label,
         "best_train": one and one.bake.folders["train"].name,
         "best_epoch": epoch and epoch.number,

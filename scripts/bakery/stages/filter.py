@@ -54,13 +54,13 @@ def run(
         raise BakeryError(f"{scrape / 'posts.csv'} lists no pictures: scrape again")
     by_hand = match_images(edits or {}, rows)
     image_models = [
-        critics.Critic(path, critic.kind, side=critic.side, mean=critic.mean, std=critic.std)
-        for critic, path in zip(settings.models, models, strict=True)
+        critics.ImageModel(path, model.kind, side=model.side, mean=model.mean, std=model.std)
+        for model, path in zip(settings.models, models, strict=True)
     ]
     out.mkdir(parents=True, exist_ok=True)
     coding = contact_sheet.coding(len(rows))
     candidates = []
-    with duplicates.Shelf(out) as spool:
+    with duplicates.Spool(out) as spool:
         for post in rows:
             candidate = measure(post, scrape / "images" / post.image, image_models, coding)
             checks.examine(settings, candidate)
@@ -87,7 +87,7 @@ def run(
 
 
 def measure(
-    post: Post, path: Path, image_models: Sequence[critics.Critic], coding: contact_sheet.Coding
+    post: Post, path: Path, image_models: Sequence[critics.ImageModel], coding: contact_sheet.Coding
 ) -> Candidate:
     """Everything about a picture that needs its pixels."""
     candidate = Candidate(post)
@@ -105,7 +105,7 @@ def measure(
     candidate.blur = quality.blur(image)
     candidate.jpeg_quality = quality.jpeg_quality(image, table)
     candidate.grey = quality.is_grey(candidate.small)
-    candidate.seen = [critic.look(image) for critic in image_models]
+    candidate.seen = [model.look(image) for model in image_models]
     return candidate
 
 
@@ -113,19 +113,19 @@ def _ask_models(settings: Filter, candidates: list[Candidate]) -> None:
     """Turns what the models said into numbers."""
     seen = [candidate for candidate in candidates if candidate.readable]
     trusted = [not candidate.reasons for candidate in seen]
-    for number, critic in enumerate(settings.models):
+    for number, model in enumerate(settings.models):
         answers = [candidate.seen[number] for candidate in seen]
-        if critic.kind == "same_character" and seen:
+        if model.kind == "same_character" and seen:
             found = critics.likeness(answers, trusted).tolist()
-        elif critic.kind == "face_count":
-            found = [float(critics.faces(answer, critic.confidence)) for answer in answers]
+        elif model.kind == "face_count":
+            found = [float(critics.faces(answer, model.confidence)) for answer in answers]
         else:
             found = [critics.score(answer) for answer in answers]
         for candidate, value in zip(seen, found, strict=True):
             candidate.numbers.append(value)
     for candidate in seen:
         said = zip(settings.models, candidate.numbers, strict=True)
-        candidate.detail = "; ".join(f"{critic.kind} {value:.4g}" for critic, value in said)
+        candidate.detail = "; ".join(f"{model.kind} {value:.4g}" for model, value in said)
 
 
 def _examine_together(settings: Filter, candidates: list[Candidate]) -> None:

@@ -1,6 +1,6 @@
 """Successive halving: which bakes of a sweep go on, and in words why.
 
-Formula: of n bakes in the race the best ceil(keep * n) go on, as in Jamieson and Talwalkar,
+Formula: of n bakes still training the best ceil(keep * n) go on, as in Jamieson and Talwalkar,
 Non-stochastic Best Arm Identification and Hyperparameter Optimization (2016).
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from bakery.io import manifest, tables
 from bakery.pages.page import fixed
-from bakery.report.recommendation import Epoch
+from bakery.report.recommendation import EpochScore
 from bakery.scoring.metrics import BALANCED, TRADEOFF
 from bakery.settings.halve import Halving
 
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Racer:
-    """A bake in the race."""
+class Contender:
+    """A bake that may go on."""
 
     bake: str
     """The name of the folder it is baked in."""
     label: str
     tradeoff: float
-    """What it is ranked by (`verdicts.Epoch.rank`); NaN where nothing was measured."""
+    """What it is ranked by (`verdicts.EpochScore.rank`); NaN where nothing was measured."""
     failure: str = ""
     """Why it cannot go on, if so."""
 
@@ -45,7 +45,7 @@ class Standing:
     rank: int
     """1 is the best."""
     of: int
-    """Bakes that were in the race."""
+    """Bakes that were ranked."""
     tradeoff: float | None
     """None where nothing was measured."""
     goes_on: bool
@@ -53,13 +53,13 @@ class Standing:
 
 
 def decide(settings: Halving, bakes: Iterable[Mapping[str, str]]) -> dict[str, Any]:
-    """The verdict on `bakes` (`races.racers`) behind the epoch of `settings`.
+    """The verdict on `bakes` (`races.contenders`) behind the epoch of `settings`.
 
-    A bake that an earlier verdict stopped, or that failed in an earlier rung, is no longer in the race.
+    A bake that an earlier verdict stopped, or that failed in an earlier rung, is not ranked again.
     """
     (epoch,) = settings.after
-    racers = [racer for bake in bakes if (racer := _racer(bake, epoch)) is not None]
-    standings = rank(racers, settings.places(len(racers)), epoch)
+    contenders = [contender for bake in bakes if (contender := _contender(bake, epoch)) is not None]
+    standings = rank(contenders, settings.places(len(contenders)), epoch)
     for one in standings:
         log.info("%s: %s", one.label, one.reason)
     return {
@@ -70,7 +70,7 @@ def decide(settings: Halving, bakes: Iterable[Mapping[str, str]]) -> dict[str, A
     }
 
 
-def rank(racers: Sequence[Racer], places: int, epoch: int) -> list[Standing]:
+def rank(contenders: Sequence[Contender], places: int, epoch: int) -> list[Standing]:
     """The standings behind `epoch`, the best first; at most `places` bakes go on.
 
     Bakes without a number come behind those with one, failed ones last; of equals, the smaller label
@@ -78,10 +78,10 @@ def rank(racers: Sequence[Racer], places: int, epoch: int) -> list[Standing]:
     stopped.
     """
     ranked = sorted(
-        racers,
-        key=lambda one: (bool(one.failure), *_height(one.tradeoff), one.label, one.bake),
+        contenders,
+        key=lambda one: (bool(one.failure), *_sort_key(one.tradeoff), one.label, one.bake),
     )
-    blind = all(math.isnan(one.tradeoff) for one in racers)
+    blind = all(math.isnan(one.tradeoff) for one in contenders)
     standings = []
     for place, one in enumerate(ranked, start=1):
         goes_on = not one.failure and (blind or place <= places)
@@ -100,12 +100,12 @@ def rank(racers: Sequence[Racer], places: int, epoch: int) -> list[Standing]:
     return standings
 
 
-def _height(tradeoff: float) -> tuple[bool, float]:
+def _sort_key(tradeoff: float) -> tuple[bool, float]:
     """Sorts the highest first and what is not measured last."""
     return math.isnan(tradeoff), 0.0 if math.isnan(tradeoff) else -tradeoff
 
 
-def _reason(one: Racer, place: int, of: int, epoch: int, goes_on: bool, blind: bool) -> str:
+def _reason(one: Contender, place: int, of: int, epoch: int, goes_on: bool, blind: bool) -> str:
     if one.failure:
         return one.failure
     if blind:
@@ -118,13 +118,13 @@ def _reason(one: Racer, place: int, of: int, epoch: int, goes_on: bool, blind: b
     return f"{what} epoch {epoch}{by}: rank {place} of {of}, {measured}"
 
 
-def _racer(bake: Mapping[str, str], epoch: int) -> Racer | None:
+def _contender(bake: Mapping[str, str], epoch: int) -> Contender | None:
     stopped = manifest.read(Path(bake["train"]))["summary"].get("stopped")
     if stopped is None:
-        return Racer(bake["bake"], bake["label"], _tradeoff(Path(bake["score"]), bake, epoch))
+        return Contender(bake["bake"], bake["label"], _tradeoff(Path(bake["score"]), bake, epoch))
     if stopped["until"] < epoch:
         return None
-    return Racer(bake["bake"], bake["label"], math.nan, stopped["sentence"])
+    return Contender(bake["bake"], bake["label"], math.nan, stopped["sentence"])
 
 
 def _tradeoff(score: Path, bake: Mapping[str, str], epoch: int) -> float:
@@ -137,4 +137,4 @@ def _tradeoff(score: Path, bake: Mapping[str, str], epoch: int) -> float:
     here = table[table["epoch"] == epoch].to_dict("records")
     if not here:
         return math.nan
-    return Epoch(bake["label"], epoch, {name: here[0][name] for name in names}).rank
+    return EpochScore(bake["label"], epoch, {name: here[0][name] for name in names}).rank

@@ -93,14 +93,14 @@ def run(
     entries, refused = _admitted(entries, scrape, tag)
     counts = Counter(entry.concept for entry in entries)
     again = {entry.concept for entry in entries if entry.kind == "detail"}
-    plan = concepts.folders(settings, counts, name, again)
-    for sentence in [*strangers, *(folder.trouble for folder in plan if folder.trouble)]:
+    repeat_folders = concepts.folders(settings, counts, name, again)
+    for sentence in [*strangers, *(folder.trouble for folder in repeat_folders if folder.trouble)]:
         log.warning("layout: %s", sentence)
 
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
     tally = Tally()
-    for folder in plan:
+    for folder in repeat_folders:
         mine = [entry for entry in entries if entry.concept == folder.concept]
         _lay_out(settings, mine, out / folder.folder, folder.repeats, out, tally)
     reg = _regularize(settings, out, tally) if settings.reg else {}
@@ -116,7 +116,7 @@ def run(
                 "share": round(folder.share, 4),
                 **({} if folder.wished is None else {"wished": folder.wished}),
             }
-            for folder in plan
+            for folder in repeat_folders
         },
         "reencoded": dict(sorted(tally.reencoded.items())),
         "renamed": tally.renamed,
@@ -134,7 +134,7 @@ def _admitted(entries: Sequence[Entry], scrape: Path, tag: Path) -> tuple[list[E
     """
     told = [posts.facts_by_image(scrape / "posts.csv")]
     if (tag / "tags.csv").is_file():
-        told.append(tagging.read(tag).facts(Thresholds(**gate.BELIEVED)))
+        told.append(tagging.read_tags(tag).facts(Thresholds(**gate.BELIEVED)))
     admitted = []
     for entry in entries:
         known = gate.together(facts.get(entry.image, gate.NOTHING) for facts in told)
@@ -165,7 +165,7 @@ def _pictures(
         )
     known = tables.read(scrape / "posts.csv", ("image",)).set_index("image")
     concept = dict(known["concept"]) if "concept" in known.columns else {}
-    written = caption_edits.read(rewritten, table["image"])
+    written = caption_edits.read_captions(rewritten, table["image"])
     entries = [
         Entry(
             image=image,
@@ -186,7 +186,7 @@ def _details(
     if not settings.details:
         return []
     trigger = Trigger.read(prune)
-    seen = tagging.read(tag).seen(trigger.thresholds)
+    seen = tagging.read_tags(tag).seen(trigger.thresholds)
     known = details.read_boxes(boxes)
     of_image = {entry.image: entry for entry in entries}
     found = []

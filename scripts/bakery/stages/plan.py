@@ -10,7 +10,7 @@ from typing import Any
 
 from bakery.dataset import details
 from bakery.forecast import forecast
-from bakery.forecast.forecast import Asked, Bucket, Forecast, Known
+from bakery.forecast.forecast import Bucket, Forecast, KnownPictures, PlannedBake
 from bakery.io import tables
 from bakery.io.files import write_text
 from bakery.io.manifest import NAME
@@ -36,7 +36,7 @@ class Pictures:
     """What bakes of one dataset and one set of buckets share."""
 
     labels: Sequence[str]
-    known: Known
+    known: KnownPictures
     buckets: Sequence[Bucket]
     lost: float | None
     source: str
@@ -45,10 +45,10 @@ class Pictures:
 def run(bakes: Iterable[Mapping[str, Any]], *, out: Path, trained: Path) -> str:
     """Writes `plan.csv` and the self-contained `index.html`; returns the table for the terminal.
 
-    `bakes` are `outlines.outline`'s, `trained` is the folder of finished bakes. Raises `BakeryError`
-    when a setting cannot be baked at all.
+    `bakes` are `outlines.planned_bakes`'s, `trained` is the folder of finished bakes. Raises
+    `BakeryError` when a setting cannot be baked at all.
     """
-    forecasts = [forecast.make(Asked(**bake), trained) for bake in bakes]
+    forecasts = [forecast.make(PlannedBake(**bake), trained) for bake in bakes]
     proposed = proposals(forecasts)
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "plan.csv", [row(one) for one in forecasts], COLUMNS)
@@ -59,17 +59,17 @@ def run(bakes: Iterable[Mapping[str, Any]], *, out: Path, trained: Path) -> str:
 def row(one: Forecast) -> dict[str, Any]:
     """A bake's line of plan.csv; what is not known is empty."""
     return {
-        "page": one.asked.page,
-        "bake": one.asked.label,
+        "page": one.bake.page,
+        "bake": one.bake.label,
         "known_from": one.known.stage,
         "pictures": sum(folder.images for folder in one.known.folders) or None,
         "showings": one.shown or None,
         "buckets": len(one.buckets) or None,
         "cropped": None if one.lost is None else f"{one.lost:.4f}",
-        "steps_per_epoch": one.plan and one.plan.steps_per_epoch,
-        "epochs": one.plan and one.plan.epochs,
-        "steps": one.plan and one.plan.total,
-        "warmup": one.plan and one.plan.warmup,
+        "steps_per_epoch": one.counts and one.counts.steps_per_epoch,
+        "epochs": one.counts and one.counts.epochs,
+        "steps": one.counts and one.counts.total,
+        "warmup": one.counts and one.counts.warmup,
         "files": len(one.files) or None,
         "samples": one.samples or None,
         "seconds": None if one.seconds is None else round(one.seconds, 1),
@@ -86,13 +86,13 @@ def proposals(forecasts: Iterable[Forecast]) -> list[str]:
     """
     of_page: dict[str, list[dict[str, dict[str, str]]]] = {}
     for one in forecasts:
-        path = Path(one.asked.folders["score"]) / "details.csv"
+        path = Path(one.bake.folders["score"]) / "details.csv"
         if not (path.with_name(NAME).is_file() and path.is_file()):
             continue
-        accepted = one.asked.settings["layout"].get("details", ())
+        accepted = one.bake.settings["layout"].get("details", ())
         rows = tables.read(path, details.COLUMNS).to_dict("records")
         missed = {r["trait"]: r for r in rows if r["proposal"] and r["trait"] not in accepted}
-        of_page.setdefault(one.asked.page, []).append(missed)
+        of_page.setdefault(one.bake.page, []).append(missed)
     found: dict[str, str] = {}
     for bakes in of_page.values():
         for trait in bakes[0]:
@@ -107,13 +107,13 @@ def warnings(forecasts: Iterable[Forecast]) -> list[tuple[str, list[str]]]:
     found: dict[str, list[str]] = {}
     for one in forecasts:
         for sentence in one.warnings:
-            found.setdefault(sentence, []).append(one.asked.label)
+            found.setdefault(sentence, []).append(one.bake.label)
     return [(sentence, list(dict.fromkeys(labels))) for sentence, labels in found.items()]
 
 
 def halvings(forecasts: Iterable[Forecast]) -> list[str]:
     """For each page with halving: how many bakes go on behind which epoch."""
-    rungs_of = {one.asked.page: one.asked.rungs for one in forecasts if one.asked.rungs}
+    rungs_of = {one.bake.page: one.bake.rungs for one in forecasts if one.bake.rungs}
     found = []
     for name, rungs in rungs_of.items():
         pairs = list(itertools.pairwise(rungs))
@@ -149,15 +149,15 @@ def to_do(one: Forecast) -> list[str]:
 
 def open_folders(forecasts: Iterable[Forecast]) -> set[str]:
     """Folders that are still to be made, those of every rung among them."""
-    folders = {f for one in forecasts for s, f in one.asked.folders.items() if not one.cached[s]}
-    rungs = (rung for one in forecasts for rung in one.asked.rungs or ())
+    folders = {f for one in forecasts for s, f in one.bake.folders.items() if not one.cached[s]}
+    rungs = (rung for one in forecasts for rung in one.bake.rungs or ())
     made = {f for rung in rungs for f in rung["folders"].values()}
     return folders | {folder for folder in made if not (Path(folder) / NAME).is_file()}
 
 
 def nothing_known(forecasts: Sequence[Forecast]) -> str:
     """What to do when the steps of some bake are not known; "" when all are."""
-    least = next((one for one in forecasts if one.plan is None), None)
+    least = next((one for one in forecasts if one.counts is None), None)
     if least is None:
         return ""
     if least.known.trouble:
@@ -174,14 +174,14 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
             "time", "memory", "to do"]  # fmt: skip
     body = [
         [
-            one.asked.page,
-            one.asked.label,
+            one.bake.page,
+            one.bake.label,
             amount(sum(folder.images for folder in one.known.folders) or None),
             amount(one.shown or None),
-            amount(one.plan and one.plan.steps_per_epoch),
-            amount(one.plan and one.plan.epochs),
-            amount(one.plan and one.plan.total),
-            amount(one.plan and one.plan.warmup),
+            amount(one.counts and one.counts.steps_per_epoch),
+            amount(one.counts and one.counts.epochs),
+            amount(one.counts and one.counts.total),
+            amount(one.counts and one.counts.warmup),
             duration(one.seconds),
             amount(one.past and one.past.memory_gib, " GiB", 1),
             " ".join(to_do(one)) or "nothing",
@@ -194,7 +194,7 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
     lines += halvings(forecasts)
     several = len(forecasts) > 1
     for sentence, labels in warnings(forecasts):
-        all_of_them = len(labels) == len({one.asked.label for one in forecasts})
+        all_of_them = len(labels) == len({one.bake.label for one in forecasts})
         whose = f" ({', '.join(labels)})" if several and not all_of_them else ""
         lines.append(f"! {sentence}{whose}")
     lines += [f"+ {sentence}" for sentence in proposed]
@@ -218,7 +218,7 @@ def _page(forecasts: Sequence[Forecast], proposed: Sequence[str]) -> str:
         "plan",
         tile=96,
         forecasts=forecasts,
-        pages=list(dict.fromkeys(one.asked.page for one in forecasts)),
+        pages=list(dict.fromkeys(one.bake.page for one in forecasts)),
         pictures=_pictures(forecasts),
         nothing_known=nothing_known(forecasts),
         warnings=warnings(forecasts),
@@ -238,7 +238,7 @@ def _page(forecasts: Sequence[Forecast], proposed: Sequence[str]) -> str:
 
 def _total(forecasts: Sequence[Forecast]) -> float | None:
     """Seconds of all training still to be done; a bake on two pages counts once."""
-    times = {one.asked.folders["train"]: one.seconds for one in forecasts}
+    times = {one.bake.folders["train"]: one.seconds for one in forecasts}
     return None if None in times.values() else sum(t for t in times.values() if t)
 
 
@@ -246,10 +246,10 @@ def _pictures(forecasts: Sequence[Forecast]) -> list[Pictures]:
     """Bakes that show the same pictures in the same buckets, together."""
     groups: dict[Any, list[Forecast]] = {}
     for one in forecasts:
-        groups.setdefault((one.asked.folders["layout"], one.sizes), []).append(one)
+        groups.setdefault((one.bake.folders["layout"], one.sizes), []).append(one)
     return [
         Pictures(
-            labels=list(dict.fromkeys(one.asked.label for one in group)),
+            labels=list(dict.fromkeys(one.bake.label for one in group)),
             known=group[0].known,
             buckets=group[0].buckets,
             lost=group[0].lost,
@@ -264,8 +264,8 @@ def _chart(forecasts: Sequence[Forecast]) -> charts.Chart | None:
     names: dict[tuple[tuple[float, float], ...], list[str]] = {}
     for one in forecasts:
         for part, curve in one.curves.items():
-            whose = "" if one.asked.label.startswith(f"{part} ") else f", {part}"
-            names.setdefault(tuple(curve), []).append(f"{one.asked.label}{whose}")
+            whose = "" if one.bake.label.startswith(f"{part} ") else f", {part}"
+            names.setdefault(tuple(curve), []).append(f"{one.bake.label}{whose}")
     series = [
         charts.Series(_short(labels), [(x, y, "") for x, y in curve])
         for curve, labels in names.items()

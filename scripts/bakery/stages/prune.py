@@ -1,7 +1,7 @@
 """Prune: which tags leave the captions, so that the trigger word learns what they said.
 
 Steps: gather the evidence about each tag on the kept pictures (how often, how usual, with which
-outfits); judge each tag once (prune, keep or drop) and say why in words; let decisions by hand
+outfits); decide about each tag once (prune, keep or drop) and say why in words; let decisions by hand
 overrule; write the captions from what is kept, and a page to look at it all.
 
 The rule of the guide: what the pictures always show because it is the character (hair, eyes,
@@ -35,7 +35,7 @@ from bakery.sources import posts
 from bakery.tags import captions, evidence, outfits, pruning, tagging, traits
 from bakery.tags.evidence import Evidence
 from bakery.tags.outfits import Outfit
-from bakery.tags.pruning import Ruled
+from bakery.tags.pruning import DecidedTag
 from bakery.tags.trigger import Trigger
 
 COLUMNS = (
@@ -68,9 +68,9 @@ def run(
     `enabled` is false) and `prune.html`, which hands back `edits`, the decisions by hand about
     `dataset`. Raises `BakeryError` when the settings contradict each other or the pictures.
     """
-    by_hand = tag_edits.read(edits) if edits else {}
+    by_hand = tag_edits.read_decisions(edits) if edits else {}
     _check(settings, by_hand)
-    tagged = tagging.read(tag)
+    tagged = tagging.read_tags(tag)
     limits = _limits(settings, tagged.model)
     images, known = _admitted(settings, tagged, limits, decisions.kept(filter), scrape)
     seen = _seen(settings, tagged, limits, images, scrape)
@@ -78,29 +78,29 @@ def run(
     found = evidence.gather(seen, images, tagged.vocabulary, worn)
     warnings = _check_words(settings, found, tagged.vocabulary)
     unseen, more = _unseen(settings, by_hand, found)
-    ruled = pruning.decide(settings, [*found, *unseen], by_hand)
-    lines, refused = _past_the_gate(_captions(settings, images, seen, ruled), known)
+    decided = pruning.decide(settings, [*found, *unseen], by_hand)
+    lines, refused = _past_the_gate(_captions(settings, images, seen, decided), known)
     warnings += [*more, *_about_captions(settings, lines)]
     for warning in warnings:
         _log.warning("prune: %s", warning)
-    trigger = _trigger(settings, ruled, limits)
+    trigger = _trigger(settings, decided, limits)
     out.mkdir(parents=True, exist_ok=True)
-    tables.write(out / "prune.csv", map(_row, ruled), COLUMNS)
+    tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
     proposed = _proposals(settings, worn, found, len(images))
     tables.write(out / "outfits.csv", proposed, OUTFITS)
     tables.write(out / "captions.csv", lines, ("image", "caption"))
     trigger.write(out)
     page = prune_page.draw(
-        settings, ruled, proposed, pictures=scrape / "images", images=images, dataset=dataset
+        settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset
     )
     write_text(out / "prune.html", page)
     return {
         "images": len(lines),
         "unreadable": len(tagged.unreadable),
         "pruned": list(trigger.pruned),
-        "kept": sum(one.decision == "keep" for one in ruled),
-        "dropped": sum(one.decision == "drop" for one in ruled),
-        "by_hand": sum(one.by == "hand" for one in ruled),
+        "kept": sum(one.action == "keep" for one in decided),
+        "dropped": sum(one.action == "drop" for one in decided),
+        "by_hand": sum(one.by == "hand" for one in decided),
         "outfits": len(worn),
         "never_seen": [one.tag for one in unseen],
         "captions_without_tags": sum(not line["tags"] for line in lines),
@@ -174,16 +174,16 @@ def _seen(
     return seen
 
 
-def _trigger(settings: Prune, ruled: Sequence[Ruled], limits: Thresholds) -> Trigger:
+def _trigger(settings: Prune, decided: Sequence[DecidedTag], limits: Thresholds) -> Trigger:
     return replace(
         Trigger.of(settings),
-        pruned=tuple(one.evidence.tag for one in ruled if one.decision == "prune"),
-        traits=tuple(one.evidence.tag for one in ruled if one.is_trait),
+        pruned=tuple(one.evidence.tag for one in decided if one.action == "prune"),
+        traits=tuple(one.evidence.tag for one in decided if one.is_trait),
         thresholds=limits,
     )
 
 
-def _row(one: Ruled) -> dict[str, Any]:
+def _row(one: DecidedTag) -> dict[str, Any]:
     found = one.evidence
     return {
         "tag": found.tag,
@@ -195,7 +195,7 @@ def _row(one: Ruled) -> dict[str, Any]:
         "kind": found.kind or ("garment" if outfits.garment(found.name) else ""),
         "outfits": f"{found.outfits}/{found.of_outfits}",
         "outfit": found.outfit,
-        "decision": one.decision,
+        "decision": one.action,
         "decided_by": one.by,
         "reason": one.reason,
     }
@@ -273,7 +273,7 @@ def _check_words(
     switched_on = settings.model_copy(update={"enabled": True})
     for word in (settings.trigger, *settings.outfits):
         mine = [one for one in found if one.name == captions.same(word)]
-        if any(pruning.judge(switched_on, one).decision == "keep" for one in mine):
+        if any(pruning.decide_tag(switched_on, one).action == "keep" for one in mine):
             raise BakeryError(
                 f"prune: the trigger {word!r} is itself a tag that is seen on "
                 f"{len(mine[0].images)} of these pictures and stays in captions; choose a word of its "
@@ -320,10 +320,10 @@ def _hint(name: str, names: Iterable[str]) -> str:
 
 
 def _captions(
-    settings: Prune, images: list[str], seen: pd.DataFrame, ruled: Sequence[Ruled]
+    settings: Prune, images: list[str], seen: pd.DataFrame, decided: Sequence[DecidedTag]
 ) -> list[dict[str, Any]]:
     """For each of `images` its caption, and `tags`: those after trigger, class tokens, sub-triggers."""
-    kept = {(one.evidence.tag, one.evidence.category) for one in ruled if one.decision == "keep"}
+    kept = {(one.evidence.tag, one.evidence.category) for one in decided if one.action == "keep"}
     ordered = seen.sort_values(["probability", "tag"], ascending=[False, True])
     of_image: dict[str, list[str]] = {image: [] for image in images}
     shown: dict[str, set[str]] = {image: set() for image in images}

@@ -6,7 +6,7 @@ seed for epoch 0 (the base) and for each file; lay the first seed's pictures out
 A cell (prompt, seed) starts from the same noise in every epoch and every bake, so what differs
 between two of its pictures is the LoRA. Bakes of a sweep are drawn by one process: the base once for
 all of them, then LoRA by LoRA (`batches`). A LoRA with pictures enough for half a batch has batches of
-its own, and these pictures have the same bytes in any company and after any interruption; pictures of
+its own, and these pictures have the same bytes in any group and after any interruption; pictures of
 smaller sets, and those of another batch size, are the same up to a level of 255.
 """
 
@@ -29,9 +29,9 @@ from bakery.io.errors import BakeryError
 from bakery.jobs import claims, rungs
 from bakery.pages import grid
 from bakery.sampling import batches, prompts
-from bakery.sampling.pictures import IMAGES, Lora, Picture, Portfolio, Writer
-from bakery.sampling.pipeline import Artist, Shot
-from bakery.sampling.prompts import Asked, Cell, Epoch
+from bakery.sampling.pictures import IMAGES, Lora, Picture, SampleSet, Writer
+from bakery.sampling.pipeline import ImagePipeline, ImageRequest
+from bakery.sampling.prompts import Cell, GridRow, PromptEntry
 from bakery.settings.sample import Sample
 from bakery.tags import vocabulary
 from bakery.tags.trigger import Trigger
@@ -51,7 +51,7 @@ class SampleSpec:
 
     train: Path
     out: Path
-    album: Path | None = None
+    mirror: Path | None = None
     """Another sample folder of the same bake: what it has is not drawn again, and what is drawn goes
     there, too."""
 
@@ -87,14 +87,14 @@ class SampleStage:
         return made
 
     def draw_claimed(
-        self, bakes: Mapping[Path, Path], albums: Mapping[str, str] | None = None
+        self, bakes: Mapping[Path, Path], mirrors: Mapping[str, str] | None = None
     ) -> None:
         """As `run_all`, and each folder gets what its own job looks for (`claims`).
 
-        Keys are the folders that were claimed: `bakes` leads to those of their LoRAs, `albums` to
-        where else their pictures are kept, if anywhere (`SampleSpec.album`).
+        Keys are the folders that were claimed: `bakes` leads to those of their LoRAs, `mirrors` to
+        where else their pictures are kept, if anywhere (`SampleSpec.mirror`).
         """
-        kept = {Path(out): Path(album) for out, album in (albums or {}).items()}
+        kept = {Path(out): Path(mirror) for out, mirror in (mirrors or {}).items()}
         specs = [SampleSpec(train, out, kept.get(out)) for out, train in bakes.items()]
         _log.info("%d bakes drawn together: %s", len(specs), ", ".join(o.out.name for o in specs))
         for spec, facts in zip(specs, self.run_all(specs), strict=True):
@@ -114,24 +114,24 @@ class SampleStage:
         settings = self.settings
         torch.set_num_threads(max(1, self.threads))
         asked, cells, warnings = choose(settings, prune=self.prune, tagger=self.tagger)
-        found = [self._portfolio(spec, cells) for spec in specs]
-        if not any(isinstance(one, Portfolio) for one in found):
+        found = [self._sample_set(spec, cells) for spec in specs]
+        if not any(isinstance(one, SampleSet) for one in found):
             return found
-        artist = self._artist()
-        warnings += too_long(artist.base, _texts(cells, settings))
-        found = [_checked(artist, one) for one in found]
-        portfolios = [one for one in found if isinstance(one, Portfolio)]
-        for portfolio in portfolios:
-            portfolio.open()
+        pipeline = self._artist()
+        warnings += too_long(pipeline.base, _texts(cells, settings))
+        found = [_checked(pipeline, one) for one in found]
+        sample_sets = [one for one in found if isinstance(one, SampleSet)]
+        for sample_set in sample_sets:
+            sample_set.open()
             rows = (entry.row() for entry in asked)
-            tables.write(portfolio.out / "prompts.csv", rows, prompts.COLUMNS)
-        draw(artist, portfolios)
+            tables.write(sample_set.out / "prompts.csv", rows, prompts.COLUMNS)
+        draw(pipeline, sample_sets)
         return [
-            _finish(one, settings, cells, warnings) if isinstance(one, Portfolio) else one
+            _finish(one, settings, cells, warnings) if isinstance(one, SampleSet) else one
             for one in found
         ]
 
-    def _portfolio(self, spec: SampleSpec, cells: Sequence[Cell]) -> Portfolio | BakeryError:
+    def _sample_set(self, spec: SampleSpec, cells: Sequence[Cell]) -> SampleSet | BakeryError:
         """The pictures that a bake is to have."""
         try:
             epochs = read_epochs(spec.train, self.settings.lora_weight)
@@ -144,10 +144,10 @@ class SampleStage:
             for epoch in epochs
             for cell in prompts.of_epoch(cells, epoch)
         }
-        return Portfolio(spec.out, infos, album=spec.album and Portfolio(spec.album, infos))
+        return SampleSet(spec.out, infos, mirror=spec.mirror and SampleSet(spec.mirror, infos))
 
-    def _artist(self) -> Artist:
-        return Artist.load(
+    def _artist(self) -> ImagePipeline:
+        return ImagePipeline.load(
             self.settings,
             base=self.base,
             clip_skip=self._clip_skip,
@@ -158,28 +158,28 @@ class SampleStage:
         )
 
 
-def _checked(artist: Artist, found: Portfolio | BakeryError) -> Portfolio | BakeryError:
-    """The portfolio if all its LoRAs can be used, before the first picture is drawn."""
+def _checked(pipeline: ImagePipeline, found: SampleSet | BakeryError) -> SampleSet | BakeryError:
+    """The sample set if all its LoRAs can be used, before the first picture is drawn."""
     if isinstance(found, BakeryError):
         return found
     try:
         for epoch in found.epochs:
             if epoch.file is not None:
-                artist.check(epoch.file)
+                pipeline.check(epoch.file)
     except BakeryError as error:
         return error
     return found
 
 
 def _finish(
-    portfolio: Portfolio, settings: Sample, cells: Sequence[Cell], warnings: Sequence[str]
+    sample_set: SampleSet, settings: Sample, cells: Sequence[Cell], warnings: Sequence[str]
 ) -> dict[str, Any]:
     """The tables and the grid of a bake whose pictures are all there, and its facts."""
-    out, epochs = portfolio.out, portfolio.epochs
-    rows = [row(cell, epoch) for epoch, cell in portfolio.infos]
+    out, epochs = sample_set.out, sample_set.epochs
+    rows = [row(cell, epoch) for epoch, cell in sample_set.infos]
     tables.write(out / "samples.csv", rows, COLUMNS)
     draw_grid(claims.kept(out / GRID), out / IMAGES, epochs, settings, cells)
-    broken = [name for name in portfolio.names if name in portfolio.broken]
+    broken = [name for name in sample_set.names if name in sample_set.broken]
     warnings = [*warnings, *_burnt(broken)]
     for warning in warnings:
         _log.warning("sample: %s: %s", out.name, warning)
@@ -200,14 +200,14 @@ def _burnt(broken: Sequence[str]) -> list[str]:
     ]
 
 
-def draw(artist: Artist, portfolios: Sequence[Portfolio]) -> None:
+def draw(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> None:
     """Draw what is missing of the pictures, the base's once for all.
 
     Which pictures share a batch depends on which bakes there are, not on their order, nor on what is
     there already.
     """
-    portfolios = sorted(portfolios, key=lambda portfolio: portfolio.out.name)
-    queue = _batches(artist, portfolios)
+    sample_sets = sorted(sample_sets, key=lambda sample_set: sample_set.out.name)
+    queue = _batches(pipeline, sample_sets)
     ready = [all([picture.there() for picture in batch]) for batch in queue]  # noqa: C419
     in_use: list[Lora] = []
     with Writer() as writer:
@@ -217,40 +217,42 @@ def draw(artist: Artist, portfolios: Sequence[Portfolio]) -> None:
                 continue
             loras = list(dict.fromkeys(picture.lora for picture in batch))
             if loras != in_use:
-                artist.use(loras)
+                pipeline.use(loras)
                 in_use = loras
-            shots = [Shot(loras.index(p.lora), p.cell.prompt, p.cell.seed) for p in batch]
-            writer.put(batch, artist.draw(shots))
+            requests = [
+                ImageRequest(loras.index(p.lora), p.cell.prompt, p.cell.seed) for p in batch
+            ]
+            writer.put(batch, pipeline.draw(requests))
 
 
-def _batches(artist: Artist, portfolios: Sequence[Portfolio]) -> list[list[Picture]]:
+def _batches(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> list[list[Picture]]:
     """The base's batches, which it shares with no LoRA, then the others."""
     base, others = [], []
-    for portfolio in portfolios:
-        for epoch, cell in portfolio.infos:
+    for sample_set in sample_sets:
+        for epoch, cell in sample_set.infos:
             if epoch.file is not None:
-                others.append(Picture(epoch, cell, portfolio.places))
-            elif portfolio is portfolios[0]:
-                places = (place for one in portfolios for place in one.places)
+                others.append(Picture(epoch, cell, sample_set.places))
+            elif sample_set is sample_sets[0]:
+                places = (place for one in sample_sets for place in one.places)
                 base.append(Picture(epoch, cell, tuple(places)))
     found = []
     for pictures in (base, others):
-        lengths = artist.lengths([picture.cell.prompt for picture in pictures])
+        lengths = pipeline.lengths([picture.cell.prompt for picture in pictures])
         keys = [(p.lora, length) for p, length in zip(pictures, lengths, strict=True)]
-        for places in batches.arrange(keys, artist.settings.batch_size):
+        for places in batches.arrange(keys, pipeline.settings.batch_size):
             found.append([pictures[place] for place in places])
     return found
 
 
 def choose(
     settings: Sample, *, prune: Path, tagger: Path | None
-) -> tuple[list[Asked], list[Cell], list[str]]:
+) -> tuple[list[PromptEntry], list[Cell], list[str]]:
     """The prompts with the reason for each, the cells to draw, and warnings."""
     trigger = Trigger.read(prune)
     texts, words = [], {}
     if settings.prompts is None and tagger is not None:
         texts = list(tables.read(prune / "captions.csv", ("image", "caption"))["caption"])
-        words = vocabulary.read(tagger)
+        words = vocabulary.read_counts(tagger)
     asked, warnings = prompts.resolve(settings, texts, words, trigger)
     if not asked:
         raise BakeryError(
@@ -260,23 +262,23 @@ def choose(
     return asked, cells, warnings
 
 
-def read_epochs(train: Path, weight: float) -> list[Epoch]:
+def read_epochs(train: Path, weight: float) -> list[GridRow]:
     """The base and every saved epoch of `train`'s epochs.csv at `weight`; each file must be there."""
     table = tables.read(train / "epochs.csv", ("epoch", "file", "sshs_model_hash"))
     numbers = tables.numbers(table["epoch"], train / "epochs.csv")
-    epochs = [Epoch(0)]
+    epochs = [GridRow(0)]
     for number, file, digest in zip(numbers, table["file"], table["sshs_model_hash"], strict=True):
         if not (train / file).is_file():
             raise BakeryError(
                 f"{train / file} is missing although epochs.csv lists it: train again, or "
                 "copy the file back"
             )
-        epochs.append(Epoch(int(number), train / file, digest, weight))
+        epochs.append(GridRow(int(number), train / file, digest, weight))
     return epochs
 
 
 def describe(
-    cell: Cell, epoch: Epoch, settings: Sample, base: Place, clip_skip: int
+    cell: Cell, epoch: GridRow, settings: Sample, base: Place, clip_skip: int
 ) -> infotext.Infotext:
     """The infotext of a picture; the LoRA is called as A1111 calls it, at the prompt's end."""
     prompt = cell.prompt
@@ -314,7 +316,7 @@ def too_long(base: Model, prompts: Sequence[str]) -> list[str]:
 
 
 def draw_grid(
-    path: Path, images: Path, epochs: Sequence[Epoch], settings: Sample, cells: Sequence[Cell]
+    path: Path, images: Path, epochs: Sequence[GridRow], settings: Sample, cells: Sequence[Cell]
 ) -> None:
     """Rows: base and epochs; columns: the prompts that all of them draw, with the first seed."""
     first = [cell for cell in cells if cell.seed == settings.seeds[0]]
@@ -336,9 +338,9 @@ def draw_grid(
     grid.save(picture, path, format="PNG", optimize=True)
 
 
-def row(cell: Cell, epoch: Epoch) -> dict[str, Any]:
+def row(cell: Cell, epoch: GridRow) -> dict[str, Any]:
     """A row of samples.csv."""
-    reference = f"{Epoch(0).prefix}_{cell.reference}_s{cell.seed}.png" if cell.reference else ""
+    reference = f"{GridRow(0).prefix}_{cell.reference}_s{cell.seed}.png" if cell.reference else ""
     return {
         "epoch": epoch.number,
         "weight": f"{epoch.weight:g}",

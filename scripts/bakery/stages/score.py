@@ -24,9 +24,9 @@ from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
 from bakery.scoring import measures, observations, pixels, score_tables
-from bakery.scoring.metric import Material, Numbers
+from bakery.scoring.metric import Numbers, ScoreInputs
 from bakery.scoring.metrics import METRICS
-from bakery.scoring.observations import Sightings
+from bakery.scoring.observations import Observations
 from bakery.settings.score import Score
 from bakery.settings.thresholds import LEAST
 from bakery.tags import captions, tagging
@@ -70,43 +70,43 @@ def run(
     samples = read_samples(above.sample / "samples.csv")
     trigger = Trigger.read(above.prune)
     thresholds = trigger.thresholds  # as the training pictures are believed, so are the samples
-    training = training_shares(above.prune, tagging.read(above.tag).seen(thresholds))
+    training = training_shares(above.prune, tagging.read_tags(above.tag).seen(thresholds))
     traits = trait_shares(settings.min_trait_share, trigger.traits, training)
 
     tagger = Tagger.load(model, threads)
     limits = np.array([thresholds.of(category) for category in tagger.categories])
-    looks = Looks()
+    reader = PictureReader()
     paths = [above.sample / "images" / image for image in samples["image"]]
     # what is written is what counts, so that a reader of tags.csv comes to the same scores
-    found = tagger.tag(paths, settings.batch_size, looks.open)
+    found = tagger.tag(paths, settings.batch_size, reader.open)
     probabilities = np.round(found.astype(np.float64), 4)  # (N, T)
     general = np.array([category == "general" for category in tagger.categories])
-    sight = observations.Sight(tagger.names, general, probabilities, probabilities >= limits)
+    matrix = observations.TagMatrix(tagger.names, general, probabilities, probabilities >= limits)
     _write_tags(out / "tags.csv", samples["image"], tagger.names, probabilities)
 
     seen = observations.gather(
-        samples, sight, list(traits), training, pruned=trigger.pruned, habit=settings.habit
+        samples, matrix, list(traits), training, pruned=trigger.pruned, habit=settings.habit
     )
     pictures = [above.scrape / "images" / image for image in _training_pictures(above.prune)]
-    look = of_pictures(seen, looks, paths, pictures, settings, out)
-    look["likeness"], likest = _cosines(settings, embedding, paths, pictures, threads)
-    material = Material(seen, look, ceiling(traits), likest)
-    tables.write(out / "scores.csv", score_tables.picture_rows(material), score_tables.SCORES)
-    tables.write(out / "cells.csv", score_tables.cell_rows(material), score_tables.CELLS)
-    return _finish(settings, material, traits, out)
+    image_stats = of_pictures(seen, reader, paths, pictures, settings, out)
+    image_stats["likeness"], likest = _cosines(settings, embedding, paths, pictures, threads)
+    inputs = ScoreInputs(seen, image_stats, ceiling(traits), likest)
+    tables.write(out / "scores.csv", score_tables.picture_rows(inputs), score_tables.SCORES)
+    tables.write(out / "cells.csv", score_tables.cell_rows(inputs), score_tables.CELLS)
+    return _finish(settings, inputs, traits, out)
 
 
 def _finish(
-    settings: Score, material: Material, traits: Mapping[str, float], out: Path
+    settings: Score, inputs: ScoreInputs, traits: Mapping[str, float], out: Path
 ) -> dict[str, Any]:
     """The tables by epoch and weight, and the summary."""
-    seen = material.seen
+    seen = inputs.seen
     number, nominal = seen.samples["epoch"], seen.samples["nominal"]
     epochs = {
-        int(epoch): measures.measure(settings, material, (number == epoch) & nominal)
+        int(epoch): measures.measure(settings, inputs, (number == epoch) & nominal)
         for epoch in sorted(number.unique())
     }
-    answers = measures.weight_response(settings, material)
+    answers = measures.weight_response(settings, inputs)
     tables.write(
         out / "epochs.csv",
         (score_tables.row({"epoch": e}, *m) for e, m in epochs.items()),
@@ -117,13 +117,13 @@ def _finish(
     tables.write(out / "draws.csv", score_tables.draw_rows(epochs), score_tables.DRAWS)
     missed = details.propose(traits, _detail_rows(seen))
     tables.write(out / "details.csv", missed, details.COLUMNS)
-    warnings = _warnings(material, epochs)
+    warnings = _warnings(inputs, epochs)
     warnings += [row["proposal"] for row in missed if row["proposal"]]
     for warning in warnings:
         _log.warning("score: %s", warning)
     return {
         "traits": {name: round(share, 4) for name, share in traits.items()},
-        "ceiling": round(material.ceiling, 4) if traits else None,
+        "ceiling": round(inputs.ceiling, 4) if traits else None,
         "habits": {
             name: {"training": round(s, 4), "base": round(b, 4)}
             for name, (s, b) in seen.habits.items()
@@ -135,7 +135,7 @@ def _finish(
     }
 
 
-class Looks:
+class PictureReader:
     """Opens pictures; of each it keeps a small copy, and whether it is blank."""
 
     def __init__(self) -> None:
@@ -194,21 +194,21 @@ def ceiling(shares: Mapping[str, float]) -> float:
 
 
 def of_pictures(
-    seen: Sightings,
-    looks: Looks,
+    seen: Observations,
+    reader: PictureReader,
     paths: Sequence[Path],
     training: Sequence[Path],
     settings: Score,
-    shelf: Path,
+    spool: Path,
 ) -> pd.DataFrame:
     """Columns nearest, nearest_bits, memorised and broken, a row for each sample.
 
-    `paths` are the samples' files, `shelf` a folder for what lies on disk meanwhile. The first three
+    `paths` are the samples' files, `spool` a folder for what lies on disk meanwhile. The first three
     are empty for pictures without the trigger.
     """
-    called = np.flatnonzero(seen.of(*observations.CALLED))
-    mine = [looks.small[paths[row]] for row in called]
-    with duplicates.Shelf(shelf) as theirs:
+    called = np.flatnonzero(seen.of(*observations.TRIGGER_PURPOSES))
+    mine = [reader.small[paths[row]] for row in called]
+    with duplicates.Spool(spool) as theirs:
         for path in training:
             theirs.append(duplicates.prepare(open_rgb(path)))
         found = pixels.nearest(mine, theirs, settings.memorised_distance)
@@ -216,7 +216,7 @@ def of_pictures(
     rows = []
     for row, path in enumerate(paths):
         index, bits, copy = hits.get(row, (-1, math.nan, math.nan))
-        blank = looks.blank[path]
+        blank = reader.blank[path]
         nearest = training[index].name if row in hits else ""
         rows.append((nearest, bits, float(copy) * (not blank), float(blank)))
     return pd.DataFrame(rows, columns=["nearest", "nearest_bits", "memorised", "broken"])
@@ -245,7 +245,7 @@ def _cosines(
     return likeness.cosines(model.embed(map(open_rgb, paths)), model.embed(map(open_rgb, training)))
 
 
-def _detail_rows(seen: Sightings) -> list[dict[str, Any]]:
+def _detail_rows(seen: Observations) -> list[dict[str, Any]]:
     """Pictures at the nominal weight with what was asked and found."""
     records = seen.samples.to_dict("records")
     return [
@@ -255,22 +255,22 @@ def _detail_rows(seen: Sightings) -> list[dict[str, Any]]:
     ]
 
 
-def unknown_tags(seen: Sightings) -> list[str]:
+def unknown_tags(seen: Observations) -> list[str]:
     """What prompts ask and the tagger does not know: it cannot be scored."""
     counted = seen.samples.loc[seen.of("flexibility", "recreate"), "asked"]
     asked = {tag for cell in counted for tag in tables.split(cell)}
-    return sorted(tag for tag in asked if captions.same(tag) not in seen.sight.known)
+    return sorted(tag for tag in asked if captions.same(tag) not in seen.matrix.known)
 
 
-def _warnings(material: Material, epochs: Mapping[int, tuple[int, Numbers]]) -> list[str]:
+def _warnings(inputs: ScoreInputs, epochs: Mapping[int, tuple[int, Numbers]]) -> list[str]:
     """Why something is not measured, a sentence each."""
-    seen = material.seen
+    seen = inputs.seen
     empty = [
         metric
         for metric in METRICS
         if all(math.isnan(numbers[metric.name][0]) for _, numbers in epochs.values())
     ]
-    found = list(filter(None, (metric.why_empty(material) for metric in empty)))
+    found = list(filter(None, (metric.why_empty(inputs) for metric in empty)))
     if seen.samples["seed"].nunique() < 2:
         found.append("there are no intervals and no variety: one seed says nothing about chance")
     if unknown := unknown_tags(seen):

@@ -21,7 +21,7 @@ from bakery.settings import credentials
 from bakery.settings.scrape import Scrape
 from bakery.sources import booru as loopback
 from bakery.sources import folders, gallery, posts
-from bakery.sources.gallery import EMBEDDED, Found
+from bakery.sources.gallery import EMBEDDED, FetchedPost
 
 log = logging.getLogger("bakery.stages.scrape")
 
@@ -38,8 +38,8 @@ def run(settings: Scrape, *, booru: Path, out: Path, store: Path) -> dict:
         gallery.check(entry.url, settings.gallery_dl)
     store.mkdir(parents=True, exist_ok=True)
     with _alone(store):
-        catches = [*_from_urls(settings, booru, store), *_from_folders(settings, store)]
-        found = [each for _, listed in catches for each in listed]
+        listings = [*_from_urls(settings, booru, store), *_from_folders(settings, store)]
+        found = [each for _, listed in listings for each in listed]
         _name(found)
         _complain(found)
         _enough(found, settings.minimum_share)
@@ -48,11 +48,13 @@ def run(settings: Scrape, *, booru: Path, out: Path, store: Path) -> dict:
     posts.write(out / "posts.csv", [each.post for each in found])
     return _counts(found) | {
         "reasons": _reasons(found),
-        "sources": [about | _counts(listed) for about, listed in catches],
+        "sources": [about | _counts(listed) for about, listed in listings],
     }
 
 
-def _from_urls(settings: Scrape, booru: Path, store: Path) -> Iterator[tuple[dict, list[Found]]]:
+def _from_urls(
+    settings: Scrape, booru: Path, store: Path
+) -> Iterator[tuple[dict, list[FetchedPost]]]:
     """What each address gives; a post that two of them find belongs to the first."""
     if not settings.urls:
         return
@@ -79,21 +81,21 @@ def _from_urls(settings: Scrape, booru: Path, store: Path) -> Iterator[tuple[dic
             yield {"source": shown, "concept": entry.concept, "limit": limit}, new
 
 
-def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[Found]]]:
+def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[FetchedPost]]]:
     """What the local folders give, copied into the store: the originals stay the user's own."""
-    shelf = store / "folders"
+    copies = store / "folders"
     for entry in settings.folders:
-        kept: list[Found] = []
+        kept: list[FetchedPost] = []
         for post, path in folders.collect(Path(entry.path))[: entry.limit]:
             post.concept = entry.concept
             if post.status != posts.FETCHED:
-                kept.append(Found(post))
+                kept.append(FetchedPost(post))
                 continue
-            shelf.mkdir(exist_ok=True)
-            own = shelf / f"{folders.safe_stem(path)}-{post.md5}{_extension(path)}"
+            copies.mkdir(exist_ok=True)
+            own = copies / f"{folders.safe_stem(path)}-{post.md5}{_extension(path)}"
             if not own.is_file():
                 copy(path, own)
-            kept.append(Found(post, own))
+            kept.append(FetchedPost(post, own))
         log.info("%s: %d files", entry.path, len(kept))
         name = Path(entry.path).name
         yield {"source": name, "concept": entry.concept, "limit": entry.limit}, kept
@@ -107,7 +109,7 @@ def _extension(path: Path) -> str:
         return path.suffix.lower()
 
 
-def _name(found: list[Found]) -> None:
+def _name(found: list[FetchedPost]) -> None:
     """Gives each picture a file name of which even the stem, in any case, is its own."""
     taken: set[str] = set()
     for each in found:
@@ -124,7 +126,7 @@ def _name(found: list[Found]) -> None:
         each.post.image = unique + each.file.suffix
 
 
-def _complain(found: list[Found]) -> None:
+def _complain(found: list[FetchedPost]) -> None:
     """Says on the log which posts should have come and did not."""
     failed = [each.post for each in found if each.post.status == posts.FAILED]
     for post in failed:
@@ -134,7 +136,7 @@ def _complain(found: list[Found]) -> None:
                     "scrape.limit or scrape.attempt to ask again", len(failed))  # fmt: skip
 
 
-def _enough(found: list[Found], minimum_share: float) -> None:
+def _enough(found: list[FetchedPost], minimum_share: float) -> None:
     """Each concept for itself: a small one must not vanish behind a large one."""
     for concept in dict.fromkeys(each.post.concept for each in found):
         rows = [each.post for each in found if each.post.concept == concept]
@@ -162,7 +164,7 @@ def _most(rows: list[posts.Post]) -> str:
     return f"most often ({count}): {reason}"
 
 
-def _link(found: list[Found], target: Path) -> None:
+def _link(found: list[FetchedPost], target: Path) -> None:
     """Hard links into the store, or copies where links cannot be."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
@@ -171,7 +173,7 @@ def _link(found: list[Found], target: Path) -> None:
             link(each.file, target / each.post.image)
 
 
-def _counts(found: list[Found]) -> dict:
+def _counts(found: list[FetchedPost]) -> dict:
     status = Counter(each.post.status for each in found)
     return {
         "posts": len(found),
@@ -181,7 +183,7 @@ def _counts(found: list[Found]) -> dict:
     }
 
 
-def _reasons(found: list[Found]) -> dict:
+def _reasons(found: list[FetchedPost]) -> dict:
     reasons = Counter(each.post.reason for each in found if each.post.reason)
     return dict(sorted(reasons.items()))
 

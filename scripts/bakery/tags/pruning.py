@@ -1,7 +1,7 @@
-"""Rulings: what becomes of a tag, by the evidence, by the config's lists, or by hand.
+"""Decisions: what becomes of a tag, by the evidence, by the config's lists, or by hand.
 
-`judge` looks at one tag; `decide` at all of them, since a tag may follow another (very long hair goes
-where long hair goes), and lets decisions by hand overrule.
+`decide_tag` looks at one tag; `decide` at all of them, since a tag may follow another (very long hair
+goes where long hair goes), and lets decisions by hand overrule.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _APART = ("ornaments", "marks")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """`category` (trait, class, other, character, rating ...), `decision`, its reason, who says so."""
 
     category: str
-    decision: str
+    action: str
     """prune (the trigger absorbs it), keep (a caption word) or drop (no caption word at all)."""
     reason: str
     by: str = "rule"
@@ -44,11 +44,11 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Ruled:
-    """A tag and what becomes of it; `automatic` is the verdict without decisions by hand."""
+class DecidedTag:
+    """A tag and what becomes of it; `automatic` is the decision without those by hand."""
 
     evidence: Evidence
-    automatic: Verdict
+    automatic: Decision
     by_hand: str
     """prune, keep, or nothing."""
     is_trait: bool
@@ -63,8 +63,8 @@ class Ruled:
         return self.automatic.category
 
     @property
-    def decision(self) -> str:
-        return self.by_hand if self.by_hand and self.heeded else self.automatic.decision
+    def action(self) -> str:
+        return self.by_hand if self.by_hand and self.heeded else self.automatic.action
 
     @property
     def by(self) -> str:
@@ -74,34 +74,36 @@ class Ruled:
     def reason(self) -> str:
         if self.by != "hand":
             return self.automatic.reason
-        same = self.by_hand == self.automatic.decision
+        same = self.by_hand == self.automatic.action
         return f"decided by hand{'' if same else '; otherwise'}: {self.automatic.reason}"
 
 
-def decide(settings: Prune, found: Sequence[Evidence], by_hand: Mapping[str, str]) -> list[Ruled]:
-    """The ruling about each tag, in the order of `found`; `by_hand`: `captions.same` -> decision."""
+def decide(
+    settings: Prune, found: Sequence[Evidence], by_hand: Mapping[str, str]
+) -> list[DecidedTag]:
+    """The decision about each tag, in the order of `found`; `by_hand`: `captions.same` -> decision."""
     real = _together(settings, found)
     switched_on = settings.model_copy(update={"enabled": True})
     would = real if settings.enabled else _together(switched_on, found)
     fixed = known(Trigger.of(settings).own)
-    ruled = []
-    for one, verdict, pruning in zip(found, real, would, strict=True):
+    decided = []
+    for one, decision, pruning in zip(found, real, would, strict=True):
         hand = by_hand.get(one.name, "")
-        final = pruning.decision if one.name in fixed else hand or pruning.decision
-        ruled.append(
-            Ruled(
+        final = pruning.action if one.name in fixed else hand or pruning.action
+        decided.append(
+            DecidedTag(
                 one,
-                verdict,
+                decision,
                 hand,
                 is_trait=bool(one.images) and pruning.category == "trait" and final == "prune",
                 fixed=one.name in fixed,
                 heeded=settings.enabled and one.name not in fixed,
             )
         )
-    return ruled
+    return decided
 
 
-def judge(settings: Prune, one: Evidence) -> Verdict:
+def decide_tag(settings: Prune, one: Evidence) -> Decision:
     """What becomes of a tag by itself.
 
     The user's lists come first, then the kind of tag, then how often it is seen, and with what.
@@ -109,21 +111,21 @@ def judge(settings: Prune, one: Evidence) -> Verdict:
     mine = _category(one)
     often = _often(one)
     if one.name in known(captions.split(settings.class_tokens)):
-        return Verdict("class", "keep", "a class token: right behind the trigger", "config")
+        return Decision("class", "keep", "a class token: right behind the trigger", "config")
     if one.name in known(settings.never):
-        return Verdict(mine, "keep", f"{often}; listed in prune.never", "config")
+        return Decision(mine, "keep", f"{often}; listed in prune.never", "config")
     if settings.enabled and one.name in known(settings.always):
-        return Verdict(mine, "prune", f"{often}; listed in prune.always", "config")
+        return Decision(mine, "prune", f"{often}; listed in prune.always", "config")
     if mine in ("trait", "class", "other"):
-        return _judge_general(settings, mine, one)
+        return _decide_general(settings, mine, one)
     if mine != "character":
-        return Verdict(mine, "drop", f"{often}; a {mine} is no caption word")
+        return Decision(mine, "drop", f"{often}; a {mine} is no caption word")
     if not settings.enabled:
-        return Verdict(mine, "keep", f"{often}; pruning is switched off", "config")
+        return Decision(mine, "keep", f"{often}; pruning is switched off", "config")
     if one.share >= settings.min_frequency:
         reason = f"{often} and a name for the character: the trigger replaces it"
-        return Verdict(mine, "prune", reason)
-    return Verdict(mine, "drop", f"{_share(one)} only: the name of a character who looks alike")
+        return Decision(mine, "prune", reason)
+    return Decision(mine, "drop", f"{_share(one)} only: the name of a character who looks alike")
 
 
 def known(tags: Iterable[str]) -> set[str]:
@@ -131,46 +133,46 @@ def known(tags: Iterable[str]) -> set[str]:
     return {captions.same(tag) for tag in tags}
 
 
-def _together(settings: Prune, found: Sequence[Evidence]) -> list[Verdict]:
-    """The automatic verdicts: each by itself, the trigger, and what goes where another tag goes."""
-    verdicts = [judge(settings, one) for one in found]
+def _together(settings: Prune, found: Sequence[Evidence]) -> list[Decision]:
+    """The automatic decisions: each by itself, the trigger, and what goes where another tag goes."""
+    decisions = [decide_tag(settings, one) for one in found]
     pruned = {
         one.name: one.tag
-        for one, verdict in zip(found, verdicts, strict=True)
-        if verdict.decision == "prune"
+        for one, decision in zip(found, decisions, strict=True)
+        if decision.action == "prune"
     }
     return [
-        _with_others(settings, one, verdict, pruned)
-        for one, verdict in zip(found, verdicts, strict=True)
+        _with_others(settings, one, decision, pruned)
+        for one, decision in zip(found, decisions, strict=True)
     ]
 
 
 def _with_others(
-    settings: Prune, one: Evidence, verdict: Verdict, pruned: Mapping[str, str]
-) -> Verdict:
-    """`verdict`, or a better one for a tag that is the trigger or that contains a pruned trait.
+    settings: Prune, one: Evidence, decision: Decision, pruned: Mapping[str, str]
+) -> Decision:
+    """`decision`, or a better one for a tag that is the trigger or that contains a pruned trait.
 
     `pruned`: `captions.same` -> tag.
     """
     if one.name == captions.same(settings.trigger):
         reason = "it is the trigger, which already leads every caption"
-        return Verdict(verdict.category, "prune", reason, "config")
-    movable = verdict.category == "trait" and (verdict.decision, verdict.by) == ("keep", "rule")
+        return Decision(decision.category, "prune", reason, "config")
+    movable = decision.category == "trait" and (decision.action, decision.by) == ("keep", "rule")
     if not settings.enabled or not movable or one.kind in _APART or one.outfit:
-        return verdict
+        return decision
     wider = sorted(other for other in traits.implied(one.name, pruned) if traits.kind(other))
     if not wider:
-        return verdict
+        return decision
     reason = f"{_often(one)}; it says {pruned[wider[0]]} more closely, and goes with it"
-    return Verdict("trait", "prune", reason)
+    return Decision("trait", "prune", reason)
 
 
-def _judge_general(settings: Prune, category: str, one: Evidence) -> Verdict:
+def _decide_general(settings: Prune, category: str, one: Evidence) -> Decision:
     often = _often(one)
     if not settings.enabled:
-        return Verdict(category, "keep", f"{often}; pruning is switched off", "config")
+        return Decision(category, "keep", f"{often}; pruning is switched off", "config")
     if category == "trait":
-        return _judge_trait(settings, one)
+        return _decide_trait(settings, one)
     if not one.images:
         reason = "on no picture"
     elif category == "class":
@@ -181,10 +183,10 @@ def _judge_general(settings: Prune, category: str, one: Evidence) -> Verdict:
         reason = f"{often}, but no trait of the body; list it in prune.always to absorb it too"
     else:
         reason = f"{often}; it changes from picture to picture, so prompts must be able to ask"
-    return Verdict(category, "keep", reason)
+    return Decision(category, "keep", reason)
 
 
-def _judge_trait(settings: Prune, one: Evidence) -> Verdict:
+def _decide_trait(settings: Prune, one: Evidence) -> Decision:
     often = _often(one)
     if not one.images:
         reason = f"a trait ({one.kind}) on no picture"
@@ -204,8 +206,8 @@ def _judge_trait(settings: Prune, one: Evidence) -> Verdict:
         reason = f"a trait ({one.kind}), but {often}: it says nothing about this character"
     else:
         reason = f"{often} and a trait of the character ({one.kind}): the trigger absorbs it"
-        return Verdict("trait", "prune", reason)
-    return Verdict("trait", "keep", reason)
+        return Decision("trait", "prune", reason)
+    return Decision("trait", "keep", reason)
 
 
 def _category(one: Evidence) -> str:

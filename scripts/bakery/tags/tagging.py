@@ -82,7 +82,7 @@ class Tagging:
         return pd.concat([tags, likeliest.drop_duplicates("image")])
 
 
-def read(folder: Path) -> Tagging:
+def read_tags(folder: Path) -> Tagging:
     """The tag stage's folder. Raises `BakeryError` when a file is missing or not its own."""
     path = folder / "tags.csv"
     rows = tables.read(path, COLUMNS)

@@ -12,7 +12,7 @@ FILE = "selected_tags.csv"
 _GENERAL = "0"  # Danbooru's number for general tags
 
 
-def read(folder: Path) -> dict[str, int]:
+def read_counts(folder: Path) -> dict[str, int]:
     """General tags as caption words -> how many pictures taught the tagger each.
 
     `folder` is a tagger's (see `tagger.fetch`). A tagger that does not say how many has 0 for all.

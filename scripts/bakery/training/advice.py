@@ -24,7 +24,7 @@ MUCH_LOST = 0.1
 
 
 @dataclass
-class Meter:
+class MemoryMeter:
     """Memory of a bake in GiB, to tell what a smaller batch would need."""
 
     device: str
@@ -49,7 +49,7 @@ class Meter:
 
 
 @contextmanager
-def out_of_memory(settings: Train, meter: Meter) -> Iterator[None]:
+def out_of_memory(settings: Train, meter: MemoryMeter) -> Iterator[None]:
     """Turn running out of memory into advice."""
     try:
         yield

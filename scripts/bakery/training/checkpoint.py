@@ -6,7 +6,7 @@ state, each whole or not at all. Files that the state does not vouch for are of 
 the epoch before is kept until the next: bakes side by side save one after another, and after a kill
 in between, those that are an epoch ahead go back to where all of them were (`align`).
 
-A state is plain values (`Variant.state`); what it is good for is decided here, by its owner: the
+A state is plain values (`Run.state`); what it is good for is decided here, by its owner: the
 identity of the bake that saved it.
 """
 

@@ -1,6 +1,6 @@
 """torch.compile for the core of a model, and the plain model where that does not work.
 
-A graph is compiled for each shape, that is for each bucket, and again when the company of bakes
+A graph is compiled for each shape, that is for each bucket, and again when the group of bakes
 changes. That takes minutes and pays only in long bakes on a GPU; results equal the plain ones up to
 rounding.
 """
@@ -19,7 +19,7 @@ from bakery.io.errors import first_line
 log = logging.getLogger(__name__)
 
 GRAPHS = 64
-"""Graphs that may be compiled: a full set of buckets, and a few sizes of company."""
+"""Graphs that may be compiled: a full set of buckets, and a few group sizes."""
 
 
 @contextmanager

@@ -185,7 +185,7 @@ def _room(like: Moments, count: int) -> list[Moments]:
 
 @torch.no_grad()
 def _moments(space: LatentSpace, pixels: torch.Tensor) -> Moments:
-    """One picture at a time: its numbers must not depend on its company."""
+    """One picture at a time: its numbers must not depend on the others'."""
     mean, std = space.encode(pixels[None])
     return Moments(mean[0].float().cpu(), std[0].float().cpu())
 

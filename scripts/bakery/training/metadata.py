@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from bakery.dataset.repeat_folders import Dataset, Folders
 from bakery.families.family import Model
 from bakery.settings.train import Train
-from bakery.training.schedules import Plan
+from bakery.training.schedules import StepCounts
 
 
 def text(value: object) -> str:
@@ -29,7 +29,7 @@ def describe(
     base: Model,
     folders: Folders,
     data: Dataset,
-    plan: Plan,
+    counts: StepCounts,
     extra: Mapping[str, object],
     optimizer: str,
 ) -> dict[str, str]:
@@ -39,7 +39,7 @@ def describe(
     `bakery_<key>`; `trigger` also becomes modelspec.trigger_phrase. `optimizer` is its full name.
     """
     values: dict[str, object] = {f"bakery_{key}": value for key, value in extra.items()}
-    values |= _settings(settings, plan)
+    values |= _settings(settings, counts)
     values |= _learning(settings, optimizer)
     values |= _dataset(folders, data)
     values |= base.describe()
@@ -56,7 +56,7 @@ def describe(
     return {key: text(value) for key, value in values.items()}
 
 
-def _settings(settings: Train, plan: Plan) -> dict[str, object]:
+def _settings(settings: Train, counts: StepCounts) -> dict[str, object]:
     bucketed = settings.enable_bucket
     return {
         "ss_network_module": "networks.lora",
@@ -65,13 +65,13 @@ def _settings(settings: Train, plan: Plan) -> dict[str, object]:
         "ss_network_dropout": settings.network_dropout or None,
         "ss_scale_weight_norms": settings.scale_weight_norms,
         "ss_lr_scheduler": settings.lr_scheduler,
-        "ss_lr_warmup_steps": plan.warmup,
-        "ss_max_train_steps": plan.total,
-        "ss_num_epochs": plan.epochs,
-        "ss_num_batches_per_epoch": plan.batches_per_epoch,
+        "ss_lr_warmup_steps": counts.warmup,
+        "ss_max_train_steps": counts.total,
+        "ss_num_epochs": counts.epochs,
+        "ss_num_batches_per_epoch": counts.batches_per_epoch,
         "ss_batch_size_per_device": settings.train_batch_size,
-        "ss_total_batch_size": settings.train_batch_size * plan.accumulation,
-        "ss_gradient_accumulation_steps": plan.accumulation,
+        "ss_total_batch_size": settings.train_batch_size * counts.accumulation,
+        "ss_gradient_accumulation_steps": counts.accumulation,
         "ss_gradient_checkpointing": settings.gradient_checkpointing,
         "ss_resolution": (settings.resolution, settings.resolution),
         "ss_enable_bucket": bucketed,

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from bakery.training.schedules import Plan
+from bakery.training.schedules import StepCounts
 
 NAME = "progress.jsonl"
 
@@ -28,7 +28,7 @@ class Progress:
     def __init__(
         self,
         folder: Path,
-        plan: Plan,
+        counts: StepCounts,
         *,
         step: int = 0,
         recent: Iterable[float] = (),
@@ -36,8 +36,8 @@ class Progress:
         tensorboard: bool = False,
     ) -> None:
         """`step` steps are behind the bake; `recent` are the losses of the last of them."""
-        self.plan, self.device = plan, device
-        self.recent: deque[float] = deque(recent, maxlen=plan.steps_per_epoch)
+        self.counts, self.device = counts, device
+        self.recent: deque[float] = deque(recent, maxlen=counts.steps_per_epoch)
         self._begun, self._started = step, time.perf_counter()
         path = folder / NAME
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
@@ -61,11 +61,11 @@ class Progress:
         }
         line = {
             "step": step,
-            "steps": self.plan.total,
+            "steps": self.counts.total,
             "epoch": epoch,
-            "epochs": self.plan.epochs,
+            "epochs": self.counts.epochs,
             "steps_per_second": round(speed, 3),
-            "eta_seconds": round((self.plan.total - step) / speed, 1),
+            "eta_seconds": round((self.counts.total - step) / speed, 1),
             **numbers,
         }
         self._stream.write(json.dumps(line) + "\n")

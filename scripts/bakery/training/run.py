@@ -1,6 +1,6 @@
-"""One bake among those that a process trains side by side: its plan, optimizer, progress and fate.
+"""One bake among those that a process trains side by side: its steps, optimizer, progress and outcome.
 
-A variant knows when its epochs begin and end, steps its own optimizer, saves its own files, and stops
+A run knows when its epochs begin and end, steps its own optimizer, saves its own files, and stops
 alone when its loss turns to NaN. What all share (base, pictures, latents) is the trainer's.
 """
 
@@ -26,14 +26,14 @@ from bakery.training import optimizers
 from bakery.training.checkpoint import TOGETHER, Checkpoint, record_group_size
 from bakery.training.losses import Loss
 from bakery.training.progress import Progress
-from bakery.training.schedules import Plan
+from bakery.training.schedules import StepCounts
 from bakery.training.texts import Texts
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Variant:
+class Run:
     """A bake and how far it is."""
 
     settings: Train
@@ -41,7 +41,7 @@ class Variant:
     """Of the LoRA files."""
     out: Path
     checkpoint: Checkpoint
-    plan: Plan
+    counts: StepCounts
     network: LoRANetwork
     adapter: int
     """Which of the network's adapters is this bake's."""
@@ -78,7 +78,7 @@ class Variant:
     @property
     def live(self) -> bool:
         rests = self.until is not None and self.epoch >= self.until
-        return self.failure is None and self.step < self.plan.total and not rests
+        return self.failure is None and self.step < self.counts.total and not rests
 
     def begin_epoch(self, data: Dataset) -> bool:
         """Lay out the next epoch if the last one is over; whether it was."""
@@ -93,27 +93,27 @@ class Variant:
 
     def scaled(self, loss: torch.Tensor) -> torch.Tensor:
         """What to call `backward` on: a step's batches add up to their mean."""
-        return self.scaler.scale(loss / self.plan.accumulation)
+        return self.scaler.scale(loss / self.counts.accumulation)
 
-    def take(self, loss: torch.Tensor) -> torch.Tensor:
+    def accumulate(self, loss: torch.Tensor) -> torch.Tensor:
         """Take the gradients of a batch with this loss, and step when it is time.
 
-        Returns what `settled` needs, still where it was computed: the losses of the step's batches
-        and the gradient's norm; nothing, shape (0,), between two steps.
+        Returns what `record_step` needs, still where it was computed: the losses of the step's
+        batches and the gradient's norm; nothing, shape (0,), between two steps.
         """
         self._waiting.append(loss.detach())
-        if not self.plan.steps_after(self._place):
+        if not self.counts.steps_after(self._place):
             return loss.new_empty(0)
         found = torch.stack((*self._waiting, self._optimize()))
         self._waiting.clear()
         return found
 
-    def settled(self, values: list[float]) -> None:
-        """The optimizer has stepped, and `take` gave these values: report, save when it is time."""
+    def record_step(self, values: list[float]) -> None:
+        """The optimizer has stepped; `accumulate` gave these values: report, save when it is time."""
         if not values:
             return
         *losses, norm = values
-        if self._is_lost(losses, norm):
+        if self._has_diverged(losses, norm):
             return
         self.step += 1
         self._losses += losses
@@ -122,7 +122,7 @@ class Variant:
             self.progress.write(
                 self.step, self.epoch + 1, mean, norm, optimizers.rates(self.optimizer)
             )
-        if self._place == len(self.batches) or self.step == self.plan.total:
+        if self._place == len(self.batches) or self.step == self.counts.total:
             self._end_epoch()
 
     def state(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class Variant:
             tables.write(self.out / "epochs.csv", self.rows, rungs.EPOCHS)
         self.progress = Progress(
             self.out,
-            self.plan,
+            self.counts,
             step=self.step,
             recent=recent,
             device=self.parameters[0].device.type,
@@ -173,7 +173,7 @@ class Variant:
         """One step of the optimizer; returns the norm of the gradient."""
         if optimizers.scheduled(self.settings):
             for group in self.optimizer.param_groups:
-                group["lr"] = self.plan.rate(self.settings, group["full_lr"], self.step)
+                group["lr"] = self.counts.rate(self.settings, group["full_lr"], self.step)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(
             self.parameters, self.settings.max_grad_norm or math.inf, foreach=True
@@ -185,7 +185,7 @@ class Variant:
             self.network.apply_max_norm(self.settings.scale_weight_norms, self.adapter)
         return norm
 
-    def _is_lost(self, losses: list[float], norm: float) -> bool:
+    def _has_diverged(self, losses: list[float], norm: float) -> bool:
         """Whether this step made the bake worthless; if so it fails."""
         finite = all(map(math.isfinite, losses))
         # With fp16 the scaler skips a step whose gradient overflows; that is no failure.
@@ -205,7 +205,7 @@ class Variant:
 
     def _end_epoch(self) -> None:
         epoch, mean = self.epoch + 1, math.fsum(self._losses) / len(self._losses)
-        if self.plan.saves(self.settings, epoch):
+        if self.counts.saves(self.settings, epoch):
             try:
                 self._save(epoch, mean)
             except BakeryError as error:
@@ -227,20 +227,20 @@ class Variant:
                     f"{key} is too large for save_precision {precision} after "
                     f"epoch {epoch}: lower the learning rates, or set save_precision to float"
                 )
-        last = epoch == self.plan.epochs
+        last = epoch == self.counts.epochs
         file = f"{self.name}.safetensors" if last else f"{self.name}-{epoch:06d}.safetensors"
         stand = {"ss_epoch": str(epoch), "ss_steps": str(self.step)}
         model_hash = lora_file.write(self.out / file, state, {**self.metadata, **stand})
-        log.info("epoch %d of %d: loss %.4f, saved %s", epoch, self.plan.epochs, loss, file)
+        log.info("epoch %d of %d: loss %.4f, saved %s", epoch, self.counts.epochs, loss, file)
         row = (epoch, self.step, file, model_hash, loss)
         self.rows.append(dict(zip(rungs.EPOCHS, row, strict=True)))
         tables.write(self.out / "epochs.csv", self.rows, rungs.EPOCHS)
 
 
-def settle(taken: Sequence[tuple[Variant, torch.Tensor]]) -> None:
-    """End a step of several variants by what `take` gave each; the step's only wait for a GPU."""
+def finish_step(taken: Sequence[tuple[Run, torch.Tensor]]) -> None:
+    """End a step of several runs by what `accumulate` gave each: the step's only wait for a GPU."""
     values = torch.cat([found for _, found in taken]).tolist()
     start = 0
-    for variant, found in taken:
-        variant.settled(values[start : start + len(found)])
+    for run, found in taken:
+        run.record_step(values[start : start + len(found)])
         start += len(found)

@@ -17,7 +17,7 @@ POLYNOMIAL_END = 1e-7
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepCounts:
     """How long a bake is."""
 
     steps_per_epoch: int
@@ -53,7 +53,7 @@ class Plan:
         return epoch == self.epochs or epoch % settings.save_every_n_epochs == 0
 
 
-def plan(settings: Train, batches_per_epoch: int) -> Plan:
+def step_counts(settings: Train, batches_per_epoch: int) -> StepCounts:
     """`max_steps` wins over `num_epochs` when it is set, whether it is less or more.
 
     With gradient accumulation an epoch has ceil(batches / accumulation) steps, and the schedule
@@ -68,7 +68,7 @@ def plan(settings: Train, batches_per_epoch: int) -> Plan:
         )
     steps_per_epoch = math.ceil(batches_per_epoch / accumulation)
     total = settings.max_steps or settings.num_epochs * steps_per_epoch
-    return Plan(
+    return StepCounts(
         steps_per_epoch=steps_per_epoch,
         epochs=math.ceil(total / steps_per_epoch),
         total=total,

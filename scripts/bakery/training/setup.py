@@ -19,9 +19,9 @@ from bakery.training import losses, optimizers, schedules
 from bakery.training.cache import Store
 from bakery.training.checkpoint import Checkpoint
 from bakery.training.latents import Latents
-from bakery.training.run import Variant
+from bakery.training.run import Run
 from bakery.training.texts import Texts
-from bakery.training.train_step import Kitchen
+from bakery.training.train_step import TrainContext
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class TrainSpec:
     """Rest after this epoch, to go on some other day; None goes to the end."""
 
 
-def equip(
+def make_context(
     settings: Train, folders: Folders, base: Model, threads: int, cache: Path | None
-) -> Kitchen:
+) -> TrainContext:
     """The pictures in their buckets, and caches for what the base's frozen parts compute."""
     data = repeat_folders.arrange(folders, _sizes(settings, base))
     store = Store(cache)
@@ -52,18 +52,18 @@ def equip(
         workers=settings.max_data_loader_n_workers,
         persistent=settings.persistent_data_loader_workers,
     )
-    return Kitchen(base, data, latents, store, threads)
+    return TrainContext(base, data, latents, store, threads)
 
 
-def prepare(settings: Train, kitchen: Kitchen, *, out: Path, name: str) -> Variant:
+def prepare(settings: Train, context: TrainContext, *, out: Path, name: str) -> Run:
     """One bake's adapters on the base, switched on, and its optimizer."""
-    (variant,) = prepare_all([TrainSpec(settings, out, name, {})], kitchen)
-    return variant
+    (run,) = prepare_all([TrainSpec(settings, out, name, {})], context)
+    return run
 
 
-def prepare_all(specs: Sequence[TrainSpec], kitchen: Kitchen) -> list[Variant]:
+def prepare_all(specs: Sequence[TrainSpec], context: TrainContext) -> list[Run]:
     """New adapters on the base, switched on, a stack of one for each bake."""
-    base, settings = kitchen.base, specs[0].settings
+    base, settings = context.base, specs[0].settings
     parts = [part for part in (UNET, TEXT_ENCODER) if settings.rates[part]]
     network = LoRANetwork.stack(
         base.targets(parts, convolutions=bool(settings.conv_dim)),
@@ -81,29 +81,31 @@ def prepare_all(specs: Sequence[TrainSpec], kitchen: Kitchen) -> list[Variant]:
     ).apply()
     if settings.gradient_checkpointing:
         base.recompute_activations(parts)
-    return [_variant(spec, kitchen, network, k) for k, spec in enumerate(specs)]
+    return [_new_run(spec, context, network, k) for k, spec in enumerate(specs)]
 
 
-def _variant(spec: TrainSpec, kitchen: Kitchen, network: LoRANetwork, adapter: int) -> Variant:
+def _new_run(spec: TrainSpec, context: TrainContext, network: LoRANetwork, adapter: int) -> Run:
     """A bake with an optimizer group for each part that learns."""
-    settings, base = spec.settings, kitchen.base
+    settings, base = spec.settings, context.base
     groups = [
         {"params": network.parameters_of(part, adapter), "name": part, "full_lr": rate}
         for part, rate in settings.rates.items()
         if rate
     ]
-    return Variant(
+    return Run(
         settings=settings,
         name=spec.name,
         out=spec.out,
         checkpoint=Checkpoint(spec.out, spec.name),
-        plan=schedules.plan(settings, kitchen.data.batches_per_epoch(settings.train_batch_size)),
+        counts=schedules.step_counts(
+            settings, context.data.batches_per_epoch(settings.train_batch_size)
+        ),
         network=network,
         adapter=adapter,
         optimizer=optimizers.make(settings, groups, base.device.type),
         scaler=torch.amp.GradScaler(base.device.type, enabled=settings.mixed_precision == "fp16"),
         diffusion=losses.of(settings, base.noise),
-        texts=Texts(base, settings, kitchen.store, threads=kitchen.threads),
+        texts=Texts(base, settings, context.store, threads=context.threads),
         until=spec.until,
     )
 

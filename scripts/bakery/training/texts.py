@@ -43,24 +43,24 @@ class Texts:
         """Captions of one length share a pass through the base."""
         return self.base.length(caption)
 
-    def _row(self, caption: str, needed: int, company: Sequence[str]) -> Text:
+    def _row(self, caption: str, needed: int, group: Sequence[str]) -> Text:
         if (caption, needed) not in self._known:
             made_from = self._made_from(caption, needed) if self.store.folder else {}
             self._known[caption, needed] = self.store.get(
-                made_from, lambda: self._alone(caption, needed, company)
+                made_from, lambda: self._alone(caption, needed, group)
             )
         return self._known[caption, needed]
 
     @torch.no_grad()
-    def _alone(self, caption: str, needed: int, company: Sequence[str]) -> Tensors:
-        """The text of one caption, as long as its company wants it.
+    def _alone(self, caption: str, needed: int, group: Sequence[str]) -> Tensors:
+        """The text of one caption, as long as the longest of its group.
 
         A row of a matrix product does not depend on what stands in the other rows, so it does not
         matter which long caption lends its length.
         """
         captions = [caption]
         if self.length(caption) != needed:
-            captions.append(next(other for other in company if self.length(other) == needed))
+            captions.append(next(other for other in group if self.length(other) == needed))
         text = rows(self.base.encode(captions), slice(1))
         return {name: tensor.cpu() for name, tensor in text.items()}
 

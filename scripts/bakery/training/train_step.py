@@ -1,6 +1,6 @@
 """One pass through the base, for one bake or for several side by side.
 
-A showing is what one bake's step looks at: pictures under noise, with their captions. Showings of one
+A noisy batch is what one run sees in a step: pictures under noise, with their captions. Those of one
 shape share a pass; each bake's rows go through its own adapters (`lora`) and give its own loss.
 """
 
@@ -16,12 +16,12 @@ from bakery.families.family import Model, Text, View, join
 from bakery.io import seeds
 from bakery.training.cache import Store
 from bakery.training.latents import Latents
-from bakery.training.run import Variant, settle
+from bakery.training.run import Run, finish_step
 
 
 @dataclass
-class Kitchen:
-    """What all variants share."""
+class TrainContext:
+    """What all runs share."""
 
     base: Model
     data: Dataset
@@ -31,10 +31,10 @@ class Kitchen:
 
 
 @dataclass(frozen=True)
-class Showing:
-    """What one variant shows in a forward pass."""
+class NoisyBatch:
+    """A run's batch under noise, as the base sees it."""
 
-    variant: Variant
+    run: Run
     batch: Batch
     latents: torch.Tensor
     """(B, C, h, w)"""
@@ -47,84 +47,82 @@ class Showing:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What showings of one pass have in common: (B, C, h, w) and the length of their captions."""
-        length = max(map(self.variant.texts.length, self.batch.captions))
+        """What batches of one pass have in common: (B, C, h, w) and the length of their captions."""
+        length = max(map(self.run.texts.length, self.batch.captions))
         return (*self.latents.shape, length)
 
 
-def show(kitchen: Kitchen, variant: Variant, batch: Batch) -> Showing:
+def add_noise(context: TrainContext, run: Run, batch: Batch) -> NoisyBatch:
     """A batch with its noise, at times drawn by its base."""
-    seed, device = variant.settings.seed, kitchen.base.device
-    latents = torch.stack([kitchen.latents.draw(view, seed) for view in batch.views])
-    noise, t = variant.diffusion.draw(latents.shape, seeds.generator(seed, "noise", batch.number))
-    prior = variant.settings.prior_loss_weight
+    seed, device = run.settings.seed, context.base.device
+    latents = torch.stack([context.latents.draw(view, seed) for view in batch.views])
+    noise, t = run.diffusion.draw(latents.shape, seeds.generator(seed, "noise", batch.number))
+    prior = run.settings.prior_loss_weight
     importance = torch.tensor([prior if is_reg else 1.0 for is_reg in batch.is_reg])
     drawn = (latents, noise, t, importance)
-    shown = kitchen.base.views(_views(kitchen.data, batch))
-    return Showing(
-        variant,
+    shown = context.base.views(_views(context.data, batch))
+    return NoisyBatch(
+        run,
         batch,
         *(x.to(device, non_blocking=True) for x in drawn),
         views={name: x.to(device, non_blocking=True) for name, x in shown.items()},
     )
 
 
-def step(kitchen: Kitchen, live: Sequence[Variant]) -> None:
-    """The next batch of each variant, and what it learns from it.
+def step(context: TrainContext, live: Sequence[Run]) -> None:
+    """The next batch of each run, and what it learns from it.
 
-    Variants that show batches of one shape share a pass: with equal seeds, all of them always do.
+    Runs whose batches have one shape share a pass: with equal seeds, all of them always do.
     """
-    showings = [show(kitchen, variant, variant.next_batch()) for variant in live]
+    noisy_batches = [add_noise(context, run, run.next_batch()) for run in live]
     taken = []
-    for shape in dict.fromkeys(showing.shape for showing in showings):
-        together = [showing for showing in showings if showing.shape == shape]
-        found = losses(kitchen, together)
-        scaled = [s.variant.scaled(loss) for s, loss in zip(together, found, strict=True)]
+    for shape in dict.fromkeys(noisy_batch.shape for noisy_batch in noisy_batches):
+        together = [noisy_batch for noisy_batch in noisy_batches if noisy_batch.shape == shape]
+        found = losses(context, together)
+        scaled = [s.run.scaled(loss) for s, loss in zip(together, found, strict=True)]
         torch.stack(scaled).sum().backward()
-        taken += [
-            (s.variant, s.variant.take(loss)) for s, loss in zip(together, found, strict=True)
-        ]
-    settle(taken)
+        taken += [(s.run, s.run.accumulate(loss)) for s, loss in zip(together, found, strict=True)]
+    finish_step(taken)
 
 
-def loss(kitchen: Kitchen, variant: Variant, batch: Batch) -> torch.Tensor:
-    """The loss of one variant's batch."""
-    (loss,) = losses(kitchen, [show(kitchen, variant, batch)])
+def loss(context: TrainContext, run: Run, batch: Batch) -> torch.Tensor:
+    """The loss of one run's batch."""
+    (loss,) = losses(context, [add_noise(context, run, batch)])
     return loss
 
 
-def losses(kitchen: Kitchen, together: Sequence[Showing]) -> list[torch.Tensor]:
-    """The loss of each showing; all of one shape, in one pass through the base."""
-    base = kitchen.base
+def losses(context: TrainContext, together: Sequence[NoisyBatch]) -> list[torch.Tensor]:
+    """The loss of each noisy batch; all of one shape, in one pass through the base."""
+    base = context.base
     _route(together)
-    noisy = [s.variant.diffusion.noisy(s.latents, s.noise, s.t) for s in together]
+    noisy = [s.run.diffusion.noisy(s.latents, s.noise, s.t) for s in together]
     views = join([s.views for s in together])
     with torch.autocast(base.device.type, base.dtype, enabled=base.dtype != torch.float32):
         predicted = base.predict(
             torch.cat(noisy), torch.cat([s.t for s in together]), _texts(together), views
         )  # (K B, C, h, w)
     return [
-        s.variant.diffusion.loss(part, s.latents, s.noise, s.t, s.importance)
+        s.run.diffusion.loss(part, s.latents, s.noise, s.t, s.importance)
         for s, part in zip(together, predicted.chunk(len(together)), strict=True)
     ]
 
 
-def _route(together: Sequence[Showing]) -> None:
-    """Send each showing's rows through its variant's adapter."""
-    network = together[0].variant.network
+def _route(together: Sequence[NoisyBatch]) -> None:
+    """Send each batch's rows through its run's adapter."""
+    network = together[0].run.network
     masks = [0] * len(network)
     for s in together:
-        masks[s.variant.adapter] = seeds.number(s.variant.settings.seed, "dropout", s.batch.number)
+        masks[s.run.adapter] = seeds.number(s.run.settings.seed, "dropout", s.batch.number)
     network.seed_dropout(masks)
-    network.route([s.variant.adapter for s in together])
+    network.route([s.run.adapter for s in together])
 
 
-def _texts(together: Sequence[Showing]) -> Text:
+def _texts(together: Sequence[NoisyBatch]) -> Text:
     """The texts of all rows; in one pass if the text encoder learns."""
-    first = together[0].variant.texts
+    first = together[0].run.texts
     if first.learns:
         return first([caption for s in together for caption in s.batch.captions])
-    return join([s.variant.texts(s.batch.captions) for s in together])
+    return join([s.run.texts(s.batch.captions) for s in together])
 
 
 def _views(data: Dataset, batch: Batch) -> list[View]:

@@ -23,9 +23,9 @@ from bakery.families.family import Model
 from bakery.io.errors import BakeryError
 from bakery.settings.train import Train
 from bakery.training import advice, checkpoint, loop, metadata, optimizers, schedules, setup
-from bakery.training.run import Variant
+from bakery.training.run import Run
 from bakery.training.setup import TrainSpec
-from bakery.training.train_step import Kitchen
+from bakery.training.train_step import TrainContext
 
 log = logging.getLogger(__name__)
 
@@ -59,46 +59,46 @@ class Trainer:
     def fit(self, specs: Sequence[TrainSpec]) -> list[dict[str, Any] | BakeryError]:
         """As `fit_one`, for bakes side by side on one base; what failed gives its error.
 
-        Settings must fit beside each other (`Train.fits_beside`). A bake is the same in any company up
+            Settings must fit beside each other (`Train.fits_beside`). A bake is the same in any group up
         to rounding: its random numbers, steps and gradients are its own, but products over more rows may
-        sum in another order. The files' metadata say how many were baked together.
+            sum in another order. The files' metadata say how many were baked together.
         """
         settings = specs[0].settings
         _check_device(settings, self.device)
         torch.set_num_threads(self.threads)
         for spec in specs:
             advice.about_settings(spec.settings)
-        meter = advice.Meter(self.device)
+        meter = advice.MemoryMeter(self.device)
         with advice.out_of_memory(settings, meter):
             folders = self._folders(settings)
-            kitchen = setup.equip(settings, folders, self._base(settings), self.threads, self.cache)
-            variants = setup.prepare_all(specs, kitchen)
+            context = setup.make_context(
+                settings, folders, self._base(settings), self.threads, self.cache
+            )
+            runs = setup.prepare_all(specs, context)
             try:
                 abouts = [
-                    _describe(variant, kitchen, folders, self._extra(spec, len(specs)))
-                    for variant, spec in zip(variants, specs, strict=True)
+                    _describe(run, context, folders, self._extra(spec, len(specs)))
+                    for run, spec in zip(runs, specs, strict=True)
                 ]
                 if settings.fuse == "auto" and not any(map(_was_saved, specs)):
-                    loop.check_memory(kitchen, variants)
-                _resume([variant for variant in variants if variant.failure is None])
-                meter.rest([p for variant in variants for p in variant.parameters])
-                with loop.compiled(kitchen, variants):
-                    loop.fit(kitchen, variants)
+                    loop.check_memory(context, runs)
+                _resume([run for run in runs if run.failure is None])
+                meter.rest([p for run in runs for p in run.parameters])
+                with loop.compiled(context, runs):
+                    loop.fit(context, runs)
             finally:
-                variants[0].network.remove()
-                for variant in variants:
-                    if variant.progress is not None:
-                        variant.progress.close()
+                runs[0].network.remove()
+                for run in runs:
+                    if run.progress is not None:
+                        run.progress.close()
         return [
-            {**about, "epochs": variant.rows}
-            if variant.failure is None
-            else BakeryError(variant.failure)
-            for variant, about in zip(variants, abouts, strict=True)
+            {**about, "epochs": run.rows} if run.failure is None else BakeryError(run.failure)
+            for run, about in zip(runs, abouts, strict=True)
         ]
 
     def _folders(self, settings: Train) -> Folders:
         reg = Path(settings.reg_data_dir) if settings.reg_data_dir is not None else None
-        return repeat_folders.read(self.layout, reg)
+        return repeat_folders.read_folders(self.layout, reg)
 
     def _base(self, settings: Train) -> Model:
         return registry.load(
@@ -121,36 +121,36 @@ def _was_saved(spec: TrainSpec) -> bool:
     return checkpoint.group_size_before(spec.out) is not None
 
 
-def _resume(variants: Sequence[Variant]) -> None:
+def _resume(runs: Sequence[Run]) -> None:
     """Have each go on where an earlier run of it was saved."""
-    checkpoint.align([(variant.checkpoint, variant.plan.total) for variant in variants])
-    for variant in variants:
-        variant.restore(variant.checkpoint.resume())
+    checkpoint.align([(run.checkpoint, run.counts.total) for run in runs])
+    for run in runs:
+        run.restore(run.checkpoint.resume())
 
 
 def _describe(
-    variant: Variant, kitchen: Kitchen, folders: Folders, extra: Mapping[str, object]
+    run: Run, context: TrainContext, folders: Folders, extra: Mapping[str, object]
 ) -> dict[str, Any]:
     """Tell the log, the files and the caller what this bake is; refuse one that failed before."""
-    settings, plan, data, base = variant.settings, variant.plan, kitchen.data, kitchen.base
-    variant.metadata = metadata.describe(
-        settings, name=variant.name, base=base, folders=folders, data=data, plan=plan, extra=extra,
-        optimizer=optimizers.full_name(settings, variant.optimizer),
+    settings, counts, data, base = run.settings, run.counts, context.data, context.base
+    run.metadata = metadata.describe(
+        settings, name=run.name, base=base, folders=folders, data=data, counts=counts, extra=extra,
+        optimizer=optimizers.full_name(settings, run.optimizer),
     )  # fmt: skip
     chosen = settings.model_dump(mode="json", exclude={"base"})  # its content is in the key
-    variant.checkpoint.identify(variant.metadata, chosen, rests=variant.until is not None)
-    failed = variant.checkpoint.failure()
+    run.checkpoint.identify(run.metadata, chosen, rests=run.until is not None)
+    failed = run.checkpoint.failure()
     if failed is not None:
-        variant.failure = (
+        run.failure = (
             f"this bake failed before and would again ({failed}): change its settings, or remove "
-            f"{variant.out / checkpoint.STOPPED} to try it once more"
+            f"{run.out / checkpoint.STOPPED} to try it once more"
         )
     truncated = sum(base.cuts(item.caption) for item in data.items)
     sizes = {f"{w}x{h}": count for (w, h), count in data.bucket_counts().items()}
-    adapters = len(variant.network.layers)
+    adapters = len(run.network.layers)
     listed = ", ".join(f"{count} of {size}" for size, count in sizes.items())
     log.info("%d pictures, with repeats %s", len(data.items), listed)
-    log.info("%s; %d adapters on %s", _length(plan), adapters, base.path)
+    log.info("%s; %d adapters on %s", _length(counts), adapters, base.path)
     return {
         "pictures": sum(not item.is_reg for item in data.items),
         "reg_pictures": sum(item.is_reg for item in data.items),
@@ -159,15 +159,15 @@ def _describe(
         "truncated_captions": truncated,
         "empty_captions": advice.about_captions(settings, data, truncated),
         "buckets": sizes,
-        "steps_per_epoch": plan.steps_per_epoch,
-        "steps": plan.total,
+        "steps_per_epoch": counts.steps_per_epoch,
+        "steps": counts.total,
         "adapters": adapters,
-        "threads": kitchen.threads,
+        "threads": context.threads,
     }
 
 
-def _length(plan: schedules.Plan) -> str:
-    return f"{plan.total} steps: {plan.epochs} epochs of {plan.steps_per_epoch}"
+def _length(counts: schedules.StepCounts) -> str:
+    return f"{counts.total} steps: {counts.epochs} epochs of {counts.steps_per_epoch}"
 
 
 def _check_device(settings: Train, device: str) -> None:

@@ -26,7 +26,7 @@ _OVERLAP = 0.7
 """Boxes that share more of their union than this are one face (the YOLO family's default)."""
 
 
-class Critic:
+class ImageModel:
     """A loaded model. Raises `BakeryError` when the file is no such model."""
 
     def __init__(

@@ -51,7 +51,7 @@ def prepare(image: Image.Image) -> Image.Image:
     return image.resize((WORK_SIDE, WORK_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
-class Shelf(Sequence[Image.Image]):
+class Spool(Sequence[Image.Image]):
     """Pictures made by `prepare`, on disk: of 10,000 of them the memory would hold 500 MB.
 
     The file lies in `folder` without a name, and is gone when it is closed or its process ends.
