@@ -80,7 +80,7 @@ def add_metric(scripts: Path) -> None:
     metrics = scripts / "bakery" / "scoring" / "metrics.py"
     insert(metrics, "METRICS = (\n", COMPUTE)
     insert(metrics, '    Metric(\n        name="drift",\n', RECORDS)
-    insert(scripts / "bakery" / "settings" / "score.py", "    embedding_model: str", WEIGHT)
+    insert(scripts / "bakery" / "settings" / "score.py", "    embedding_model:", WEIGHT)
 
 
 @dataclass(frozen=True)

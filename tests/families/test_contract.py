@@ -26,9 +26,10 @@ from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
 from bakery.lora.network import Adapter, LoRANetwork
 from bakery.settings.train import Train
-from bakery.stages import train
 from bakery.training import losses
 from bakery.training.run import Run
+from bakery.training.setup import TrainSpec
+from bakery.training.trainer import Trainer
 
 NAMES = [family.name for family in registry.FAMILIES]
 CAPTIONS = ["mirael, smile", "cat", "mirael, " + "pink, " * 20]
@@ -262,7 +263,7 @@ def test_a_killed_bake_ends_in_the_same_file(folder, pictures, tmp_path, monkeyp
     settings = Train(base=str(folder), **SMALL)
 
     def bake(out: Path):
-        return train.run(settings, layout=pictures, out=out, name="mirael", metadata={})
+        return Trainer(pictures).fit_one(TrainSpec(settings, out, "mirael", {}))
 
     whole = bake(tmp_path / "whole")
     end = Run._end_epoch

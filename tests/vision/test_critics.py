@@ -166,7 +166,9 @@ def test_a_model_counts_by_its_content(tmp_path):
     (tmp_path / "models").mkdir()
     redness(tmp_path / "models" / "a.onnx")
     (before,) = build.build(load(raw), [tmp_path]).of("filter")
-    assert build.filter_models_of(before, [tmp_path]) == [str(tmp_path / "models" / "a.onnx")]
+    assert build.files_of(before, "filter.models", [tmp_path]) == [
+        str(tmp_path / "models" / "a.onnx")
+    ]
     mean_color(tmp_path / "models" / "a.onnx")
     (after,) = build.build(load(raw), [tmp_path]).of("filter")
     assert before.key != after.key
