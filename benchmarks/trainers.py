@@ -192,7 +192,7 @@ def start(name: str, folder: Path, job: dict[str, Any], given: argparse.Namespac
         return Worker(command, env=environment)
     for_kohya(folder, job)
     path = os.pathsep.join(str(p.absolute()) for p in (*given.packages, given.sd_scripts))
-    command = [given.python, HERE / "kohya_side.py", "train", folder]
+    command = [given.python, HERE / "kohya" / "side.py", "train", folder]
     return Worker(command, env=environment | {"PYTHONPATH": path}, cwd=given.sd_scripts)
 
 

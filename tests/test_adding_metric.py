@@ -101,9 +101,9 @@ class Scored:
 
 def score_and_compare(scripts: Path, folder: Path) -> Path:
     folder.mkdir()
-    paths = os.pathsep.join((str(scripts), str(ROOT / "tests")))
+    paths = os.pathsep.join((str(scripts), str(ROOT / "tests/support")))
     ran = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "scored_page.py"), str(folder)],
+        [sys.executable, str(ROOT / "tests/support/scored_page.py"), str(folder)],
         env={**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,

@@ -109,7 +109,7 @@ def results(sandbox: Path) -> dict[Command, dict[str, Any]]:
         k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SNAKEMAKE_PROFILE")
     }
     done = subprocess.run(
-        [sys.executable, ROOT / "tests/pasted.py"],
+        [sys.executable, ROOT / "tests/support/pasted.py"],
         input=json.dumps(list(jobs.values())), capture_output=True, text=True, check=True,
         timeout=400, env={**environment, "COLUMNS": "200"},
     )  # fmt: skip

@@ -157,6 +157,12 @@ def test_tests_lie_as_the_library_does() -> None:
     assert folders <= {*WINGS, "benchmarks", "workflow", "world"}
 
 
+@pytest.mark.parametrize("folder", ["scripts", "benchmarks", "world", "tests", "tests/*"])
+def test_no_other_folder_is_crowded(folder: str) -> None:
+    for place in ROOT.glob(folder):
+        assert len([*place.glob("*.py")]) <= FULLEST_FOLDER, place
+
+
 def test_the_picture_shows_the_house_as_it_is() -> None:
     assert house.PICTURE.read_text(encoding="utf-8") == house.draw(), "make docs"
     assert "docs/house.svg" in (ROOT / "CONTRIBUTING.md").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""benchmarks/kohya_dataset.py: every difference between a layout and its reader is told."""
+"""benchmarks/kohya/dataset.py: every difference between a layout and its reader is told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from bakery.io import tables
 from bakery.stages import layout
-from benchmarks import kohya_dataset
+from benchmarks.kohya import dataset as kohya_dataset
 
 ROWS = [
     {"file": "5_mirael/a.png", "repeats": 5, "caption": "mirael, ☆", "kind": "picture"},

@@ -32,7 +32,7 @@ import torch
 root, folder, guard = sys.argv[1:]
 if guard:
     ctypes.CDLL(guard)
-sys.path[:0] = [f"{root}/tests/training", f"{root}/tests", f"{root}/scripts"]
+sys.path[:0] = [f"{root}/tests/training", f"{root}/tests/support", f"{root}/scripts"]
 from test_as_on_cuda import step
 step(Path(folder))
 """

@@ -1,9 +1,9 @@
 """What runs kohya's own code, in an interpreter of its own; started by the other scripts here.
 
-    python benchmarks/kohya_side.py network FOLDER      networks/lora.py on the models in FOLDER
-    python benchmarks/kohya_side.py dataset FOLDER      the parser and dataset code on a config TOML
-    python benchmarks/kohya_side.py settings FOLDER     the parser, optimizers and schedulers
-    python benchmarks/kohya_side.py train FOLDER        train_network.py itself, or
+    python benchmarks/kohya/side.py network FOLDER      networks/lora.py on the models in FOLDER
+    python benchmarks/kohya/side.py dataset FOLDER      the parser and dataset code on a config TOML
+    python benchmarks/kohya/side.py settings FOLDER     the parser, optimizers and schedulers
+    python benchmarks/kohya/side.py train FOLDER        train_network.py itself, or
                                                         sdxl_train_network.py, step by step
 
 PYTHONPATH must lead to sd-scripts. Nothing of ours is imported, nothing of theirs is kept. sd-scripts

@@ -1,6 +1,6 @@
 """Does sd-scripts see a layout as it is meant: the same pictures, repeats and captions?
 
-    python benchmarks/kohya_dataset.py --sd-scripts PATH results/layout/<key>
+    python benchmarks/kohya/dataset.py --sd-scripts PATH results/layout/<key>
 
 PATH is a checkout of https://github.com/kohya-ss/sd-scripts; its own dataset code reads the layout as
 `train_network.py` would with the layout as train_data_dir and its `reg/` as reg_data_dir, and is held

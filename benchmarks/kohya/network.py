@@ -1,6 +1,6 @@
 """Our LoRA files in kohya's own network code, and its files in ours: are the outputs equal?
 
-    python benchmarks/kohya_network.py --sd-scripts PATH [--python PYTHON] [--packages DIR]
+    python benchmarks/kohya/network.py --sd-scripts PATH [--python PYTHON] [--packages DIR]
 
 PATH is a checkout of kohya-ss/sd-scripts; its networks/lora.py and UNets run beside, in `--python` (an
 interpreter with its requirements; the default is this one, with `--packages` in front of its path).
@@ -19,7 +19,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -171,7 +171,7 @@ def main() -> int:
     path = os.pathsep.join(str(p.absolute()) for p in (*given.packages, given.sd_scripts))
 
     def run(what: str, folder: Path) -> None:
-        side = Path(__file__).with_name("kohya_side.py")
+        side = Path(__file__).with_name("side.py")
         subprocess.run([given.python, side, what, folder], check=True, cwd=given.sd_scripts,
                        env={**os.environ, "PYTHONPATH": path})  # fmt: skip
 

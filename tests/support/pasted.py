@@ -1,6 +1,6 @@
 """Runs many commands as if pasted into fresh shells, without paying for torch's import each time.
 
-    python tests/pasted.py < jobs.json > results.json
+    python tests/support/pasted.py < jobs.json > results.json
 
 Jobs are `{"argv": [...], "cwd": ...}`; argv begins with `python` or `snakemake`. The big third-party
 packages are imported once. Then each job is a fork in which nothing of this project was imported and

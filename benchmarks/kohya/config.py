@@ -1,6 +1,6 @@
 """Does sd-scripts accept what we export, and does it see the same dataset?
 
-    python benchmarks/kohya_config.py --sd-scripts PATH results/train/<bake> [--packages DIR]
+    python benchmarks/kohya/config.py --sd-scripts PATH results/train/<bake> [--packages DIR]
 
 Exports the bake, lets sd-scripts' own parser, config check and dataset code read the two files, and
 compares what they found with what we train on: images, repeats, captions, buckets, steps. Then every
@@ -24,7 +24,7 @@ from typing import Any
 
 import tomlkit
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from bakery.dataset import buckets, repeat_folders
 from bakery.interop import kohya_export, kohya_terms
@@ -113,7 +113,7 @@ def main() -> int:
     bake = given.bake.absolute()
 
     def run(what: str, folder: Path) -> None:
-        side = Path(__file__).with_name("kohya_side.py").absolute()
+        side = Path(__file__).with_name("side.py").absolute()
         subprocess.run([given.python, side, what, folder], check=True, cwd=given.sd_scripts,
                        env={**os.environ, "PYTHONPATH": path})  # fmt: skip
 
