@@ -151,8 +151,6 @@ class Run:
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             log.info("going on behind epoch %d, step %d", self.epoch, self.step)
-        if self.rows:
-            tables.write(self.out / "epochs.csv", self.rows, rungs.EPOCHS)
         self.progress = Progress(
             self.out,
             self.counts,
@@ -161,6 +159,8 @@ class Run:
             device=self.parameters[0].device.type,
             tensorboard=self.settings.log_with == "tensorboard",
         )
+        if self.rows:
+            tables.write(self.out / "epochs.csv", self.rows, rungs.EPOCHS)
 
     def fail(self, sentence: str) -> None:
         """Stop here, for the record; the epochs saved before stay."""

@@ -20,6 +20,7 @@ from bakery.training.cache import Store
 from bakery.training.checkpoint import Checkpoint
 from bakery.training.latents import Latents
 from bakery.training.run import Run
+from bakery.training.schedules import StepCounts
 from bakery.training.texts import Texts
 from bakery.training.train_step import TrainContext
 
@@ -42,7 +43,8 @@ def make_context(
     settings: Train, folders: Folders, base: Model, threads: int, cache: Path | None
 ) -> TrainContext:
     """The pictures in their buckets, and caches for what the base's frozen parts compute."""
-    data = repeat_folders.arrange(folders, _sizes(settings, base))
+    sizes = _sizes(settings, base)
+    data = repeat_folders.arrange(folders, sizes)
     store = Store(cache)
     latents = Latents(
         base,
@@ -65,6 +67,7 @@ def prepare_all(specs: Sequence[TrainSpec], context: TrainContext) -> list[Run]:
     """New adapters on the base, switched on, a stack of one for each bake."""
     base, settings = context.base, specs[0].settings
     parts = [part for part in (UNET, TEXT_ENCODER) if settings.rates[part]]
+    counts = [_counts(spec.settings, context) for spec in specs]
     network = LoRANetwork.stack(
         base.targets(parts, convolutions=bool(settings.conv_dim)),
         settings.network_dim,
@@ -81,10 +84,18 @@ def prepare_all(specs: Sequence[TrainSpec], context: TrainContext) -> list[Run]:
     ).apply()
     if settings.gradient_checkpointing:
         base.recompute_activations(parts)
-    return [_new_run(spec, context, network, k) for k, spec in enumerate(specs)]
+    runs = enumerate(zip(specs, counts, strict=True))
+    return [_new_run(spec, its, context, network, k) for k, (spec, its) in runs]
 
 
-def _new_run(spec: TrainSpec, context: TrainContext, network: LoRANetwork, adapter: int) -> Run:
+def _counts(settings: Train, context: TrainContext) -> StepCounts:
+    batches = context.data.batches_per_epoch(settings.train_batch_size)
+    return schedules.step_counts(settings, batches)
+
+
+def _new_run(
+    spec: TrainSpec, counts: StepCounts, context: TrainContext, network: LoRANetwork, adapter: int
+) -> Run:
     """A bake with an optimizer group for each part that learns."""
     settings, base = spec.settings, context.base
     groups = [
@@ -97,9 +108,7 @@ def _new_run(spec: TrainSpec, context: TrainContext, network: LoRANetwork, adapt
         name=spec.name,
         out=spec.out,
         checkpoint=Checkpoint(spec.out, spec.name),
-        counts=schedules.step_counts(
-            settings, context.data.batches_per_epoch(settings.train_batch_size)
-        ),
+        counts=counts,
         network=network,
         adapter=adapter,
         optimizer=optimizers.make(settings, groups, base.device.type),

@@ -44,6 +44,8 @@ class NoisyBatch:
     """(B,)"""
     views: Text
     """What the base is told of how the pictures are shown."""
+    dropout_seed: int
+    """What its dropout inside of adapters is drawn from."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,17 +57,18 @@ class NoisyBatch:
 def add_noise(context: TrainContext, run: Run, batch: Batch) -> NoisyBatch:
     """A batch with its noise, at times drawn by its base."""
     seed, device = run.settings.seed, context.base.device
+    shown = context.base.views(_views(context.data, batch))
     latents = torch.stack([context.latents.draw(view, seed) for view in batch.views])
     noise, t = run.diffusion.draw(latents.shape, seeds.generator(seed, "noise", batch.number))
     prior = run.settings.prior_loss_weight
     importance = torch.tensor([prior if is_reg else 1.0 for is_reg in batch.is_reg])
     drawn = (latents, noise, t, importance)
-    shown = context.base.views(_views(context.data, batch))
     return NoisyBatch(
         run,
         batch,
         *(x.to(device, non_blocking=True) for x in drawn),
         views={name: x.to(device, non_blocking=True) for name, x in shown.items()},
+        dropout_seed=seeds.number(seed, "dropout", batch.number),
     )
 
 
@@ -87,7 +90,8 @@ def step(context: TrainContext, live: Sequence[Run]) -> None:
 
 def loss(context: TrainContext, run: Run, batch: Batch) -> torch.Tensor:
     """The loss of one run's batch."""
-    (loss,) = losses(context, [add_noise(context, run, batch)])
+    noisy_batch = add_noise(context, run, batch)
+    (loss,) = losses(context, [noisy_batch])
     return loss
 
 
@@ -95,12 +99,12 @@ def losses(context: TrainContext, together: Sequence[NoisyBatch]) -> list[torch.
     """The loss of each noisy batch; all of one shape, in one pass through the base."""
     base = context.base
     _route(together)
-    noisy = [s.run.diffusion.noisy(s.latents, s.noise, s.t) for s in together]
-    views = join([s.views for s in together])
+    noisy = torch.cat([s.run.diffusion.noisy(s.latents, s.noise, s.t) for s in together])
+    t = torch.cat([s.t for s in together])
     with torch.autocast(base.device.type, base.dtype, enabled=base.dtype != torch.float32):
-        predicted = base.predict(
-            torch.cat(noisy), torch.cat([s.t for s in together]), _texts(together), views
-        )  # (K B, C, h, w)
+        text = _texts(together)
+        views = join([s.views for s in together])
+        predicted = base.predict(noisy, t, text, views)  # (K B, C, h, w)
     return [
         s.run.diffusion.loss(part, s.latents, s.noise, s.t, s.importance)
         for s, part in zip(together, predicted.chunk(len(together)), strict=True)
@@ -112,7 +116,7 @@ def _route(together: Sequence[NoisyBatch]) -> None:
     network = together[0].run.network
     masks = [0] * len(network)
     for s in together:
-        masks[s.run.adapter] = seeds.number(s.run.settings.seed, "dropout", s.batch.number)
+        masks[s.run.adapter] = s.dropout_seed
     network.seed_dropout(masks)
     network.route([s.run.adapter for s in together])
 

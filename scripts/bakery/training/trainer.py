@@ -59,9 +59,9 @@ class Trainer:
     def fit(self, specs: Sequence[TrainSpec]) -> list[dict[str, Any] | BakeryError]:
         """As `fit_one`, for bakes side by side on one base; what failed gives its error.
 
-            Settings must fit beside each other (`Train.fits_beside`). A bake is the same in any group up
-        to rounding: its random numbers, steps and gradients are its own, but products over more rows may
-            sum in another order. The files' metadata say how many were baked together.
+        Settings must fit beside each other (`Train.fits_beside`). A bake is the same in any group up
+        to rounding: its random numbers, steps and gradients are its own, but products over more rows
+        may sum in another order. The files' metadata say how many were baked together.
         """
         settings = specs[0].settings
         _check_device(settings, self.device)
