@@ -31,19 +31,11 @@ NEUTRAL = {
     "io.errors",
     "io.manifest",
     "jobs.job",
-    "settings.compare",
     "settings.config",
-    "settings.filter",
     "settings.halve",
-    "settings.layout",
-    "settings.prune",
-    "settings.sample",
-    "settings.score",
-    "settings.scrape",
     "settings.sections",
     "settings.sweeps",
-    "settings.tag",
-    "settings.train",
+    *(f"settings.{stage}" for stage in config.STAGES),
 }
 """Modules that decide what is made and where, never what is in it."""
 FAMILIES_IN = "families."
