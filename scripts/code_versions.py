@@ -16,6 +16,7 @@ import functools
 import hashlib
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from bakery.families import registry
@@ -31,19 +32,11 @@ NEUTRAL = {
     "io.errors",
     "io.manifest",
     "jobs.job",
-    "settings.compare",
     "settings.config",
-    "settings.filter",
     "settings.halve",
-    "settings.layout",
-    "settings.prune",
-    "settings.sample",
-    "settings.score",
-    "settings.scrape",
     "settings.sections",
     "settings.sweeps",
-    "settings.tag",
-    "settings.train",
+    *(f"settings.{stage}" for stage in config.STAGES),
 }
 """Modules that decide what is made and where, never what is in it."""
 FAMILIES_IN = "families."
@@ -60,13 +53,14 @@ def modules() -> dict[str, Path]:
     return {".".join(path.relative_to(LIBRARY).with_suffix("").parts): path for path in files}
 
 
-def imported(tree: ast.AST) -> set[str]:
+def imported(tree: ast.AST, known: Collection[str] | None = None) -> set[str]:
     """Dotted names of the library's modules that a syntax tree imports, in any spelling.
 
+    `known` are the names of all modules, where the caller has them already.
     Raises LookupError for an import from the library that leads to no module: what cannot be
     followed must not drop out of a hash without a word.
     """
-    known, found = modules(), set()
+    known, found = modules() if known is None else known, set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             if node.level:
@@ -107,11 +101,11 @@ def _of_families() -> set[str]:
 
 
 def _closure(module: str) -> set[str]:
-    found, waiting = set(), {module}
+    known, found, waiting = frozenset(modules()), set(), {module}
     while waiting:
         name = waiting.pop()
         found.add(name)
-        waiting |= imported(_tree(name)) - found - NEUTRAL
+        waiting |= _imports(_text(name), known) - found - NEUTRAL
     return found
 
 
@@ -167,7 +161,7 @@ def record() -> dict[str, object]:
     return {**{stage: current(stage) for stage in config.STAGES}, "families": families}
 
 
-def _module(name: str, package: str, known: dict[str, Path], line: int) -> str:
+def _module(name: str, package: str, known: Collection[str], line: int) -> str:
     """The module that an import of `name` leads to: itself, or the one that defines it."""
     for candidate in (name, package):
         if candidate in known:
@@ -181,6 +175,11 @@ def _text(name: str) -> str:
 
 def _tree(name: str) -> ast.Module:
     return _parsed(_text(name))
+
+
+@functools.cache
+def _imports(text: str, known: frozenset[str]) -> frozenset[str]:
+    return frozenset(imported(_parsed(text), known))
 
 
 @functools.cache

@@ -67,9 +67,9 @@ def floor(name: str) -> int:
 
 def arrows() -> set[tuple[str, str]]:
     """(wing, wing that it imports), all of them."""
-    found = set()
-    for module, path in modules().items():
-        needed = map(wing, imported(ast.parse(path.read_text(encoding="utf-8"))))
+    found, files = set(), modules()
+    for module, path in files.items():
+        needed = map(wing, imported(ast.parse(path.read_text(encoding="utf-8")), files))
         found |= {(wing(module), other) for other in needed if other != wing(module)}
     return found
 

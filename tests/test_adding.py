@@ -1,13 +1,15 @@
 """Adding one more of a kind is adding one record: tried on a copy of the project, by a real bake.
 
-A filter check, an optimizer and a sampler are patched in, each in at most `MOST` files besides what
-`make schema` writes. Then the workflow runs with them.
+A stage is added by the recipe in CONTRIBUTING.md, then a filter check, an optimizer and a sampler are
+patched in. Each changes at most `MOST` files besides what `make docs` and `make same-results` write.
+Then the workflow runs with them.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,7 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from added_stage import NEW_FILES, STAGE
+from documents import section
 from PIL import Image
+from project_copy import ROOT, Line, chores, copied, files, put, python
 from safetensors import safe_open
 from tiny_base import tiny_sd1
 from tiny_tagger import draw, tiny_tagger
@@ -24,24 +29,22 @@ from tiny_tagger import draw, tiny_tagger
 from bakery.interop import infotext
 from bakery.io import tables
 
-ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
 MOST = 2
-COPIED = ("Snakefile", "workflow", "scripts", "profiles", "envs", "config")
-LIBRARY = "scripts/bakery"
-WRITTEN = ("config/README.md", "workflow/schemas")
-"""What `make schema` writes: documents."""
 TAGS = ["1girl", "solo", "pink_hair", "halo", "beach", "smile"]
 
 
-@dataclass(frozen=True)
-class Line:
-    """A piece of code that is put in front of one that is there once in the library."""
-
-    before: str
-    new: str
-
-
 ADDED = {
+    "stage": (
+        Line(
+            "from bakery.settings.compare import Compare\nfrom bakery.settings.filter",
+            "from bakery.settings.audit import Audit\n",
+        ),
+        Line("    train: Train = Train()\n", "    audit: Audit = Audit()\n"),
+        Line('include: "workflow/rules/train.smk"', 'include: "workflow/rules/audit.smk"\n'),
+        Line("    halve,\n    compare,\n    best,", "    audit,\n"),
+    ),
     "filter check": (
         Line(
             '    Check(\n        "too_small",',
@@ -70,6 +73,7 @@ CONFIG = {
     "tag": {"model": "models/tagger"},
     "prune": {"trigger": "littlest"},
     "layout": {"repeats": 1},
+    "audit": {"min_tags": 9},
     "train": {
         "base": "models/base", "network_dim": 2, "network_alpha": 1, "train_batch_size": 4,
         "num_epochs": 1, "resolution": 32, "min_bucket_reso": 32, "max_bucket_reso": 32,
@@ -82,54 +86,41 @@ CONFIG = {
 }  # fmt: skip
 
 
-def files(tree: Path) -> dict[str, bytes]:
-    """Path -> content of all files of the project in `tree` that a person writes."""
-    found = (p for name in COPIED for p in (tree / name, *(tree / name).rglob("*")) if p.is_file())
-    content = {path.relative_to(tree).as_posix(): path.read_bytes() for path in found}
-    return {
-        name: text
-        for name, text in content.items()
-        if "__pycache__" not in name and not name.startswith(WRITTEN)
-    }
+@dataclass(frozen=True)
+class Grown:
+    """A copy of the project with all of `ADDED`."""
 
-
-def put(tree: Path, line: Line) -> None:
-    places = [p for p in (tree / LIBRARY).rglob("*.py") if line.before in p.read_text("utf-8")]
-    (place,) = places
-    text = place.read_text("utf-8")
-    assert text.count(line.before) == 1, place
-    place.write_text(text.replace(line.before, line.new + line.before), "utf-8")
+    tree: Path
+    changed: dict[str, list[str]]
+    """Kind of addition -> the files that it changed."""
+    new: dict[str, list[str]]
+    """Kind of addition -> the files that it brought."""
+    record: dict
+    """The record of code versions when only the stage had been added."""
 
 
 @pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
-    """A copy of the project with all of `ADDED`, and the files that each addition touched."""
-    tree = tmp_path_factory.mktemp("grown")
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, tree / name)
-    (tree / "resources").symlink_to(ROOT / "resources")
-    touched = {}
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
+    tree = copied(tmp_path_factory.mktemp("grown"))
+    changed, new, record = {}, {}, {}
     for kind, lines in ADDED.items():
         before = files(tree)
         for line in lines:
             put(tree, line)
+        if kind == "stage":
+            for name, text in NEW_FILES.items():
+                (tree / name.replace("<stage>", STAGE)).write_text(text, "utf-8")
+            record = chores(tree)
         after = files(tree)
-        touched[kind] = [name for name in after if after[name] != before.get(name)]
-    made = subprocess.run(  # make schema
-        [sys.executable, tree / "scripts/describe_config.py"],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ""},
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    return tree, touched
+        changed[kind] = [name for name in before if after[name] != before[name]]
+        new[kind] = [name for name in after if name not in before]
+    python(tree, "scripts/describe_config.py")
+    return Grown(tree, changed, new, record)
 
 
 @pytest.fixture(scope="module")
-def results(grown: tuple[Path, dict], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(grown: Grown, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a bake leaves that uses all of `ADDED`, up to its samples."""
-    tree, _ = grown
     place = tmp_path_factory.mktemp("bake")
     (place / "pictures").mkdir()
     rng = np.random.default_rng(0)
@@ -143,9 +134,9 @@ def results(grown: tuple[Path, dict], tmp_path_factory: pytest.TempPathFactory) 
     tiny_tagger(place / "models/tagger", TAGS)
     (place / "config.yaml").write_text(yaml.safe_dump(CONFIG), "utf-8")
     run = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", tree / "Snakefile", "--cores", "2",
-         "--directory", place, "--configfile", place / "config.yaml", "--until", "sample",
-         "--workflow-profile", tree / "profiles/default"],
+        [sys.executable, "-m", "snakemake", "--snakefile", grown.tree / "Snakefile", "--cores", "2",
+         "--directory", place, "--configfile", place / "config.yaml", "--until", "sample", "audit",
+         "--workflow-profile", grown.tree / "profiles/default"],
         capture_output=True, text=True, check=False, timeout=500, cwd=place,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "TMPDIR": str(place)},
     )  # fmt: skip
@@ -159,13 +150,62 @@ def only(folder: Path, pattern: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ADDED)
-def test_adding_touches_few_files(kind: str, grown: tuple[Path, dict[str, list[str]]]) -> None:
-    touched = grown[1][kind]
-    assert 1 <= len(touched) <= MOST, touched
+def test_adding_touches_few_files(kind: str, grown: Grown) -> None:
+    assert 1 <= len(grown.changed[kind]) <= MOST, grown.changed[kind]
+    assert set(grown.new[kind]) == (
+        {name.replace("<stage>", STAGE) for name in NEW_FILES} if kind == "stage" else set()
+    )
 
 
-def test_what_is_added_is_described_to_people(grown: tuple[Path, dict]) -> None:
-    told = (grown[0] / "config/README.md").read_text("utf-8")
+def test_the_recipe_for_a_stage_names_the_files_it_takes(grown: Grown) -> None:
+    recipe = section((ROOT / "CONTRIBUTING.md").read_text("utf-8"), "add-a-stage")
+    named = set(re.findall(r"`([\w./<>-]+)`", recipe))
+    assert named >= {*NEW_FILES, *grown.changed["stage"]}
+
+
+def test_a_new_stage_leaves_the_code_versions_of_the_others(grown: Grown) -> None:
+    before = json.loads((ROOT / "tests/code_versions.json").read_text("utf-8"))
+    assert {name: grown.record[name] for name in before} == before
+    assert grown.record[STAGE]["version"] == 1
+
+
+def test_a_new_stage_and_the_house_agree(grown: Grown) -> None:
+    tests = ("tests/test_house.py", "tests/test_code_versions.py", f"tests/stages/test_{STAGE}.py")
+    concerned = f"{STAGE} or rules or floor or circle or crowded or contents or tests or picture"
+    said = python(
+        grown.tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", concerned, *tests
+    )
+    passed = re.search(r"(\d+) passed", said)
+    assert passed
+    assert int(passed[1]) > 15
+
+
+def test_a_new_stage_runs_in_its_place(grown: Grown, results: Path) -> None:
+    manifest = json.loads(only(results, "audit/*/manifest.json").read_text("utf-8"))
+    assert manifest["settings"] == {"min_tags": 9}
+    assert manifest["code_version"] == 1
+    assert list(manifest["above"].values()) == ["layout"]
+    listed = tables.read(only(results, "audit/*/audit.csv"), ("image", "tags"))
+    captions = {
+        f"{path.parent.name}/{path.stem}.png": len(path.read_text("utf-8").split(","))
+        for path in results.glob("layout/*/*_*/*.txt")
+    }
+    thin = {name: str(count) for name, count in captions.items() if count < 9}
+    assert dict(zip(listed["image"], listed["tags"], strict=True)) == thin
+    assert 0 < len(thin) <= manifest["summary"]["captions"] == len(captions)
+    trained = json.loads(only(results, "train/*/manifest.json").read_text("utf-8"))
+    assert list(trained["above"].values()) == [STAGE], "what comes after it stands on it"
+    left = python(
+        results.parent, "-m", "snakemake", "-n", "--snakefile", str(grown.tree / "Snakefile"),
+        "--configfile", "config.yaml", "--workflow-profile", str(grown.tree / "profiles/default"),
+    )  # fmt: skip
+    assert "rule score:" in left
+    assert "rule audit:" not in left, "it is made once"
+
+
+def test_what_is_added_is_described_to_people(grown: Grown) -> None:
+    told = (grown.tree / "config/README.md").read_text("utf-8")
+    assert "## audit\n\nA list of captions that say little." in told
     assert "| `max_side` |" in told
     assert "`SGD`" in told
     assert "`DEIS`" in told

@@ -14,6 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 COMPUTE = '''
 def _missed(inputs) -> np.ndarray:
@@ -27,7 +29,7 @@ def _misses(chosen: PictureSet) -> np.ndarray:
     return formulas.mean(draws.times, _missed(chosen)[at])
 
 
-def _company(chosen: PictureSet) -> np.ndarray:
+def _presence(chosen: PictureSet) -> np.ndarray:
     draws, at = chosen.select("identity")
     return formulas.mean(draws.times, chosen.seen.found_count[at] / 10)
 
@@ -57,11 +59,11 @@ RECORDS = """    Metric(
         ),
     ),
     Metric(
-        name="company",
-        heading="Company",
+        name="presence",
+        heading="Presence",
         meaning="how many traits come together",
         formula="mean number of traits on identity pictures / 10",
-        compute=_company,
+        compute=_presence,
         interval=False,
     ),
 """
@@ -136,17 +138,17 @@ def test_it_is_in_the_tables_with_its_interval(made: Scored) -> None:
     epochs = made.table("score/epochs.csv").set_index("epoch")
     assert epochs["misses"].tolist() == [0, 0.5, 0]
     assert epochs.loc[1, ["misses_low", "misses_high"]].tolist() == [0, 1]
-    assert epochs["company"].tolist() == [0, 0.2, 0.2]
-    assert "company_low" not in epochs, "it has none"
+    assert epochs["presence"].tolist() == [0, 0.2, 0.2]
+    assert "presence_low" not in epochs, "it has none"
     before = made.table("score/epochs.csv", made.bare)
-    added = ["misses", "misses_low", "misses_high", "company"]
+    added = ["misses", "misses_low", "misses_high", "presence"]
     assert [c for c in epochs.reset_index() if c not in added] == list(before)
     weights = made.table("score/weights.csv").set_index("epoch")
     assert weights["misses"].to_dict() == {1: 0.5, 2: 0}
     results = made.table("page/results.csv").set_index("epoch")
     assert results["misses"].tolist() == [0, 0.5, 0]
     assert results["misses_high"].tolist()[1] == 1
-    assert results["company"].tolist() == [0, 0.2, 0.2]
+    assert results["presence"].tolist() == [0, 0.2, 0.2]
 
 
 def test_single_pictures_and_cells_have_its_column(made: Scored) -> None:
@@ -182,8 +184,8 @@ def test_the_page_shows_it(made: Scored) -> None:
     assert "<dd>pictures that show nothing of what was asked. Lower is better.</dd>" in html
     assert "less leak, bleed, what lacks in clarity and misses." in html
     assert re.search(r'<td class="number">0\.50<small>0\.00–1\.00</small></td>', html)
-    assert '<span title="how many traits come together">Company</span>' in html
-    assert "<b>Company</b>" not in html, "it has no chart"
+    assert '<span title="how many traits come together">Presence</span>' in html
+    assert "<b>Presence</b>" not in html, "it has no chart"
     assert re.search(r'<td class="number">0\.20</td>', html), "and no interval"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import house
@@ -17,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 STAGES = (*SECTIONS, "halve", "best", "plan")
 """Every rule that makes something: the sections of a config, and what works on their results."""
 WITHOUT_SETTINGS = ("best", "plan")
-MODULES = sorted(modules())
+FILES = modules()
+MODULES = sorted(FILES)
 LONGEST_FILE, LONGEST_FUNCTION, FULLEST_FOLDER = 400, 60, 20
 MOST_PARAMETERS = 6
 MORE_PARAMETERS = {
@@ -31,8 +33,14 @@ MORE_PARAMETERS = {
 """Functions that need no object although they take more, and why."""
 
 
+@functools.cache
 def tree(module: str) -> ast.Module:
-    return ast.parse(modules()[module].read_text(encoding="utf-8"))
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+@functools.cache
+def needed(module: str) -> set[str]:
+    return imported(tree(module), FILES)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -66,7 +74,7 @@ def test_a_rule_file_holds_its_own_rule(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_door_leads_to_its_own_stage(stage: str) -> None:
     door = ast.parse((ROOT / f"scripts/{stage}.py").read_text(encoding="utf-8"))
-    stages = {name for name in imported(door) if wing(name) == "stages"}
+    stages = {name for name in imported(door, FILES) if wing(name) == "stages"}
     late = {
         node.value
         for node in ast.walk(door)
@@ -84,16 +92,16 @@ def test_every_module_is_in_a_wing_and_every_wing_on_a_floor() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_lead_down(module: str) -> None:
-    for other in imported(tree(module)):
+    for other in needed(module):
         assert wing(other) == wing(module) or floor(wing(other)) > floor(wing(module)), other
     if wing(module) == "stages":
-        assert not any(wing(other) == "stages" for other in imported(tree(module)))
+        assert not any(wing(other) == "stages" for other in needed(module))
 
 
 def test_no_circle_inside_a_wing() -> None:
-    waiting = {module: imported(tree(module)) for module in MODULES}
-    while free := {module for module, needed in waiting.items() if not needed & set(waiting)}:
-        waiting = {module: needed for module, needed in waiting.items() if module not in free}
+    waiting = {module: needed(module) for module in MODULES}
+    while free := {module for module, others in waiting.items() if not others & set(waiting)}:
+        waiting = {module: others for module, others in waiting.items() if module not in free}
     assert not waiting
 
 
@@ -107,7 +115,7 @@ def test_nothing_below_a_door_reads_its_surroundings(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_files_and_functions_are_short(module: str) -> None:
-    assert len(modules()[module].read_text("utf-8").splitlines()) <= LONGEST_FILE
+    assert len(FILES[module].read_text("utf-8").splitlines()) <= LONGEST_FILE
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name

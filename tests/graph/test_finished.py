@@ -10,7 +10,7 @@ import pytest
 from made_bakes import made_bake
 
 from bakery.graph import build, finished, nodes
-from bakery.graph import summary as outlines
+from bakery.graph import summary as graph_summary
 from bakery.io import manifest
 from bakery.io.errors import BakeryError
 from bakery.report import results
@@ -48,7 +48,7 @@ def page_of(workdir: Path, *with_: str, **raw: Any) -> nodes.Node:
 @pytest.mark.parametrize("stage", ["train", "sample", "score"])
 def test_a_bake_is_found_from_any_of_its_folders(workdir: Path, stage: str) -> None:
     page = page_of(workdir, names(workdir)[stage])
-    own, other = outlines.bakes_of(page)
+    own, other = graph_summary.bakes_of(page)
     assert (own["own"], other["own"]) == (True, False)
     assert other["folders"] == names(workdir)
     assert other["label"] == "mirael"
@@ -58,7 +58,7 @@ def test_a_bake_is_found_from_any_of_its_folders(workdir: Path, stage: str) -> N
 
 def test_a_bake_named_twice_is_there_once(workdir: Path) -> None:
     page = page_of(workdir, names(workdir)["train"], names(workdir)["score"])
-    assert len(outlines.bakes_of(page)) == 2
+    assert len(graph_summary.bakes_of(page)) == 2
 
 
 def test_a_page_stands_for_all_its_bakes(workdir: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_page_stands_for_all_its_bakes(workdir: Path) -> None:
     about = {"stage": "compare", "settings": {}, "above": dict.fromkeys(scores, "score")}
     manifest.write(folder, about, {})
     page = page_of(workdir, "results/compare/rates-1")
-    assert len(outlines.bakes_of(page)) == 3
+    assert len(graph_summary.bakes_of(page)) == 3
 
 
 def test_the_manifests_are_part_of_the_page_s_key(workdir: Path) -> None:
@@ -99,7 +99,7 @@ def test_the_own_bake_among_the_named_is_no_other(workdir: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         manifest.write(folder, node.about(), {})
         assert stage == node.stage
-    assert len(outlines.bakes_of(page_of(workdir, leaf.folder))) == 1
+    assert len(graph_summary.bakes_of(page_of(workdir, leaf.folder))) == 1
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_results_of_another_folder_keep_their_place(
 def test_what_was_cleared_away_above_is_left_out(workdir: Path) -> None:
     for stage in ("scrape", "filter"):
         (workdir / names(workdir)[stage] / "manifest.json").unlink()
-    other = outlines.bakes_of(page_of(workdir, names(workdir)["score"]))[1]
+    other = graph_summary.bakes_of(page_of(workdir, names(workdir)["score"]))[1]
     assert "filter" not in other["folders"]
     assert "layout" in other["folders"]
 
@@ -156,7 +156,7 @@ def test_bakes_of_two_days_stand_on_one_page(
     made_bake(Path(), "today", [(0.2, 0.8), (0.9, 0.9)], dataset="e")
     found = sorted(Path("results/score").iterdir())
     page = page_of(workdir, *map(str, found))
-    planned = [results.Bake.of(bake) for bake in outlines.bakes_of(page)[1:]]
+    planned = [results.Bake.of(bake) for bake in graph_summary.bakes_of(page)[1:]]
     out = Path("results/compare/days")
     summary = compare.run(Compare(), bakes=planned, out=out, sweep="days")
     html = (out / "index.html").read_text("utf-8")

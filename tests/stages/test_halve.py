@@ -17,8 +17,8 @@ from PIL import Image
 from small_bakes import SMALL
 
 from bakery.graph import build, nodes
-from bakery.graph import halving as races
-from bakery.graph import summary as outlines
+from bakery.graph import halving as graph_halving
+from bakery.graph import summary as graph_summary
 from bakery.interop.infotext import Infotext
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
@@ -88,7 +88,9 @@ def test_rungs_stand_on_the_bakes_without_halving(root: Path, rates, after, keep
     assert len(halved.of("halve")) == len(after)
     (page,) = halved.of("compare")
     assert [leaf.rung.until for leaf in page.parents] == [6] * len(rates)
-    assert [b["label"] for b in outlines.bakes_of(page)] == [f"unet_lr {rate}" for rate in rates]
+    assert [b["label"] for b in graph_summary.bakes_of(page)] == [
+        f"unet_lr {rate}" for rate in rates
+    ]
 
 
 def test_rungs_go_on_from_each_other_and_stand_on_the_verdict(root: Path) -> None:
@@ -99,13 +101,13 @@ def test_rungs_go_on_from_each_other_and_stand_on_the_verdict(root: Path) -> Non
         assert node.rung.verdict is second
         assert node.rung.before.rung.verdict is first
         assert node.rung.before.rung.before.rung.verdict is None
-        assert races.inputs(node) == [node.rung.before.manifest, second.manifest]
-        assert races.inputs(leaf) == [leaf.rung.before.manifest]
+        assert graph_halving.inputs(node) == [node.rung.before.manifest, second.manifest]
+        assert graph_halving.inputs(leaf) == [leaf.rung.before.manifest]
         assert node.parents[0].stage == "layout"
-    assert {contender["label"] for contender in races.contenders(second)} == {
+    assert {contender["label"] for contender in graph_halving.contenders(second)} == {
         f"unet_lr {r}" for r in RATES[:3]
     }
-    assert races.facts(planned(root).of("train")[0]) == {}
+    assert graph_halving.facts(planned(root).of("train")[0]) == {}
 
 
 def test_one_more_rate_trains_only_that_one(root: Path) -> None:

@@ -20,8 +20,7 @@ from typing import Any
 
 from bakery.families import recognise, registry
 from bakery.families.recognise import Place
-from bakery.graph import finished
-from bakery.graph import halving as races
+from bakery.graph import finished, halving
 from bakery.graph.nodes import CODE_VERSIONS, Graph, Node, Rung
 from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
@@ -88,7 +87,7 @@ class Builder:
             entries.append((cfg.overlay(self.config, changes), label))
         if sweep.halving is not None:
             aside = Graph({stage: {} for stage in cfg.STAGES})
-            return races.build_rungs(
+            return halving.build_rungs(
                 name, sweep.halving, entries,
                 whole=lambda one: self._chain(aside, one),
                 chain=lambda one, rung: self._chain(self.graph, one, rung),

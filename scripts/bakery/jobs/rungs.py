@@ -1,4 +1,4 @@
-"""A rung of a bake while it runs (`races` lays it out): where it is baked, in which group, what is left.
+"""A rung of a bake while it runs (`halving` lays it out): its folder, its group, and what is left.
 
 A bake with halving is trained in its own folder, epoch by epoch, and rests there between two rungs. The
 folder of a rung gets what belongs to its epochs, under a second name. A bake that a verdict stopped is
@@ -68,7 +68,7 @@ class TrainTask:
 
     @classmethod
     def of(cls, out: Path, rung: Mapping[str, Any]) -> TrainTask:
-        """`rung` is what the graph says of the node's rung, {} without halving (`races.facts`)."""
+        """`rung` is what the graph says of the node's rung, {} without halving (`halving.facts`)."""
         if not rung:
             return cls(out, out)
         before = Path(rung["before"]) if rung["before"] else None

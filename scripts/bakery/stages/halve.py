@@ -30,7 +30,7 @@ class Contender:
     """The name of the folder it is baked in."""
     label: str
     tradeoff: float
-    """What it is ranked by (`verdicts.EpochScore.rank`); NaN where nothing was measured."""
+    """What it is ranked by (`recommendation.EpochScore.rank`); NaN where nothing was measured."""
     failure: str = ""
     """Why it cannot go on, if so."""
 
@@ -53,7 +53,7 @@ class Standing:
 
 
 def decide(settings: Halving, bakes: Iterable[Mapping[str, str]]) -> dict[str, Any]:
-    """The verdict on `bakes` (`races.contenders`) behind the epoch of `settings`.
+    """The verdict on `bakes` (`halving.contenders`) behind the epoch of `settings`.
 
     A bake that an earlier verdict stopped, or that failed in an earlier rung, is not ranked again.
     """

@@ -45,7 +45,7 @@ class Pictures:
 def run(bakes: Iterable[Mapping[str, Any]], *, out: Path, trained: Path) -> str:
     """Writes `plan.csv` and the self-contained `index.html`; returns the table for the terminal.
 
-    `bakes` are `outlines.planned_bakes`'s, `trained` is the folder of finished bakes. Raises
+    `bakes` are `summary.planned_bakes`'s, `trained` is the folder of finished bakes. Raises
     `BakeryError` when a setting cannot be baked at all.
     """
     forecasts = [forecast.make(PlannedBake(**bake), trained) for bake in bakes]

@@ -117,7 +117,7 @@ class SampleStage:
         found = [self._sample_set(spec, cells) for spec in specs]
         if not any(isinstance(one, SampleSet) for one in found):
             return found
-        pipeline = self._artist()
+        pipeline = self._load()
         warnings += too_long(pipeline.base, _texts(cells, settings))
         found = [_checked(pipeline, one) for one in found]
         sample_sets = [one for one in found if isinstance(one, SampleSet)]
@@ -146,7 +146,7 @@ class SampleStage:
         }
         return SampleSet(spec.out, infos, mirror=spec.mirror and SampleSet(spec.mirror, infos))
 
-    def _artist(self) -> ImagePipeline:
+    def _load(self) -> ImagePipeline:
         return ImagePipeline.load(
             self.settings,
             base=self.base,
