@@ -61,10 +61,14 @@ def add_noise(context: TrainContext, run: Run, batch: Batch) -> NoisyBatch:
     importance = torch.tensor([prior if is_reg else 1.0 for is_reg in batch.is_reg])
     drawn = (latents, noise, t, importance)
     shown = context.base.views(_views(context.data, batch))
+    latents, noise, t, importance = (x.to(device, non_blocking=True) for x in drawn)
     return NoisyBatch(
         run,
         batch,
-        *(x.to(device, non_blocking=True) for x in drawn),
+        latents,
+        noise,
+        t,
+        importance,
         views={name: x.to(device, non_blocking=True) for name, x in shown.items()},
     )
 
