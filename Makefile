@@ -1,7 +1,7 @@
 # make         bake: the environment, then the whole workflow
 # make test    all tests, on all cores
 # make quick   the tests that take no time and no browser
-# make lint    ruff, snakefmt, snakemake --lint
+# make lint    ruff, mypy, snakefmt, snakemake --lint
 # make smoke   every stage once on a small set (.test/), with its report: two minutes
 # make world   rebuild the embedded world (hours; its products are committed)
 
@@ -30,6 +30,7 @@ quick: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 

@@ -70,10 +70,10 @@ def imported(tree: ast.AST, known: Collection[str] | None = None) -> set[str]:
             if package == "bakery":
                 found |= {_module(name, ".".join(inner), known, node.lineno) for name in wanted}
         elif isinstance(node, ast.Import):
-            wanted = [alias.name.partition(".") for alias in node.names]
+            named = [alias.name.partition(".") for alias in node.names]
             found |= {
                 _module(inner, "", known, node.lineno)
-                for package, _, inner in wanted
+                for package, _, inner in named
                 if package == "bakery"
             }
     return found
@@ -113,7 +113,7 @@ def templates(names: set[str]) -> list[Path]:
     """The files behind the pages that these modules render by name, and what all pages share."""
     folder = LIBRARY / TEMPLATES_IN
     rendered = {
-        node.args[0].value
+        str(node.args[0].value)
         for name in names
         for node in ast.walk(_tree(name))
         if isinstance(node, ast.Call)
@@ -194,7 +194,7 @@ def _code(text: str) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [s for s in body if not _is_text(s)]
+            body[:] = [s for s in body if not _is_text(s)]
     return ast.dump(tree)
 
 

@@ -110,7 +110,7 @@ def _bounds(metadata: typing.Iterable[typing.Any]) -> list[str]:
 def _nested(stage: str) -> str:
     """A table for each kind of entry that a section holds."""
     parts = []
-    for name, field in config.Config.model_fields[stage].annotation.model_fields.items():
+    for name, field in config.section_of(stage).model_fields.items():
         section = config.section_in(field.annotation)
         if section is not None:
             what = f"`{stage}.{name}`" if field.default is None else f"Each of `{stage}.{name}`"
@@ -133,7 +133,7 @@ def _plain(value: object) -> object:
 def readme() -> str:
     parts = [HEAD.format()]
     for stage in config.STAGES:
-        section = config.Config.model_fields[stage].annotation
+        section = config.section_of(stage)
         parts.append(f"\n## {stage}\n\n{section.__doc__}\n\n{_table(section)}{_nested(stage)}")
     halving = f"\n`sweeps.<name>.halving`: {Halving.__doc__}\n\n{_table(Halving)}"
     return "".join(parts) + SWEEPS + halving

@@ -93,13 +93,13 @@ def draw() -> str:
     parts, top = [], float(_MARGIN)
     for wings in FLOORS:
         width = (_WIDTH - 2 * _MARGIN - _GAP * (len(wings) - 1)) / len(wings)
-        lines = {name: _wrapped(_names(name), width) for name in wings}
-        height = _LINE * (3 + max(map(len, lines.values())))
+        texts = {name: _wrapped(_names(name), width) for name in wings}
+        tall = _LINE * (3 + max(map(len, texts.values())))
         for place, (name, meaning) in enumerate(wings.items()):
             left = _MARGIN + place * (width + _GAP)
-            boxes[name] = (left, top, width, height)
-            parts.append(_box(name, meaning, lines[name], boxes[name]))
-        top += height + _BETWEEN
+            boxes[name] = (left, top, width, tall)
+            parts.append(_box(name, meaning, texts[name], boxes[name]))
+        top += tall + _BETWEEN
     lines = [_arrow(boxes[start], boxes[to]) for start, to in sorted(reduced(arrows()))]
     height = top - _BETWEEN + _MARGIN
     return "\n".join([

@@ -101,8 +101,8 @@ def _given(
     for concept, n in counts.items():
         if own[concept].share is not None:
             continue
-        if own[concept].repeats is not None:
-            repeats[concept] = own[concept].repeats
+        if (given := own[concept].repeats) is not None:
+            repeats[concept] = given
         elif concept in details:
             repeats[concept] = max(1, settings.repeats // 2)
         elif settings.balance and concept != MAIN:

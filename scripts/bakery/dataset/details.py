@@ -53,7 +53,8 @@ def propose(shares: Mapping[str, float], rows: Iterable[Mapping[str, Any]]) -> l
     samples = [row for row in rows if row["purpose"] == "identity" and int(row["epoch"]) > 0]
     table = []
     for trait, share in shares.items():
-        name, by_epoch = captions.same(trait), {}
+        name = captions.same(trait)
+        by_epoch: dict[int, list[bool]] = {}
         for row in samples:
             if name in map(captions.same, row["asked"]):
                 seen = name in map(captions.same, row["found"])

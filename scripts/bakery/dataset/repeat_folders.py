@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Folders:
         for item in self.items:
             counts[item.folder] += item.is_reg == is_reg
         return {
-            folder: {"n_repeats": int(FOLDER.fullmatch(folder)[1]), "img_count": count}
+            folder: {"n_repeats": int(folder.partition("_")[0]), "img_count": count}
             for folder, count in counts.items()
             if count
         }
@@ -245,7 +245,7 @@ def arrange(folders: Folders, buckets: Sequence[Size]) -> Dataset:
 
 
 def _repeat_folders(
-    parent: Path, *, is_reg: bool, skip: set[Path] = frozenset()
+    parent: Path, *, is_reg: bool, skip: Collection[Path] = ()
 ) -> tuple[list[Item], list[str]]:
     """(pictures with their captions, what is ignored)."""
     items: list[Item] = []

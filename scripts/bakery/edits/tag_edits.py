@@ -34,7 +34,8 @@ def read_decisions(path: Path) -> dict[str, str]:
     if missing := [name for name in COLUMNS if name not in table]:
         raise BakeryError(f"{path} has no column {missing[0]!r}; its first line is tag,decision")
     found: dict[str, str] = {}
-    for line, tag, decision in zip(range(2, len(table) + 2), *map(table.get, COLUMNS), strict=True):
+    lines = range(2, len(table) + 2)
+    for line, tag, decision in zip(lines, table["tag"], table["decision"], strict=True):
         name, word = captions.same(tag), decision.strip().lower()
         if not name:
             raise BakeryError(f"{path}: line {line} names no tag; delete it or fill it in")

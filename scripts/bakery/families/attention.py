@@ -18,7 +18,7 @@ def text_projected_once(unet: nn.Module) -> Iterator[None]:
             if isinstance(block, BasicTransformerBlock) and block.attn2 is not None:
                 for layer in (block.attn2.to_k, block.attn2.to_v):
                     before = layer.__dict__.get("forward")  # of an adapter
-                    layer.forward = _remembering(layer.forward)
+                    layer.__dict__["forward"] = _remembering(layer.forward)
                     undo.callback(_restore, layer, before)
         yield
 

@@ -8,10 +8,10 @@ what a stock pipeline computes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 MAX_TOKENS = 225
 """kohya's largest max_token_length."""
@@ -54,13 +54,16 @@ def tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str], n: int, size: int) 
     return chunks
 
 
-def states(encoder: nn.Module, tokens: torch.Tensor, clip_skip: int) -> torch.Tensor:
+def states(
+    encoder: CLIPTextModel | CLIPTextModelWithProjection, tokens: torch.Tensor, clip_skip: int
+) -> torch.Tensor:
     """(rows, T) token ids -> (rows, T, C), the `clip_skip`-th last layer through the final norm."""
     if clip_skip == 1:
         return encoder(tokens).last_hidden_state
     inner = encoder(tokens, output_hidden_states=True).hidden_states[-clip_skip]
     # transformers >= 5.6 has no text_model level inside CLIPTextModel any more
-    return getattr(encoder, "text_model", encoder).final_layer_norm(inner)
+    level: Any = getattr(encoder, "text_model", encoder)
+    return level.final_layer_norm(inner)
 
 
 def joined(states: torch.Tensor, n: int) -> torch.Tensor:
@@ -72,7 +75,10 @@ def joined(states: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def pooled(
-    encoder: nn.Module, states: torch.Tensor, tokens: torch.Tensor, tokenizer: CLIPTokenizer
+    encoder: CLIPTextModelWithProjection,
+    states: torch.Tensor,
+    tokens: torch.Tensor,
+    tokenizer: CLIPTokenizer,
 ) -> torch.Tensor:
     """(B, T, C) -> (B, P): the state at the first EOS, projected (kohya's `pool_workaround`)."""
     end = (tokens == tokenizer.eos_token_id).int().argmax(dim=1)  # (B,)

@@ -124,6 +124,11 @@ class LatentSpace(ABC):
     module: nn.Module
     """What encodes; its weights and `dtype` decide the latents."""
 
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of the module's weights."""
+
     @abstractmethod
     def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 3, H, W) in -1 .. 1 -> mean and deviation, (B, C, h, w) each, not normalised."""
@@ -171,8 +176,12 @@ class Model(ABC):
     """Where it came from, for messages."""
     device: torch.device
     dtype: torch.dtype
-    latents: LatentSpace
     noise: NoiseProcess
+
+    @property
+    @abstractmethod
+    def latents(self) -> LatentSpace:
+        """Where the model draws."""
 
     @property
     @abstractmethod

@@ -6,10 +6,12 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -28,29 +30,40 @@ from bakery.families.noise import Diffusion
 from bakery.families.recognise import Place
 from bakery.families.stable_diffusion import StableDiffusion
 
-if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+
+class Pipeline(Protocol):
+    """What a stock pipeline of diffusers is used for here."""
+
+    def set_progress_bar_config(self, *, disable: bool) -> None: ...
+
+    def __call__(self, *args: Any, **wanted: Any) -> Any: ...
 
 
 class VaeLatents(LatentSpace):
     """Latents of a Stable Diffusion VAE: one factor for all channels."""
 
+    module: AutoencoderKL
+
     def __init__(self, vae: AutoencoderKL, *, one_by_one: bool = False) -> None:
         """`one_by_one` decodes so: at 1024 px a batch would take the most memory."""
         self.module = vae
-        self.channels = vae.config.latent_channels
-        self.pixels = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.channels = vae.config["latent_channels"]
+        self.pixels = 2 ** (len(vae.config["block_out_channels"]) - 1)
         self._one_by_one = one_by_one
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.module.dtype
 
     def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         spread = self.module.encode(pixels).latent_dist
         return spread.mean, spread.std
 
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
-        return latents * self.module.config.scaling_factor
+        return latents * self.module.config["scaling_factor"]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        latents = (latents / self.module.config.scaling_factor).to(self.module.dtype)
+        latents = (latents / self.module.config["scaling_factor"]).to(self.dtype)
         rows = latents.split(1 if self._one_by_one else len(latents))
         return torch.cat([self.module.decode(row).sample.float() for row in rows])
 
@@ -73,7 +86,7 @@ class LatentDiffusion(Model):
     clip_skip: int = 1
     max_chunks: int = clip.MAX_TOKENS // clip.TOKENS_PER_CHUNK
     decodes_one_by_one = False
-    _pipelines: dict[str, DiffusionPipeline] = field(default_factory=dict, init=False)
+    _pipelines: dict[str, Pipeline] = field(default_factory=dict, init=False)
     _needed: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -86,12 +99,12 @@ class LatentDiffusion(Model):
     @property
     def prediction_type(self) -> str:
         """`epsilon` or `v_prediction`: what the UNet was trained to predict."""
-        return self.noise_scheduler.config.prediction_type
+        return self.noise_scheduler.config["prediction_type"]
 
     @property
     def zero_terminal_snr(self) -> bool:
         """Whether the last timestep is pure noise."""
-        return bool(self.noise_scheduler.config.rescale_betas_zero_snr)
+        return bool(self.noise_scheduler.config["rescale_betas_zero_snr"])
 
     @property
     def chunk_size(self) -> int:
@@ -198,8 +211,9 @@ class LatentDiffusion(Model):
             encoder.train()  # CLIP recomputes in this mode only; it has no dropout
 
     def prepare_to_draw(self) -> None:
-        for part in (self.unet, self.vae):  # convolutions then need no other layout
-            part.to(memory_format=torch.channels_last)
+        parts: tuple[nn.Module, ...] = (self.unet, self.vae)
+        for part in parts:  # convolutions then need no other layout
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
 
     def draw(
         self,
@@ -235,7 +249,7 @@ class LatentDiffusion(Model):
         return {"prompt_embeds": text["hidden"], "negative_prompt_embeds": negative["hidden"]}
 
     @abstractmethod
-    def pipeline(self, scheduler: Any) -> DiffusionPipeline:
+    def pipeline(self, scheduler: Any) -> Pipeline:
         """A stock pipeline of these very parts; imported here, as training draws nothing."""
 
     def pipeline_parts(self) -> dict[str, Any]:

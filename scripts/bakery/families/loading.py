@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
+from transformers import CLIPTextModel
 
 from bakery.families import diffusers_folder, single_file
 from bakery.families.published import dtype_of
@@ -49,7 +50,7 @@ def read(
     return parts
 
 
-def _own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> AutoencoderKL:
+def _own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> nn.Module:
     """The VAE of a place of its own: a file, a folder with its config, a whole model or a hub id."""
     place, dtype = Path(path), dtype_of(family.name, "vae", dtype)
     if place.is_file():
@@ -75,15 +76,15 @@ def _scheduler(
     if zero_snr is not None:
         changes["rescale_betas_zero_snr"] = zero_snr
         # sampling must start at the timestep that is pure noise
-        changes["timestep_spacing"] = "trailing" if zero_snr else config.timestep_spacing
+        changes["timestep_spacing"] = "trailing" if zero_snr else config["timestep_spacing"]
     scheduler = DDPMScheduler.from_config(config, **changes)
-    prediction = scheduler.config.prediction_type
+    prediction = scheduler.config["prediction_type"]
     if prediction not in ("epsilon", "v_prediction"):
         raise BakeryError(
             f"train.base: the scheduler of {path} has prediction_type {prediction}: "
             "only epsilon and v_prediction can be trained"
         )
-    if scheduler.config.rescale_betas_zero_snr and prediction == "epsilon":
+    if scheduler.config["rescale_betas_zero_snr"] and prediction == "epsilon":
         raise BakeryError(
             f"train.base: {path} predicts the noise (epsilon), and with zero terminal SNR its last "
             "timestep is nothing but noise: set train.v_parameterization to true, or "
@@ -112,7 +113,7 @@ def check_width(path: str, unet: Any, texts: Sequence[Any]) -> None:
         )
 
 
-def _check_clip_skip(family: StableDiffusion, path: str, encoder: nn.Module, skip: int) -> None:
+def _check_clip_skip(family: StableDiffusion, path: str, encoder: CLIPTextModel, skip: int) -> None:
     layers = encoder.config.num_hidden_layers
     if family.takes_clip_skip and skip > layers:
         raise BakeryError(

@@ -10,9 +10,10 @@ a_t = alphas_cumprod at timestep t:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-from diffusers import DDPMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from bakery.families.family import NoiseProcess
 
@@ -26,21 +27,23 @@ class Diffusion(NoiseProcess):
 
     @property
     def predicts_v(self) -> bool:
-        return self.scheduler.config.prediction_type == "v_prediction"
+        return self.scheduler.config["prediction_type"] == "v_prediction"
 
     def draw(
         self, shape: Sequence[int], generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Timesteps are uniform."""
         noise = torch.randn(tuple(shape), generator=generator)
-        steps = self.scheduler.config.num_train_timesteps
+        steps = self.scheduler.config["num_train_timesteps"]
         return noise, torch.randint(steps, (shape[0],), generator=generator)
 
     def noisy(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return self.scheduler.add_noise(latents, noise, t)
+        return self.scheduler.add_noise(latents, noise, _steps(t))
 
     def target(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return self.scheduler.get_velocity(latents, noise, t) if self.predicts_v else noise
+        if not self.predicts_v:
+            return noise
+        return self.scheduler.get_velocity(latents, noise, _steps(t))
 
     def snr(self, t: torch.Tensor) -> torch.Tensor:
         self._snr = self._snr.to(t.device)  # once
@@ -48,6 +51,11 @@ class Diffusion(NoiseProcess):
 
     def target_scale(self, snr: torch.Tensor) -> torch.Tensor:
         return snr + 1 if self.predicts_v else snr
+
+
+def _steps(t: torch.Tensor) -> torch.IntTensor:
+    """`t` as diffusers declares it; it takes whole numbers of any width."""
+    return cast(torch.IntTensor, t)
 
 
 def snr_table(scheduler: DDPMScheduler) -> torch.Tensor:

@@ -14,7 +14,9 @@ from bakery.families.loading import check_width
 from bakery.io.errors import BakeryError
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+        StableDiffusionPipeline,
+    )
 
 
 class SD1Model(LatentDiffusion):
@@ -29,12 +31,14 @@ class SD1Model(LatentDiffusion):
         return {"hidden": clip.joined(states, n)}
 
     def pipeline(self, scheduler: Any) -> StableDiffusionPipeline:
-        from diffusers import StableDiffusionPipeline
+        from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+            StableDiffusionPipeline,
+        )
 
         return StableDiffusionPipeline(
             **self.pipeline_parts(),
             scheduler=scheduler,
-            safety_checker=None,
+            safety_checker=None,  # type: ignore[arg-type] # diffusers takes None, and says so in its docs
             requires_safety_checker=False,
         )
 

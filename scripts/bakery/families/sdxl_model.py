@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import CLIPTextModelWithProjection
 
 from bakery.families import clip, targets
 from bakery.families.family import Text, View
@@ -15,7 +16,9 @@ from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionXLPipeline
+    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
+        StableDiffusionXLPipeline,
+    )
 
 
 class SDXLModel(LatentDiffusion):
@@ -35,15 +38,19 @@ class SDXLModel(LatentDiffusion):
 
     def encode_tokens(self, tokens: Sequence[torch.Tensor], n: int) -> Text:
         """`hidden`, and `pooled` (B, P)."""
-        hidden, pooled = [], None
-        for encoder, tokenizer, ids in zip(
-            self.text_encoders, self.tokenizers, tokens, strict=True
-        ):
+        hidden = []
+        for encoder, ids in zip(self.text_encoders, tokens, strict=True):
             out = encoder(ids.flatten(0, 1), output_hidden_states=True)
             hidden.append(clip.joined(out.hidden_states[-2], n))
-            if encoder is self.text_encoders[-1]:  # the chunk that begins a prompt speaks for it
-                pooled = clip.pooled(encoder, out.last_hidden_state[::n], ids[:, 0], tokenizer)
+        first = out.last_hidden_state[::n]  # the chunk that begins a prompt speaks for it
+        pooled = clip.pooled(self._second, first, tokens[-1][:, 0], self.tokenizers[-1])
         return {"hidden": torch.cat(hidden, dim=-1), "pooled": pooled}
+
+    @property
+    def _second(self) -> CLIPTextModelWithProjection:
+        encoder = self.text_encoders[1]
+        assert isinstance(encoder, CLIPTextModelWithProjection)
+        return encoder
 
     def views(self, views: Sequence[View]) -> Text:
         """`sizes` (B, 6), see `size_ids`."""
@@ -71,12 +78,14 @@ class SDXLModel(LatentDiffusion):
         }
 
     def pipeline(self, scheduler: Any) -> StableDiffusionXLPipeline:
-        from diffusers import StableDiffusionXLPipeline
+        from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
+            StableDiffusionXLPipeline,
+        )
 
         return StableDiffusionXLPipeline(
             **self.pipeline_parts(),
             scheduler=scheduler,
-            text_encoder_2=self.text_encoders[1],
+            text_encoder_2=self._second,
             tokenizer_2=self.tokenizers[1],
             add_watermarker=False,
         )
@@ -113,10 +122,9 @@ def size_ids(picture: Size, bucket: Size, flipped: bool = False) -> tuple[int, .
     """
     (width, height), (bucket_width, bucket_height) = picture, bucket
     ratio = width / height
+    fitted: tuple[float, float] = (bucket_width, bucket_width / ratio)
     if bucket_width / bucket_height > ratio:
         fitted = (bucket_height * ratio, bucket_height)
-    else:
-        fitted = (bucket_width, bucket_width / ratio)
     left, top = (bucket_width - fitted[0]) // 2, (bucket_height - fitted[1]) // 2
     if flipped:
         left = bucket_width - (left + fitted[0])

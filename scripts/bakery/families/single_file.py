@@ -15,13 +15,15 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (
     convert_ldm_clip_checkpoint,
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -156,7 +158,7 @@ def _unpickle(path: str, file: Path) -> Tensors:
 def _tokenizer(path: str, file: Path, name: str) -> CLIPTokenizer:
     """From a folder beside the file, else CLIP's from the hub or its cache."""
     beside = file.parent / name
-    padding = {"pad_token": published.SDXL_PADDING} if name == "tokenizer_2" else {}
+    padding: dict[str, Any] = {"pad_token": published.SDXL_PADDING} if name == "tokenizer_2" else {}
     try:
         if beside.is_dir():
             return CLIPTokenizer.from_pretrained(beside)

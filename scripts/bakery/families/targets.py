@@ -13,10 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from bakery.families.family import TEXT_ENCODER, UNET, Target
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 TRANSFORMERS = ("Transformer2DModel",)
 CONVOLUTIONS = ("ResnetBlock2D", "Downsample2D", "Upsample2D")
@@ -54,14 +58,14 @@ def of_text_encoders(encoders: Sequence[nn.Module]) -> Iterator[Target]:
             yield Target(_name(prefix, level + path), layer, TEXT_ENCODER)
 
 
-def ldm_path(unet: nn.Module, path: str) -> str:
+def ldm_path(unet: UNet2DConditionModel, path: str) -> str:
     """The original UNet's name of a layer that diffusers calls `path`.
 
     The original numbers all blocks in one row: on the way down each level has layers_per_block
     residual blocks and a downsampler, on the way up one residual block more, whose last block also
     holds the upsampler.
     """
-    row = unet.config.layers_per_block + 1
+    row = unet.config["layers_per_block"] + 1
     if middle := _MIDDLE.fullmatch(path):
         kind, j, rest = middle[1], int(middle[2]), middle[3]
         if kind == "attentions":

@@ -223,7 +223,7 @@ def _laid_out(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
     """As the trainer reads them."""
     path = folders["layout"] / "layout.csv"
     table = tables.read(path, ("file", "concept", "kind", "caption", "by_hand"))
-    rows = table.to_dict("records")
+    rows = tables.records(table)
     reg = bake.settings["train"].get("reg_data_dir")
     items = repeat_folders.read_folders(folders["layout"], None if reg is None else Path(reg)).items
     shown = tuple(

@@ -104,5 +104,5 @@ def _separator(marks: re.Match[str]) -> str:
     return " " if any(mark.isspace() for mark in marks[0]) else "-"
 
 
-def _read_as_letters(form: str, digits: dict[int, str]) -> str:
+def _read_as_letters(form: str, digits: dict[int, int]) -> str:
     return _NUMBERED.sub(lambda match: match[0].translate(digits), form)

@@ -210,8 +210,9 @@ def _keyed(node: Node, content: Mapping[str, str]) -> Node:
 def _readable(stage: str, config: cfg.Config, rung: Rung | None) -> str:
     if CHAIN.index(stage) < CHAIN.index("train"):
         return config.scrape.name
-    in_passing = rung is not None and rung.until < config.train.num_epochs
-    piece = f"-epoch{rung.until}" if in_passing else ""
+    piece = ""
+    if rung is not None and rung.until < config.train.num_epochs:
+        piece = f"-epoch{rung.until}"
     return f"{config.scrape.name}-lr{config.train.rates['unet_lr']:g}{piece}"
 
 

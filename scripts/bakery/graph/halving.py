@@ -106,20 +106,24 @@ def rungs_of(leaf: Node) -> list[dict[str, Any]] | None:
     """The rungs of a bake, and how many bakes run in each if none fails; None without halving."""
     if leaf.rung is None:
         return None
-    rungs: list[Node] = []
-    node: Node | None = leaf
-    while node is not None and node.rung is not None:
-        rungs.insert(0, node)
-        node = node.rung.before
-    found, bakes = [], 0
-    for node in rungs:
-        verdict_node = node.rung.verdict
+    rungs: list[tuple[Node, Rung]] = []
+    before: Node | None = leaf
+    while before is not None and before.rung is not None:
+        rungs.insert(0, (before, before.rung))
+        before = before.rung.before
+    found: list[dict[str, Any]] = []
+    bakes = 0
+    for node, rung in rungs:
+        verdict_node = rung.verdict
         folders = {stage: node.above(stage).folder for stage in ("train", "sample", "score")}
         if verdict_node is not None:
+            assert isinstance(verdict_node.settings, Halving)
             bakes = verdict_node.settings.places(bakes or len(verdict_node.parents))
             folders["halve"] = verdict_node.folder
-        found.append({"until": node.rung.until, "bakes": bakes, "folders": folders})
-    found[0]["bakes"] = len(rungs[1].rung.verdict.parents)
+        found.append({"until": rung.until, "bakes": bakes, "folders": folders})
+    first_verdict = rungs[1][1].verdict
+    assert first_verdict is not None
+    found[0]["bakes"] = len(first_verdict.parents)
     return found
 
 

@@ -13,6 +13,7 @@ from bakery.graph import finished
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
 from bakery.settings.sections import Section
+from bakery.settings.train import Train
 
 CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "scrape": 2,
@@ -132,13 +133,18 @@ def _fit_together(one: Node, other: Node) -> bool:
     if (one.rung and one.rung.cohort) != (other.rung and other.rung.cohort):
         return False
     if one.stage == "train":
-        return one.parents == other.parents and one.settings.fits_beside(other.settings)
-    bakes = [node.above("train").settings for node in (one, other)]
+        return one.parents == other.parents and _bake(one).fits_beside(_bake(other))
     return (  # the same prompts on the same base: only the LoRAs differ
         one.settings == other.settings
         and one.above("prune") is other.above("prune")
-        and bakes[0].drawn_beside(bakes[1])
+        and _bake(one).drawn_beside(_bake(other))
     )
+
+
+def _bake(node: Node) -> Train:
+    settings = node.above("train").settings
+    assert isinstance(settings, Train)
+    return settings
 
 
 @dataclass(frozen=True)

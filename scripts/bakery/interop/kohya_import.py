@@ -35,7 +35,7 @@ EVERY_PICTURE: dict[str, Any] = {
     "min_jpeg_quality": 0, "duplicate_distance": -1,
 }  # fmt: skip
 """The filter that lets pass what kohya's scripts would train on; ratings still count."""
-_OFF = (None, False, "", [], {}, "None")
+_OFF: tuple[object, ...] = (None, False, "", [], {}, "None")
 
 
 @dataclass
@@ -264,7 +264,7 @@ def _others(draft: Draft, source: KohyaConfig) -> None:
 def _validate(draft: Draft, source: KohyaConfig) -> None:
     """Values that a field cannot take are left out with the reason; the rest must fit together."""
     for section, values in draft.sections.items():
-        model = cfg.Config.model_fields[section].annotation
+        model = cfg.section_of(section)
         try:
             model.model_validate(values)
         except ValidationError as report:

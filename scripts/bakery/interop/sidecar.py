@@ -80,13 +80,13 @@ def gather(
     They are called `<name>-<epoch as six digits>`, so that bakes can lie side by side: A1111 knows
     a LoRA by its file name alone. `epoch` picks one. Raises `BakeryError` if it was not saved.
     """
-    saved = tables.read(train / "epochs.csv", ("epoch", "file")).to_dict("records")
+    saved = tables.records(tables.read(train / "epochs.csv", ("epoch", "file")))
     wanted = [row for row in saved if epoch is None or int(row["epoch"]) == epoch]
     if not wanted:
         known = ", ".join(row["epoch"] for row in saved)
         raise BakeryError(f"{train} has no epoch {epoch}: saved are {known}")
     drawn = manifest.read(sample)["settings"]
-    samples = tables.read(sample / "samples.csv", ("epoch", "purpose", "image")).to_dict("records")
+    samples = tables.records(tables.read(sample / "samples.csv", ("epoch", "purpose", "image")))
     out.mkdir(parents=True, exist_ok=True)
     return [
         _place(train / row["file"], out / f"{name}-{int(row['epoch']):06d}.safetensors", drawn,

@@ -19,7 +19,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, IptcImagePlugin, UnidentifiedImageError
+from PIL import (
+    Image,
+    ImageCms,
+    ImageFile,
+    ImageOps,
+    IptcImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+)
 
 from bakery.io.errors import BakeryError
 
@@ -105,8 +113,8 @@ def written_inside(path: Path) -> dict[str, str]:
     with _opened(Path(path)) as image:
         if image.format == "PNG" and _has_late_texts(Path(path)):
             image.load()
-        found = dict(image.info)
-        if image.format == "TIFF":
+        found: dict[str, object] = {str(name): value for name, value in image.info.items()}
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
             found |= {f"tiff {tag}": value for tag, value in image.tag_v2.items()
                       if tag not in _EXIF_UNREAD}  # fmt: skip
         found |= _exif_texts(image)
@@ -116,7 +124,7 @@ def written_inside(path: Path) -> dict[str, str]:
     for binary in ("icc_profile", "exif", "transparency"):
         found.pop(binary, None)
     return {
-        f"{name} {number}" if number else str(name): text
+        f"{name} {number}" if number else name: text
         for name, value in found.items()
         for number, text in enumerate(_readings(value))
     }
@@ -148,7 +156,7 @@ def _readings(value: object) -> list[str]:
     if value[:8] in (b"UNICODE\0", b"ASCII\0\0\0", b"JIS\0\0\0\0\0"):  # EXIF's UserComment
         value = value[8:]
     if b"\0" in value.rstrip(b"\0"):
-        codes = ("utf-16-le", "utf-16-be", "utf-8")
+        codes: tuple[str, ...] = ("utf-16-le", "utf-16-be", "utf-8")
     else:
         try:
             return [value.decode("utf-8").rstrip("\0")]
@@ -172,7 +180,7 @@ def _has_late_texts(path: Path) -> bool:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """The file opened by Pillow; whatever goes wrong inside becomes `UnreadableImage`."""
     try:
         with warnings.catch_warnings():
@@ -185,6 +193,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except (FileNotFoundError, IsADirectoryError):
         raise UnreadableImage(path, "there is no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        assert Image.MAX_IMAGE_PIXELS is not None  # without a limit there is no such error
         limit = f"more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
         raise UnreadableImage(path, limit) from None
     except UnidentifiedImageError:
@@ -219,7 +228,9 @@ def _in_srgb(image: Image.Image) -> Image.Image:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         mode = "RGBA" if image.mode == "RGBA" else "RGB"
         target = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, source, target, outputMode=mode)
+        converted = ImageCms.profileToProfile(image, source, target, outputMode=mode)
+        assert converted is not None  # it is only where the picture is changed in place
+        return converted
     except (ImageCms.PyCMSError, *_DECODE_ERRORS):
         return image
 

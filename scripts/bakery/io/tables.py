@@ -6,8 +6,9 @@ column into numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 
@@ -35,11 +36,17 @@ def read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def write(path: Path, rows: Iterable[dict], columns: Sequence[str]) -> None:
+def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Writes `rows` with exactly `columns`, LF line ends; None and NaN become empty cells."""
     table = pd.DataFrame(list(rows), columns=list(columns))
     with whole(path) as part:
         table.to_csv(part, index=False, lineterminator="\n")
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of `table`, each a dict by the names of its columns."""
+    rows = table.to_dict("records")
+    return cast("list[dict[str, Any]]", rows)  # names are text, though pandas takes others
 
 
 def numbers(column: pd.Series, path: Path) -> pd.Series:

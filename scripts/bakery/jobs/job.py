@@ -17,7 +17,7 @@ from typing import Any, Self
 from bakery.io import manifest
 from bakery.io.errors import BakeryError
 from bakery.jobs import leases
-from bakery.settings.config import Config
+from bakery.settings import config as cfg
 from bakery.settings.sections import Section
 
 log = logging.getLogger("bakery")
@@ -83,9 +83,7 @@ class Job(LoggedJob):
         self.about: dict[str, Any] = dict(snakemake.params.node)
         self.stage: str = self.about["stage"]
         super().__init__(snakemake, self.stage)
-        self.settings: Section = Config.model_fields[self.stage].annotation.model_validate(
-            self.about["settings"]
-        )
+        self.settings: Section = cfg.section_of(self.stage).model_validate(self.about["settings"])
         self.out = Path(snakemake.output[0]).parent
         self.threads: int = snakemake.threads
         self._input = snakemake.input

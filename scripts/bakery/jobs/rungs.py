@@ -127,7 +127,7 @@ class TrainTask:
             rows = [
                 {**row, "epoch": int(row["epoch"]), "step": int(row["step"]),
                  "loss": float(row["loss"])}
-                for row in table.to_dict("records")
+                for row in tables.records(table)
             ]  # fmt: skip
         return {
             "epochs": self._take(rows),

@@ -141,7 +141,7 @@ class LoRAModule(nn.Module):
 
     def apply_to_target(self) -> None:
         """Route the layer through the adapters."""
-        self._target[0].forward = self.forward
+        self._target[0].__dict__["forward"] = self.forward
 
     @torch.no_grad()
     def merge_into_target(self, k: int) -> None:
@@ -152,7 +152,7 @@ class LoRAModule(nn.Module):
         layer = self._target[0]
         down, up = (weight.flatten(1).to(layer.weight) for weight in self.weights(k))
         merged = torch.addmm(layer.weight.flatten(1), up, down, alpha=scale).view(self.shape)
-        layer.forward = self._through(merged)
+        layer.__dict__["forward"] = self._through(merged)
 
     def remove_from_target(self) -> None:
         """Give the layer its own forward back."""
@@ -226,6 +226,8 @@ class ConvLoRA(LoRAModule):
 
     A is held as (r, in, height, width), B as (out, r, 1, 1).
     """
+
+    _target: tuple[nn.Conv2d]
 
     def _through(self, weight: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         layer = self._target[0]

@@ -16,9 +16,10 @@ A stock pipeline built from the same parts draws with the LoRA, and `remove` lea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import cast
 
 import torch
 from torch import nn
@@ -107,10 +108,11 @@ class LoRANetwork(nn.Module):
             multiplier=[1.0] * len(adapters),
             dropout=[adapter.dropout for adapter in adapters],
         )
-        self.layers = nn.ModuleDict()
+        # a ModuleDict does not say of what its modules are
+        self.layers = cast("MutableMapping[str, LoRAModule]", nn.ModuleDict())
         self._part: dict[str, str] = {}
         for name, layer, part in targets:
-            rank = conv_dim if _is_3x3(layer) else dim
+            rank = _rank(layer, dim, conv_dim)
             alphas = [
                 (adapter.conv_alpha if _is_3x3(layer) else adapter.alpha) or rank
                 for adapter in adapters
@@ -118,8 +120,8 @@ class LoRANetwork(nn.Module):
             self.layers[name] = adapters_on(layer, rank, alphas, self.routing, name)
             self._part[name] = part
         for k, adapter in enumerate(adapters):
-            for layer in self.layers.values():
-                layer.reset(k, adapter.generator)
+            for added in self.layers.values():
+                added.reset(k, adapter.generator)
         self.known = set(self.layers)
         """Names of the base's layers, as far as they were given."""
         return self
@@ -201,7 +203,7 @@ class LoRANetwork(nn.Module):
         self, dtype: torch.dtype = torch.float32, adapter: int = 0
     ) -> dict[str, torch.Tensor]:
         """Contiguous CPU tensors by kohya's keys; alpha has the dtype of the weights."""
-        state = {}
+        state: dict[str, torch.Tensor] = {}
         for name, layer in self.layers.items():
             down, up = (w.to("cpu", dtype, copy=True) for w in layer.weights(adapter))
             alpha = torch.tensor(layer.alphas[adapter], dtype=dtype)
@@ -235,6 +237,14 @@ class LoRANetwork(nn.Module):
 def _is_3x3(layer: nn.Module) -> bool:
     """Whether a target is a convolution that takes conv_dim."""
     return isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
+
+
+def _rank(layer: nn.Module, dim: int, conv_dim: int | None) -> int:
+    if not _is_3x3(layer):
+        return dim
+    if conv_dim is None:
+        raise ValueError("a 3x3 convolution among the targets needs conv_dim")
+    return conv_dim
 
 
 def _check_keys(

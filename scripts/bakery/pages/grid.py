@@ -29,6 +29,7 @@ LABEL_WIDTH = 132
 FONT_SIZE = 15
 LINES = 4
 """Lines a column's caption has at most; what does not fit ends in three dots."""
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def draw(
@@ -104,7 +105,7 @@ def enlarge(picture: Image.Image, factor: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont, width: float, lines: int) -> list[str]:
+def wrap(text: str, font: Font, width: float, lines: int) -> list[str]:
     """`text` in at most `lines` lines of `width` pixels; what is left out shows as three dots."""
     done = [""]
     for word in _drawable(text).split():
@@ -122,7 +123,7 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: float, lines: int) -> l
     return [*done[: lines - 1], last.rstrip(" ,") + "..."]
 
 
-def _pieces(word: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+def _pieces(word: str, font: Font, width: float) -> list[str]:
     """`word` cut where it is too long for a line of `width` pixels."""
     pieces = [""]
     for letter in word:

@@ -115,7 +115,7 @@ def _tags(folder: Path | None) -> tuple[list[tuple[str, str]], list[tuple[str, i
     path = folder / "prune.csv"
     table = tables.read(path, ("tag", "count", "decision", "reason"))
     table["count"] = tables.numbers(table["count"], path)
-    rows = table.to_dict("records")
+    rows = tables.records(table)
     pruned = [(row["tag"], row["reason"]) for row in rows if row["decision"] == "prune"]
     kept = [(row["tag"], int(row["count"])) for row in rows if row["decision"] == "keep"]
     return pruned, sorted(kept, key=lambda pair: -pair[1])

@@ -99,8 +99,8 @@ def read_draws(path: Path) -> dict[int, dict[str, np.ndarray]]:
         table[name] = tables.numbers(table[name], path).astype(float)
     table = table.sort_values(["epoch", "draw"])
     return {
-        int(epoch): {name: part[name].to_numpy() for name in names}
-        for epoch, part in table.groupby("epoch")
+        int(part["epoch"].iloc[0]): {name: part[name].to_numpy() for name in names}
+        for _, part in table.groupby("epoch")
     }
 
 
@@ -196,8 +196,8 @@ def _no_recommendation(epochs: Sequence[EpochScore]) -> Recommendation:
 
 def _numbers(best: EpochScore, base: EpochScore | None, bakes: int) -> str:
     """`EpochScore 3 of unet_lr 0.00016: 0.91 of the traits (the base: 0.15), 0.84 of what was asked.`"""
-    floor = base is not None and not math.isnan(base.score(_FIDELITY))
-    against = f" (the base: {fixed(base.score(_FIDELITY))})" if floor else ""
+    floor = math.nan if base is None else base.score(_FIDELITY)
+    against = "" if math.isnan(floor) else f" (the base: {fixed(floor)})"
     of = f" of {best.bake}" if bakes > 1 else ""
     return (
         f"Epoch {best.number}{of}: {fixed(best.score(_FIDELITY))} of the traits{against}, "

@@ -168,7 +168,7 @@ def read_bake(bake: Bake) -> BakeResult:
     saved = tables.read(train_file, ("epoch", "file", "sshs_model_hash", "loss"))
     for name in ("epoch", "loss"):
         saved[name] = tables.numbers(saved[name], train_file)
-    files = {int(row["epoch"]): row for row in saved.to_dict("records")}
+    files = {int(row["epoch"]): row for row in tables.records(saved)}
     about = _manifest(train)
     hashes, stopped = about.get("files", {}), about.get("summary", {}).get("stopped", {})
     epochs = [
@@ -220,7 +220,7 @@ def _scored(path: Path, keys: list[str]) -> dict[Any, dict[str, Estimate]]:
     for name in [*keys, *(c for c in table.columns if c in columns)]:
         table[name] = tables.numbers(table[name], path)
     found = {}
-    for row in table.to_dict("records"):
+    for row in tables.records(table):
         key = int(row[keys[0]]) if len(keys) == 1 else tuple(row[name] for name in keys)
         found[key] = {
             metric.name: Estimate(*(row.get(name, math.nan) for name in metric.bounds))
@@ -258,13 +258,13 @@ def _shots(bake: Bake) -> dict[Key, Shot]:
         raise BakeryError(f"{samples_file} lists no sample: run the sample stage again")
     scores = tables.read(scores_file, ("image", "found", "asked", "score"))
     scores["score"] = tables.numbers(scores["score"], scores_file)
-    scored = {row["image"]: row for row in scores.to_dict("records")}
+    scored = {row["image"]: row for row in tables.records(scores)}
     unscored = samples.loc[~samples["image"].isin(list(scored)), "image"]
     if len(unscored):
         raise BakeryError(
             f"{scores_file} does not score {unscored.iloc[0]}: run the score stage of this bake again"
         )
-    shots = (_shot(sample, row, scored[row["image"]]) for row in samples.to_dict("records"))
+    shots = (_shot(sample, row, scored[row["image"]]) for row in tables.records(samples))
     return {(shot.epoch, shot.prompt_id, shot.seed): shot for shot in shots}
 
 

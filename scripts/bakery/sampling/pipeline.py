@@ -109,7 +109,7 @@ class ImagePipeline:
         pairs = [self._text(request) for request in batch]
         text, negative = (join([rows(pair, slice(i, i + 1)) for pair in pairs]) for i in (0, 1))
         guided = self.settings.cfg_scale > 1
-        self.network.route([request.lora for request in batch] * (2 if guided else 1))
+        self._loras().route([request.lora for request in batch] * (2 if guided else 1))
         generators = [torch.Generator("cpu").manual_seed(request.seed) for request in batch]
         latents = self.base.draw(
             text,
@@ -135,6 +135,11 @@ class ImagePipeline:
         shape = (1, space.channels, height, width)
         return torch.randn(shape, generator=generator).to(self.base.device)
 
+    def _loras(self) -> LoRANetwork:
+        if self.network is None:
+            raise ValueError("`use` comes before drawing, also for the bare base")
+        return self.network
+
     def _targets(self) -> Iterator[Target]:
         return self.base.targets(convolutions=True)
 
@@ -145,9 +150,9 @@ class ImagePipeline:
         prompt changes another's picture.
         """
         if request.prompt not in self._texts:
-            self.network.route()
+            network = self._loras().route()
             pair = [request.prompt, self.settings.negative_prompt]
-            self._texts[request.prompt] = self.base.encode(pair * len(self.network))
+            self._texts[request.prompt] = self.base.encode(pair * len(network))
         return rows(self._texts[request.prompt], slice(2 * request.lora, 2 * request.lora + 2))
 
 

@@ -234,7 +234,7 @@ def _flexibility(
     counts: Counter[str],
     pictures: int,
 ) -> list[PromptEntry]:
-    picks = {"outfit": _kinds(ranked["outfit"], wanted.flexibility)}
+    picks: dict[str, Sequence[str]] = {"outfit": _kinds(ranked["outfit"], wanted.flexibility)}
     picks |= {topic: ranked[topic][: wanted.flexibility] for topic in ("scene", "expression")}
     found: list[PromptEntry] = []
     taken: set[str] = set()

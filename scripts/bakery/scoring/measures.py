@@ -26,7 +26,7 @@ def measure(
     names = part["prompt_id"] + ": " + part["prompt"]
     draws = bootstrap.resample(list(part["purpose"]), list(names), list(part["seed"]))
     pictures = PictureSet(inputs, rows, draws)
-    numbers = {metric.name: metric.compute(pictures) for metric in METRICS}
+    numbers = {metric.name: metric.compute(pictures) for metric in METRICS if metric.compute}
     weights = {metric.name: getattr(settings, metric.cost) for metric in COSTS}
     numbers[TRADEOFF.name] = metrics.tradeoff(numbers, weights)
     return len(rows), numbers

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ class PictureColumn:
     """What a metric says of single pictures: a column of scores.csv, and of cells.csv."""
 
     name: str
-    values: Callable[[ScoreInputs], Sequence[Any] | np.ndarray]
+    values: Callable[[ScoreInputs], Iterable[Any]]
     """(N,) text or numbers; NaN where a picture has none."""
     mean: Callable[[ScoreInputs, np.ndarray], float] | None = None
     """Of the pictures in these rows, which are one cell; None keeps it out of cells.csv."""

@@ -36,7 +36,9 @@ def _no_fidelity(inputs: ScoreInputs) -> str:
 
 def _traits_seen(inputs: ScoreInputs) -> list[str]:
     seen = inputs.seen
-    return [tables.join(seen.traits[i] for i in np.flatnonzero(row)) for row in seen.trait_seen]
+    return [
+        tables.join(seen.traits[i] for i in np.flatnonzero(row).tolist()) for row in seen.trait_seen
+    ]
 
 
 def _trait_share(inputs: ScoreInputs, rows: np.ndarray) -> float:

@@ -161,7 +161,7 @@ def gather(
     the training pictures that show them; `pruned` belongs to the character and is no habit.
     """
     base, reference = _partners(samples)
-    wanted = [_wanted(row["purpose"], row["asked"], traits) for row in samples.to_dict("records")]
+    wanted = [_wanted(row["purpose"], row["asked"], traits) for row in tables.records(samples)]
     asked = [[matrix.names[i] for i in matrix.columns(tags)] for tags in wanted]
     found = [
         [matrix.names[i] for i in matrix.columns(tags) if matrix.seen[row, i]]
@@ -182,7 +182,7 @@ def _wanted(purpose: str, asked: str, traits: Sequence[str]) -> Sequence[str]:
 def _partners(samples: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the base's picture of the same cell, and of the reference; -1 without one."""
     of_cell, of_image = {}, {}
-    for row, record in enumerate(samples.to_dict("records")):
+    for row, record in enumerate(tables.records(samples)):
         of_image[record["image"]] = row
         if record["epoch"] == 0:
             of_cell[record["prompt_id"], record["seed"]] = row

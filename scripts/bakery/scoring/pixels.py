@@ -33,8 +33,8 @@ def nearest(
     result = []
     for picture, own in zip(pictures, duplicates.perceptual(pictures), strict=True):
         bits = np.bitwise_count(theirs ^ own)
-        close = np.flatnonzero(bits <= distance)
+        close = np.flatnonzero(bits <= distance).tolist()
         copy = next((i for i in close if duplicates.copies(training[i], picture, distance)), None)
-        best = int(np.argmin(bits)) if copy is None else int(copy)
+        best = int(np.argmin(bits)) if copy is None else copy
         result.append((best, int(bits[best]), copy is not None))
     return result

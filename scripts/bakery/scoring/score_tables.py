@@ -20,14 +20,14 @@ READ = (
 )  # fmt: skip
 """Columns of samples.csv that scores are made from."""
 _OF_PICTURES = tuple(column for metric in METRICS for column in metric.columns)
-_OF_CELLS = tuple(column for column in _OF_PICTURES if column.mean)
+_OF_CELLS = {column.name: column.mean for column in _OF_PICTURES if column.mean}
 SCORES = (
     "epoch", "weight", "prompt_id", "purpose", "prompt", "seed", "image", "asked", "found", "score",
     *(column.name for column in _OF_PICTURES),
 )  # fmt: skip
 CELLS = (
     "epoch", "weight", "prompt_id", "purpose", "n", "score", "score_low", "score_high",
-    *(column.name for column in _OF_CELLS),
+    *_OF_CELLS,
 )  # fmt: skip
 DRAWN = tuple(metric.name for metric in (*DECISIVE, TRADEOFF))
 """Metrics whose draws are kept: what the recommendation compares epochs by."""
@@ -43,7 +43,7 @@ def picture_rows(inputs: ScoreInputs) -> Iterator[dict[str, Any]]:
     """scores.csv"""
     seen = inputs.seen
     columns = {column.name: _written(column, inputs) for column in _OF_PICTURES}
-    for row, record in enumerate(seen.samples.to_dict("records")):
+    for row, record in enumerate(tables.records(seen.samples)):
         asked, found = seen.asked[row], seen.found[row]
         yield {
             **record,
@@ -62,7 +62,9 @@ def cell_rows(inputs: ScoreInputs) -> Iterator[dict[str, Any]]:
         ["epoch", "weight", "prompt_id"], sort=False
     ):
         rows = part.index.to_numpy()
-        draws = bootstrap.resample(list(part["purpose"]), [prompt] * len(rows), list(part["seed"]))
+        draws = bootstrap.resample(
+            list(part["purpose"]), [str(prompt)] * len(rows), list(part["seed"])
+        )
         score = formulas.recall(draws.times, seen.found_count[rows], seen.asked_count[rows])
         low, high = bootstrap.interval(score)
         yield {
@@ -74,7 +76,7 @@ def cell_rows(inputs: ScoreInputs) -> Iterator[dict[str, Any]]:
             "score": _short(score[0]),
             "score_low": _short(low),
             "score_high": _short(high),
-            **{column.name: _short(column.mean(inputs, rows)) for column in _OF_CELLS},
+            **{name: _short(mean(inputs, rows)) for name, mean in _OF_CELLS.items()},
         }
 
 

@@ -18,6 +18,7 @@ import difflib
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from bakery.gate import gate
 from bakery.io.errors import BakeryError
@@ -97,7 +98,7 @@ def overlay(config: Config, changes: dict[str, Any]) -> Config:
     raw["sweeps"] = {}
     for dotted, value in changes.items():
         *path, last = dotted.split(".")
-        place = raw
+        place: Any = raw
         for step in path:
             place = place.get(step) if isinstance(place, dict) else None
         if not path or path[0] not in STAGES or not isinstance(place, dict):
@@ -114,7 +115,7 @@ def chosen(section: Section) -> dict[str, Any]:
     return section.keyed(section.model_dump(mode="json", exclude_defaults=True, exclude=exclude))
 
 
-def _sentence(error: dict[str, Any]) -> str:
+def _sentence(error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "the whole"
     if error["type"] == "extra_forbidden":
         *parents, name = (str(part) for part in error["loc"])
@@ -149,9 +150,10 @@ def section_in(annotation: Any) -> Any:
     return next((section for section in reversed(found) if section is not None), None)
 
 
+def section_of(stage: str) -> type[Section]:
+    """The class of a stage's settings."""
+    return section_in(Config.model_fields[stage].annotation)
+
+
 def _dotted_names() -> list[str]:
-    return [
-        f"{stage}.{name}"
-        for stage in STAGES
-        for name in Config.model_fields[stage].annotation.model_fields
-    ]
+    return [f"{stage}.{name}" for stage in STAGES for name in section_of(stage).model_fields]

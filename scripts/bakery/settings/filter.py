@@ -37,7 +37,7 @@ class FilterModel(Section):
     def _has_a_bound(self) -> FilterModel:
         if self.min is None and self.max is None:
             raise ValueError("has no limit: give it min, max or both")
-        if None not in (self.min, self.max) and self.min > self.max:
+        if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("has a min above its max, which keeps nothing: swap them")
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,7 +18,10 @@ LrScheduler = Literal[
     "constant",
     "constant_with_warmup",
 ]
-OptimizerType = Literal[*OPTIMIZERS]
+if TYPE_CHECKING:
+    OptimizerType = str  # a type checker reads no Literal that is made of a table
+else:
+    OptimizerType = Literal[*OPTIMIZERS]
 Rate = Annotated[float, Field(ge=0)]
 
 
@@ -181,7 +184,7 @@ class Train(Section):
     @property
     def side_by_side(self) -> int:
         """The most bakes that may share a process."""
-        return {"auto": 8, "off": 1}.get(self.fuse, self.fuse)
+        return self.fuse if isinstance(self.fuse, int) else {"auto": 8, "off": 1}[self.fuse]
 
     def fits_beside(self, other: Train) -> bool:
         """Whether both can be trained by one process: the same base, rank, sizes and parts."""

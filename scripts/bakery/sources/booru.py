@@ -169,8 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._not_found()
 
     def _search(self, query: dict[str, list[str]]) -> None:
-        limit = query.get("limit", [""])[0]
-        limit = min(int(limit), MAX_LIMIT) if limit.isdecimal() else DEFAULT_LIMIT
+        asked = query.get("limit", [""])[0]
+        limit = min(int(asked), MAX_LIMIT) if asked.isdecimal() else DEFAULT_LIMIT
         found = search(self.server.posts, query.get("tags", [""])[0])
         self._json(page_of(found, query.get("page", ["1"])[0], limit))
 

@@ -210,10 +210,15 @@ class _Log:
 class _Job(job.DownloadJob):
     """gallery-dl's download, with a record kept in a `Listing` that child jobs share."""
 
+    listing: Listing
+
     def __init__(
         self, url: Any, parent: _Job | None = None, listing: Listing | None = None
     ) -> None:
-        self.listing = parent.listing if parent else listing
+        shared = parent.listing if parent else listing
+        if shared is None:
+            raise ValueError("a job needs a listing, or a parent that has one")
+        self.listing = shared
         super().__init__(url, parent)
         self.booru = _is_booru(self.extractor)
         if self.booru:

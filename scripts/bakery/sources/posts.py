@@ -127,7 +127,11 @@ def from_metadata(data: Mapping[str, Any], *, danbooru: bool) -> Post:
         parent_id=first("parent_id"),
         created_at=first("created_at", "date"),
         licence=first("licence", "license"),
-        **{f"tags_{name}": value for name, value in tags.items()},
+        tags_general=tags["general"],
+        tags_character=tags["character"],
+        tags_copyright=tags["copyright"],
+        tags_artist=tags["artist"],
+        tags_meta=tags["meta"],
     )
 
 
@@ -158,7 +162,7 @@ def read(path: Path) -> list[Post]:
     """The posts of a posts.csv; raises `BakeryError` when it is not one."""
     table = tables.read(path, COLUMNS)
     more = _read_gate(path.with_name(GATE))
-    rows = table[list(COLUMNS)].to_dict("records")
+    rows = tables.records(table[list(COLUMNS)])
     return [Post(**row, facts=more.get(row["image"], gate.NOTHING)) for row in rows]
 
 
@@ -166,7 +170,7 @@ def facts_by_image(path: Path) -> dict[str, Facts]:
     """What the gate knows of the pictures of a posts.csv, whichever of its columns are there."""
     more = _read_gate(path.with_name(GATE))
     found = {}
-    for row in tables.read(path, ("image",)).to_dict("records"):
+    for row in tables.records(tables.read(path, ("image",))):
         post = Post(**{name: text for name, text in row.items() if name in COLUMNS})
         found[post.image] = _columns(post) | more.get(post.image, gate.NOTHING)
     return found
@@ -175,7 +179,7 @@ def facts_by_image(path: Path) -> dict[str, Facts]:
 def _read_gate(path: Path) -> dict[str, Facts]:
     if not path.exists():
         return {}
-    rows = tables.read(path, GATE_COLUMNS).to_dict("records")
+    rows = tables.records(tables.read(path, GATE_COLUMNS))
     return {row["image"]: Facts(minor=bool(row["minor"]), adult=bool(row["adult"])) for row in rows}
 
 

@@ -134,7 +134,7 @@ def _tradeoff(score: Path, bake: Mapping[str, str], epoch: int) -> float:
     table = tables.read(path, ("epoch", *names))
     for name in ("epoch", *names):
         table[name] = tables.numbers(table[name], path).astype(float)
-    here = table[table["epoch"] == epoch].to_dict("records")
+    here = tables.records(table[table["epoch"] == epoch])
     if not here:
         return math.nan
     return EpochScore(bake["label"], epoch, {name: here[0][name] for name in names}).rank

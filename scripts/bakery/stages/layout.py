@@ -186,7 +186,7 @@ def _details(
     if not settings.details:
         return []
     trigger = Trigger.read(prune)
-    seen = tagging.read_tags(tag).seen(trigger.thresholds)
+    seen = tagging.read_tags(tag).seen(trigger.decided)
     known = details.read_boxes(boxes)
     of_image = {entry.image: entry for entry in entries}
     found = []
@@ -248,7 +248,8 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
     """Lays the regularization pictures out; what is left out is counted with its reason."""
     assert settings.reg is not None
     folder, reg = Path(settings.reg.folder), settings.reg
-    entries, dropped = [], Counter()
+    entries: list[Entry] = []
+    dropped: Counter[str] = Counter()
     for post, path in folders.collect(folder, "layout.reg.folder"):
         if why := _unfit(reg, post, path):
             dropped[why] += 1

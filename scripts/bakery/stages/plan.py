@@ -90,7 +90,7 @@ def proposals(forecasts: Iterable[Forecast]) -> list[str]:
         if not (path.with_name(NAME).is_file() and path.is_file()):
             continue
         accepted = one.bake.settings["layout"].get("details", ())
-        rows = tables.read(path, details.COLUMNS).to_dict("records")
+        rows = tables.records(tables.read(path, details.COLUMNS))
         missed = {r["trait"]: r for r in rows if r["proposal"] and r["trait"] not in accepted}
         of_page.setdefault(one.bake.page, []).append(missed)
     found: dict[str, str] = {}
@@ -169,6 +169,13 @@ def nothing_known(forecasts: Sequence[Forecast]) -> str:
     )
 
 
+def _steps(one: Forecast) -> tuple[int | None, ...]:
+    counts = one.counts
+    if counts is None:
+        return (None,) * 4
+    return counts.steps_per_epoch, counts.epochs, counts.total, counts.warmup
+
+
 def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> list[str]:
     head = ["page", "bake", "pictures", "showings", "steps/epoch", "epochs", "steps", "warm-up",
             "time", "memory", "to do"]  # fmt: skip
@@ -178,12 +185,9 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
             one.bake.label,
             amount(sum(folder.images for folder in one.known.folders) or None),
             amount(one.shown or None),
-            amount(one.counts and one.counts.steps_per_epoch),
-            amount(one.counts and one.counts.epochs),
-            amount(one.counts and one.counts.total),
-            amount(one.counts and one.counts.warmup),
+            *map(amount, _steps(one)),
             duration(one.seconds),
-            amount(one.past and one.past.memory_gib, " GiB", 1),
+            amount(one.past.memory_gib if one.past else None, " GiB", 1),
             " ".join(to_do(one)) or "nothing",
         ]
         for one in forecasts

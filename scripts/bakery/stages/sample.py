@@ -104,7 +104,7 @@ class SampleStage:
             images = sorted(f"{IMAGES}/{path.name}" for path in (spec.out / IMAGES).glob("*.png"))
             claims.finish(spec.out, facts, ["prompts.csv", "samples.csv", *images], [GRID])
 
-    def run_all(self, specs: Sequence[SampleSpec]) -> list[dict[str, Any] | BakeryError]:
+    def run_all(self, specs: Sequence[SampleSpec]) -> Sequence[dict[str, Any] | BakeryError]:
         """Draws the bakes of `specs` on one base; one that cannot be drawn gives its error.
 
         Writes `images/`, `prompts.csv`, `samples.csv`, the grid and, while it works, `progress.jsonl`.
@@ -115,8 +115,9 @@ class SampleStage:
         torch.set_num_threads(max(1, self.threads))
         asked, cells, warnings = choose(settings, prune=self.prune, tagger=self.tagger)
         found = [self._sample_set(spec, cells) for spec in specs]
-        if not any(isinstance(one, SampleSet) for one in found):
-            return found
+        refused = [one for one in found if isinstance(one, BakeryError)]
+        if len(refused) == len(found):
+            return refused
         pipeline = self._load()
         warnings += too_long(pipeline.base, _texts(cells, settings))
         found = [_checked(pipeline, one) for one in found]
@@ -144,7 +145,8 @@ class SampleStage:
             for epoch in epochs
             for cell in prompts.of_epoch(cells, epoch)
         }
-        return SampleSet(spec.out, infos, mirror=spec.mirror and SampleSet(spec.mirror, infos))
+        mirror = None if spec.mirror is None else SampleSet(spec.mirror, infos)
+        return SampleSet(spec.out, infos, mirror=mirror)
 
     def _load(self) -> ImagePipeline:
         return ImagePipeline.load(
@@ -239,8 +241,8 @@ def _batches(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> list[
     for pictures in (base, others):
         lengths = pipeline.lengths([picture.cell.prompt for picture in pictures])
         keys = [(p.lora, length) for p, length in zip(pictures, lengths, strict=True)]
-        for places in batches.arrange(keys, pipeline.settings.batch_size):
-            found.append([pictures[place] for place in places])
+        for batch in batches.arrange(keys, pipeline.settings.batch_size):
+            found.append([pictures[place] for place in batch])
     return found
 
 

@@ -69,7 +69,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     samples = read_samples(above.sample / "samples.csv")
     trigger = Trigger.read(above.prune)
-    thresholds = trigger.thresholds  # as the training pictures are believed, so are the samples
+    thresholds = trigger.decided  # as the training pictures are believed, so are the samples
     training = training_shares(above.prune, tagging.read_tags(above.tag).seen(thresholds))
     traits = trait_shares(settings.min_trait_share, trigger.traits, training)
 
@@ -206,13 +206,13 @@ def of_pictures(
     `paths` are the samples' files, `spool` a folder for what lies on disk meanwhile. The first three
     are empty for pictures without the trigger.
     """
-    called = np.flatnonzero(seen.of(*observations.TRIGGER_PURPOSES))
+    called = np.flatnonzero(seen.of(*observations.TRIGGER_PURPOSES)).tolist()
     mine = [reader.small[paths[row]] for row in called]
     with duplicates.Spool(spool) as theirs:
         for path in training:
             theirs.append(duplicates.prepare(open_rgb(path)))
         found = pixels.nearest(mine, theirs, settings.memorised_distance)
-    hits = dict(zip(called, found, strict=True))
+    hits: dict[int, tuple[int, float, float]] = dict(zip(called, found, strict=True))
     rows = []
     for row, path in enumerate(paths):
         index, bits, copy = hits.get(row, (-1, math.nan, math.nan))
@@ -247,7 +247,7 @@ def _cosines(
 
 def _detail_rows(seen: Observations) -> list[dict[str, Any]]:
     """Pictures at the nominal weight with what was asked and found."""
-    records = seen.samples.to_dict("records")
+    records = tables.records(seen.samples)
     return [
         {**record, "asked": asked, "found": found}
         for record, asked, found in zip(records, seen.asked, seen.found, strict=True)

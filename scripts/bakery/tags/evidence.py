@@ -54,7 +54,8 @@ def gather(
     """The evidence about each tag of `seen` (image, tag, category, probability), most frequent first."""
     found = []
     surest = seen.sort_values(["probability", "image"], ascending=[False, True])
-    for (tag, category), group in surest.groupby(["tag", "category"]):
+    for names, group in surest.groupby(["tag", "category"]):
+        tag, category = map(str, names)
         mine = tuple(dict.fromkeys(group["image"]))
         found.append(
             Evidence(

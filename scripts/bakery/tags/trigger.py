@@ -68,8 +68,6 @@ class Trigger:
 
     def write(self, folder: Path) -> None:
         """Writes `NAME` to `folder`, whole or not at all. Needs the thresholds."""
-        if self.thresholds is None:
-            raise ValueError("a trigger without thresholds is not the prune stage's")
         facts = {
             "trigger": self.word,
             "class_tokens": self.class_tokens,
@@ -77,11 +75,18 @@ class Trigger:
             "traits": list(self.traits),
             "outfits": {word: list(tags) for word, tags in self.outfits.items()},
             "thresholds": {
-                "general": self.thresholds.general,
-                "character": self.thresholds.character,
+                "general": self.decided.general,
+                "character": self.decided.character,
             },
         }
         write_text(folder / NAME, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+    @property
+    def decided(self) -> Thresholds:
+        """The thresholds; raises ValueError where the prune stage has not decided."""
+        if self.thresholds is None:
+            raise ValueError("a trigger without thresholds is not the prune stage's")
+        return self.thresholds
 
     @property
     def own(self) -> list[str]:

@@ -85,10 +85,11 @@ class Checkpoint:
         The second, if there is one, is the end of the epoch before (`rewind`); only a bake in the same
         group as then has it.
         """
-        newest, *others = [
+        states: list[dict[str, Any]] = [
             {name: state.get(name) for name in ("epoch", "step", "together")}
             for state in self._states()
-        ] or [{"step": 0}]
+        ]
+        newest, *others = states or [{"step": 0}]
         if newest["step"] == 0 or newest["together"] != self.group:
             return [newest["step"]]
         before = [0] if newest["epoch"] == 1 else [state["step"] for state in others]

@@ -99,7 +99,7 @@ class Latents:
         sizes = Counter(self.data.fits[view.index].bucket for view in views)
         rooms: dict[Size, Iterator[Moments]] = {}
         for view, pixels in self._pixels(views):
-            moments = _moments(space, pixels.to(self.base.device, vae.dtype))
+            moments = _moments(space, pixels.to(self.base.device, space.dtype))
             if not (torch.isfinite(moments.mean).all() and torch.isfinite(moments.std).all()):
                 raise BakeryError(
                     f"the VAE of {self.base.path} turns {self.data.items[view.index].image} into "
@@ -143,7 +143,7 @@ class Latents:
                 "kind": "latents 1",
                 "vae": fingerprint(self.base.latents.module),
                 "pillow": PIL.__version__,
-                **arithmetic(self.base.device, self.base.latents.module.dtype, self._threads),
+                **arithmetic(self.base.device, self.base.latents.dtype, self._threads),
             }
         item, place = self.data.items[view.index], self.data.fits[view.index]
         return {

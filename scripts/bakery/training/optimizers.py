@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from bakery.io.errors import BakeryError
 from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.train import Train
+
+if TYPE_CHECKING:
+    from transformers.optimization import Adafactor
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +82,9 @@ def full_name(settings: Train, optimizer: torch.optim.Optimizer) -> str:
 def _rate(optimizer: torch.optim.Optimizer, group: Group) -> float | None:
     if "d" in group:  # Prodigy: what it found, times what the schedule says
         return float(group["d"] * group["lr"])
-    if group.get("relative_step"):
+    if group.get("relative_step"):  # no other optimizer has it
         state = optimizer.state.get(group["params"][0])
-        return float(optimizer._get_lr(group, state)) if state else None
+        return float(cast("Adafactor", optimizer)._get_lr(group, state)) if state else None
     return float(group["lr"])
 
 
@@ -101,7 +104,7 @@ def _class(name: str, device: str) -> type[torch.optim.Optimizer]:
         ) from None
 
 
-def _check_arguments(kind: type, arguments: dict[str, Any]) -> None:
+def _check_arguments(kind: type[torch.optim.Optimizer], arguments: dict[str, Any]) -> None:
     known = sorted(set(inspect.signature(kind.__init__).parameters) - OURS)
     for name in arguments:
         if name == "lr":

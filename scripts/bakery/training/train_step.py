@@ -63,10 +63,14 @@ def add_noise(context: TrainContext, run: Run, batch: Batch) -> NoisyBatch:
     prior = run.settings.prior_loss_weight
     importance = torch.tensor([prior if is_reg else 1.0 for is_reg in batch.is_reg])
     drawn = (latents, noise, t, importance)
+    latents, noise, t, importance = (x.to(device, non_blocking=True) for x in drawn)
     return NoisyBatch(
         run,
         batch,
-        *(x.to(device, non_blocking=True) for x in drawn),
+        latents,
+        noise,
+        t,
+        importance,
         views={name: x.to(device, non_blocking=True) for name, x in shown.items()},
         dropout_seed=seeds.number(seed, "dropout", batch.number),
     )

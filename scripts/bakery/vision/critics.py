@@ -64,8 +64,8 @@ class ImageModel:
     def look(self, image: Image.Image) -> np.ndarray:
         """The model's first output for an RGB picture, without the batch dimension."""
         square = Image.new("RGB", (max(image.size),) * 2, "white")
-        place = [(square.width - length) // 2 for length in image.size]
-        square.paste(image, tuple(place))
+        left, top = ((square.width - length) // 2 for length in image.size)
+        square.paste(image, (left, top))
         square = square.resize((self._side, self._side), Image.Resampling.BICUBIC)
         pixels = (np.asarray(square, np.float32) / 255 - self._mean) / self._std
         if self._channels_first:

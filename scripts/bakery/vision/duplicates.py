@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Self, overload
 
 import imagehash
 import numpy as np
@@ -69,7 +69,15 @@ class Spool(Sequence[Image.Image]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: int) -> Image.Image:
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Image.Image]: ...
+
+    def __getitem__(self, index: int | slice) -> Image.Image | list[Image.Image]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(self._count))]
         if not 0 <= index < self._count:
             raise IndexError(index)
         self._file.seek(index * _BYTES)
@@ -194,10 +202,11 @@ def _line_up(whole: Image.Image, cut: Image.Image, crops: Sequence[int]) -> Marg
         while better:
             better = False
             for side, change in itertools.product(range(4), (-step, step)):
-                moved = list(margins)
-                moved[side] = min(max(moved[side] + change, 0.0), _LARGEST)
-                if (now := loss(tuple(moved))) < best:
-                    best, margins, better = now, tuple(moved), True
+                sides = list(margins)
+                sides[side] = min(max(sides[side] + change, 0.0), _LARGEST)
+                moved = (sides[0], sides[1], sides[2], sides[3])
+                if (now := loss(moved)) < best:
+                    best, margins, better = now, moved, True
     return margins
 
 

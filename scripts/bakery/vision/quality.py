@@ -72,7 +72,7 @@ def jpeg_quality(image: Image.Image, table: Sequence[int] | None = None) -> int:
     if min(grey.shape) < _SMALLEST:
         return own
     colors = np.asarray(middle)
-    clipped = ((colors < 2) | (colors > 253)).any(axis=2)
+    clipped = np.any((colors < 2) | (colors > 253), axis=2)
     found = [own]
     for y, x in {(0, 0), (_phase(grey, 0), _phase(grey, 1))}:
         sizes = np.abs(fft.dctn(_blocks(grey[y:, x:]), axes=(1, 2), norm="ortho"))

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime
 import pandas as pd
 from PIL import Image
 
+from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.tags import captions
 
@@ -112,14 +113,19 @@ def prepare(image: Image.Image, side: int) -> np.ndarray:
     """
     if max(image.size) > _LARGEST:
         shrink = _LARGEST / max(image.size)
-        size = [max(1, round(length * shrink)) for length in image.size]
-        image = image.resize(tuple(size), Image.Resampling.BICUBIC)
+        width, height = (max(1, round(length * shrink)) for length in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     longest = max(image.size)
     square = Image.new("RGB", (longest, longest), (255, 255, 255))
     square.paste(image, ((longest - image.width) // 2, (longest - image.height) // 2))
     if longest != side:
         square = square.resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(square, dtype=np.float32)[:, :, ::-1]
+
+
+def _itself(picture: Any) -> Any:
+    """Opens what is a picture already."""
+    return picture
 
 
 class Tagger:
@@ -165,23 +171,23 @@ class Tagger:
 
     def vocabulary(self) -> list[dict[str, str]]:
         """What the tagger knows, a row (tag, category, count) for each column of `tag`'s result."""
-        return self._tags.rename(columns={"name": "tag"}).to_dict("records")
+        return tables.records(self._tags.rename(columns={"name": "tag"}))
 
     def tag(
         self,
         items: Iterable[T],
         batch_size: int = 16,
-        open: Callable[[T], Image.Image] = lambda picture: picture,
+        open: Callable[[T], Image.Image] = _itself,
     ) -> np.ndarray:
         """Probabilities, float32 (N, tags), of RGB pictures, or of what `open` makes a picture of."""
-        rows = list(self.rows(items, batch_size, open))
+        rows = [row for row in self.rows(items, batch_size, open) if row is not None]
         return np.stack(rows) if rows else np.zeros((0, len(self.names)), np.float32)
 
     def rows(
         self,
         items: Iterable[T],
         batch_size: int = 16,
-        open: Callable[[T], Image.Image | None] = lambda picture: picture,
+        open: Callable[[T], Image.Image | None] = _itself,
     ) -> Iterator[np.ndarray | None]:
         """Like `tag`, one row (tags,) at a time, and None where `open` gives None.
 
@@ -256,10 +262,10 @@ def _read_tags(path: Path) -> pd.DataFrame:
             + ", ".join(f"{number} ({word})" for number, word in known.items())
         )
     counts = table["count"] if "count" in table else pd.Series("", table.index)
-    strange = counts[~counts.str.fullmatch(r"\d*")]
-    if len(strange):
+    no_counts = counts[~counts.str.fullmatch(r"\d*")]
+    if len(no_counts):
         raise BakeryError(
-            f"tagger: {path} has the count {strange.iloc[0]!r} where a whole number is expected"
+            f"tagger: {path} has the count {no_counts.iloc[0]!r} where a whole number is expected"
         )
     return pd.DataFrame(
         {
