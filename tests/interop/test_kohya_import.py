@@ -266,8 +266,8 @@ def test_a_regularization_folder(here: Path) -> None:
         ("a.toml", "a = [", "neither JSON nor TOML"),
         ("a.json", '{"a": 1}', "no config known here"),
         ("a.toml", 'title = "shopping"', "no config known here"),
-        ("a.toml", 'network_dim = 8\nlr_scheduler = "constant"\nlr_warmup_steps = 0.1',
-         "constant has no warm-up"),
+        ("a.yaml", "a: [", "is no YAML"),
+        ("a.toml", 'datasets = 3', "datasets is no list of tables"),
     ],
 )  # fmt: skip
 def test_a_strange_file_is_one_sentence(

@@ -17,7 +17,7 @@ import tomlkit
 from bakery.families import recognise, registry
 from bakery.families.family import Family
 from bakery.interop import kohya_terms, sidecar
-from bakery.interop.kohya_files import PICTURES, REPEATS
+from bakery.interop.picture_folders import PICTURES, REPEATS
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text

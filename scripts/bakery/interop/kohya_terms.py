@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from bakery.interop import plain_values
 from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.train import Train
 
@@ -35,6 +36,9 @@ IN_DATASET = (
 
 IN_NETWORK_ARGS = ("conv_dim", "conv_alpha")
 """What is handed to the network module as `network_args = ["conv_dim=8"]`."""
+
+ARGUMENTS_OF = {"lr_scheduler_args", "network_args", "optimizer_args"}
+"""Arguments that hold further ones by name."""
 
 ZERO_IS_LEFT_OUT = {"network_dropout", "noise_offset", "max_steps"}
 
@@ -196,7 +200,14 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     values = dict(arguments)
     network_args = pairs(values.get("network_args"))
-    values |= {name: network_args[name] for name in IN_NETWORK_ARGS if name in network_args}
+    values |= {
+        name: found
+        for name in IN_NETWORK_ARGS
+        if (found := plain_values.number(network_args.get(name))) is not None
+    }
+    if values.get("conv_dim", 1) <= 0:
+        values.pop("conv_dim")
+        values.pop("conv_alpha", None)
     if "optimizer_args" in values:
         values["optimizer_args"] = pairs(values["optimizer_args"])
     if str(values.get("optimizer_type", "x")) == "":
@@ -214,20 +225,19 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def pairs(given: Any) -> dict[str, Any]:
     """`["weight_decay=0.1", "betas=0.9,0.99"]`, or the same as a table, with Python's values."""
     if isinstance(given, str):
-        given = given.split()
+        given = given.replace('"', "").split()
     if isinstance(given, list | tuple):
-        given = dict(str(item).partition("=")[::2] for item in given)
-    return {name: _literal(value) for name, value in (given or {}).items()}
+        words = [word for item in given for word in str(item).replace('"', "").split()]
+        given = dict(word.partition("=")[::2] for word in words)
+    if not isinstance(given, Mapping):
+        return {}
+    return {str(name): _literal(value) for name, value in given.items() if name}
 
 
 def side(resolution: Any) -> int:
     """Side of the square with the area of `512`, `"512,768"` or `[512, 768]`, to a multiple of 8."""
-    if isinstance(resolution, str):
-        resolution = [int(part) for part in resolution.split(",")]
-    if isinstance(resolution, list | tuple):
-        width, height = (*resolution, *resolution)[:2]
-        return int(width) if width == height else round(math.sqrt(width * height) / 8) * 8
-    return int(resolution)
+    width, height = plain_values.sides(resolution) or (512, 512)
+    return width if width == height else round(math.sqrt(width * height) / 8) * 8
 
 
 def warmup_share(steps: int, total: int) -> float:
@@ -239,10 +249,14 @@ def warmup_share(steps: int, total: int) -> float:
 
 
 def _literal(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        read = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(value.lower(), value)
-    return list(read) if isinstance(read, tuple) else read
+    """A Python value that YAML has, too."""
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return {"true": True, "false": False}.get(value.lower(), value)
+    if isinstance(value, list | tuple):
+        return [_literal(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

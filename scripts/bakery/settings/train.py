@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bakery.settings.named_files import Model, OwnFolder
-from bakery.settings.optimizers import OPTIMIZERS
+from bakery.settings.optimizers import OPTIMIZERS, problem
 from bakery.settings.sections import Section, Share
 
 LrScheduler = Literal[
@@ -55,7 +55,9 @@ class Train(Section):
     """Learning rate of the text encoder's LoRA; null takes learning_rate, 0 leaves it out."""
     optimizer_type: OptimizerType = "AdamW"
     """AdamW8bit needs a GPU and bitsandbytes. Prodigy finds its own rate: give it a learning_rate of 1.
-    AdamWScheduleFree needs no schedule, Adafactor (relative_step) neither schedule nor rates."""
+    AdamWScheduleFree needs no schedule, Adafactor (relative_step) neither schedule nor rates. CAME takes
+    three betas. DAdaptAdam and ProdigyPlusScheduleFree find their own rate, too, the latter without a
+    schedule."""
     optimizer_args: dict[str, Any] = {}
     """Further arguments of the optimizer by name, such as `weight_decay: 0.1`."""
     lr_scheduler: LrScheduler = "cosine_with_restarts"
@@ -221,6 +223,15 @@ class Train(Section):
                 f"optimizer_type {self.optimizer_type} takes one rate for all parts, not unet_lr "
                 f"{rates['unet_lr']:g} and text_encoder_lr {rates['text_encoder_lr']:g}: "
                 "set learning_rate to 1 and leave the other two out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _arguments_fit_the_optimizer(self) -> Train:
+        if wrong := problem(self.optimizer_type, self.optimizer_args):
+            given = self.optimizer_args["betas"]
+            raise ValueError(
+                f"optimizer_args has betas {given!r}, but {wrong}: change or remove them"
             )
         return self
 
