@@ -3,9 +3,9 @@
     python benchmarks/kohya_presets.py PATH/kohya_ss/presets/lora
 
 Imports every .json, .toml and .yaml below the folder, each on its own, reads the YAML back as a bake
-does, and builds the graph that the dry bake stands on, with the embedded base and pictures for those that
-are not here. Prints a line for each file with the optimizer and schedule that it asks for and gets, then
-counts. Ends with 1 if a file ends in a traceback, or in a YAML that the graph refuses.
+does, and builds the graph that the dry bake stands on, with the embedded base and pictures for those
+that are not here. Prints a line for each file with the optimizer and schedule that it asks for and gets,
+then counts. Ends with 1 if a file ends in a traceback, or in a YAML that the graph refuses.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from bakery.graph import build
 from bakery.interop import kohya_import
@@ -27,12 +26,13 @@ from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
 from bakery.settings.train import Train
 
+ROOT = Path(__file__).parents[1]
 KINDS = (".json", ".toml", ".yaml", ".yml")
 ASKED = re.compile(r"[\"']?(?:optimizer|optimizer_type)[\"']?\s*[:=]\s*[\"']?([A-Za-z0-9_.]+)")
 
 
 def outcome(path: Path) -> tuple[str, str]:
-    """(what became of the file, the optimizer and schedule it got, or the sentence it was refused with)."""
+    """(what became of the file, what it got or the sentence it was refused with)."""
     try:
         text, draft = kohya_import.convert([path])
     except BakeryError as sentence:

@@ -111,6 +111,8 @@ def _differences(settings: Train, family: Family) -> list[str]:
         and not settings.caption_tag_dropout_rate
     ):
         lost.append("keep_tokens does nothing without shuffle_caption, there as here")
+    if settings.lr_scheduler == "rex":
+        lost.append("lr_scheduler is cosine, since sd-scripts has no rex of its own")
     if settings.random_crop:
         lost.append("cache_latents is off, since sd-scripts does not crop at random with it")
     lost += family.ignored_by_scripts.values()

@@ -126,6 +126,8 @@ def _train(draft: Draft, source: KohyaConfig) -> None:
     if ours.get("save_every_n_epochs") and ours.get("num_epochs"):
         ours["save_every_n_epochs"] = min(ours["save_every_n_epochs"], ours["num_epochs"])
     ours.pop("reg_data_dir", None)
+    if steps := given.pop("bakery_warmup_steps", 0):
+        ours["lr_warmup_steps"] = steps
     ours, notes, lost = nearest.settle(ours, defaults)
     draft.notes += notes
     draft.left_out += lost
@@ -153,7 +155,7 @@ def _base(draft: Draft, source: KohyaConfig, ours: dict[str, Any]) -> None:
 
 
 def _warmup(draft: Draft, source: KohyaConfig) -> None:
-    """A number of steps becomes a share of all steps, which have to be known for that."""
+    """A number of steps becomes a share of all steps where these are known."""
     given = source.arguments
     steps = given.get("lr_warmup_steps", 0)
     if isinstance(steps, float) or not steps:
@@ -165,10 +167,7 @@ def _warmup(draft: Draft, source: KohyaConfig) -> None:
         draft.notes.append(f"lr_warmup_steps {steps} is a share of {total} steps")
     else:
         given["lr_warmup_steps"] = 0.0
-        draft.notes.append(
-            f"lr_warmup_steps {steps} is left out, since the number of all steps is not known: "
-            "set lr_warmup_ratio to their share"
-        )
+        given["bakery_warmup_steps"] = int(steps)
 
 
 def _steps(source: KohyaConfig) -> int:

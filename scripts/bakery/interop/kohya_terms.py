@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ IN_DATASET = (
 IN_NETWORK_ARGS = ("conv_dim", "conv_alpha")
 """What is handed to the network module as `network_args = ["conv_dim=8"]`."""
 
+_NEXT_NAME = re.compile(r"\s+(?=[A-Za-z_]\w*=)")
 ARGUMENTS_OF = {"lr_scheduler_args", "network_args", "optimizer_args"}
 """Arguments that hold further ones by name."""
 
@@ -165,6 +167,7 @@ def kohya_name(ours: str) -> str:
 def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arguments of train_network.py, `[general]` of a dataset TOML); what is None is left out.
 
+    sd-scripts has no rex: cosine is written.
     In neither are reg_data_dir, as regularization folders are subsets of the dataset, and fuse, as
     sd-scripts bakes one at a time.
     """
@@ -178,7 +181,10 @@ def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
     if values["max_token_length"] == 75:
         values.pop("max_token_length")  # sd-scripts' word for 75 is to say nothing
     values["optimizer_type"] = OPTIMIZERS[settings.optimizer_type].kohya or settings.optimizer_type
-    values["lr_warmup_ratio"] = float(values["lr_warmup_ratio"])  # a whole number would be steps
+    steps = values.pop("lr_warmup_steps")
+    values["lr_warmup_ratio"] = steps or float(values["lr_warmup_ratio"])  # whole numbers are steps
+    if values["lr_scheduler"] == "rex":
+        values["lr_scheduler"] = "cosine"
     optimizer_args = [f"{name}={value!r}" for name, value in values.pop("optimizer_args").items()]
     arguments = {
         kohya_name(name): value
@@ -218,16 +224,16 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
     size = values.get("resolution")
     if size is not None:
         values["resolution"] = side(size)
-    known = {kohya_name(name): name for name in Train.model_fields}
+    known = {kohya_name(n): n for n in Train.model_fields if n != "lr_warmup_steps"}
     return {known[key]: value for key, value in values.items() if key in known}
 
 
 def pairs(given: Any) -> dict[str, Any]:
     """`["weight_decay=0.1", "betas=0.9,0.99"]`, or the same as a table, with Python's values."""
     if isinstance(given, str):
-        given = given.replace('"', "").split()
+        given = [given]
     if isinstance(given, list | tuple):
-        words = [word for item in given for word in str(item).replace('"', "").split()]
+        words = [word for item in given for word in _NEXT_NAME.split(str(item).replace('"', ""))]
         given = dict(word.partition("=")[::2] for word in words)
     if not isinstance(given, Mapping):
         return {}

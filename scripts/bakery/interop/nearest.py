@@ -108,10 +108,11 @@ def _scheduler(ours: dict[str, Any], notes: list[str]) -> None:
     if found != given.lower():
         notes.append(f"lr_scheduler {given} is not here: {found} is the nearest")
     ours["lr_scheduler"] = found
-    if found == "constant" and ours.get("lr_warmup_ratio"):
-        share = ours["lr_warmup_ratio"]
-        notes.append(f"the warm-up of {share:g} of all steps is left out: constant has none")
-        ours["lr_warmup_ratio"] = 0.0
+    share, steps = ours.get("lr_warmup_ratio"), ours.get("lr_warmup_steps")
+    if found == "constant" and (share or steps):
+        long = f"{steps} steps" if steps else f"{share:g} of all steps"
+        notes.append(f"the warm-up of {long} is left out: constant has none")
+        ours["lr_warmup_ratio"], ours["lr_warmup_steps"] = 0.0, 0
 
 
 def _into_range(
@@ -128,7 +129,7 @@ def _into_range(
             continue
         if candidate is not value:
             ours[name] = candidate
-            if candidate is not None or value:
+            if (candidate is not None or value) and not name.endswith("precision"):
                 notes.append(f"{name} {value!r} is not possible here: {candidate!r} is the nearest")
         return
     instead = defaults.get(name)

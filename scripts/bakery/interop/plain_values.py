@@ -77,6 +77,8 @@ def flag(value: Any) -> bool | None:
 
 def sides(value: Any) -> list[int] | None:
     """Width and height of `512`, `"512,768"`, `"512x768"` or `[512, 768]`; None for anything else."""
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
     if isinstance(value, str):
         value = [part for part in re.split(r"[,x× ]+", value.strip().strip("()[]")) if part]
     parts = [number(part) for part in (value if isinstance(value, list | tuple) else [value])]

@@ -17,6 +17,7 @@ LrScheduler = Literal[
     "polynomial",
     "constant",
     "constant_with_warmup",
+    "rex",
 ]
 OptimizerType = Literal[*OPTIMIZERS]
 Rate = Annotated[float, Field(ge=0)]
@@ -61,13 +62,15 @@ class Train(Section):
     optimizer_args: dict[str, Any] = {}
     """Further arguments of the optimizer by name, such as `weight_decay: 0.1`."""
     lr_scheduler: LrScheduler = "cosine_with_restarts"
-    """Shape of the learning rate over the optimizer's steps."""
+    """Shape of the learning rate over the optimizer's steps; rex stays high for long and falls late."""
     lr_scheduler_num_cycles: Annotated[int, Field(ge=1)] = 3
     """cosine_with_restarts only: the number of cycles."""
     lr_scheduler_power: Annotated[float, Field(gt=0)] = 1.0
     """polynomial only: the exponent."""
     lr_warmup_ratio: Share = 0.1
     """Share of all steps over which the rate rises from 0."""
+    lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """The same as a number of steps, which wins over the share; 0 leaves it to the share."""
     train_batch_size: Annotated[int, Field(ge=1)] = 4
     """Pictures per batch."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
@@ -157,6 +160,7 @@ class Train(Section):
             "learning_rate", "unet_lr", "text_encoder_lr", "network_train_unet_only",
             "optimizer_type", "optimizer_args",
             "lr_scheduler", "lr_scheduler_num_cycles", "lr_scheduler_power", "lr_warmup_ratio",
+            "lr_warmup_steps",
             "train_batch_size", "gradient_accumulation_steps", "max_grad_norm",
             "num_epochs", "max_steps", "save_every_n_epochs", "save_precision", "seed",
             "shuffle_caption", "keep_tokens", "caption_dropout_rate",
@@ -212,9 +216,9 @@ class Train(Section):
         if not any(rates.values()):
             words = " and ".join(f"{name} is {rate:g}" for name, rate in rates.items())
             raise ValueError(f"trains nothing: {words} (null takes learning_rate)")
-        if self.lr_scheduler == "constant" and self.lr_warmup_ratio > 0:
+        if self.lr_scheduler == "constant" and (self.lr_warmup_ratio or self.lr_warmup_steps):
             raise ValueError(
-                "lr_scheduler constant has no warm-up: set lr_warmup_ratio to 0 "
+                "lr_scheduler constant has no warm-up: set lr_warmup_ratio and lr_warmup_steps to 0 "
                 "or take constant_with_warmup"
             )
         trained = {rate for rate in rates.values() if rate}
