@@ -233,7 +233,9 @@ def pairs(given: Any) -> dict[str, Any]:
     if isinstance(given, str):
         given = [given]
     if isinstance(given, list | tuple):
-        words = [word for item in given for word in _NEXT_NAME.split(str(item).replace('"', ""))]
+        words = [
+            word for item in given for word in _NEXT_NAME.split(str(item).replace('"', "").strip())
+        ]
         given = dict(word.partition("=")[::2] for word in words)
     if not isinstance(given, Mapping):
         return {}
