@@ -1,10 +1,11 @@
-"""Turns a config of kohya's world into one of ours.
+"""Turns another trainer's config into one of ours.
 
     python scripts/import_config.py settings.json --to my.yaml
     python scripts/import_config.py config.toml dataset.toml --to my.yaml
 
-Read are the guide's JSON, LoRA_Easy_Training_Scripts' TOML, and sd-scripts' config and dataset TOML;
-which of them a file is shows in what stands in it. Without --to the config goes to the terminal.
+Read are the JSON of the guide's script, of kohya_ss' GUI and of OneTrainer, ai-toolkit's YAML,
+LoRA_Easy_Training_Scripts' TOML, and sd-scripts' config and dataset TOML; the format is recognised from
+the file's contents. A folder of JSONs becomes a sweep. Without --to the config goes to the terminal.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from bakery.io.files import write_text
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, nargs="+", help="files that belong together")
+    parser.add_argument(
+        "file", type=Path, nargs="+", help="files that belong together, or a folder of runs"
+    )
     parser.add_argument("--to", type=Path, help="the config to write; must not exist")
     parser.add_argument(
         "--captions", action="store_true",

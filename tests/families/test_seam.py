@@ -11,8 +11,8 @@ from bakery.families import registry
 
 OUTSIDE = sorted(name for name in modules() if not name.startswith("families."))
 NAMES = {family.name for family in registry.FAMILIES}
-WORDS_OF_OTHERS = {"interop.kohya_terms": 1}
-"""Where such a name is another program's word: kohya_ss has a setting called sdxl."""
+WORDS_OF_OTHERS = {"interop.kohya_terms": 1, "interop.ai_toolkit": 1}
+"""Where such a name is another program's word: kohya_ss and ai-toolkit have names of their own."""
 
 
 def asks(tree: ast.AST) -> list[int]:

@@ -12,6 +12,7 @@ from bakery.settings.train import LrScheduler, Train
 from bakery.training.schedules import learning_rate, step_counts, warmup_steps
 
 NAMES = get_args(LrScheduler)
+OF_TRANSFORMERS = [name for name in NAMES if name != "rex"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def reference(name, base, total, warmup, cycles, power):
     return rates
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_TRANSFORMERS)
 @pytest.mark.parametrize(("total", "warmup"), [(1, 0), (40, 0), (40, 4), (41, 40)])
 def test_every_schedule_is_that_of_transformers(name, total, warmup):
     warmup = 0 if name == "constant" else warmup
@@ -84,6 +85,21 @@ def test_a_rate_stays_between_zero_and_its_full_height(name, total, ratio, where
         cycles=cycles,
     )
     assert 0 <= rate <= base * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("step", "share"),
+    [(0, 0.0), (10, 1.0), (60, 0.5 / 0.55), (100, 0.1 / 0.19), (109, 0.01 / 0.109)],
+)
+def test_rex_stays_high_and_falls_late(step, share):
+    found = learning_rate("rex", step, base=2e-3, total=110, warmup=10)
+    assert found == pytest.approx(2e-3 * share)
+
+
+def test_a_number_of_warm_up_steps_wins():
+    settings = Train(num_epochs=6, lr_warmup_ratio=0.1, lr_warmup_steps=40)
+    assert step_counts(settings, 325).warmup == 40
+    assert step_counts(Train(num_epochs=1, lr_warmup_steps=40), 5).warmup == 5
 
 
 def test_unknown_name():

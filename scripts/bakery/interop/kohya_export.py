@@ -17,7 +17,7 @@ import tomlkit
 from bakery.families import recognise, registry
 from bakery.families.family import Family
 from bakery.interop import kohya_terms, sidecar
-from bakery.interop.kohya_files import PICTURES, REPEATS
+from bakery.interop.picture_folders import PICTURES, REPEATS
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
@@ -111,6 +111,8 @@ def _differences(settings: Train, family: Family) -> list[str]:
         and not settings.caption_tag_dropout_rate
     ):
         lost.append("keep_tokens does nothing without shuffle_caption, there as here")
+    if settings.lr_scheduler == "rex":
+        lost.append("lr_scheduler is cosine, since sd-scripts has no rex of its own")
     if settings.random_crop:
         lost.append("cache_latents is off, since sd-scripts does not crop at random with it")
     lost += family.ignored_by_scripts.values()

@@ -1,74 +1,52 @@
-"""Reads the config files of kohya's world, whichever program wrote them.
+"""Reads the config files of other trainers, whichever program wrote them.
 
-Steps of `read`: parse JSON or TOML, recognise by its keys who wrote it, turn it into sd-scripts'
-flat arguments and a list of picture folders. Four kinds are known: the JSON of the guide's script
-(and of kohya_ss), LoRA_Easy_Training_Scripts' TOML, sd-scripts' `--config_file`, and its
-`--dataset_config`.
+Steps of `read_configs`: parse JSON, TOML or YAML, recognise by its keys which program wrote it, turn it
+into sd-scripts' flat arguments and a list of picture folders. Seven kinds are known: the JSON of the
+guide's script, of kohya_ss' GUI and of OneTrainer, ai-toolkit's YAML, LoRA_Easy_Training_Scripts' TOML,
+sd-scripts' `--config_file`, and its `--dataset_config`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bakery.interop import kohya_terms
-from bakery.io.errors import BakeryError
-from bakery.tags import captions
+import yaml
 
-GUIDE, EASY, ARGUMENTS, DATASET = (
+from bakery.interop import (
+    ai_toolkit,
+    kohya_gui,
+    kohya_terms,
+    onetrainer,
+    picture_folders,
+    plain_values,
+)
+from bakery.interop.other_config import KohyaConfig, Subset, table, tables
+from bakery.io.errors import BakeryError
+
+GUIDE, GUI, EASY, ARGUMENTS, DATASET, ONETRAINER, AI_TOOLKIT = (
     "JSON of the guide's script",
+    "JSON of kohya_ss' GUI",
     "TOML of LoRA_Easy_Training_Scripts",
     "config TOML of sd-scripts",
     "dataset TOML of sd-scripts",
+    "JSON of OneTrainer",
+    "YAML of ai-toolkit",
 )
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-REPEATS = re.compile(r"(\d+)_(.*)")
 _GUIDE_SIGNS = {"net_dim", "base_model", "img_folder", "train_resolution", "num_epochs", "scheduler",
-                "batch_size", "change_output_name", "LoRA_type", "lr_warmup", "test_seed"}  # fmt: skip
+                "batch_size", "change_output_name", "warmup_lr_ratio", "cosine_restarts",
+                "test_seed"}  # fmt: skip
 _ARGUMENT_SIGNS = {"pretrained_model_name_or_path", "network_module", "network_dim", "train_data_dir",
                    "max_train_steps", "max_train_epochs", "dataset_config"}  # fmt: skip
 _SUBSET_SETTINGS = ("shuffle_caption", "keep_tokens", "caption_dropout_rate", "flip_aug", "random_crop",
-                    "caption_dropout_every_n_epochs", "caption_tag_dropout_rate")  # fmt: skip
+                    "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
+                    "keep_tokens_separator", "secondary_separator", "enable_wildcard",
+                    "caption_separator")  # fmt: skip
+_OURS = {"scrape", "filter", "prune", "layout", "train", "sample", "score", "sweeps"}
 _ZERO_MEANS_UNSET = ("learning_rate", "unet_lr", "text_encoder_lr")
-
-
-@dataclass
-class Subset:
-    """One folder of pictures."""
-
-    image_dir: str
-    num_repeats: int = 1
-    class_tokens: str = ""
-    is_reg: bool = False
-    caption_extension: str = ""
-    captions: dict[Path, str] = field(default_factory=dict)
-    """Picture -> what its caption file says, for those that have one."""
-    images: int = 0
-
-
-@dataclass
-class KohyaConfig:
-    """What a file says, in sd-scripts' words."""
-
-    kinds: list[str] = field(default_factory=list)
-    arguments: dict[str, Any] = field(default_factory=dict)
-    """Flat; the settings of datasets and subsets are among them."""
-    words: dict[str, str] = field(default_factory=dict)
-    """sd-scripts' name -> what the file calls it."""
-    subsets: list[Subset] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    """Sentences about what is read in another way than it stands there."""
-
-    def say(self, word: str, value: Any, names: dict[str, str] | None = None) -> None:
-        """Take over one setting, called by sd-scripts' name from here on."""
-        name = (names or {}).get(word, word)
-        self.arguments[name] = value
-        self.words[name] = word
 
 
 def read_configs(paths: Iterable[Path]) -> KohyaConfig:
@@ -76,56 +54,112 @@ def read_configs(paths: Iterable[Path]) -> KohyaConfig:
     source = KohyaConfig()
     waiting = list(paths)
     seen: set[Path] = set()
+    datasets = False
     while waiting:
         path = waiting.pop(0)
+        if path.resolve() in seen:
+            source.notes.append(f"{path} is given more than once: it is read once")
+            continue
         seen.add(path.resolve())
         raw = _parse(path)
         kind = recognise(raw, path)
-        source.kinds.append(f"{path.name} ({kind})")
-        {GUIDE: _guide, EASY: _easy, ARGUMENTS: _arguments, DATASET: _dataset}[kind](source, raw)
+        datasets = datasets or kind == DATASET
+        source.kinds.append(f"{plain_values.printable(path.name)} ({kind})")
+        _read(source, kind, raw, path)
         further = source.arguments.pop("dataset_config", None)
         if further:
-            found = [p for p in (Path(further), path.parent / further) if p.is_file()]
-            if not found:
-                raise BakeryError(
-                    f"{path} names the dataset_config {further}, which does not exist"
-                )
-            waiting += [p for p in found[:1] if p.resolve() not in seen]
-    _folders(source)
+            waiting += [p for p in [_beside(further, path)] if p.resolve() not in seen]
+    if datasets:
+        for name in ("train_data_dir", "reg_data_dir"):
+            if source.arguments.pop(name, None):
+                word = source.words.pop(name, name)
+                source.notes.append(f"{word} does nothing beside a dataset TOML, there as here")
+    picture_folders.look(source)
     return source
+
+
+def runs_in(paths: list[Path]) -> list[Path]:
+    """The files of runs, sorted by name, where a folder of them is given or named; else none.
+
+    Raises `BakeryError` for a folder without them.
+    """
+    if len(paths) != 1:
+        if any(path.is_dir() for path in paths):
+            raise BakeryError("a folder of runs is given beside other files: give it alone")
+        return []
+    folder = paths[0]
+    if not folder.is_dir():
+        raw = _parse(folder)
+        name = plain_values.path_of(raw.get("multi_run_folder"))
+        if not name:
+            return []
+        places = [Path(name), folder.parent / name, folder.parent / Path(name).name]
+        found = next((place for place in places if place.is_dir()), None)
+        if found is None:
+            raise BakeryError(f"{folder}: multi_run_folder names {name}, which is not a folder")
+        folder = found
+    runs = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json")
+    if not runs:
+        raise BakeryError(f"{folder} holds no .json of a run: give a folder of the guide's JSONs")
+    return runs
+
+
+def _read(source: KohyaConfig, kind: str, raw: dict[str, Any], path: Path) -> None:
+    """One file: take its settings over, give them types, and decide how long the bake is."""
+    readers = {
+        GUIDE: _guide, GUI: kohya_gui.read, EASY: _easy, ARGUMENTS: _arguments, DATASET: _dataset,
+        ONETRAINER: onetrainer.read, AI_TOOLKIT: ai_toolkit.read,
+    }  # fmt: skip
+    reader = readers[kind]
+    if kind in (EASY, DATASET, ONETRAINER, AI_TOOLKIT):
+        reader(source, raw, path)
+    else:
+        reader(source, raw)
+    source.tidy()
+    if kind == GUIDE:
+        _end_of_guide(source, raw)
+    elif kind in (EASY, ARGUMENTS, DATASET):
+        _epochs_win(source)
+
+
+def _beside(further: str, path: Path) -> Path:
+    """The dataset TOML that `path` names: as it stands, or beside it."""
+    name = plain_values.path_of(further)
+    for place in (Path(name), path.parent / name, path.parent / Path(name).name):
+        if place.is_file():
+            return place
+    raise BakeryError(f"{path} names the dataset_config {further}, which does not exist")
 
 
 def recognise(raw: dict[str, Any], path: Path) -> str:
     """Which kind of file this is, by what stands in it."""
-    tables = [value for value in raw.values() if isinstance(value, dict)]
-    if "subsets" in raw or any({"args", "dataset_args"} & set(table) for table in tables):
+    nested = [value for value in raw.values() if isinstance(value, dict)]
+    if len(_OURS & set(raw)) > 1:
+        raise BakeryError(
+            f"{path} is a config of this project already: give it to snakemake as --configfile"
+        )
+    if ai_toolkit.recognised(raw):
+        return AI_TOOLKIT
+    if len(onetrainer.SIGNS & set(raw)) >= 2:
+        return ONETRAINER
+    if "subsets" in raw or any({"args", "dataset_args"} & set(one) for one in nested):
         return EASY
     if "datasets" in raw:
         return DATASET
-    names = set(raw).union(*tables)
-    if _GUIDE_SIGNS & names and path.suffix.lower() == ".json":
+    names = set(raw).union(*nested)
+    if _GUIDE_SIGNS & set(raw):
         return GUIDE
+    if kohya_gui.SIGNS & set(raw):
+        return GUI
     if _ARGUMENT_SIGNS & names:
         return ARGUMENTS
     if _GUIDE_SIGNS & names:
         return GUIDE
     raise BakeryError(
-        f"{path} is no config known here: give the JSON of the guide's script, the TOML of "
-        "LoRA_Easy_Training_Scripts, or a config or dataset TOML of sd-scripts"
+        f"{path} is no config known here: give the JSON of the guide's script, of kohya_ss or of "
+        "OneTrainer, the YAML of ai-toolkit, the TOML of LoRA_Easy_Training_Scripts, or a config or "
+        "dataset TOML of sd-scripts"
     )
-
-
-def common_front(texts: Iterable[str]) -> list[str]:
-    """The tags that all captions start with: the trigger, and perhaps class tokens."""
-    fronts = [captions.split(text) for text in texts]
-    if not fronts:
-        return []
-    shared = []
-    for tags in zip(*fronts, strict=False):
-        if len(set(map(captions.same, tags))) > 1:
-            break
-        shared.append(tags[0])
-    return shared
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -135,69 +169,88 @@ def _parse(path: Path) -> dict[str, Any]:
         raise BakeryError(f"{path} does not exist: check the spelling") from None
     except (OSError, UnicodeDecodeError) as problem:
         raise BakeryError(f"{path} cannot be read as UTF-8 text ({problem})") from None
+    kind = "YAML" if path.suffix.lower() in (".yaml", ".yml") else "neither JSON nor TOML"
     try:
-        raw = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise BakeryError(f"{path} is neither JSON nor TOML ({problem}): repair it") from None
+        if text.lstrip().startswith(("{", "[{")):
+            raw = json.loads(text)
+        elif kind == "YAML":
+            raw = yaml.safe_load(text)
+        else:
+            raw = tomllib.loads(text)
+    except (ValueError, yaml.YAMLError, RecursionError) as problem:
+        words = " ".join(str(problem).split())
+        what = "no YAML" if kind == "YAML" else kind
+        raise BakeryError(f"{path} is {what} ({words}): repair it") from None
     if not isinstance(raw, dict):
-        raise BakeryError(f"{path} holds no settings")
-    return raw
+        raise BakeryError(f"{path} holds no settings: it has to be a table of keys and values")
+    return {str(key): value for key, value in raw.items()}
 
 
 def _guide(source: KohyaConfig, raw: dict[str, Any]) -> None:
-    """The script passes no rate that is 0 on, and gives max_steps the last word, as we do."""
-    source.arguments = kohya_terms.GUIDE_DEFAULTS | source.arguments
+    """The script passes no rate that is 0 on."""
+    source.fall_back(kohya_terms.GUIDE_DEFAULTS)
     old_optimizer = "optimizer_type" not in raw
     for word, value in raw.items():
-        if value is None or (word in _ZERO_MEANS_UNSET and not value):
+        rate_of_0 = word in _ZERO_MEANS_UNSET and plain_values.number(value) in (0, None)
+        if value is None or (rate_of_0 and not isinstance(value, list)):
             continue
         source.say(word, value, kohya_terms.GUIDE_NAMES)
-    if old_optimizer and raw.get("use_8bit_adam") is False:
+    if old_optimizer and plain_values.flag(raw.get("use_8bit_adam")) is False:
         source.say("optimizer_type", "AdamW")
-    if old_optimizer and raw.get("use_lion"):
+    if old_optimizer and plain_values.flag(raw.get("use_lion")):
         source.say("optimizer_type", "Lion")
+
+
+def _end_of_guide(source: KohyaConfig, raw: dict[str, Any]) -> None:
+    """A warm-up is always a share, and max_steps have the last word, as here."""
     share = float(source.arguments["lr_warmup_steps"])
-    if share > 1:
+    word = source.words.get("lr_warmup_steps", "")
+    if share >= 1 and plain_values.number(raw.get(word)) != 1:
         source.notes.append(f"a warm-up of {share:g} is read as per cent")
-        share /= 100
-    source.arguments["lr_warmup_steps"] = share
+        share = min(share, 100) / 100
+    source.arguments["lr_warmup_steps"] = min(share, 1.0)
     if source.arguments.get("max_train_steps"):
         source.arguments.pop("max_train_epochs", None)
 
 
-def _easy(source: KohyaConfig, raw: dict[str, Any]) -> None:
+def _easy(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     """Its backend leaves out whatever is 0 or empty, and gives max_train_epochs the last word."""
-    _fall_back(source)
-    for section in raw.values():
+    source.fall_back(kohya_terms.SD_SCRIPTS_DEFAULTS)
+    for title, section in raw.items():
         if not isinstance(section, dict):
             continue
         for part in ("args", "dataset_args"):
-            for word, value in section.get(part, {}).items():
+            for word, value in table(section.get(part), path, f"{title}.{part}").items():
                 if value or value is False:
                     source.say(word, value, kohya_terms.EASY_NAMES)
         loose = {k: v for k, v in section.items() if k not in ("args", "dataset_args")}
         for word, value in loose.items():
             source.say(word, value, kohya_terms.EASY_NAMES)
     if "warmup_ratio" in source.words.values():
-        source.arguments["lr_warmup_steps"] = float(source.arguments["lr_warmup_steps"])
-    for subset in raw.get("subsets", []):
+        share = plain_values.number(source.arguments["lr_warmup_steps"])
+        source.arguments["lr_warmup_steps"] = min(float(share or 0), 1.0)
+    if custom := source.arguments.pop("lr_scheduler_type", None):
+        source.words.pop("lr_scheduler_type", None)
+        source.say("lr_scheduler_type", custom, {"lr_scheduler_type": "lr_scheduler"})
+    for subset in tables(raw.get("subsets"), path, "subsets"):
         _subset(source, {k: v for k, v in subset.items() if k != "name" and v})
-    _epochs_win(source)
 
 
 def _arguments(source: KohyaConfig, raw: dict[str, Any]) -> None:
     """sd-scripts takes sections apart: only the names in them count."""
-    _fall_back(source)
+    source.fall_back(kohya_terms.SD_SCRIPTS_DEFAULTS)
     for word, value in raw.items():
         for name, inner in (value if isinstance(value, dict) else {word: value}).items():
             source.say(name, inner)
-    _epochs_win(source)
+    if custom := source.arguments.pop("lr_scheduler_type", None):
+        source.words.pop("lr_scheduler_type", None)
+        source.say("lr_scheduler_type", custom, {"lr_scheduler_type": "lr_scheduler"})
 
 
-def _dataset(source: KohyaConfig, raw: dict[str, Any]) -> None:
-    _fall_back(source)
-    datasets = raw.get("datasets", [])
-    for word, value in raw.get("general", {}).items():
+def _dataset(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
+    source.fall_back(kohya_terms.SD_SCRIPTS_DEFAULTS)
+    datasets = tables(raw.get("datasets"), path, "datasets")
+    for word, value in table(raw.get("general"), path, "general").items():
         source.say(word, value, {"batch_size": "train_batch_size"})
     for number, dataset in enumerate(datasets):
         for word, value in dataset.items():
@@ -211,7 +264,7 @@ def _dataset(source: KohyaConfig, raw: dict[str, Any]) -> None:
                 )
                 continue
             source.say(word, value, {"batch_size": "train_batch_size"})
-        for subset in dataset.get("subsets", []):
+        for subset in tables(dataset.get("subsets"), path, "datasets.subsets"):
             _subset(source, subset)
 
 
@@ -219,11 +272,16 @@ def _subset(source: KohyaConfig, raw: dict[str, Any]) -> None:
     """Settings of one folder alone become the bake's; a second folder that differs is told of."""
     given = dict(raw)
     made = Subset(
-        image_dir=str(given.pop("image_dir", "")),
-        num_repeats=int(given.pop("num_repeats", source.arguments.get("num_repeats", 1))),
-        class_tokens=str(given.pop("class_tokens", source.arguments.get("class_tokens", ""))),
-        is_reg=bool(given.pop("is_reg", False)),
-        caption_extension=str(given.pop("caption_extension", "")),
+        image_dir=plain_values.text_of(given.pop("image_dir", "")),
+        num_repeats=plain_values.whole(
+            given.pop("num_repeats", None),
+            plain_values.whole(source.arguments.get("num_repeats"), 1),
+        ),
+        class_tokens=plain_values.text_of(
+            given.pop("class_tokens", source.arguments.get("class_tokens", ""))
+        ),
+        is_reg=bool(plain_values.flag(given.pop("is_reg", False))),
+        caption_extension=plain_values.text_of(given.pop("caption_extension", "")),
     )
     first = not any(not subset.is_reg for subset in source.subsets)
     for word, value in given.items():
@@ -232,57 +290,18 @@ def _subset(source: KohyaConfig, raw: dict[str, Any]) -> None:
             source.say(word, value)
         elif not known or source.arguments.get(word) != value:
             source.notes.append(
-                f"{word} = {value!r} of the folder {made.image_dir} alone is left out"
+                f"{plain_values.entry(word, value)} of the folder {made.image_dir} alone is left out"
             )
     source.subsets.append(made)
-
-
-def _fall_back(source: KohyaConfig) -> None:
-    source.arguments = kohya_terms.SD_SCRIPTS_DEFAULTS | source.arguments
 
 
 def _epochs_win(source: KohyaConfig) -> None:
     given = source.arguments
     if given.get("max_train_epochs"):
-        if "max_train_steps" in source.words:
+        if "max_train_steps" in source.words and "max_train_steps" in given:
             source.notes.append(
                 "max_train_steps is left out: beside max_train_epochs it does nothing"
             )
         given.pop("max_train_steps", None)
     elif "max_train_steps" not in given:
         given["max_train_steps"] = 1600
-
-
-def _folders(source: KohyaConfig) -> None:
-    """train_data_dir and reg_data_dir hold repeat folders, as sd-scripts lists them."""
-    for name, is_reg in (("train_data_dir", False), ("reg_data_dir", True)):
-        parent = source.arguments.get(name)
-        if not parent:
-            continue
-        found = sorted(Path(parent).iterdir()) if Path(parent).is_dir() else []
-        for folder in found:
-            match = REPEATS.fullmatch(folder.name)
-            if folder.is_dir() and match and int(match[1]):
-                tokens = match[2].strip()
-                source.subsets.append(Subset(str(folder), int(match[1]), tokens, is_reg))
-            elif folder.is_dir():
-                source.notes.append(f"{folder} is no <repeats>_<name> and is ignored there, too")
-        if not found and not is_reg:
-            source.notes.append(f"{parent} is not here, so its repeat folders cannot be seen")
-            source.subsets.append(Subset(str(parent)))
-    source.arguments.pop("train_data_dir", None)
-    for subset in source.subsets:
-        _look_into(subset, source.arguments.get("caption_extension", ".caption"))
-
-
-def _look_into(subset: Subset, extension: str) -> None:
-    folder = Path(subset.image_dir)
-    if not folder.is_dir():
-        return
-    pictures = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES]
-    subset.images = len(pictures)
-    for picture in pictures:
-        beside = picture.with_suffix(subset.caption_extension or extension)
-        if beside.is_file():
-            text = beside.read_text(encoding="utf-8", errors="replace")
-            subset.captions[picture] = captions.join(captions.split(text.replace("\n", ",")))

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from bakery.interop import plain_values
 from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.train import Train
 
@@ -35,6 +37,10 @@ IN_DATASET = (
 
 IN_NETWORK_ARGS = ("conv_dim", "conv_alpha")
 """What is handed to the network module as `network_args = ["conv_dim=8"]`."""
+
+_NEXT_NAME = re.compile(r"\s+(?=[A-Za-z_]\w*=)")
+ARGUMENTS_OF = {"lr_scheduler_args", "network_args", "optimizer_args"}
+"""Arguments that hold further ones by name."""
 
 ZERO_IS_LEFT_OUT = {"network_dropout", "noise_offset", "max_steps"}
 
@@ -161,6 +167,7 @@ def kohya_name(ours: str) -> str:
 def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arguments of train_network.py, `[general]` of a dataset TOML); what is None is left out.
 
+    sd-scripts has no rex: cosine is written.
     In neither are reg_data_dir, as regularization folders are subsets of the dataset, and fuse, as
     sd-scripts bakes one at a time.
     """
@@ -174,7 +181,10 @@ def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
     if values["max_token_length"] == 75:
         values.pop("max_token_length")  # sd-scripts' word for 75 is to say nothing
     values["optimizer_type"] = OPTIMIZERS[settings.optimizer_type].kohya or settings.optimizer_type
-    values["lr_warmup_ratio"] = float(values["lr_warmup_ratio"])  # a whole number would be steps
+    steps = values.pop("lr_warmup_steps")
+    values["lr_warmup_ratio"] = steps or float(values["lr_warmup_ratio"])  # whole numbers are steps
+    if values["lr_scheduler"] == "rex":
+        values["lr_scheduler"] = "cosine"
     optimizer_args = [f"{name}={value!r}" for name, value in values.pop("optimizer_args").items()]
     arguments = {
         kohya_name(name): value
@@ -196,7 +206,14 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     values = dict(arguments)
     network_args = pairs(values.get("network_args"))
-    values |= {name: network_args[name] for name in IN_NETWORK_ARGS if name in network_args}
+    values |= {
+        name: found
+        for name in IN_NETWORK_ARGS
+        if (found := plain_values.number(network_args.get(name))) is not None
+    }
+    if values.get("conv_dim", 1) <= 0:
+        values.pop("conv_dim")
+        values.pop("conv_alpha", None)
     if "optimizer_args" in values:
         values["optimizer_args"] = pairs(values["optimizer_args"])
     if str(values.get("optimizer_type", "x")) == "":
@@ -207,27 +224,28 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
     size = values.get("resolution")
     if size is not None:
         values["resolution"] = side(size)
-    known = {kohya_name(name): name for name in Train.model_fields}
+    known = {kohya_name(n): n for n in Train.model_fields if n != "lr_warmup_steps"}
     return {known[key]: value for key, value in values.items() if key in known}
 
 
 def pairs(given: Any) -> dict[str, Any]:
     """`["weight_decay=0.1", "betas=0.9,0.99"]`, or the same as a table, with Python's values."""
     if isinstance(given, str):
-        given = given.split()
+        given = [given]
     if isinstance(given, list | tuple):
-        given = dict(str(item).partition("=")[::2] for item in given)
-    return {name: _literal(value) for name, value in (given or {}).items()}
+        words = [
+            word for item in given for word in _NEXT_NAME.split(str(item).replace('"', "").strip())
+        ]
+        given = dict(word.partition("=")[::2] for word in words)
+    if not isinstance(given, Mapping):
+        return {}
+    return {str(name): _literal(value) for name, value in given.items() if name}
 
 
 def side(resolution: Any) -> int:
     """Side of the square with the area of `512`, `"512,768"` or `[512, 768]`, to a multiple of 8."""
-    if isinstance(resolution, str):
-        resolution = [int(part) for part in resolution.split(",")]
-    if isinstance(resolution, list | tuple):
-        width, height = (*resolution, *resolution)[:2]
-        return int(width) if width == height else round(math.sqrt(width * height) / 8) * 8
-    return int(resolution)
+    width, height = plain_values.sides(resolution) or (512, 512)
+    return width if width == height else round(math.sqrt(width * height) / 8) * 8
 
 
 def warmup_share(steps: int, total: int) -> float:
@@ -239,10 +257,14 @@ def warmup_share(steps: int, total: int) -> float:
 
 
 def _literal(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        read = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(value.lower(), value)
-    return list(read) if isinstance(read, tuple) else read
+    """A Python value that YAML has, too."""
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return {"true": True, "false": False}.get(value.lower(), value)
+    if isinstance(value, list | tuple):
+        return [_literal(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

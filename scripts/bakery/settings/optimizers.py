@@ -31,6 +31,10 @@ class Optimizer:
     """Whether it finds its own rate, so that it wants one learning_rate of about 1 for all parts."""
     kohya: str = ""
     """Its name in sd-scripts, where that is another."""
+    betas: int = 2
+    """How many numbers its argument `betas` has, where it has one."""
+    package: str = ""
+    """What pip calls its package, where that is not the module's first name."""
 
 
 OPTIMIZERS: Mapping[str, Optimizer] = {
@@ -47,6 +51,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         "little memory; chooses its own rates unless `optimizer_args` has `relative_step: false`",
         relative_step=True,
         kohya="AdaFactor",
+        betas=0,
     ),
     "Lion": Optimizer("lion_pytorch", "half of AdamW's memory; wants a smaller rate"),
     "Prodigy": Optimizer(
@@ -57,5 +62,43 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         "needs no schedule; `optimizer_args` takes `warmup_steps`",
         scheduled=False,
     ),
+    "CAME": Optimizer(
+        "pytorch_optimizer.optimizer.came",
+        "little memory, heeds rates and schedule; takes three `betas`",
+        betas=3,
+        kohya="pytorch_optimizer.CAME",
+        package="pytorch-optimizer",
+    ),
+    "DAdaptAdam": Optimizer(
+        "pytorch_optimizer.optimizer.dadapt",
+        "finds its own rate, as Prodigy does, more slowly: one `learning_rate` of 1 for all parts",
+        finds_rate=True,
+        kohya="pytorch_optimizer.DAdaptAdam",
+        package="pytorch-optimizer",
+    ),
+    "ProdigyPlusScheduleFree": Optimizer(
+        "prodigyplus",
+        "needs no schedule and finds its own rate: one `learning_rate` of 1 for all parts",
+        scheduled=False,
+        finds_rate=True,
+        kohya="prodigyplus.ProdigyPlusScheduleFree",
+        package="prodigy-plus-schedule-free",
+    ),
 }
 """By the name in the config, in the order in which the config offers them."""
+
+
+def problem(name: str, arguments: Mapping[str, Any]) -> str:
+    """What is wrong with the arguments of the optimizer `name` as far as it shows without importing it.
+
+    "" where nothing is.
+    """
+    if "betas" not in arguments:
+        return ""
+    given, wanted = arguments["betas"], OPTIMIZERS[name].betas
+    numbers = isinstance(given, list | tuple) and all(
+        isinstance(beta, int | float) and not isinstance(beta, bool) for beta in given
+    )
+    if numbers and len(given) == wanted:
+        return ""
+    return f"{name} takes {wanted or 'no'} betas" + (" between 0 and 1" if wanted else "")

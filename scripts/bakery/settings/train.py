@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bakery.settings.named_files import Model, OwnFolder
-from bakery.settings.optimizers import OPTIMIZERS
+from bakery.settings.optimizers import OPTIMIZERS, problem
 from bakery.settings.sections import Section, Share
 
 LrScheduler = Literal[
@@ -17,6 +17,7 @@ LrScheduler = Literal[
     "polynomial",
     "constant",
     "constant_with_warmup",
+    "rex",
 ]
 if TYPE_CHECKING:
     OptimizerType = str  # a type checker reads no Literal that is made of a table
@@ -58,17 +59,21 @@ class Train(Section):
     """Learning rate of the text encoder's LoRA; null takes learning_rate, 0 leaves it out."""
     optimizer_type: OptimizerType = "AdamW"
     """AdamW8bit needs a GPU and bitsandbytes. Prodigy finds its own rate: give it a learning_rate of 1.
-    AdamWScheduleFree needs no schedule, Adafactor (relative_step) neither schedule nor rates."""
+    AdamWScheduleFree needs no schedule, Adafactor (relative_step) neither schedule nor rates. CAME takes
+    three betas. DAdaptAdam and ProdigyPlusScheduleFree find their own rate, too, the latter without a
+    schedule."""
     optimizer_args: dict[str, Any] = {}
     """Further arguments of the optimizer by name, such as `weight_decay: 0.1`."""
     lr_scheduler: LrScheduler = "cosine_with_restarts"
-    """Shape of the learning rate over the optimizer's steps."""
+    """Shape of the learning rate over the optimizer's steps; rex stays high for long and falls late."""
     lr_scheduler_num_cycles: Annotated[int, Field(ge=1)] = 3
     """cosine_with_restarts only: the number of cycles."""
     lr_scheduler_power: Annotated[float, Field(gt=0)] = 1.0
     """polynomial only: the exponent."""
     lr_warmup_ratio: Share = 0.1
     """Share of all steps over which the rate rises from 0."""
+    lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """The same as a number of steps, which wins over the share; 0 leaves it to the share."""
     train_batch_size: Annotated[int, Field(ge=1)] = 4
     """Pictures per batch."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
@@ -158,6 +163,7 @@ class Train(Section):
             "learning_rate", "unet_lr", "text_encoder_lr", "network_train_unet_only",
             "optimizer_type", "optimizer_args",
             "lr_scheduler", "lr_scheduler_num_cycles", "lr_scheduler_power", "lr_warmup_ratio",
+            "lr_warmup_steps",
             "train_batch_size", "gradient_accumulation_steps", "max_grad_norm",
             "num_epochs", "max_steps", "save_every_n_epochs", "save_precision", "seed",
             "shuffle_caption", "keep_tokens", "caption_dropout_rate",
@@ -213,9 +219,9 @@ class Train(Section):
         if not any(rates.values()):
             words = " and ".join(f"{name} is {rate:g}" for name, rate in rates.items())
             raise ValueError(f"trains nothing: {words} (null takes learning_rate)")
-        if self.lr_scheduler == "constant" and self.lr_warmup_ratio > 0:
+        if self.lr_scheduler == "constant" and (self.lr_warmup_ratio or self.lr_warmup_steps):
             raise ValueError(
-                "lr_scheduler constant has no warm-up: set lr_warmup_ratio to 0 "
+                "lr_scheduler constant has no warm-up: set lr_warmup_ratio and lr_warmup_steps to 0 "
                 "or take constant_with_warmup"
             )
         trained = {rate for rate in rates.values() if rate}
@@ -224,6 +230,15 @@ class Train(Section):
                 f"optimizer_type {self.optimizer_type} takes one rate for all parts, not unet_lr "
                 f"{rates['unet_lr']:g} and text_encoder_lr {rates['text_encoder_lr']:g}: "
                 "set learning_rate to 1 and leave the other two out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _arguments_fit_the_optimizer(self) -> Train:
+        if wrong := problem(self.optimizer_type, self.optimizer_args):
+            given = self.optimizer_args["betas"]
+            raise ValueError(
+                f"optimizer_args has betas {given!r}, but {wrong}: change or remove them"
             )
         return self
 

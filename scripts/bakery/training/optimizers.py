@@ -97,7 +97,7 @@ def _class(name: str, device: str) -> type[torch.optim.Optimizer]:
     try:
         return getattr(importlib.import_module(record.module), name)
     except ImportError:
-        package = record.module.split(".")[0].replace("_", "-")
+        package = record.package or record.module.split(".")[0].replace("_", "-")
         raise BakeryError(
             f"train.optimizer_type {name} needs the package {package}: pip install {package}, "
             "or take another optimizer"

@@ -1,7 +1,7 @@
 """The learning rate as a function of the optimizer step, in kohya's words.
 
-Formulas: transformers.optimization, which kohya's scripts use. All but `constant` rise linearly
-from 0 over the warm-up, so that their first step runs at a rate of 0 when there is a warm-up.
+Formulas: transformers.optimization, which kohya's scripts use, but for `rex`. All but `constant` rise
+linearly from 0 over the warm-up, so that their first step runs at a rate of 0 when there is one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from bakery.settings.train import Train
 
 POLYNOMIAL_END = 1e-7
 """Where `polynomial` ends (transformers' lr_end)."""
+REX_BEND = 0.9
+"""d of `rex`, (1 - p) / (1 - d + d(1 - p)): 0.5 in the paper (Chen et al., arXiv 2107.04197), 0.9 in the
+trainers that have it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def step_counts(settings: Train, batches_per_epoch: int) -> StepCounts:
         steps_per_epoch=steps_per_epoch,
         epochs=math.ceil(total / steps_per_epoch),
         total=total,
-        warmup=warmup_steps(total, settings.lr_warmup_ratio),
+        warmup=min(settings.lr_warmup_steps, total)
+        or warmup_steps(total, settings.lr_warmup_ratio),
         batches_per_epoch=batches_per_epoch,
         accumulation=accumulation,
     )
@@ -112,6 +116,8 @@ def learning_rate(
         return 0.0
     if name == "linear":
         return base * (1 - p)
+    if name == "rex":
+        return base * (1 - p) / (1 - REX_BEND + REX_BEND * (1 - p))
     if name == "cosine":
         return base * (1 + math.cos(math.pi * p)) / 2
     if name == "cosine_with_restarts":

@@ -1,0 +1,214 @@
+"""Pictures, trigger, concepts and regularization of a config from another program's folders.
+
+What is said of a folder there has its own place here: the largest folder is the main dataset, a folder
+with repeats or class tokens of its own is a concept, and exactly the folders marked as regularization
+are that.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from bakery.interop import picture_folders, plain_values
+from bakery.interop.config_draft import Draft
+from bakery.interop.other_config import KohyaConfig, Subset
+from bakery.interop.picture_folders import REPEATS, common_front
+from bakery.sources.folders import safe_stem
+from bakery.tags import captions, topics, traits
+
+EVERY_PICTURE: dict[str, Any] = {
+    "min_side": 0, "max_aspect": None, "min_score": None, "extra_characters": False,
+    "monochrome": False, "text_heavy": False, "ai_generated": False, "max_blur": 1.0,
+    "min_jpeg_quality": 0, "duplicate_distance": -1,
+}  # fmt: skip
+"""The filter that lets pass what other trainers would train on; ratings still count."""
+_ORDINARY = re.compile(
+    r"\d+\+?(girl|boy|other)s?|(multiple|no) (girls|boys|humans)|solo( focus)?|looking at viewer|simple "
+    r"background|white background|masterpiece|(best|high|normal) quality|highres|absurdres|general|safe|"
+    r"sensitive|upper body|portrait|full body|cowboy shot|virtual youtuber|anime|illustration"
+)
+"""Tags that taggers put in front of everybody's captions."""
+_MOST_REPEATS = 1000
+
+
+def fill(draft: Draft, source: KohyaConfig) -> None:
+    """Put what `source` says of pictures into the sections scrape, filter, tag, prune and layout."""
+    folders = [subset for subset in source.subsets if not subset.is_reg]
+    _regularization(draft, source)
+    if not folders:
+        draft.notes.append(
+            "the file names no pictures: set scrape.name, scrape.urls or scrape.folders"
+        )
+        if source.arguments.get("output_name"):
+            draft.put("scrape.name", name_of(source.arguments["output_name"]))
+        if source.trigger:
+            draft.put("prune.trigger", _one_word(source.trigger), "trigger_word")
+        return
+    main = max(folders, key=lambda s: s.num_repeats * max(s.images, 1))
+    called, front, where = _trigger(draft, source, folders, main)
+    name = name_of(str(source.arguments.get("output_name") or main.class_tokens or called))
+    draft.put("scrape.name", name, "the name of the LoRA files")
+    draft.put("scrape.urls", [])
+    draft.put("scrape.folders", _places(draft, source, folders, main, [called, *front]))
+    for setting, value in EVERY_PICTURE.items():
+        draft.put(f"filter.{setting}", value, "other trainers take every picture")
+    draft.put("tag.model", "SmilingWolf/wd-swinv2-tagger-v3", "a choice: not in the file")
+    draft.put("prune.trigger", called, where)
+    if front:
+        draft.put("prune.class_tokens", captions.join(front), where)
+    draft.put("layout.repeats", min(main.num_repeats, _MOST_REPEATS),
+              f"of {Path(main.image_dir).name}")  # fmt: skip
+    if main.num_repeats > _MOST_REPEATS:
+        draft.notes.append(f"{main.num_repeats} repeats are not possible here: {_MOST_REPEATS}")
+    extension = main.caption_extension or source.arguments.get("caption_extension", ".caption")
+    if extension == ".caption" and main.captions:
+        draft.put("layout.caption_extension", extension)
+    _captions(draft, folders, name)
+
+
+def name_of(text: str) -> str:
+    """A name that our configs allow."""
+    plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).strip("-_.+")[:64]
+    return plain or "imported"
+
+
+def _one_word(text: str) -> str:
+    return " ".join(re.sub(r"[,\n]", " ", plain_values.printable(text)).split()) or "imported"
+
+
+def _trigger(
+    draft: Draft, source: KohyaConfig, folders: list[Subset], main: Subset
+) -> tuple[str, list[str], str]:
+    """(the trigger, the class tokens behind it, where they are from)."""
+    if source.trigger:
+        return _one_word(source.trigger), [], "trigger_word"
+    front = common_front(text for s in folders for text in s.captions.values())
+    front = front or common_front(main.captions.values())
+    front = front[: max(1, int(source.arguments.get("keep_tokens") or 0))]
+    if not front:
+        return _one_word(_of_folder(main, source)), [], "from the folder's name: check it"
+    own = {captions.same(word) for word in captions.split(_of_folder(main, source))}
+    if captions.same(front[0]) in own or not _ordinary(front[0]):
+        return _one_word(front[0]), front[1:], "the front of every caption"
+    word = _one_word(_of_folder(main, source))
+    draft.notes.append(
+        f"every caption starts with {front[0]}, which is a common tag and no trigger: {word}, from the "
+        "folder's name, is taken"
+    )
+    return word, [], "from the folder's name: check it"
+
+
+def _ordinary(tag: str) -> bool:
+    plain = captions.same(tag).replace("_", " ")
+    return bool(_ORDINARY.fullmatch(plain)) or bool(traits.kind(plain) or topics.topic(plain))
+
+
+def _of_folder(subset: Subset, source: KohyaConfig) -> str:
+    """`shiroko` of the folder `5_shiroko 1girl`, else the name of the files."""
+    match = REPEATS.fullmatch(Path(subset.image_dir).name)
+    said = subset.class_tokens or (match[2] if match else "")
+    words = captions.split(said) or [str(source.arguments.get("output_name") or "")]
+    return words[0].split(" ")[0] or Path(subset.image_dir).name
+
+
+def _captions(draft: Draft, folders: list[Subset], name: str) -> None:
+    """What is written beside the pictures, under the names that the scrape stage gives them."""
+    for subset in folders:
+        for picture, text in subset.captions.items():
+            stem = safe_stem(picture)
+            if stem in draft.captions:
+                draft.notes.append(f"{picture} is not the only {stem}: its caption is made anew")
+            else:
+                draft.captions[stem] = text
+    if draft.captions:
+        draft.notes.append(
+            f"there are {len(draft.captions)} captions; the pictures are tagged anew unless --captions "
+            f"copies them to config/edits/{name}/captions"
+        )
+
+
+def _places(
+    draft: Draft, source: KohyaConfig, folders: list[Subset], main: Subset, front: list[str]
+) -> list[Any]:
+    """The folders as scrape names them; one with repeats or tokens of its own becomes a concept."""
+    places: list[Any] = []
+    concepts: dict[str, dict[str, Any]] = {}
+    for subset in folders:
+        repeats = min(subset.num_repeats, _MOST_REPEATS)
+        tokens = subset.class_tokens and subset.class_tokens != main.class_tokens
+        if subset is main or (subset.num_repeats == main.num_repeats and not tokens):
+            places.append(subset.image_dir)
+            continue
+        name = name_of(subset.class_tokens or Path(subset.image_dir).name)
+        while name in concepts:
+            name = f"{name[:60]}-2"
+        concepts[name] = {"repeats": repeats}
+        if prefix := _prefix(subset, source, front):
+            concepts[name]["caption_prefix"] = prefix
+        places.append({"path": subset.image_dir, "concept": name})
+    if concepts:
+        draft.put("layout.concepts", concepts, "folders with repeats or class tokens of their own")
+    return places
+
+
+def _prefix(subset: Subset, source: KohyaConfig, front: list[str]) -> str:
+    """What a concept's captions start with: class tokens where pictures have no caption."""
+    known = {captions.same(tag) for tag in front}
+    if subset.captions and len(subset.captions) == subset.images:
+        kept = max(1, int(source.arguments.get("keep_tokens") or 0))
+        tags = [t for t in common_front(subset.captions.values())[:kept] if not _ordinary(t)]
+    else:
+        tags = []
+        for tag in captions.split(subset.class_tokens):
+            words = tag.split(" ")
+            while words and captions.same(words[0]) in known:
+                words.pop(0)
+            tags.append(" ".join(words))
+    return captions.join(tag for tag in tags if tag and captions.same(tag) not in known)
+
+
+def _regularization(draft: Draft, source: KohyaConfig) -> None:
+    """Exactly the folders that are marked so, wherever they are."""
+    subsets = [subset for subset in source.subsets if subset.is_reg]
+    given = source.arguments.get("reg_data_dir")
+    if given and all(
+        Path(s.image_dir).parent.as_posix() == Path(given).as_posix() for s in subsets
+    ):
+        draft.put("train.reg_data_dir", given, source.words.get("reg_data_dir", ""))
+        return
+    if not subsets:
+        return
+    parents = {Path(subset.image_dir).parent.as_posix() for subset in subsets}
+    if len(parents) == 1 and _whole_folder(parents.copy().pop(), source):
+        draft.put("train.reg_data_dir", parents.pop(), "is_reg")
+        return
+    first = max(subsets, key=lambda subset: subset.num_repeats * max(subset.images, 1))
+    tokens = plain_values.printable(picture_folders.called(first))
+    repeats = max(1, min(first.num_repeats, _MOST_REPEATS))
+    draft.put("layout.reg", {"folder": first.image_dir, "class_tokens": tokens, "repeats": repeats},
+              "is_reg")  # fmt: skip
+    for other in subsets:
+        if other is not first:
+            draft.left_out.append(
+                f"the regularization folder {other.image_dir} (one can be named: put the pictures of "
+                f"both into {first.image_dir})"
+            )
+
+
+def _whole_folder(parent: str, source: KohyaConfig) -> bool:
+    """Whether the repeat folders of `parent` are exactly the regularization folders."""
+    marked = {Path(s.image_dir).name: s for s in source.subsets
+              if s.is_reg and Path(s.image_dir).parent.as_posix() == parent}  # fmt: skip
+    for name, subset in marked.items():
+        match = REPEATS.fullmatch(name)
+        if not match or int(match[1]) != subset.num_repeats:
+            return False
+        if subset.class_tokens and subset.class_tokens != match[2].strip():
+            return False
+    if any(Path(s.image_dir).parent.as_posix() == parent for s in source.subsets if not s.is_reg):
+        return False
+    place = Path(parent)
+    inside = [p.name for p in place.iterdir() if p.is_dir()] if place.is_dir() else []
+    return all(name in marked for name in inside if REPEATS.fullmatch(name))

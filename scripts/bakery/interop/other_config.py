@@ -1,0 +1,128 @@
+"""A config of another program in sd-scripts' words, whichever program wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bakery.interop import plain_values
+from bakery.io.errors import BakeryError
+
+
+@dataclass
+class Subset:
+    """One folder of pictures."""
+
+    image_dir: str
+    num_repeats: int = 1
+    class_tokens: str = ""
+    is_reg: bool = False
+    caption_extension: str = ""
+    captions: dict[Path, str] = field(default_factory=dict)
+    """Picture -> what its caption file says, for those that have one."""
+    images: int = 0
+
+
+@dataclass
+class KohyaConfig:
+    """What files say together, in sd-scripts' words."""
+
+    kinds: list[str] = field(default_factory=list)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Flat; the settings of datasets and subsets are among them."""
+    words: dict[str, str] = field(default_factory=dict)
+    """sd-scripts' name -> what the file calls it."""
+    subsets: list[Subset] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Sentences about what is read in another way than it stands there."""
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What the program that wrote the file does where it says nothing."""
+    lost: list[str] = field(default_factory=list)
+    """Lines for settings that are not carried over."""
+    idle: list[str] = field(default_factory=list)
+    """Settings that do nothing in that program either."""
+    trigger: str = ""
+    """The trigger, where the file itself names it."""
+
+    def say(self, word: str, value: Any, names: Mapping[str, str] | None = None) -> None:
+        """Take over one setting, called by sd-scripts' name from here on."""
+        name = (names or {}).get(word, word)
+        if plain_values.is_secret(name, value):
+            self.lost.append(plain_values.entry(word, value))
+            return
+        self.arguments[name] = value
+        self.words[name] = word
+
+    def fall_back(self, defaults: Mapping[str, Any]) -> None:
+        """Fill in what the file does not say."""
+        self.defaults = {**defaults, **self.defaults}
+        self.arguments = {**defaults, **self.arguments}
+
+    def tidy(self) -> None:
+        """Give every known setting a value of its own type; what is none is said and falls back."""
+        for name in list(self.arguments):
+            value = self.arguments[name]
+            read, fine = _typed(name, value)
+            if fine:
+                self.arguments[name] = read
+                continue
+            word = self.words.pop(name, name)
+            if name in self.defaults:
+                self.arguments[name] = self.defaults[name]
+            else:
+                self.arguments.pop(name)
+            empty = isinstance(value, str) and value.strip().lower() in plain_values.EMPTY
+            if not empty and value is not None and value != []:
+                self.lost.append(f"{plain_values.entry(word, value)} (cannot be read)")
+
+
+def tables(value: Any, path: Path, key: str) -> list[dict[str, Any]]:
+    """The tables of a list of tables, or of one. Raises `BakeryError` for anything else."""
+    if value is None:
+        return []
+    found = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, dict) for one in found):
+        raise BakeryError(f"{path}: {key} is no list of tables: write [[{key}]] for each of them")
+    return found
+
+
+def table(value: Any, path: Path, key: str) -> dict[str, Any]:
+    """`value` as a table, empty for null. Raises `BakeryError` for anything else."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BakeryError(f"{path}: {key} is no table of settings: give it keys and values")
+    return value
+
+
+def _typed(name: str, value: Any) -> tuple[Any, bool]:
+    """(`value` as that setting's type, whether it is one)."""
+    if name == "resolution":
+        found = plain_values.sides(value)
+        return found, found is not None
+    if name == "lr_warmup_steps":
+        found = plain_values.steps_or_share(value)
+        return found, found is not None
+    if name == "text_encoder_lr" and isinstance(value, list | tuple):
+        rates = [plain_values.number(rate) for rate in value]
+        return rates, None not in rates
+    if isinstance(value, list | tuple) and len(value) >= 1 and name in _SINGLE:
+        value = value[0]
+    if name in plain_values.INTEGERS:
+        found = plain_values.number(value)
+        return (None, False) if found is None else (round(found), True)
+    if name in plain_values.FLOATS or name == "text_encoder_lr":
+        found = plain_values.number(value)
+        return found, found is not None
+    if name in plain_values.FLAGS:
+        found = plain_values.flag(value)
+        return found, found is not None
+    if name in plain_values.TEXTS:
+        known = isinstance(value, str | int | float) and not isinstance(value, bool)
+        return plain_values.text_of(value).strip(), known and value != ""
+    return value, True
+
+
+_SINGLE = plain_values.INTEGERS | plain_values.FLOATS | plain_values.FLAGS | plain_values.TEXTS

@@ -1,0 +1,184 @@
+"""The picture folders that a config of another program names, and the captions in them.
+
+Steps of `look`: list repeat folders as sd-scripts does, leave out what is named twice, read captions
+as sd-scripts reads them (the first line, separators, wildcards), and say what becomes of the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from bakery.interop import plain_values
+from bakery.interop.other_config import KohyaConfig, Subset
+from bakery.tags import captions
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+REPEATS = re.compile(r"(\d+)_(.*)")
+_WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
+
+
+def look(source: KohyaConfig) -> None:
+    """Find the folders of `source`, each once, and read what they hold."""
+    for subset in source.subsets:
+        subset.image_dir = plain_values.path_of(subset.image_dir)
+    given = source.arguments
+    for name, is_reg in (("train_data_dir", False), ("reg_data_dir", True)):
+        if given.get(name):
+            given[name] = plain_values.path_of(given[name])
+            source.subsets += _repeat_folders(given[name], is_reg, source.notes)
+    given.pop("train_data_dir", None)
+    source.subsets = _once(source)
+    said: Counter[str] = Counter()
+    fixed: set[int] = set()
+    for subset in source.subsets:
+        _read(subset, source, said, fixed)
+    _tell(source, said, fixed)
+
+
+def common_front(texts: Iterable[str]) -> list[str]:
+    """The tags that all captions start with: the trigger, and perhaps class tokens."""
+    fronts = [captions.split(text) for text in texts]
+    if not fronts:
+        return []
+    shared = []
+    for tags in zip(*fronts, strict=False):
+        if len(set(map(captions.same, tags))) > 1:
+            break
+        shared.append(tags[0])
+    return shared
+
+
+def called(subset: Subset) -> str:
+    """What the folder is about: its class tokens, or its name without repeats."""
+    name = Path(subset.image_dir).name
+    match = REPEATS.fullmatch(name)
+    return subset.class_tokens or (match[2].strip() if match else "") or name
+
+
+def _repeat_folders(parent: str, is_reg: bool, notes: list[str]) -> list[Subset]:
+    place = Path(parent)
+    inside = sorted(place.iterdir()) if place.is_dir() else []
+    folders = [path for path in inside if path.is_dir()]
+    found = []
+    for folder in folders:
+        match = REPEATS.fullmatch(folder.name)
+        if match and int(match[1]):
+            found.append(Subset(folder.as_posix(), int(match[1]), match[2].strip(), is_reg))
+        else:
+            notes.append(f"{folder} is no <repeats>_<name> and is ignored there, too")
+    if found or is_reg:
+        return found
+    match = REPEATS.fullmatch(place.name)
+    if match and int(match[1]):
+        notes.append(f"{parent} is a repeat folder itself, not the folder of them: it is taken")
+        return [Subset(parent, int(match[1]), match[2].strip())]
+    if any(path.suffix.lower() in PICTURES for path in inside):
+        notes.append(f"{parent} holds pictures and no repeat folder: each is shown once an epoch")
+    elif not place.is_dir():
+        notes.append(f"{parent} is not here, so its repeat folders cannot be seen")
+    else:
+        notes.append(f"{parent} holds neither repeat folders nor pictures")
+    return [Subset(parent)]
+
+
+def _once(source: KohyaConfig) -> list[Subset]:
+    """Each folder once, as sd-scripts does; those shown less than once are none."""
+    kept: dict[str, Subset] = {}
+    for subset in source.subsets:
+        if not subset.image_dir:
+            source.notes.append("a folder without image_dir is left out")
+            continue
+        place = Path(subset.image_dir)
+        same = str(place.resolve()) if place.is_dir() else subset.image_dir.lower()
+        if subset.num_repeats < 1:
+            source.notes.append(f"{subset.image_dir} has {subset.num_repeats} repeats: left out")
+        elif same in kept:
+            source.notes.append(f"{subset.image_dir} is named more than once: it is taken once")
+        else:
+            kept[same] = subset
+    return list(kept.values())
+
+
+def _read(subset: Subset, source: KohyaConfig, said: Counter[str], fixed: set[int]) -> None:
+    folder = Path(subset.image_dir)
+    if not folder.is_dir():
+        return
+    pictures = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES]
+    subset.images = len(pictures)
+    extension = subset.caption_extension or source.arguments.get("caption_extension", ".caption")
+    extension = extension if extension.startswith(".") else f".{extension}"
+    for picture in pictures:
+        beside = picture.with_name(picture.stem + extension)
+        if beside.is_file():
+            text = beside.read_text(encoding="utf-8-sig", errors="replace")
+            subset.captions[picture] = _caption(
+                text, source, said, None if subset.is_reg else fixed
+            )
+
+
+def _caption(text: str, source: KohyaConfig, said: Counter[str], fixed: set[int] | None) -> str:
+    """The tags of a caption file: of its first line only, as sd-scripts reads it."""
+    given = source.arguments
+    lines = [line.strip() for line in text.splitlines()] or [""]
+    said["captions"] += 1
+    said["lines"] += any(lines[1:])
+    line = lines[0]
+    said["wildcards"] += bool(_WILDCARD.search(line))
+    separator = given.get("caption_separator") or ","
+    if separator != "," and separator in line:
+        said["separator"] += 1
+        line = line.replace(separator, ",")
+    keep = given.get("keep_tokens_separator")
+    if keep and keep in line:
+        front, _, rest = line.partition(keep)
+        if fixed is not None:
+            fixed.add(len(captions.split(front)))
+        line = f"{front},{rest.replace(keep, ',')}"
+    elif fixed is not None:
+        fixed.add(-1)
+    second = given.get("secondary_separator")
+    if second and second in line:
+        said["second"] += 1
+        line = line.replace(second, ",")
+    return captions.join(captions.split(line))
+
+
+def _tell(source: KohyaConfig, said: Counter[str], fixed: set[int]) -> None:
+    """A note for each way of writing captions that is not ours."""
+    given, notes, count = source.arguments, source.notes, said["captions"]
+    wild = given.get("enable_wildcard")
+    if said["lines"]:
+        how = "there one of them is drawn by lot" if wild else "the others do nothing there, either"
+        notes.append(f"{said['lines']} captions have several lines: the first is taken ({how})")
+    if wild:
+        found = f"{said['wildcards']} captions hold {{a|b}}, which stays as it is" if count else ""
+        notes.append("enable_wildcard is not carried over" + (f": {found}" if found else ""))
+    if said["separator"]:
+        notes.append(f"caption_separator {given['caption_separator']!r} becomes a comma")
+    elif given.get("caption_separator", ",") not in (",", "") and not count:
+        notes.append(f"caption_separator {given['caption_separator']!r} is not carried over")
+    if given.get("secondary_separator"):
+        notes.append(
+            f"secondary_separator {given['secondary_separator']!r} is not carried over: tags that it "
+            f"holds together become tags of their own ({said['second']} captions)"
+        )
+    keep = given.get("keep_tokens_separator")
+    if not keep:
+        return
+    if len(fixed) == 1 and min(fixed) > 0:
+        given["keep_tokens"] = fixed.pop()
+        source.words["keep_tokens"] = "keep_tokens_separator"
+        notes.append(f"keep_tokens_separator {keep!r} keeps {given['keep_tokens']} tags in front")
+    elif fixed - {-1}:
+        numbers = ", ".join(str(max(number, 0)) for number in sorted(fixed))
+        notes.append(
+            f"keep_tokens_separator {keep!r} is not carried over, as captions keep different numbers "
+            f"of tags ({numbers}): keep_tokens is {given.get('keep_tokens', 0)}"
+        )
+    else:
+        notes.append(
+            f"keep_tokens_separator {keep!r} is not carried over: no caption here holds it"
+        )
