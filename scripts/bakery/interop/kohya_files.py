@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +106,16 @@ def runs_in(paths: list[Path]) -> list[Path]:
 
 def _read(source: KohyaConfig, kind: str, raw: dict[str, Any], path: Path) -> None:
     """One file: take its settings over, give them types, and decide how long the bake is."""
-    readers = {
-        GUIDE: _guide, GUI: kohya_gui.read, EASY: _easy, ARGUMENTS: _arguments, DATASET: _dataset,
-        ONETRAINER: onetrainer.read, AI_TOOLKIT: ai_toolkit.read,
+    with_folder: dict[str, Callable[[KohyaConfig, dict[str, Any], Path], None]] = {
+        EASY: _easy, DATASET: _dataset, ONETRAINER: onetrainer.read, AI_TOOLKIT: ai_toolkit.read,
     }  # fmt: skip
-    reader = readers[kind]
-    if kind in (EASY, DATASET, ONETRAINER, AI_TOOLKIT):
-        reader(source, raw, path)
+    plain: dict[str, Callable[[KohyaConfig, dict[str, Any]], None]] = {
+        GUIDE: _guide, GUI: kohya_gui.read, ARGUMENTS: _arguments,
+    }  # fmt: skip
+    if kind in with_folder:
+        with_folder[kind](source, raw, path)
     else:
-        reader(source, raw)
+        plain[kind](source, raw)
     source.tidy()
     if kind == GUIDE:
         _end_of_guide(source, raw)

@@ -37,7 +37,9 @@ def settle(given: dict[str, Any], defaults: dict[str, Any]) -> Said:
 
     `defaults` are the other program's, under our names.
     """
-    ours, notes, lost = dict(given), [], []
+    ours = dict(given)
+    notes: list[str] = []
+    lost: list[str] = []
     _optimizer(ours, notes, lost)
     _scheduler(ours, notes)
     for name in list(ours):
@@ -164,21 +166,30 @@ def _candidates(value: Any, field: Any) -> Iterator[Any]:
     if found is None:
         return
     marks = [*field.metadata, *(m for part in _parts(field.annotation) for m in _marks(part))]
-    step = next((m.multiple_of for m in _flat(marks) if isinstance(m, limits.MultipleOf)), None)
+    # annotated_types knows no more of a limit than that it compares; those of our settings are numbers
+    steps = [m.multiple_of for m in _flat(marks) if isinstance(m, limits.MultipleOf)]
+    step: Any = next(iter(steps), None)
     if step:
         found = int(found / step + 0.5) * step
     for mark in _flat(marks):
+        limit = _limit(mark)
         if isinstance(mark, limits.Ge):
-            found = max(found, mark.ge)
+            found = max(found, limit)
         elif isinstance(mark, limits.Le):
-            found = min(found, mark.le)
-        elif isinstance(mark, limits.Gt) and found <= mark.gt:
+            found = min(found, limit)
+        elif isinstance(mark, limits.Gt) and found <= limit:
             yield None
             return
-        elif isinstance(mark, limits.Lt) and isinstance(found, int) and mark.lt > 1:
-            found %= mark.lt
+        elif isinstance(mark, limits.Lt) and isinstance(found, int) and limit > 1:
+            found %= limit
     yield found
     yield round(found)
+
+
+def _limit(mark: Any) -> Any:
+    """The number of a limit; None of another mark. annotated_types calls it any comparable thing."""
+    names = {limits.Ge: "ge", limits.Le: "le", limits.Gt: "gt", limits.Lt: "lt"}
+    return getattr(mark, names[type(mark)]) if type(mark) in names else None
 
 
 def _parts(annotation: Any) -> list[Any]:

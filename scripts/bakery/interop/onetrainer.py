@@ -100,7 +100,7 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
         source.lost.append(f"{len(rest)} settings without a likeness here: {', '.join(rest)}")
 
 
-_OFF = (None, False, "", 0, [], {}, "NONE", "OFF", "NEVER")
+_OFF: tuple[object, ...] = (None, False, "", 0, [], {}, "NONE", "OFF", "NEVER")
 
 
 def _kind(source: KohyaConfig, raw: dict[str, Any]) -> None:

@@ -99,6 +99,7 @@ def table(value: Any, path: Path, key: str) -> dict[str, Any]:
 
 def _typed(name: str, value: Any) -> tuple[Any, bool]:
     """(`value` as that setting's type, whether it is one)."""
+    found: Any
     if name == "resolution":
         found = plain_values.sides(value)
         return found, found is not None

@@ -81,8 +81,9 @@ def sides(value: Any) -> list[int] | None:
         value = value[0]
     if isinstance(value, str):
         value = [part for part in re.split(r"[,x× ]+", value.strip().strip("()[]")) if part]
-    parts = [number(part) for part in (value if isinstance(value, list | tuple) else [value])]
-    if not parts or any(part is None or not 1 <= part < 1e6 for part in parts):
+    read = [number(part) for part in (value if isinstance(value, list | tuple) else [value])]
+    parts = [part for part in read if part is not None and 1 <= part < 1e6]
+    if not parts or len(parts) < len(read):
         return None
     width, height = (*parts, *parts)[:2]
     return [round(width), round(height)]
