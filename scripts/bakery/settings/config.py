@@ -1,4 +1,4 @@
-"""The user's choices: every key, its type, range, default and meaning, said once.
+"""The user's settings: every key with its type, range, default and meaning, in one place.
 
 Each section has a file of its own; this one puts them together.
 
@@ -48,7 +48,7 @@ class Config(Section):
     score: Score = Score()
     compare: Compare = Compare()
     sweeps: dict[Name, Sweep] = {}
-    """Sweeps by name; each ends in one page. None bakes the config as it stands."""
+    """Sweeps by name; each gives one page. Without any, the config itself is the only bake."""
 
     @model_validator(mode="after")
     def _published_threshold_is_known(self) -> Config:
@@ -92,7 +92,7 @@ def load(raw: dict[str, Any]) -> Config:
 
 
 def overlay(config: Config, changes: dict[str, Any]) -> Config:
-    """`config` with dotted settings (`{"train.unet_lr": 1e-3}`) laid over it, validated again."""
+    """`config` with dotted settings (`{"train.unet_lr": 1e-3}`) applied, validated again."""
     raw = config.model_dump()
     raw["sweeps"] = {}
     for dotted, value in changes.items():
@@ -142,7 +142,7 @@ def _names_at(path: list[str]) -> list[str]:
 
 
 def section_in(annotation: Any) -> Any:
-    """The section that an annotation such as `dict[Name, Concept]` or `Concept | None` holds."""
+    """The section inside an annotation such as `dict[Name, Concept]` or `Concept | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     found = [section_in(part) for part in get_args(annotation)]  # a tuple in a union, too
