@@ -20,7 +20,9 @@ from bakery.io.files import write_text
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, nargs="+", help="files that belong together")
+    parser.add_argument(
+        "file", type=Path, nargs="+", help="one file, or several that belong together"
+    )
     parser.add_argument("--to", type=Path, help="the config to write; must not exist")
     parser.add_argument(
         "--captions", action="store_true",

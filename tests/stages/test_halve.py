@@ -425,7 +425,7 @@ def test_the_page_says_who_was_stopped_and_why(tmp_path: Path) -> None:
     assert NASTY not in html
     assert "&lt;script&gt;fetch(" in html
     assert "1 of 2 bakes was not baked to the end." in html
-    assert "The table of bakes says why bad ends early." in html
+    assert "bad ended early; the table of bakes shows why." in html
     assert "<h1>good, epoch 2</h1>" in html
     assert "The recommended one is among them" not in html
     stop(made[0], "stopped after epoch 2 by halving: rank 1 of 2, trade-off 0.80")
@@ -514,7 +514,7 @@ def test_a_bake_in_rungs_has_the_bytes_of_one_without(bases_at, layout, tmp_path
     assert [path.name for path in rested.glob("*.safetensors")] == ["mirael-000001.safetensors"]
     with caplog.at_level(logging.INFO):
         train.TrainStage(**claimed(bases_at, layout, [rested], until=2)).run()
-    assert "going on behind epoch 1," in caplog.text
+    assert "resuming after epoch 1 (" in caplog.text
     for file in ("mirael-000001.safetensors", "mirael.safetensors", "mirael.json", "epochs.csv"):
         assert (rested / file).read_bytes() == (whole / file).read_bytes(), file
     assert claims.finished(rested) == claims.finished(whole)
@@ -528,7 +528,7 @@ def test_who_rests_goes_on_in_another_group_and_says_so(bases_at, layout, tmp_pa
     train.TrainStage(**claimed(bases_at, layout, folders, until=1)).run()
     with caplog.at_level(logging.INFO):
         train.TrainStage(**claimed(bases_at, layout, folders[:1])).run()  # halving was taken out
-    assert "going on behind epoch 1," in caplog.text
+    assert "resuming after epoch 1 (" in caplog.text
     together = [
         lora_file.read_lora(folders[0] / file)[1]["bakery_baked_together"]
         for file in ("mirael-000001.safetensors", "mirael.safetensors")

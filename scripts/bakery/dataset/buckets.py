@@ -68,8 +68,8 @@ def resolutions(resolution: int, min_side: int, max_side: int, step: int) -> tup
             found |= {(side, other), (other, side)}
     if not found:
         raise BakeryError(
-            f"train.bucket_reso_steps {step} leaves no picture size for resolution {resolution}: "
-            "give smaller steps"
+            f"train.bucket_reso_steps {step} allows no picture size for resolution {resolution}: "
+            "use smaller steps"
         )
     return tuple(sorted(found))
 

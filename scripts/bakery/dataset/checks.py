@@ -113,7 +113,7 @@ CHECKS = (
     ),
     Check(
         posts.FORBIDDEN,
-        "its tags speak of sexualised minors",
+        "its tags name sexualised minors",
         lambda settings, one: posts.forbidden(one.post),
         final=True,
     ),
@@ -164,13 +164,13 @@ CHECKS = (
     ),
     Check(
         "extra_character",
-        "its tags speak of several characters, or of one in several panels or views",
+        "its tags name several characters, or one character in several panels or views",
         lambda settings, one: settings.extra_characters and content.shows_several(one.post),
         cure="filter.extra_characters: false",
     ),
     Check(
         "monochrome",
-        "its tags speak of a sketch or of grey, or nearly all of its pixels are grey",
+        "its tags name a sketch or grey tones, or nearly all of its pixels are grey",
         lambda settings, one: (
             settings.monochrome and (content.is_colorless(one.post.tags()) or one.grey)
         ),
@@ -178,13 +178,13 @@ CHECKS = (
     ),
     Check(
         "text_heavy",
-        "its tags speak of a picture that is mostly writing",
+        "its tags mean that it is mostly text",
         lambda settings, one: settings.text_heavy and content.is_writing(one.post.tags()),
         cure="filter.text_heavy: false",
     ),
     Check(
         "ai_generated",
-        "its tags say that a model made it",
+        "its tags mark it as AI-generated",
         lambda settings, one: settings.ai_generated and content.is_generated(one.post.tags()),
         cure="filter.ai_generated: false",
     ),
@@ -203,7 +203,7 @@ CHECKS = (
     *(
         Check(
             kind,
-            f"one of the `filter.models` of this kind (`{kind}`) gives a number beyond its limits",
+            f"one of the `filter.models` of this kind (`{kind}`) gives a number outside its limits",
             _refused_by_models(kind),
             cure="filter.models: []",
             of_set=True,

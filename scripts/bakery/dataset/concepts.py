@@ -54,7 +54,7 @@ class RepeatFolder:
             return ""
         return (
             f"{self.folder} gets {self.share:.0%} of the showings where {self.wished:.0%} were "
-            "wished: repeats are whole numbers, and a larger layout.repeats comes closer"
+            "requested: repeats are whole numbers, and a larger layout.repeats gets closer"
         )
 
 
@@ -78,8 +78,8 @@ def folders(
     shares = {concept: c.share for concept, c in own.items() if c.share is not None}
     if len(shares) == len(counts):
         raise BakeryError(
-            f"layout.concepts gives a share to every concept ({', '.join(counts)}): leave one "
-            "without, so that there are showings to share"
+            f"layout.concepts gives a share to every concept ({', '.join(counts)}): leave at "
+            "least one concept without a share"
         )
     repeats = _given(settings, own, counts, set(details))
     total = sum(counts[concept] * n for concept, n in repeats.items()) / (1 - sum(shares.values()))
@@ -119,7 +119,7 @@ def _check_known(settings: Layout, counts: Mapping[str, int]) -> None:
             close = difflib.get_close_matches(concept, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
             raise BakeryError(
-                f"layout.concepts names {concept}, of which there is no picture to lay out; {hint}"
+                f"layout.concepts names {concept}, which has no pictures to lay out; {hint}"
             )
 
 

@@ -24,7 +24,7 @@ def kept(folder: Path) -> list[str]:
     names = sorted(table.loc[table["kept"] == "true", "image"])
     if not names:
         raise BakeryError(
-            f"{path} keeps none of {len(table)} pictures; see its reasons, and loosen the filter "
-            "section or scrape more"
+            f"{path} keeps none of {len(table)} pictures; look at its reasons, and loosen the "
+            "filter section or scrape more"
         )
     return names

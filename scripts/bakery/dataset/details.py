@@ -101,8 +101,8 @@ def choose(
     surest = mine.drop_duplicates("image")["image"].head(MOST)
     if surest.empty:
         close = difflib.get_close_matches(name, sorted(set(seen["tag"])), n=1)
-        hint = f"did you mean {close[0]}?" if close else "see prune.csv for the tags there are"
-        raise BakeryError(f"layout.details names {trait}, which is seen on no picture; {hint}")
+        hint = f"did you mean {close[0]}?" if close else "prune.csv lists the available tags"
+        raise BakeryError(f"layout.details names {trait}, which no picture shows; {hint}")
     return [Detail(image, None) for image in surest]
 
 

@@ -113,7 +113,7 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     if not items:
         raise BakeryError(
             f"{layout} has no pictures in a folder named <repeats>_<name>, such as "
-            "5_mirael: the folder given is the one above it"
+            "5_mirael: give the folder that contains it"
         )
     reg = inner if taken else reg
     if reg is None:
@@ -124,7 +124,7 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     if not extra:
         raise BakeryError(
             f"train.reg_data_dir: {reg} has no pictures in a folder named <repeats>_<class>, such "
-            "as 1_girl: the folder given is the one above it"
+            "as 1_girl: give the folder that contains it"
         )
     used = balanced(extra, sum(item.repeats for item in items))
     ignored += [f"{reg.name}/{name}" for name in more_ignored]

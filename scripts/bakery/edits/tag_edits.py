@@ -37,13 +37,13 @@ def read_decisions(path: Path) -> dict[str, str]:
     for line, tag, decision in zip(range(2, len(table) + 2), *map(table.get, COLUMNS), strict=True):
         name, word = captions.same(tag), decision.strip().lower()
         if not name:
-            raise BakeryError(f"{path}: line {line} names no tag; delete it or fill it in")
+            raise BakeryError(f"{path}: line {line} has no tag; delete it or fill it in")
         if word not in DECISIONS:
             raise BakeryError(
                 f"{path}: line {line} decides {decision!r} about {tag!r}; write prune or keep"
             )
         if found.setdefault(name, word) != word:
             raise BakeryError(
-                f"{path} decides twice about {tag!r}, prune and keep; delete one of the lines"
+                f"{path} has two decisions about {tag!r}, prune and keep; delete one of the lines"
             )
     return found

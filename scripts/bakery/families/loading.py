@@ -108,7 +108,7 @@ def check_width(path: str, unet: Any, texts: Sequence[Any]) -> None:
         raise BakeryError(
             f"train.base: the UNet of {path} expects text of width {unet.cross_attention_dim}, "
             f"its text {'encoders give' if len(texts) > 1 else 'encoder gives'} {width}: these "
-            "parts are of different models"
+            "parts belong to different models"
         )
 
 

@@ -47,9 +47,7 @@ def recognised(path: str, header: Header) -> Family:
     found = [family for family in FAMILIES if not stranger and family.recognises(header)]
     if found:
         return found[0]
-    what = stranger or (
-        f"a {header.pipeline}" if header.pipeline else "no model that is known here"
-    )
+    what = stranger or (f"a {header.pipeline}" if header.pipeline else "not a supported model")
     raise BakeryError(f"train.base: {path} is {what}: give a whole {titles()} model")
 
 
@@ -139,10 +137,10 @@ def check_parts(place: Place) -> None:
     strange = sorted(names - {part for family in FAMILIES for part in family.parts})
     if strange:
         raise BakeryError(
-            f"train.base.{strange[0]} is no part of a model that is known here: give a path, or "
+            f"train.base.{strange[0]} is not a part of any supported model: give a path, or "
             f"{' or '.join(known)}"
         )
     raise BakeryError(
-        f"train.base names {', '.join(sorted(names)) or 'nothing'}, which is no whole model: give a "
-        f"path, or {' or '.join(known)}"
+        f"train.base names {', '.join(sorted(names)) or 'nothing'}, which is not a whole model: "
+        f"give a path, or {' or '.join(known)}"
     )

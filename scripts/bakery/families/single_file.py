@@ -240,7 +240,7 @@ def _fill(
         )
     if report.unexpected_keys:
         raise BakeryError(
-            f"train.base: {name} of {path} has a weight too many, "
-            f"{sorted(report.unexpected_keys)[0]}: it is another model than it seems"
+            f"train.base: {name} of {path} has an unexpected weight, "
+            f"{sorted(report.unexpected_keys)[0]}: it is a different kind of model than it seems"
         )
     return model

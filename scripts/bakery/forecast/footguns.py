@@ -94,8 +94,9 @@ def of_concepts(folders: Sequence[RepeatFolder]) -> list[str]:
         if folder.share < DROWNED:
             most = max(folders, key=lambda one: one.share)
             found.append(
-                f"{folder.folder} is {folder.share:.1%} of the showings: {most.folder} drowns it "
-                f"with {most.share:.0%}; raise its repeats, or give it a share in layout.concepts."
+                f"{folder.folder} is {folder.share:.1%} of the showings: {most.folder} outweighs "
+                f"it with {most.share:.0%}; raise its repeats, or give it a share in "
+                "layout.concepts."
             )
     return found
 
@@ -116,7 +117,7 @@ def of_trigger(prune: Prune, base: Path) -> list[str]:
         return []
     if cut.whole and cut.rank < COMMON:
         return [
-            f"The trigger {prune.trigger!r} is a common word, which already means something to the "
+            f"The trigger {prune.trigger!r} is a common word that already means something to the "
             "base: choose one that it does not know."
         ]
     if not cut.whole:

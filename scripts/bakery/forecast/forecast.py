@@ -264,7 +264,7 @@ def _filtered(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
     rows = rows[rows["kept"] == "true"]
     if rows.empty:
         raise BakeryError(
-            f"{path} keeps no picture: see its reasons, and loosen the filter section"
+            f"{path} keeps no picture: look at the reasons in it, and loosen the filter section"
         )
     width, height = (tables.numbers(rows[side], path) for side in ("width", "height"))
     concept = _concepts(folders["scrape"])

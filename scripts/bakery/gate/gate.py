@@ -233,6 +233,6 @@ def allowed(text: str) -> str:
     """`text`, which will stand in captions or prompts; ValueError when the gate refuses it."""
     if of_text(text).refused:
         raise ValueError(
-            "speaks of sexualised minors, which are never baked nor drawn: take these words out"
+            "speaks of sexualised minors, which are never trained on or drawn: remove these words"
         )
     return text

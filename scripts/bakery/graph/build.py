@@ -177,7 +177,7 @@ def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
     for setting in {*sweep.grid, *(s for variant in sweep.variants for s in variant)}:
         if setting.split(".")[0] == "compare":
             raise BakeryError(
-                f"config: sweeps.{name}: {setting} belongs to the page, not to a bake"
+                f"config: sweeps.{name}: {setting} is a setting of the page, not of a bake"
             )
     for setting, values in sweep.grid.items():
         if not values:

@@ -109,8 +109,8 @@ def _score_of(name: str, folder: Path, stage: str) -> Path:
     scores = [m.parent for m in manifests if chain(m.parent).get(stage, m).name == folder.name]
     if not scores:
         raise BakeryError(
-            f"{_ENTRY} {name}, but no finished score stands on it: "
-            "run the config it came from to the end, or take it out"
+            f"{_ENTRY} {name}, which has not been scored: run the config it came from to the end, "
+            "or take it out"
         )
     if len(scores) > 1:
         choice = " or ".join(f"results/score/{score.name}" for score in scores)
@@ -123,7 +123,7 @@ def _bake(name: str, score: Path, root: Path) -> FinishedBake:
     lost = [stage for stage in NEEDED if stage not in folders]
     if lost:
         raise BakeryError(
-            f"{_ENTRY} {name}, but the {lost[-1]} folder it stands on is not finished or is gone: "
+            f"{_ENTRY} {name}, but the {lost[-1]} folder it was made from is unfinished or gone: "
             "run the config it came from again, or take it out"
         )
     settings = {

@@ -132,7 +132,7 @@ def _in_passing(config: cfg.Config) -> cfg.Config:
 def _check(where: str, halving: Halving, configs: Sequence[cfg.Config]) -> None:
     if len(configs) < 2:
         raise BakeryError(
-            f"{where} has one bake to choose from: give the sweep more values, or take halving out"
+            f"{where} has only one bake to choose from: give the sweep more values, or take halving out"
         )
     for stage in RULER:
         sections = [cfg.chosen(getattr(config, stage)) for config in configs]
@@ -146,7 +146,7 @@ def _check(where: str, halving: Halving, configs: Sequence[cfg.Config]) -> None:
             )
     if len({config.train.num_epochs for config in configs}) > 1:
         raise BakeryError(
-            f"{where} ranks bakes that are equally far: take train.num_epochs out of the sweep, or "
+            f"{where} ranks bakes at the same epoch: take train.num_epochs out of the sweep, or "
             "halving"
         )
     for train in (config.train for config in configs):
@@ -156,14 +156,14 @@ def _check(where: str, halving: Halving, configs: Sequence[cfg.Config]) -> None:
 def _check_epochs(where: str, halving: Halving, train: Train) -> None:
     if train.max_steps:
         raise BakeryError(
-            f"{where} goes by epochs, but train.max_steps is {train.max_steps}: set it to 0 and give "
+            f"{where} counts epochs, but train.max_steps is {train.max_steps}: set it to 0 and give "
             "train.num_epochs"
         )
     last, every = halving.after[-1], train.save_every_n_epochs
     if last >= train.num_epochs:
         raise BakeryError(
-            f"{where}.after names epoch {last}, but train.num_epochs is {train.num_epochs}: nothing is "
-            "left to save behind it, so name earlier epochs"
+            f"{where}.after names epoch {last}, but train.num_epochs is {train.num_epochs}: "
+            "nothing is left to save after it, so name earlier epochs"
         )
     for epoch in halving.after:
         if epoch % every:

@@ -57,7 +57,7 @@ def write(info: Infotext) -> str:
         raise ValueError(f"an infotext needs {FEWEST} settings or more, not {len(info.settings)}")
     for name in info.settings:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} cannot be the name of a setting in an infotext")
+            raise ValueError(f"{name!r} cannot be a setting's name in an infotext")
     lines = [info.prompt.strip()]
     if info.negative_prompt.strip():
         lines.append(f"{_NEGATIVE} {info.negative_prompt.strip()}")

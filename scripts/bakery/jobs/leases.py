@@ -96,7 +96,9 @@ def lease(among: Sequence[Gpu], folder: Path) -> Iterator[Gpu]:
                 yield gpu
                 return
         if not told:
-            log.info("waiting: all GPUs are taken (%s)", ", ".join(gpu.visible for gpu in among))
+            log.info(
+                "waiting for a GPU: all are in use (%s)", ", ".join(gpu.visible for gpu in among)
+            )
             told = True
         time.sleep(_PATIENCE)
 

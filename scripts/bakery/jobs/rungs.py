@@ -159,8 +159,8 @@ def carry(before: Path, out: Path) -> dict[str, Any]:
     for name in done["files"]:
         if not (before / name).is_file():
             raise BakeryError(
-                f"{before / name} is missing although {manifest.NAME} lists it: delete {before} to have "
-                "it made again"
+                f"{before / name} is missing although {manifest.NAME} lists it: delete {before} "
+                "to make it again"
             )
         link(before / name, out / name)
     return {**done["summary"], "carried": before.name}

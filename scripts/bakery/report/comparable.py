@@ -80,30 +80,32 @@ def notes(baked: Sequence[BakeResult]) -> list[str]:
     found = []
     if differ("tag.model", "tag.general_threshold", "tag.character_threshold"):
         found.append(
-            "Not every bake is scored by the same tagger at the same thresholds: compare scores only "
-            "among bakes that share it."
+            "The bakes were not all scored with the same tagger and thresholds: compare scores only "
+            "between bakes that share them."
         )
     if _differs(
         bakes, lambda bake: bake.folders["layout"].name if "layout" in bake.folders else ""
     ):
         found.append(
-            "The bakes ate different training pictures or captions. "
-            f"{_against('training')} are measured against each bake's own; fidelity says the same "
-            "where the pruned traits are the same. Losses cannot be compared."
+            "These bakes were trained on different pictures or captions. "
+            f"{_against('training')} are measured against each bake's own; fidelity is comparable "
+            "if the pruned traits are the same. Losses cannot be compared."
         )
     elif differ("train.base", "train.resolution", "train.mixed_precision"):
-        found.append("Base or resolution differ: losses cannot be compared.")
+        found.append("Base, resolution or precision differ: losses cannot be compared.")
     if differ("prune.trigger", "prune.class_tokens", "scrape.name"):
-        found.append("Not every bake is of the same character, or it is called by another word.")
+        found.append("The bakes are of different characters, or use different triggers.")
     if len({one.asked for one in baked}) > 1:
         found.append(
-            f"Prompts or seeds differ. {_against('prompts')} depend on what is asked: compare them "
-            "in the picture table, prompt by prompt, where a prompt is the same."
+            f"Prompts or seeds differ. {_against('prompts')} depend on the prompts: compare them "
+            "in the picture table, for the prompts that are the same."
         )
     if differ(*_DRAWING) or differ("train.base", "train.clip_skip"):
-        found.append("Pictures were drawn in different ways: the same seed is not the same noise.")
+        found.append(
+            "Pictures were drawn with different settings: the same seed is not the same noise."
+        )
     if any(name.startswith("score.") for name in differences(bakes)):
-        found.append("The scores are weighed differently: see the settings of the score stage.")
+        found.append("The scores use different weights: see the settings of the score stage.")
     return found
 
 

@@ -90,7 +90,7 @@ def _steps(
 
     yield from step("scrape", "posts", "posts looked at")
     yield from step("scrape", "images", "pictures fetched")
-    yield from step("filter", "kept", "pictures kept", f"{dropped} thrown out")
+    yield from step("filter", "kept", "pictures kept", f"{dropped} dropped")
     if "prune" in folders:
         where = str(folders["prune"])
         yield Step("prune", f"{pruned}", "tags pruned", where, f"{kept} stay in the captions")

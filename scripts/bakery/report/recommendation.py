@@ -129,7 +129,7 @@ def recommend(bakes: Sequence[Sequence[EpochScore]]) -> Recommendation:
     if base is not None and not beats_base:
         title = "No epoch beats the base"
         reasons.append(
-            f"The base without a LoRA reaches a trade-off of {fixed(base.rank)}; the best of "
+            f"The base without a LoRA has a trade-off of {fixed(base.rank)}; the best of "
             f"{_count(len(ranked), 'epoch')}, {_name(top, len(bakes))} only {fixed(top.rank)}."
         )
     else:
@@ -187,9 +187,9 @@ def _no_recommendation(epochs: Sequence[EpochScore]) -> Recommendation:
         None,
         "No verdict",
         [
-            f"The samples say nothing about {what}.",
-            "The grid needs prompts of both purposes, identity and flexibility, and the character "
-            "at least one trait that the tagger sees.",
+            f"The samples do not show {what}.",
+            "There must be identity prompts and flexibility prompts, and the character needs at "
+            "least one trait that the tagger sees.",
         ],
     )
 
@@ -212,9 +212,11 @@ def _rank(best: EpochScore, top: EpochScore, epochs: int, bakes: int) -> str:
     if best is top:
         return f"Its trade-off, {fixed(best.rank)}, is the highest of {among}."
     return (
-        f"The highest trade-off of {among} is {fixed(top.rank)}, of {_name(top, bakes).rstrip(',')} (by "
-        f"chance as low as {fixed(top.at_least)}); its own, {fixed(best.rank)}, is no worse beyond "
-        f"noise, and surer (as low as {fixed(best.at_least)})."
+        f"The highest trade-off of {among} is {fixed(top.rank)} "
+        f"({_name(top, bakes).rstrip(',')}), but "
+        f"by chance it may be as low as {fixed(top.at_least)}. This one has {fixed(best.rank)}, "
+        "equal "
+        f"within noise, and is more certain (as low as {fixed(best.at_least)})."
     )
 
 

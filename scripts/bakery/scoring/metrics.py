@@ -156,13 +156,14 @@ METRICS = (
     Metric(
         name="flexibility",
         heading="Flexibility",
-        meaning="what prompts ask beyond the character and is there, relative to the base",
+        meaning="how much of what prompts ask for beyond the character is drawn, relative to the "
+        "base",
         formula="tags found on flexibility pictures / tags found on their references, at most 1;"
         " empty when the base finds none",
         compute=_flexibility,
         balanced=True,
         by_weight=True,
-        chart="How much of what prompts ask beyond the character is there.",
+        chart="How much of what prompts ask for beyond the character is drawn.",
         headline=True,
         against=("prompts",),
         why_empty=_no_flexibility,
@@ -170,13 +171,14 @@ METRICS = (
     Metric(
         name="leak",
         heading="Leak",
-        meaning="outfits and scenes of the training pictures that nobody asked for",
+        meaning="outfits and scenes of the training pictures that no prompt asked for",
         formula="sum over habits of max(0, r - b) / max(1, sum over habits of s - b), on identity and"
         " flexibility pictures that do not ask for the habit",
         good=0,
         compute=_leak,
         cost="leak_weight",
-        chart="Outfits and scenes of the training pictures that nobody asked for. Lower is better.",
+        chart="Outfits and scenes of the training pictures that no prompt asked for. Lower is "
+        "better.",
         headline=True,
         against=("training", "prompts"),
         columns=(
@@ -207,7 +209,7 @@ METRICS = (
         against=("training", "prompts"),
         remark=Remark(
             0.05,
-            lambda value, tags: f"Without the trigger, {value:.0%} of the character still comes.",
+            lambda value, tags: f"Without the trigger, {value:.0%} of the character still appears.",
             lambda value, tags: "bleeds more",
         ),
         why_empty=_no_bleed,
@@ -215,13 +217,14 @@ METRICS = (
     Metric(
         name="clarity",
         heading="Clarity",
-        meaning="how sure the tagger is of what it sees, relative to the base's pictures: frayed"
-        " ones leave it in doubt",
+        meaning="how sure the tagger is of what it sees, relative to the base's pictures: it is "
+        "unsure"
+        " about frayed ones",
         formula="doubt per tag on the base's pictures of the same cells / doubt per tag on the"
         " pictures, at most 1; empty where no tag is expected",
         compute=_clarity,
         cost="clarity_weight",
-        chart="How sure the tagger is of what it sees. Burnt pictures fray and leave it in doubt.",
+        chart="How sure the tagger is of what it sees. It is unsure about burnt, frayed pictures.",
         columns=(
             PictureColumn(
                 "doubt",
@@ -289,7 +292,7 @@ METRICS = (
     Metric(
         name="likeness",
         heading="Likeness",
-        meaning="nearness to the character by the embedding model",
+        meaning="closeness to the character, by the embedding model",
         formula="mean cosine to the centre of the training pictures, relative to what these have"
         " themselves",
         compute=_likeness,
@@ -327,9 +330,9 @@ def listed(parts: Sequence[str]) -> str:
 TRADEOFF = Metric(
     name="tradeoff",
     heading="Score",
-    meaning=f"what the recommendation goes by: the harmonic mean of"
+    meaning=f"what the recommendation is based on: the harmonic mean of"
     f" {listed([m.name for m in BALANCED])}, less"
-    f" {listed([m.name if not m.good else f'what lacks in {m.name}' for m in COSTS])}",
+    f" {listed([m.name if not m.good else f'what {m.name} lacks' for m in COSTS])}",
     formula=f"harmonic mean of {listed([m.name for m in BALANCED])}"
     + "".join(f" - `{m.cost}` x {f'(1 - {m.name})' if m.good else m.name}" for m in COSTS)
     + ", at least 0",

@@ -66,8 +66,8 @@ class Config(Section):
         for where, text in {"prune.class_tokens": "", **texts}.items():
             if gate.of_text(f"{front}, {text}").refused:
                 raise ValueError(
-                    f"is refused: prune.trigger and {where} together speak of sexualised minors, which "
-                    "are never baked nor drawn: take these words out"
+                    f"is refused: prune.trigger and {where} together speak of sexualised minors, "
+                    "which are never trained on or drawn: remove these words"
                 )
         return self
 

@@ -71,6 +71,6 @@ class Layout(Section):
         shares = [c.share for c in self.concepts.values() if c.share is not None]
         if sum(shares) >= 1:
             raise ValueError(
-                f"concepts want {sum(shares):g} of all showings: shares must leave room for the rest"
+                f"concepts ask for {sum(shares):g} of all showings: shares must leave room for the rest"
             )
         return self

@@ -46,8 +46,8 @@ class Prompt(Section):
     def _bleed_has_no_trigger(self) -> Prompt:
         if self.purpose == "bleed" and "{trigger}" in self.prompt:
             raise ValueError(
-                f"{self.id} asks for the trigger, but a bleed prompt is there to see the LoRA without "
-                "it: leave {trigger} out, or write {class_tokens}"
+                f"{self.id} contains the trigger, but a bleed prompt shows the LoRA without it: "
+                "leave {trigger} out, or write {class_tokens}"
             )
         return self
 

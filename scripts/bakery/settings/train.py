@@ -238,7 +238,7 @@ class Train(Section):
         inside = self.min_bucket_reso <= self.resolution <= self.max_bucket_reso
         if self.enable_bucket and not inside:
             raise ValueError(
-                f"resolution {self.resolution} lies outside min_bucket_reso {self.min_bucket_reso} "
+                f"resolution {self.resolution} is outside min_bucket_reso {self.min_bucket_reso} "
                 f"to max_bucket_reso {self.max_bucket_reso}: change these too, for example 320 to "
                 "960 for a resolution of 512"
             )
@@ -248,7 +248,7 @@ class Train(Section):
     def _has_an_effect(self) -> Train:
         """What would silently do nothing is refused where it can only be a mistake."""
         if self.conv_alpha is not None and self.conv_dim is None:
-            raise ValueError("conv_alpha does nothing without conv_dim: set conv_dim, too")
+            raise ValueError("conv_alpha does nothing without conv_dim: set conv_dim as well")
         if self.persistent_data_loader_workers and not self.max_data_loader_n_workers:
             raise ValueError(
                 "persistent_data_loader_workers needs max_data_loader_n_workers above 0"

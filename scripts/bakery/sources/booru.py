@@ -64,7 +64,7 @@ def read_posts(folder: Path) -> list[Post]:
         raise BakeryError(f"{folder} is not a booru folder: it has no posts.json") from None
     except (ValueError, TypeError, KeyError) as problem:
         raise BakeryError(
-            f"{path} is not a list of Danbooru posts ({problem}); build the folder anew"
+            f"{path} is not a list of Danbooru posts ({problem}); build the folder again"
         ) from None
 
 

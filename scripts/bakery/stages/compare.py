@@ -55,7 +55,7 @@ def run(settings: Compare, *, bakes: Sequence[Bake], out: Path, sweep: str) -> d
     Raises `BakeryError` when there is no bake, or when the files of one do not fit together.
     """
     if not bakes:
-        raise BakeryError(f"sweep {sweep} holds no bake: give its grid or variants a value")
+        raise BakeryError(f"sweep {sweep} has no bake: give its grid or variants a value")
     baked = [read_bake(bake) for bake in comparable.labelled(bakes)]
     recommended = recommend(baked)
     differing = comparable.differences([one.bake for one in baked])

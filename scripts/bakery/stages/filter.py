@@ -146,7 +146,7 @@ def _overrule(candidates: list[Candidate], by_hand: ImageEdits) -> None:
 def _tell_of_edits(candidates: list[Candidate], by_hand: ImageEdits) -> None:
     """Warns of hand edits that change nothing."""
     for entry in by_hand.unmatched():
-        log.warning("config/edits: %s is none of the pictures that were scraped", entry)
+        log.warning("config/edits: %s is not among the scraped pictures", entry)
     for candidate in candidates:
         if candidate.by_hand == "include" and not candidate.kept:
             log.warning("config/edits: %s is %s, which include.txt cannot overrule",
@@ -243,5 +243,5 @@ def _nothing_left(candidates: list[Candidate]) -> str:
     single = [(cures, count) for cures, count in needed.most_common() if len(cures) == 1]
     options = single or sorted(needed.most_common(), key=lambda item: len(item[0]))[:1]
     said = [f"{' with '.join(cures)} would keep {count}" for cures, count in options]
-    said = said or ["no setting would keep any: scrape other posts"]
+    said = said or ["no single setting would keep any: scrape other posts"]
     return f"filter drops all {len(candidates)} pictures ({why}): {'; '.join(said)}"

@@ -266,8 +266,8 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
         log.warning("layout: %d regularization pictures are left out: %s", count, why)
     if not entries:
         raise BakeryError(
-            f"layout.reg.folder {folder} has no picture that may be used "
-            f"({', '.join(f'{why} {n}' for why, n in sorted(dropped.items()))}): give others"
+            f"layout.reg.folder {folder} has no usable picture "
+            f"({', '.join(f'{why} {n}' for why, n in sorted(dropped.items()))}): use other pictures"
         )
     target = out / REG / f"{reg.repeats}_{concepts.safe(reg.class_tokens)}"
     _lay_out(settings, entries, target, reg.repeats, out, tally)

@@ -165,9 +165,10 @@ def _seen(
     seen = seen[seen["image"].isin(images)]
     if (seen["category"] == "rating").all():
         cure = (
-            "neither a booru nor a sidecar says anything about them; set prune.source to tagger"
+            "neither a booru nor a sidecar gives them tags; set prune.source to tagger"
             if settings.source == "booru"
-            else f"the surest one lies below prune.general_threshold {limits.general:g}; lower it, or "
+            else f"the most certain is below prune.general_threshold {limits.general:g}; lower "
+            "it, or "
             "take another tag.model"
         )
         raise BakeryError(f"prune: none of the {len(images)} kept pictures has a tag: {cure}")
@@ -243,7 +244,7 @@ def _check(settings: Prune, by_hand: Mapping[str, str]) -> None:
     ):
         if both := sorted(lists[one] & lists[other]):
             raise BakeryError(
-                f"prune: {both[0]!r} stands in {one} and in {other}; take it out of one of them"
+                f"prune: {both[0]!r} is in both {one} and {other}; remove it from one of them"
             )
     words = [settings.trigger, *settings.outfits]
     if both := sorted((lists["class_tokens"] | pruning.known(words)) & set(by_hand)):

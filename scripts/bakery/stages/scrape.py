@@ -150,8 +150,8 @@ def _enough(found: list[FetchedPost], minimum_share: float) -> None:
         if came < minimum_share * len(wanted):
             raise BakeryError(
                 f"scrape: only {came} of {len(wanted)} posts{of} could be fetched, less than "
-                f"minimum_share {minimum_share:g}; {_most(wanted)}; what came is in the store: "
-                "run again later, or lower scrape.minimum_share"
+                f"minimum_share {minimum_share:g}; {_most(wanted)}; what was fetched is kept: run "
+                "again later, or lower scrape.minimum_share"
             )
 
 

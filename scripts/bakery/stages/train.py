@@ -59,7 +59,7 @@ class TrainStage:
                 shares = math.ceil(len(group) / error.fitting) if error.fitting else 2
                 at_once = math.ceil(len(group) / shares)
                 # the words alone: with the error, whoever keeps records would keep the base in memory
-                log.warning("%s; going on with %d at a time", str(error), at_once)
+                log.warning("%s; continuing with %d at a time", str(error), at_once)
                 waiting = [*_chunks(group, at_once), *waiting]
                 continue
             for spec, made in zip(group, results, strict=True):

@@ -123,7 +123,7 @@ def about_pictures(settings: Train, folders: Folders, data: Dataset) -> dict[str
             else "without enable_bucket there is one size"
         )
         log.warning(
-            "cropping cuts away %.0f%% of the pixels, %.0f%% of %s: %s; wider limits lose less",
+            "cropping removes %.0f%% of the pixels, %.0f%% of %s: %s; wider limits lose less",
             100 * mean, 100 * worst, data.items[lost.index(worst)].image.name, limits,
         )  # fmt: skip
     return {"mean": round(mean, 4), "worst": round(worst, 4)}
@@ -140,7 +140,7 @@ def about_captions(settings: Train, data: Dataset, truncated: int) -> int:
     if empty:
         log.warning(
             "%d captions are empty: these pictures teach what no words mean; remove the caption "
-            "file to have the folder's class tokens stand in", empty,
+            "file to use the folder's class tokens instead", empty,
         )  # fmt: skip
     return empty
 

@@ -52,7 +52,7 @@ class Store:
             self.misses += 1
             return None
         except OSError as error:
-            log.warning("cannot read the cache entry %s (%s): made again", path, error)
+            log.warning("cannot read the cache entry %s (%s): computing it again", path, error)
             self.misses += 1
             return None
         digest, data = content[:_DIGEST], content[_DIGEST:]
@@ -61,7 +61,7 @@ class Store:
                 raise SafetensorError("its checksum differs")
             tensors = load(data)
         except (SafetensorError, ValueError) as error:
-            log.warning("the cache entry %s is damaged (%s): made again", path, error)
+            log.warning("the cache entry %s is damaged (%s): computing it again", path, error)
             self.misses += 1
             return None
         self.hits += 1
@@ -78,7 +78,7 @@ class Store:
             with whole(path, rivals=True) as part:
                 part.write_bytes(sha256(data).digest() + data)
         except OSError as error:
-            log.warning("cannot write the cache entry %s (%s): going on without", path, error)
+            log.warning("cannot write the cache entry %s (%s): continuing without it", path, error)
 
     def _path(self, made_from: Mapping[str, Any]) -> Path:
         assert self.folder is not None

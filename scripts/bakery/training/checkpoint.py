@@ -131,7 +131,9 @@ class Checkpoint:
         if isinstance(record, dict) and record.get("owner") == self.owner:
             return str(record["failure"])
         path.unlink()
-        log.info("%s is of other settings, code, versions or threads: trying again", path)
+        log.info(
+            "%s was written with other settings, code, versions or threads: trying again", path
+        )
         return None
 
     def _states(self) -> Iterator[dict[str, Any]]:
@@ -145,12 +147,13 @@ class Checkpoint:
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # whatever a damaged file makes of torch's readers
-                log.warning("%s is damaged (%s): not going on from it", path, type(error).__name__)
+                log.warning("%s is damaged (%s): not resuming from it", path, type(error).__name__)
                 continue
             known = (self.owner, self.rested)
             if not isinstance(state, dict) or state.pop("owner", None) not in known:
                 log.warning(
-                    "%s belongs to other settings, code, versions or threads: starting over", path
+                    "%s was written with other settings, code, versions or threads: starting over",
+                    path,
                 )
                 return
             yield state
@@ -185,7 +188,7 @@ def align(bakes: Sequence[tuple[Checkpoint, int]]) -> None:
     last = min((newest for _, total, (newest, *_) in points if newest < total), default=None)
     for saved, _, (newest, *before) in points:
         if last in before:
-            log.info("%s stood behind step %d, back to %d", saved.folder.name, newest, last)
+            log.info("%s was at step %d, going back to step %d", saved.folder.name, newest, last)
             saved.rewind()
 
 

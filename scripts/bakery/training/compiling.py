@@ -46,7 +46,7 @@ def _works(core: nn.Module, try_out: Callable[[], None]) -> bool:
         raise
     except RuntimeError as error:  # all that dynamo and its backends raise
         why = first_line(getattr(error, "inner_exception", error))  # dynamo wraps a backend's own
-        log.warning("torch.compile does not work here (%s): going on without it", why)
+        log.warning("torch.compile does not work here (%s): continuing without it", why)
         core.__dict__.pop("forward", None)
         return False
     return True

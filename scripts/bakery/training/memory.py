@@ -35,7 +35,7 @@ def check(bakes: int, each: int, room: int) -> None:
         f"{counted_on / 2**30:.2f} are free"
     )
     if fitting < bakes:
-        raise OutOfMemory(f"{words}, too few for {bakes} side by side", max(1, fitting))
+        raise OutOfMemory(f"{words}, too little for {bakes} side by side", max(1, fitting))
     log.info("%s: room for %d side by side", words, bakes)
 
 

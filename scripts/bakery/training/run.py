@@ -150,7 +150,7 @@ class Run:
                     parameter.copy_(value)
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
-            log.info("going on behind epoch %d, step %d", self.epoch, self.step)
+            log.info("resuming after epoch %d (step %d)", self.epoch, self.step)
         if self.rows:
             tables.write(self.out / "epochs.csv", self.rows, rungs.EPOCHS)
         self.progress = Progress(

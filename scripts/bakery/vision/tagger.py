@@ -223,8 +223,8 @@ class Tagger:
         self._check_width(rows.shape[-1])
         if not ((rows >= 0) & (rows <= 1)).all():  # also false for nan
             raise BakeryError(
-                f"tagger: {self._folder / MODEL} gives values outside 0..1, so they are no "
-                "probabilities; take a model that ends in a sigmoid, as the WD taggers do"
+                f"tagger: {self._folder / MODEL} gives values outside 0..1, so they are not "
+                "probabilities; use a model that ends in a sigmoid, as the WD taggers do"
             )
         return rows.astype(np.float32, copy=False)
 
