@@ -192,8 +192,9 @@ def test_a_state_of_other_settings_is_no_use(world, whole, tmp_path, caplog):
     out = tmp_path / "out"
     killed(world, out, "step", 5, seed=24)
     bake(world, out)
-    assert "was written with other settings, code, versions or threads: starting "
-    "over" in caplog.text
+    assert (
+        "was written with other settings, code, versions or threads: starting over" in caplog.text
+    )
     assert files(out) == whole["AdamW"]
 
 
