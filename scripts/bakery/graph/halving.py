@@ -5,10 +5,10 @@
     train > sample > score   > halve >    train > sample > score
     train > sample > score  /         \\  (stopped: its files are carried over)
 
-All rungs of a bake train in one folder: that of the bake as it would be without halving. It stands
-where the last of them left it, and has the same files. A rung's own folder holds them up to its last
-epoch. So what was trained once is not trained again when another value, or another share to keep,
-leads to another verdict, or when halving is taken out.
+All rungs of a bake train in one folder: that of the bake without halving. It has the same files, up
+to the last rung that ran. A rung's own folder has the files up to its last epoch. So nothing is
+trained twice if another value, or another share to keep, leads to another verdict, or if halving is
+removed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bakery.settings.halve import Halving
 from bakery.settings.train import Train
 
 RULER = ("tag", "sample", "score")
-"""Stages that a score depends on besides the bake: what is ranked must be measured alike."""
+"""Stages that a score depends on besides the bake: ranked bakes must be measured alike."""
 
 
 Entry = tuple[cfg.Config, str]
@@ -42,7 +42,7 @@ def build_rungs(
     """The last node of each bake of the sweep `name`, and its label.
 
     `whole` gives the last node of a bake without halving, `chain` adds one rung of it, `verdict`
-    what ranks the bakes behind a rung. Raises `BakeryError` where halving makes no sense.
+    ranks the bakes after a rung. Raises `BakeryError` if halving makes no sense.
     """
     bakes: dict[str, tuple[Node, cfg.Config, str]] = {}
     for config, label in entries:
@@ -68,7 +68,7 @@ def build_rungs(
 
 
 def inputs(node: Node) -> list[str]:
-    """Manifests that the node stands on besides those of the stages above."""
+    """Manifests that the node depends on besides those of the earlier stages."""
     rung = node.rung
     if rung is None or rung.before is None:
         return []
@@ -77,7 +77,7 @@ def inputs(node: Node) -> list[str]:
 
 
 def facts(node: Node) -> dict[str, Any]:
-    """What the node's door needs to know of its rung; without halving nothing."""
+    """Facts about the rung that the node's door needs; empty without halving."""
     rung = node.rung
     if rung is None:
         return {}

@@ -2,10 +2,10 @@
 
 A sweep has one job for each bake, so that one more learning rate is one more job. But bakes that share
 data, base and rank are trained and sampled faster together. So the bakes that could share a process are
-divided into shares (`deal`). A job claims the unfinished bakes of the share that its own bake is in, works
-on all of them at once and writes each result to that bake's folder. The other bakes' jobs then find their
-work done. `ensure_finished` implements this for training and sampling; it works however jobs start, die
-and overlap:
+divided into shares (`deal`). A job claims the unfinished bakes of its own bake's share, works on
+all of them at once and writes each result to that bake's folder. The other bakes' jobs then find
+their work done. `ensure_finished` implements this for training and sampling; it works however jobs
+start, die and overlap:
 
 - a claim is a lock on a file in the bake's folder, so it ends with the process that holds it;
 - a job whose own bake is claimed by another helps with another share first, then waits;

@@ -1,7 +1,6 @@
-"""What differs between bakes: their settings, their labels, and which of their numbers say the same.
-
-Scores are absolute, but each is a share of something. Where two bakes take shares of different things
-(other traits, other prompts, another tagger), the page has to say so.
+"""What differs between bakes: their settings, their labels, and which of their numbers are
+comparable.  Scores are absolute, but each is a share of something. If these differ between two
+bakes (other traits, other prompts, another tagger), the page has to point it out.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from bakery.settings.config import STAGES, Config
 WITHOUT_EFFECT = frozenset(
     f"{stage}.{name}" for stage in STAGES for name in Config.model_fields[stage].default.not_in_key
 )
-"""Settings that say how fast, never what."""
+"""Settings that affect speed, never results."""
 _MOST_NAMED = 3
-"""Differing settings that go into a label at most."""
+"""Most differing settings to put into a label."""
 
 _DRAWING = tuple(
     f"sample.{name}"
@@ -50,9 +49,9 @@ def shown(value: Any) -> str:
 
 
 def labelled(bakes: Sequence[Bake]) -> list[Bake]:
-    """`bakes` with labels of their own: equal ones get the settings that tell them apart.
+    """`bakes` with unique labels: equal ones get the settings that distinguish them.
 
-    What settings do not tell apart gets its key.
+    If settings do not distinguish them, they get their key.
     """
     twice = _repeated(bakes)
     bakes = [
