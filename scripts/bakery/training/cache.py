@@ -1,7 +1,7 @@
-"""Tensors on disk under a key of all that they were computed from, shared by bakes and processes.
+"""Tensors on disk under a key of everything they were computed from, shared by bakes and processes.
 
-An entry is written whole or not at all. One that cannot be trusted (truncated, flipped bits) counts as
-missing and is made again. No entry is ever changed, so readers and writers need no lock.
+An entry is written whole or not at all. A damaged one (truncated, flipped bits) counts as
+missing and is computed again. No entry is ever changed, so readers and writers need no lock.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Store:
         return tensors
 
     def put(self, made_from: Mapping[str, Any], tensors: Tensors) -> None:
-        """Keep `tensors`; a full disk costs the cache, not the bake."""
+        """Keep `tensors`; if the disk is full, the bake continues without the cache."""
         if self.folder is None:
             return
         path = self._path(made_from)
@@ -98,7 +98,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def arithmetic(device: torch.device, dtype: torch.dtype, threads: int) -> dict[str, Any]:
-    """What rounding depends on: entries of other arithmetic are not equal bit for bit."""
+    """Everything that rounding depends on: entries of another precision differ in their bits."""
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
