@@ -30,8 +30,9 @@ HEAD = """\
 out of range is an error with a clear message. Numbers may be written as `1e-4` or `1.0e-4`. To
 change a setting on the command line: `snakemake --cores all --config 'train={{network_dim: 32}}'`;
 to use another file: `--configfile`. Run it in a clone of the repository, because the rules need the
-library in `scripts/`.  Changing a setting reruns its own stage and the later ones. Nothing else
-does.
+library in `scripts/`.
+
+Changing a setting reruns its own stage and the later ones. Nothing else does.
 
 (Written by `make docs` from `scripts/bakery/settings/config.py`.)
 """
@@ -55,10 +56,12 @@ sweeps:
 ```
 
 Bakes share every stage up to the first difference. Without sweeps, the config itself is the only
-bake.  With `halving`, all bakes are trained to the first epoch in `after`, sampled, scored and
-ranked by their trade-off. The best continue to the next epoch in `after`; the others stop and keep
-their files. The page shows which, and why. A bake whose loss becomes NaN is stopped as well; the
-run goes on without it.
+bake.
+
+With `halving`, all bakes are trained to the first epoch in `after`, sampled, scored and ranked by
+their trade-off. The best continue to the next epoch in `after`; the others stop and keep their
+files. The page shows which, and why. A bake whose loss becomes NaN is stopped as well; the run goes
+on without it.
 """
 
 

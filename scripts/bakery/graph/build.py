@@ -1,10 +1,10 @@
-"""Builds the graph of keyed nodes for the config and its sweeps.  A node is one run of one stage.
-Its key is a hash of everything that decides its result: the stage's name and code version, the
-settings that differ from their defaults, the content of local models and folders it names, and the
-keys above it. Equal keys are one node, so bakes share every stage up to the first
-difference. Its
-folder is `results/<stage>/<readable>-<key>/`; the readable part is a function of the same settings,
-so that no folder is renamed when a sweep gets one more value.
+"""Builds the graph of keyed nodes for the config and its sweeps.
+
+A node is one run of one stage. Its key is a hash of everything that decides its result: the stage's
+name and code version, the settings that differ from their defaults, the content of local models and
+folders it names, and the keys above it. Equal keys are one node, so bakes share every stage up to
+the first difference. Its folder is `results/<stage>/<readable>-<key>/`; the readable part is a
+function of the same settings, so that no folder is renamed when a sweep gets one more value.
 """
 
 from __future__ import annotations

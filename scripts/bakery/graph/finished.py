@@ -1,6 +1,7 @@
-"""Finished bakes on disk, found by their manifests.  A manifest names the folders its stage was
-made from, so that of a score leads to the samples, the LoRA files and so on up to the posts,
-whichever config, dataset or day it came from.
+"""Finished bakes on disk, found by their manifests.
+
+A manifest names the folders its stage was made from, so that of a score leads to the samples, the
+LoRA files and so on up to the posts, whichever config, dataset or day it came from.
 """
 
 from __future__ import annotations

@@ -10,9 +10,11 @@ start, die and overlap:
 - a claim is a lock on a file in the bake's folder, so it ends with the process that holds it;
 - a job whose own bake is claimed by another helps with another share first, then waits;
 - a share is claimed as a whole, so which bakes are processed together does not depend on which job
-  is first; - `finished.json` marks that all files of a bake exist. It is not the manifest: the
-  workflow deletes that when a bake's own job starts; - outputs that the workflow deletes when a
-  bake's own job starts are written under a second name (`kept`), and the job itself restores them;
+  is first;
+- `finished.json` marks that all files of a bake exist. It is not the manifest: the workflow deletes
+  that when a bake's own job starts;
+- outputs that the workflow deletes when a bake's own job starts are written under a second name
+  (`kept`), and the job itself restores them;
 - a bake that cannot be finished (its loss became NaN, its file is damaged) leaves `failure.json`,
   which its own job reports, so that other jobs do not try it again. If it is requested in a later
   run, it is tried again, alone.

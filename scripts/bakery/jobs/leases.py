@@ -77,9 +77,10 @@ def jobs_at_once(visible: str | None, cores: int | None) -> int:
 
 @contextmanager
 def lease(among: Sequence[Gpu], folder: Path) -> Iterator[Gpu]:
-    """Take one of the GPUs for this process alone, as soon as one is free.  `folder` holds the
-    locks: it is on this machine and the same for all processes that share its GPUs. Raises
-    `BakeryError` if it belongs to another user, who could keep the locks.
+    """Take one of the GPUs for this process alone, as soon as one is free.
+
+    `folder` holds the locks: it is on this machine and the same for all processes that share its
+    GPUs. Raises `BakeryError` if it belongs to another user, who could keep the locks.
     """
     _own(folder)
     told = False

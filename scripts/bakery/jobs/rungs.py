@@ -1,8 +1,9 @@
 """A rung of a bake at run time (`graph/halving.py` plans it): where it is baked, with which group,
-what is left.  A bake with halving is trained in its own folder, epoch by epoch, and pauses there
-between rungs. The folder of a rung gets the files of its epochs, under a second name. A bake that a
-verdict stopped is not touched again: the folders of its later rungs get the files of the previous
-rung.
+what is left.
+
+A bake with halving is trained in its own folder, epoch by epoch, and pauses there between rungs.
+The folder of a rung gets the files of its epochs, under a second name. A bake that a verdict
+stopped is not touched again: the folders of its later rungs get the files of the previous rung.
 """
 
 from __future__ import annotations

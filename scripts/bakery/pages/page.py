@@ -1,8 +1,9 @@
-"""A web page in one file: everything it shows is inside, and nothing is ever fetched.  Text is
-inserted by jinja2 with autoescape; the script's data is in blocks without any `<`. A content
-security policy lists the hashes of the page's own script and style, so even a mistake there could
-run nothing and load nothing from a network. Pictures are in the page itself or, if they did not
-fit, in the files next to it.
+"""A web page in one file: everything it shows is inside, and nothing is ever fetched.
+
+Text is inserted by jinja2 with autoescape; the script's data is in blocks without any `<`. A
+content security policy lists the hashes of the page's own script and style, so even a mistake there
+could run nothing and load nothing from a network. Pictures are in the page itself or, if they did
+not fit, in the files next to it.
 """
 
 from __future__ import annotations

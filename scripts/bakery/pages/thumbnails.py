@@ -1,7 +1,9 @@
-"""The pictures of a page, within a limit of bytes.  Every picture is encoded once, as WebP in
-base64, a line each. If they do not all fit, they are first encoded at lower quality, then there are
-fewer seeds, then smaller pictures, and last the bakes at the end of the list lose theirs. Remaining
-room is used for full-size pictures instead of links.
+"""The pictures of a page, within a limit of bytes.
+
+Every picture is encoded once, as WebP in base64, a line each. If they do not all fit, they are
+first encoded at lower quality, then there are fewer seeds, then smaller pictures, and last the
+bakes at the end of the list lose theirs. Remaining room is used for full-size pictures instead of
+links.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """What differs between bakes: their settings, their labels, and which of their numbers are
-comparable.  Scores are absolute, but each is a share of something. If these differ between two
-bakes (other traits, other prompts, another tagger), the page has to point it out.
+comparable.
+
+Scores are absolute, but each is a share of something. If these differ between two bakes (other
+traits, other prompts, another tagger), the page has to point it out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Which epoch of which bake to take, and the sentences that explain it.  Several epochs may be the
-best: those within one standard error of the highest trade-off, compared draw by draw, since all
-epochs start from the same noise. The most certain of them is recommended: the one whose interval
-has the highest lower end. docs/scores.md explains the numbers.
+"""Which epoch of which bake to take, and the sentences that explain it.
+
+Several epochs may be the best: those within one standard error of the highest trade-off, compared
+draw by draw, since all epochs start from the same noise. The most certain of them is recommended:
+the one whose interval has the highest lower end. docs/scores.md explains the numbers.
 """
 
 from __future__ import annotations

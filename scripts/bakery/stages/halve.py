@@ -71,9 +71,10 @@ def decide(settings: Halving, bakes: Iterable[Mapping[str, str]]) -> dict[str, A
 
 
 def rank(contenders: Sequence[Contender], places: int, epoch: int) -> list[Standing]:
-    """The standings after `epoch`, the best first; at most `places` bakes continue.  Bakes without
-    a score come after those with one, failed ones last; among equals, the smaller label is first. A
-    failed bake never continues. If no bake has a score, none is stopped.
+    """The standings after `epoch`, the best first; at most `places` bakes continue.
+
+    Bakes without a score come after those with one, failed ones last; among equals, the smaller
+    label is first. A failed bake never continues. If no bake has a score, none is stopped.
     """
     ranked = sorted(
         contenders,

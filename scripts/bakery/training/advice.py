@@ -66,7 +66,9 @@ def memory_sentence(
     settings: Train, resting: float, peak: float, total: float | None = None
 ) -> str:
     """What to lower; at least `peak` GiB were needed, of which `resting` do not depend on the
-    batch.  The rest grows in proportion to the batch, so smaller batches can be estimated.
+    batch.
+
+    The rest grows in proportion to the batch, so smaller batches can be estimated.
     """
     batch = settings.train_batch_size
     what = f"out of memory: a batch of {batch} needs more than {peak:.1f} GiB"

@@ -1,10 +1,13 @@
-"""Resuming a bake: what is saved after each epoch, and which of it a bake may resume from.  A state
-contains no random numbers: they depend on the seed and on their purpose (`seeds`). The order of
-writing makes a kill harmless: the epoch's LoRA, then `epochs.csv`, then the state, each whole or
-not at all. Files that the state does not list belong to no epoch. The previous state is kept until
-the next one: bakes side by side save one after another, and after a kill in between, those that are
-an epoch ahead go back to where all of them were (`align`).  A state is plain values (`Run.state`).
-Whether a bake may use it is decided here, by the identity of the bake that saved it.
+"""Resuming a bake: what is saved after each epoch, and which of it a bake may resume from.
+
+A state contains no random numbers: they depend on the seed and on their purpose (`seeds`).
+The order of writing makes a kill harmless: the epoch's LoRA, then `epochs.csv`, then the
+state, each whole or not at all. Files that the state does not list belong to no epoch. The previous
+state is kept until the next one: bakes side by side save one after another, and after a kill
+in between, those that are an epoch ahead go back to where all of them were (`align`).
+
+A state is plain values (`Run.state`). Whether a bake may use it is decided here, by the identity of
+the bake that saved it.
 """
 
 from __future__ import annotations
@@ -78,8 +81,9 @@ class Checkpoint:
                 (self.folder / STATE).rename(self.folder / BEFORE)
 
     def resume_points(self) -> list[int]:
-        """Steps after which exactly this bake was saved, the newest first; 0 is the start.  The
-        second, if there is one, is the end of the previous epoch (`rewind`); only a bake in the
+        """Steps after which exactly this bake was saved, the newest first; 0 is the start.
+
+        The second, if there is one, is the end of the previous epoch (`rewind`); only a bake in the
         same group as then has it.
         """
         newest, *others = [

@@ -1,8 +1,9 @@
-"""The latents of the pictures, computed once and kept on disk.  The cache has the mean and
-deviation of the VAE's distribution, which depend only on the picture and its view. As with kohya's
-cached latents, a bake trains on one draw from it, here from a generator that depends on the bake's
-seed and on the view. So bakes with other seeds share the cache, and a hit gives the same numbers as
-a miss.
+"""The latents of the pictures, computed once and kept on disk.
+
+The cache has the mean and deviation of the VAE's distribution, which depend only on the picture and
+its view. As with kohya's cached latents, a bake trains on one draw from it, here from a generator
+that depends on the bake's seed and on the view. So bakes with other seeds share the cache, and a
+hit gives the same numbers as a miss.
 """
 
 from __future__ import annotations

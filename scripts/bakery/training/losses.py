@@ -1,6 +1,8 @@
-"""The loss of a step: noise on latents, the model's target, and the weights.  The family decides
-how noise is added to latents and what the model predicts (`NoiseProcess`); weights and noise offset
-are the bake's own. Formulas: kohya's custom_train_functions.py and train_util.py.
+"""The loss of a step: noise on latents, the model's target, and the weights.
+
+The family decides how noise is added to latents and what the model predicts (`NoiseProcess`);
+weights and noise offset are the bake's own. Formulas: kohya's custom_train_functions.py and
+train_util.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""How many bakes fit side by side into the free memory.  They share the base. In addition, each
-needs what autograd keeps of its rows for the backward pass, and gradients and moments of its
-adapters. One pass of one bake shows how much that is.
+"""How many bakes fit side by side into the free memory.
+
+They share the base. In addition, each needs what autograd keeps of its rows for the backward pass,
+and gradients and moments of its adapters. One pass of one bake shows how much that is.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def needed(
     learning: Sequence[torch.Tensor],
 ) -> int:
     """Bytes that a bake needs in addition to the base; `forward` returns the loss of one of its
-    passes.  `weights` are in memory anyway, `learning` are the bake's own trained weights.
+    passes.
+
+    `weights` are in memory anyway, `learning` are the bake's own trained weights.
     """
     activations = kept(forward, weights)
     own = sum(p.numel() * p.element_size() for p in learning)

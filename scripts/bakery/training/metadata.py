@@ -1,5 +1,7 @@
 """The metadata that kohya's scripts write into a LoRA file: ss_*, modelspec.*, and our own
-bakery_*.  Nothing that changes from run to run is included (ss_training_started_at, ss_session_id,
+bakery_*.
+
+Nothing that changes from run to run is included (ss_training_started_at, ss_session_id,
 modelspec.date ...), so that equal work gives equal bytes.
 """
 

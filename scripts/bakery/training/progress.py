@@ -21,8 +21,10 @@ NAME = "progress.jsonl"
 
 
 class Progress:
-    """Writes one line per step, each only once.  After a kill the file may be ahead of the state
-    that the bake resumes from: those lines are removed.
+    """Writes one line per step, each only once.
+
+    After a kill the file may be ahead of the state that the bake resumes from: those lines are
+    removed.
     """
 
     def __init__(

@@ -1,7 +1,9 @@
-"""The text embeddings of the captions, computed once if the text encoder does not learn.  A frozen
-text encoder gives a caption the same embedding in every epoch. If captions do not change either (no
-shuffling, no tag dropout), each is encoded once, alone, and kept on disk, shared by all bakes of
-the base. Otherwise captions are encoded batch by batch, with gradients if the encoder learns.
+"""The text embeddings of the captions, computed once if the text encoder does not learn.
+
+A frozen text encoder gives a caption the same embedding in every epoch. If captions do not change
+either (no shuffling, no tag dropout), each is encoded once, alone, and kept on disk, shared by all
+bakes of the base. Otherwise captions are encoded batch by batch, with gradients if the encoder
+learns.
 """
 
 from __future__ import annotations

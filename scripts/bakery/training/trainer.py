@@ -56,11 +56,11 @@ class Trainer:
         return made
 
     def fit(self, specs: Sequence[TrainSpec]) -> list[dict[str, Any] | BakeryError]:
-        """As `fit_one`, for bakes side by side on one base; what failed gives its error.
+        """As `fit_one`, for bakes side by side on one base; a failed bake gives its error.
 
-            Settings must fit beside each other (`Train.fits_beside`). A bake is the same in any group up
-        to rounding: its random numbers, steps and gradients are its own, but products over more rows may
-            sum in another order. The files' metadata include how many were baked together.
+        Settings must be compatible (`Train.fits_beside`). A bake is the same in any group up to
+        rounding: its random numbers, steps and gradients are its own, but products over more rows
+        may sum in another order. The files' metadata include how many were baked together.
         """
         settings = specs[0].settings
         _check_device(settings, self.device)
