@@ -11,7 +11,7 @@ from bakery.io.errors import BakeryError
 def kept(folder: Path) -> list[str]:
     """Names of the kept pictures, sorted, from the `decisions.csv` in the filter's folder.
 
-    Raises `BakeryError` when the table is broken, or when it keeps nothing.
+    Raises `BakeryError` if the table is broken, or if it keeps nothing.
     """
     path = folder / "decisions.csv"
     table = tables.read(path, ("image", "kept"))

@@ -1,6 +1,6 @@
 """Decisions about tags by hand: `config/edits/<dataset>/tags.csv`, with the columns tag and decision.
 
-A line says `prune` or `keep` of one tag, in any spelling; it overrules whatever the config says. The
+A line has `prune` or `keep` for one tag, in any spelling; it overrules the config. The
 prune page writes the same file.
 """
 
@@ -21,7 +21,7 @@ DECISIONS = ("prune", "keep")
 def read_decisions(path: Path) -> dict[str, str]:
     """Tag, as `captions.same` spells it -> `prune` or `keep`.
 
-    Raises `BakeryError` for a file that is no such table, and for two decisions about one tag.
+    Raises `BakeryError` for a file that is not such a table, and for two decisions about one tag.
     """
     try:
         # a spreadsheet may have put a byte order mark in front

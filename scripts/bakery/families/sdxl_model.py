@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class SDXLModel(LatentDiffusion):
-    """Two text encoders, both at the last layer but one without the norm, whatever clip_skip says.
+    """Two text encoders, both at the second-last layer without the norm, whatever clip_skip is.
 
-    Besides, the UNet is told a pooled text of the second and the sizes of the picture.
+    The UNet also gets a pooled text of the second and the sizes of the picture.
     """
 
     decodes_one_by_one = True
@@ -41,7 +41,7 @@ class SDXLModel(LatentDiffusion):
         ):
             out = encoder(ids.flatten(0, 1), output_hidden_states=True)
             hidden.append(clip.joined(out.hidden_states[-2], n))
-            if encoder is self.text_encoders[-1]:  # the chunk that begins a prompt speaks for it
+            if encoder is self.text_encoders[-1]:  # a prompt's first chunk gives the pooled text
                 pooled = clip.pooled(encoder, out.last_hidden_state[::n], ids[:, 0], tokenizer)
         return {"hidden": torch.cat(hidden, dim=-1), "pooled": pooled}
 
