@@ -194,10 +194,10 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     akari = said(
         prune__trigger="akari", prompts={"trigger": "akari", "beach": "akari, beach, smile"}
     )
-    assert "same character" in akari
+    assert "different characters" in akari
     assert "Prompts" not in akari, "the same but for the trigger"
     assert "not the same noise" in said(sample__steps=5)
-    assert "weighed differently" in said(score__leak_weight=2)
+    assert "different weights" in said(score__leak_weight=2)
     html = page_of([plain, made_bake(tmp_path, "y", LOW, dataset="e")], tmp_path / "out")
     assert "trained on different pictures" in html
 
@@ -342,7 +342,7 @@ def test_json_in_the_page_is_what_went_in() -> None:
 
 
 def test_what_does_not_fit_together_is_said(tmp_path: Path) -> None:
-    with pytest.raises(BakeryError, match="sweep lr holds no bake"):
+    with pytest.raises(BakeryError, match="sweep lr has no bake"):
         compare.run(Compare(), bakes=[], out=tmp_path, sweep="lr")
     (bake, other) = sweep(tmp_path)
     (bake.folders["train"] / "epochs.csv").write_text(
@@ -368,7 +368,7 @@ def test_what_does_not_beat_the_base_is_not_called_recommended(tmp_path: Path) -
         )
         for name, scores in (("good", GOOD), ("worse", [GOOD[2], GOOD[1]]))
     ]
-    assert overs == [["Recommended"], ["The best of them"]]
+    assert overs == [["Recommended"], ["Best of these"]]
 
 
 def test_without_scores_there_is_a_page_but_no_recommendation(tmp_path: Path) -> None:

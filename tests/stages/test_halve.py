@@ -473,7 +473,7 @@ def test_the_dry_bake_counts_rungs(tmp_path: Path) -> None:
     # 100 showings are 25 steps an epoch, and a bake has (4 + 2 + 4 * 1) / 4 epochs in the mean
     seconds = tables.read(tmp_path / "plan/plan.csv", ("seconds",))["seconds"]
     assert seconds.tolist() == [f"{25 * 10 / 4 / 2:.1f}"] * 4
-    assert "Of sweep, 2 of 4 behind epoch 1, then 1 of 2 behind epoch 2 go on" in text
+    assert "Halving of sweep: 2 of 4 after epoch 1, then 1 of 2 after epoch 2 continue" in text
     assert "10 epochs are trained instead of 24" in text
     html = (tmp_path / "plan/index.html").read_text(encoding="utf-8")
     # tag, prune, layout; 3 rungs of 3 stages for each of 4 bakes; 2 verdicts

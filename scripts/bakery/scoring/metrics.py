@@ -1,9 +1,9 @@
-"""The metrics of an epoch: a record each, and which pictures speak for it.
+"""The metrics of an epoch: a record each, with the pictures it is computed from.
 
-A new one is a record here and, where it is to cost something in the trade-off, a weight in
-`settings/score.py`: tables, page and recommendation follow. docs/scores.md has to name it.
+A new metric is a record here and, if it should cost something in the trade-off, a weight in
+`settings/score.py`: tables, page and recommendation follow. docs/scores.md has to define it.
 
-`formulas` holds what is more than a mean; `compute` chooses the pictures by their purpose.
+`formulas` has everything beyond a mean; `compute` chooses the pictures by their purpose.
 """
 
 from __future__ import annotations
@@ -299,23 +299,23 @@ METRICS = (
         columns=(PictureColumn("likeness", lambda inputs: inputs.fact("likeness")),),
     ),
 )
-"""What is measured of the pictures, in the order of epochs.csv; the trade-off follows there."""
+"""The measured metrics, in the order of epochs.csv; the trade-off follows there."""
 
 BALANCED = tuple(metric for metric in METRICS if metric.balanced)
 """The two whose harmonic mean the trade-off starts from."""
 COSTS = tuple(metric for metric in METRICS if metric.cost)
-"""What the trade-off takes off for."""
+"""The metrics that the trade-off subtracts."""
 DECISIVE = (*BALANCED, *COSTS)
-"""What epochs are compared by, besides the trade-off."""
+"""The metrics that epochs are compared by, besides the trade-off."""
 
 
 def tradeoff(numbers: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
-    """What the recommendation ranks by, at least 0.
+    """The score that the recommendation ranks by, at least 0.
 
     tradeoff = 2 F X / (F + X) - sum over `COSTS` of weight * distance from the good end
 
-    F and X are `BALANCED`, fidelity and flexibility: the harmonic mean is high only where both are.
-    What was not measured of the costs costs nothing. `weights` has one for each, by its name.
+    F and X are `BALANCED`, fidelity and flexibility: the harmonic mean is high only if both are.
+    Costs that were not measured are 0. `weights` has one for each, by its name.
     """
     cost = sum(weights[m.name] * np.nan_to_num(m.loss(numbers[m.name])) for m in COSTS)
     one, other = (numbers[metric.name] for metric in BALANCED)
@@ -340,9 +340,9 @@ TRADEOFF = Metric(
     headline=True,
     percent=False,
 )
-"""Made of the others."""
+"""Computed from the others."""
 
 IN_TABLES = (*METRICS, TRADEOFF)
-"""Everything that an epoch is given, in the order of the tables."""
+"""All scores of an epoch, in the order of the tables."""
 ON_PAGE = (TRADEOFF, *METRICS)
 """The same in the order of the page and of results.csv."""
