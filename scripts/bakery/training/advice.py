@@ -140,7 +140,7 @@ def about_captions(settings: Train, data: Dataset, truncated: int) -> int:
     empty = sum(not item.caption.strip() for item in data.items)
     if empty:
         log.warning(
-            "%d captions are empty: these pictures teach what no words mean; remove the caption "
+            "%d captions are empty, so these pictures train the empty prompt; remove the caption "
             "file to use the folder's class tokens instead", empty,
         )  # fmt: skip
     return empty
