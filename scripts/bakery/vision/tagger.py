@@ -3,7 +3,7 @@
 A tagger is a folder with `model.onnx` and `selected_tags.csv` (name, category, count), as the WD v1.4
 and v3 models are published. Steps from a picture to its row of probabilities:
 
-1. `prepare`: pad to a centred white square, resize (bicubic) to the side the model asks for, BGR;
+1. `prepare`: pad to a centred white square, resize (bicubic) to the side the model needs, BGR;
 2. stack into batches: as many as wanted, or as many as the model's input is fixed to (v1.4: 1);
 3. run; a row holds one sigmoid for each line of selected_tags.csv.
 """
@@ -46,7 +46,7 @@ GPUS = (
     "ROCMExecutionProvider",
     "DmlExecutionProvider",
 )
-"""onnxruntime's words for GPUs, the first one that is there is taken."""
+"""onnxruntime's GPU providers; the first available one is used."""
 
 _LARGEST = 8192  # side of the padded square in pixels: 200 MB; a comic strip can be far longer
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -58,7 +58,7 @@ def fetch(model: str) -> Path:
     """The tagger's folder: `model` itself, or a download when `model` is a hub id.
 
     A hub id is `owner/name`, or `owner/name@revision`; it is downloaded once, into the hub's own
-    cache. Raises `BakeryError` when there is neither such a folder nor such a repository, or when
+    cache. Raises `BakeryError` if there is neither such a folder nor such a repository, or if
     a file is missing in it.
     """
     folder = Path(model)
@@ -138,7 +138,7 @@ class Tagger:
         self.provider = session.get_providers()[0]
         self._folder = folder
         threads = threads or os.cpu_count() or 1
-        # beside a GPU, decoding is all that the CPU has to do
+        # with a GPU, the CPU only has to decode
         self._readers = min(2, threads) if self.provider == "CPUExecutionProvider" else threads
         self._session = session
         self._input = session.get_inputs()[0].name
@@ -164,7 +164,8 @@ class Tagger:
         return cls(_session(folder / MODEL, threads), tags, folder, threads)
 
     def vocabulary(self) -> list[dict[str, str]]:
-        """What the tagger knows, a row (tag, category, count) for each column of `tag`'s result."""
+        """The tagger's vocabulary, a row (tag, category, count) for each column of `tag`'s
+        result."""
         return self._tags.rename(columns={"name": "tag"}).to_dict("records")
 
     def tag(
@@ -173,7 +174,8 @@ class Tagger:
         batch_size: int = 16,
         open: Callable[[T], Image.Image] = lambda picture: picture,
     ) -> np.ndarray:
-        """Probabilities, float32 (N, tags), of RGB pictures, or of what `open` makes a picture of."""
+        """Probabilities, float32 (N, tags), of RGB pictures, or of whatever `open` turns into
+        pictures."""
         rows = list(self.rows(items, batch_size, open))
         return np.stack(rows) if rows else np.zeros((0, len(self.names)), np.float32)
 
@@ -303,7 +305,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def _started(
     path: Path, options: onnxruntime.SessionOptions, wanted: list[str]
 ) -> onnxruntime.InferenceSession | None:
-    """A session on the GPU, or None: where its libraries do not fit, the CPU has the last word."""
+    """A session on the GPU, or None: if its libraries do not fit, the CPU is used."""
     try:
         return onnxruntime.InferenceSession(path, options, providers=wanted)
     except Exception as problem:  # onnxruntime's errors have no common class of their own
