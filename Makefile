@@ -10,7 +10,7 @@ CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
-# A worker for each core, at most 8, as each imports torch; who has nothing left takes from the others.
+# A worker for each core, at most 8, as each imports torch; idle workers take tests from the others.
 WORKERS := -n $(if $(filter all,$(CORES)),logical,$(CORES)) --maxprocesses 8 --dist worksteal
 
 # With an NVIDIA driver, PyTorch's CUDA build and onnxruntime-gpu; else CPU builds, no CUDA gigabytes.
@@ -46,7 +46,7 @@ docs: $(VENV)/.installed
 same-results: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/code_versions.py
 
-# as the workflow catalog starts it: by workflow/Snakefile, in a folder that has only a config
+# as the workflow catalog runs it: with workflow/Snakefile, in a folder that has only a config
 smoke: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) --snakefile workflow/Snakefile --directory .test
 	$(BIN)/snakemake --snakefile workflow/Snakefile --directory .test --report results/report.zip

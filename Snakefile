@@ -8,7 +8,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-# --configfile stands alone: the shipped example must not shine through what it leaves out
+# --configfile replaces the shipped example: its values must not fill in what the file leaves out
 if not workflow.overwrite_configfiles:
 
     configfile: "config/config.yaml"

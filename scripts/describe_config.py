@@ -26,12 +26,13 @@ README = ROOT / "config" / "README.md"
 HEAD = """\
 # The config
 
-`config.yaml` describes one bake; every key below may be left out. A typo, a wrong type or a value out
-of range is refused with a sentence. Numbers may be written as `1e-4` or `1.0e-4`. On the command line:
-`snakemake --cores all --config 'train={{network_dim: 32}}'`, or another file with `--configfile`.
-Run it in a clone of the repository: the rules need the library in `scripts/`.
+`config.yaml` describes one bake. You may leave out any key below. A typo, a wrong type or a value
+out of range is an error with a clear message. Numbers may be written as `1e-4` or `1.0e-4`. To
+change a setting on the command line: `snakemake --cores all --config 'train={{network_dim: 32}}'`;
+to use another file: `--configfile`. Run it in a clone of the repository, because the rules need the
+library in `scripts/`.
 
-A changed setting remakes its own stage and the ones below it. Nothing else does.
+Changing a setting reruns its own stage and the later ones. Nothing else does.
 
 (Written by `make docs` from `scripts/bakery/settings/config.py`.)
 """
@@ -39,7 +40,7 @@ A changed setting remakes its own stage and the ones below it. Nothing else does
 SWEEPS = """
 ## sweeps
 
-Each sweep is a set of bakes that end on one page. Settings are named with their stage.
+Each sweep is a set of bakes that are compared on one page. Settings are written with their stage.
 
 ```yaml
 sweeps:
@@ -47,18 +48,20 @@ sweeps:
     grid:                        # every combination
       train.unet_lr: [1e-4, 2e-4]
       train.network_dim: [16, 32]
-    variants:                    # and single bakes besides
+    variants:                    # plus single bakes
       - {prune.enabled: false}
-    halving:                     # where wanted: stop the worst bakes early
+    halving:                     # optional: stop the worst bakes early
       after: [1, 2]
       keep: 0.5
 ```
 
-Bakes share every stage above the first difference. Without sweeps, the config is baked as it stands.
+Bakes share every stage up to the first difference. Without sweeps, the config itself is the only
+bake.
 
-With `halving`, all bakes are trained to the first epoch of `after`, drawn, scored and ranked by their
-trade-off. The best go on to the next, the others keep the files they have; the page says which, and why.
-A bake whose loss is no number is stopped, too, and ends no run.
+With `halving`, all bakes are trained to the first epoch in `after`, sampled, scored and ranked by
+their trade-off. The best continue to the next epoch in `after`; the others stop and keep their
+files. The page shows which, and why. A bake whose loss becomes NaN is stopped as well; the run goes
+on without it.
 """
 
 

@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bake", type=Path, help="a folder results/train/<bake>")
     parser.add_argument("--to", type=Path, required=True, help="where the files go")
-    parser.add_argument("--name", help="what prompts call it; otherwise the folder's name")
+    parser.add_argument("--name", help="the name for prompts; by default the folder's name")
     parser.add_argument("--epoch", type=int, help="only this epoch")
     given = parser.parse_args()
     try:

@@ -118,7 +118,7 @@ def test_steps_lie_between_one_bucket_and_all_short(counts, batch):
 
 def test_the_config_refuses_what_no_bucket_fits():
     with pytest.raises(
-        BakeryError, match=r"config: train resolution 512 lies outside min_bucket_reso"
+        BakeryError, match=r"config: train resolution 512 is outside min_bucket_reso"
     ):
         config.load({"train": {"resolution": 512}})
     limits = {"min_bucket_reso": 320, "max_bucket_reso": 960, "bucket_reso_steps": 64}

@@ -65,7 +65,7 @@ def test_without_a_main_dataset_the_largest_concept_is_the_measure() -> None:
     ("options", "words"),
     [
         ({"concepts": {"hallo": {}}}, "layout.concepts names hallo, .* did you mean halo"),
-        ({"concepts": {"zzz": {}}}, "names zzz, of which there is no picture to lay out; known: h"),
+        ({"concepts": {"zzz": {}}}, "names zzz, which has no pictures to lay out; known: h"),
     ],
 )
 def test_settings_of_a_concept_without_pictures_are_refused(options, words) -> None:
@@ -74,7 +74,7 @@ def test_settings_of_a_concept_without_pictures_are_refused(options, words) -> N
 
 
 def test_shares_need_something_to_be_a_share_of() -> None:
-    with pytest.raises(BakeryError, match="leave one without"):
+    with pytest.raises(BakeryError, match="leave at least one concept without a share"):
         folders_of({"halo": 1}, concepts={"halo": {"share": 0.2}})
 
 

@@ -96,7 +96,7 @@ def test_it_is_frozen(model):
 def test_settings_of_others_are_no_matter_and_strange_parts_are_told(model, folder):
     model.family.check(Train().model_dump())
     assert registry.load({model.family.parts[0]: str(folder)}).family is model.family
-    with pytest.raises(BakeryError, match=r"train\.base\.wheel is no part"):
+    with pytest.raises(BakeryError, match=r"train\.base\.wheel is not a part"):
         registry.load({model.family.parts[0]: str(folder), "wheel": "x"})
 
 

@@ -117,7 +117,7 @@ def test_weights_that_are_missing_strange_or_broken(base, beside):
         if layer in key
     }
     save_file({**state, **fourth}, file)
-    refused(file, "a weight too many")
+    refused(file, "an unexpected weight")
     state[key].view(-1)[3] = float("nan")
     try:
         save_file(state, file)

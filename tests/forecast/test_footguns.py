@@ -64,9 +64,9 @@ def test_one_bucket_is_told_before_any_picture_is_known() -> None:
 def test_a_drowned_concept_is_told() -> None:
     folders = [RepeatFolder("", "mirael", 10, 100, 0.99), RepeatFolder("halo", "halo", 1, 10, 0.01)]
     (sentence,) = footguns.of_concepts(folders)
-    assert "1_halo is 1.0% of the showings: 10_mirael drowns it with 99%" in sentence
+    assert "1_halo is 1.0% of the showings: 10_mirael outweighs it with 99%" in sentence
     far = [RepeatFolder("", "mirael", 1, 10, 0.5), RepeatFolder("halo", "halo", 1, 10, 0.5, 0.1)]
-    assert "50% of the showings where 10% were wished" in footguns.of_concepts(far)[0]
+    assert "50% of the showings where 10% were requested" in footguns.of_concepts(far)[0]
 
 
 @pytest.fixture

@@ -183,9 +183,9 @@ def test_a_base_named_part_by_part_counts_by_the_content_of_all(root: Path) -> N
     [
         (
             {"checkpoint": "x", "wheel": "y"},
-            r"^train\.base\.wheel is no part .* \{checkpoint, vae\}$",
+            r"^train\.base\.wheel is not a part .* \{checkpoint, vae\}$",
         ),
-        ({"vae": "x"}, "train.base names vae, which is no whole model"),
+        ({"vae": "x"}, "train.base names vae, which is not a whole model"),
         ({}, "train.base names nothing"),
         ({"checkpoint": "nowhere.safetensors"}, r"train\.base\.checkpoint names nowhere"),
     ],

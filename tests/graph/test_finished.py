@@ -107,8 +107,8 @@ def test_the_own_bake_among_the_named_is_no_other(workdir: Path) -> None:
     [
         (None, "results/score/gone", ["results/score/gone", "does not exist"]),
         ("score", "results/score/{score}", ["manifest.json", "not finished"]),
-        ("train", "results/score/{score}", ["train folder", "not finished"]),
-        ("score", "results/train/{train}", ["no finished score stands on it"]),
+        ("train", "results/score/{score}", ["train folder", "unfinished"]),
+        ("score", "results/train/{train}", ["which has not been scored"]),
         (None, "results/prune/{prune}", ["stage prune", "results/train"]),
         ("twice", "results/train/{train}", ["scored 2 times", "results/score/again"]),
     ],
@@ -163,6 +163,6 @@ def test_bakes_of_two_days_stand_on_one_page(
     assert summary["bakes"] == 2
     best = next(b for b in planned if b.folders["layout"].name == "mirael-e")
     assert summary["best_train"] == best.folders["train"].name
-    assert "different training pictures" in html
+    assert "trained on different pictures" in html
     assert "mirael, network_dim 4" in html
     assert str(workdir) not in html

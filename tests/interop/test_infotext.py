@@ -66,7 +66,7 @@ def test_reading_undoes_writing(prompt: str, negative: str, value: str) -> None:
 def test_settings_that_could_not_be_read_back_are_refused() -> None:
     with pytest.raises(ValueError, match="3 settings"):
         infotext.write(Infotext("a", "", {"Steps": "1"}))
-    with pytest.raises(ValueError, match="cannot be the name"):
+    with pytest.raises(ValueError, match="cannot be a setting's name"):
         infotext.write(Infotext("a", "", {**SETTINGS, "a: b": "1"}))
 
 

@@ -109,7 +109,7 @@ def test_jobs_at_once_get_different_gpus_and_one_too_many_waits(start) -> None:
     got = {hear(first), hear(second)}
     assert got == {"working on GPU 0", "working on GPU 1"}
     third = start("0,1")
-    assert hear(third) == "waiting: all GPUs are taken (0, 1)"
+    assert hear(third) == "waiting for a GPU: all are in use (0, 1)"
     tell(second)
     assert hear(second) == "gave it back"
     assert hear(third) in got
@@ -119,7 +119,7 @@ def test_a_killed_job_s_gpu_is_free(start) -> None:
     first = start("7")
     assert hear(first) == "working on GPU 7"
     second = start("7")
-    assert hear(second) == "waiting: all GPUs are taken (7)"
+    assert hear(second) == "waiting for a GPU: all are in use (7)"
     first.kill()
     assert hear(second) == "working on GPU 7"
 
@@ -133,7 +133,7 @@ def test_who_comes_again_gets_the_same_gpu_and_waits_for_it(start) -> None:
     second = start("0,1")
     assert hear(second) == "working on GPU 0"
     tell(first)
-    assert hear(first) == "waiting: all GPUs are taken (0)"
+    assert hear(first) == "waiting for a GPU: all are in use (0)"
     tell(second)
     assert hear(first) == "working on GPU 0"
 
@@ -146,7 +146,7 @@ def test_one_gpu_under_two_names_is_one(start, tmp_path: Path) -> None:
     assert hear(second) == "working on GPU 0", "number 1 is the one that is taken"
     tell(second)
     third = start("1")
-    assert hear(third) == "waiting: all GPUs are taken (1)"
+    assert hear(third) == "waiting for a GPU: all are in use (1)"
 
 
 def test_without_a_gpu_nothing_happens(surroundings, tmp_path: Path, monkeypatch) -> None:

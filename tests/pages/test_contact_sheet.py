@@ -163,7 +163,7 @@ def test_browser_what_no_edit_keeps_cannot_be_included(opened: Any) -> None:
     card(page, 9).click(force=True)
     assert state(page, 9) == "dropped"
     assert listed(page, "include") == AS_THEY_WERE["include"]
-    assert page.locator("#status").inner_text() == "site-9.jpg: no hand edit keeps it"
+    assert page.locator("#status").inner_text() == "site-9.jpg: cannot be kept by hand"
 
 
 def test_browser_by_keyboard_alone(opened: Any) -> None:

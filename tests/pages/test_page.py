@@ -116,7 +116,9 @@ def test_click_arrows_seeds_and_escape(page: Any) -> None:
     assert text(page, "#viewer-title") == "trigger, seed 2"
     page.keyboard.press("Escape")
     assert not viewer.is_visible()
-    assert focused(page).startswith("unet_lr 0.002, epoch 2: trigger, seed 2; 1 of 2 asked tags")
+    assert focused(page).startswith(
+        "unet_lr 0.002, epoch 2: trigger, seed 2; 1 of 2 requested tags"
+    )
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowUp")
     assert focused(page).startswith("unet_lr 0.0003, epoch 1: nobody, seed 2")

@@ -100,8 +100,10 @@ def test_of_epochs_within_noise_the_surest_is_taken() -> None:
     assert (choice.best, choice.top) == (surer, top)
     assert choice.title == "b, epoch 3"
     assert choice.reasons[1] == (
-        "The highest trade-off of 3 epochs in 3 bakes is 0.86, of a, epoch 1 (by chance as low as "
-        "0.48); its own, 0.84, is no worse beyond noise, and surer (as low as 0.65)."
+        "The highest trade-off of 3 epochs in 3 bakes is 0.86 (a, epoch 1), but by chance it may "
+        "be "
+        "as low as 0.48. This one has 0.84, equal within noise, and is more certain (as low as "
+        "0.65)."
     )
     assert not any("Next is" in reason for reason in choice.reasons), "it has been named"
     assert recommend([[top], [worse]]).best is top
@@ -133,7 +135,7 @@ def test_leaking_and_bleeding_cost_and_are_said() -> None:
         [[drawn("a", 1, 0.8, 0.8, leak=0.2, bleed=0.3, leaks={"red jacket": 3})]]
     ).reasons
     assert "It leaks the red jacket unasked (leak 0.20)." in reasons
-    assert "Without the trigger, 30% of the character still comes." in reasons
+    assert "Without the trigger, 30% of the character still appears." in reasons
 
 
 def test_frayed_pictures_cost_and_are_said() -> None:
@@ -182,7 +184,7 @@ def test_nothing_to_say_is_said() -> None:
     assert recommend([[plain("a", 0, 0.1, 0.9)]]).title == "Nothing to compare"
     choice = recommend([bake("a", (math.nan, 0.9), (math.nan, 0.8))])
     assert (choice.best, choice.title) == (None, "No verdict")
-    assert "say nothing about fidelity." in choice.reasons[0]
+    assert "do not show fidelity." in choice.reasons[0]
 
 
 # --- rules that hold for every table --------------------------------------------------------

@@ -141,7 +141,7 @@ def test_cells_cross_prompts_and_seeds() -> None:
 
 def test_a_bleed_prompt_must_not_ask_for_the_trigger() -> None:
     raw = {"sample": {"prompts": [{"id": "a", "prompt": "{trigger}, snow", "purpose": "bleed"}]}}
-    with pytest.raises(BakeryError, match="bleed prompt is there to see the LoRA without it"):
+    with pytest.raises(BakeryError, match="bleed prompt shows the LoRA without it"):
         cfg.load(raw)
     with pytest.raises(BakeryError, match="null derives them"):
         cfg.load({"sample": {"prompts": []}})

@@ -187,19 +187,19 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
         one = made_bake(tmp_path / f"{changes}"[:40], "y", LOW, settings=settings, **other)
         return " ".join(comparable.notes([results.read_bake(plain), results.read_bake(one)]))
 
-    assert "different training pictures" in said(dataset="e")
+    assert "trained on different pictures" in said(dataset="e")
     assert "same tagger" in said(tag__model="another")
     assert "Prompts or seeds differ" in said(seeds=(7,))
     assert "Prompts or seeds differ" in said(prompts={"trigger": "mirael", "beach": "mirael, snow"})
     akari = said(
         prune__trigger="akari", prompts={"trigger": "akari", "beach": "akari, beach, smile"}
     )
-    assert "same character" in akari
+    assert "different characters" in akari
     assert "Prompts" not in akari, "the same but for the trigger"
     assert "not the same noise" in said(sample__steps=5)
-    assert "weighed differently" in said(score__leak_weight=2)
+    assert "different weights" in said(score__leak_weight=2)
     html = page_of([plain, made_bake(tmp_path, "y", LOW, dataset="e")], tmp_path / "out")
-    assert "different training pictures" in html
+    assert "trained on different pictures" in html
 
 
 def test_the_way_from_the_posts_to_the_steps(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_when_nothing_else_helps_the_last_bakes_lose_their_pictures(
     assert not all(absent)
     held = [not absent[found["cells"][b][0][2][0]] for b in (0, 1)]
     assert held in ([False, True], [False, False]), "the worse bake goes first"
-    assert f"{sum(absent)} of {len(absent)} pictures had no room" in html
+    assert f"{sum(absent)} of {len(absent)} pictures did not fit" in html
     for shot in found["shots"]:
         assert (tmp_path / "out" / found["folders"][shot[2]] / shot[3]).is_file()
 
@@ -342,7 +342,7 @@ def test_json_in_the_page_is_what_went_in() -> None:
 
 
 def test_what_does_not_fit_together_is_said(tmp_path: Path) -> None:
-    with pytest.raises(BakeryError, match="sweep lr holds no bake"):
+    with pytest.raises(BakeryError, match="sweep lr has no bake"):
         compare.run(Compare(), bakes=[], out=tmp_path, sweep="lr")
     (bake, other) = sweep(tmp_path)
     (bake.folders["train"] / "epochs.csv").write_text(
@@ -368,7 +368,7 @@ def test_what_does_not_beat_the_base_is_not_called_recommended(tmp_path: Path) -
         )
         for name, scores in (("good", GOOD), ("worse", [GOOD[2], GOOD[1]]))
     ]
-    assert overs == [["Recommended"], ["The best of them"]]
+    assert overs == [["Recommended"], ["Best of these"]]
 
 
 def test_without_scores_there_is_a_page_but_no_recommendation(tmp_path: Path) -> None:

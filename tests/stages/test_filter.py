@@ -404,7 +404,7 @@ def test_entries_that_name_nothing_are_counted(tmp_path, caplog):
         edits={"exclude.txt": tmp_path / "exclude.txt"},
     )  # fmt: skip
     assert summary["by_hand"] == {"excluded": 0, "included": 0, "unmatched": 1}
-    assert "gone.jpg is none of the pictures that were scraped" in caplog.text
+    assert "gone.jpg is not among the scraped pictures" in caplog.text
 
 
 def stays(tmp_path, *entries) -> list[str]:
@@ -489,7 +489,11 @@ def test_when_only_several_settings_together_help_they_are_named(tmp_path):
 
 def test_when_no_setting_helps_it_says_so(tmp_path):
     folder = dataset(tmp_path, (drawing(1), {"tags_general": "shota"}))
-    with pytest.raises(BakeryError, match=r"forbidden_tag 1\): no setting would keep any: scrape"):
+    with pytest.raises(
+        BakeryError,
+        match=r"forbidden_tag 1\): no single setting would keep any: "
+        r"scrape",
+    ):
         filter.run(Filter(), scrape=folder, out=tmp_path / "out")
 
 

@@ -427,7 +427,7 @@ def test_the_page_says_who_was_stopped_and_why(tmp_path: Path) -> None:
     assert NASTY not in html
     assert "&lt;script&gt;fetch(" in html
     assert "1 of 2 bakes was not baked to the end." in html
-    assert "The table of bakes says why bad ends early." in html
+    assert "bad ended early; the table of bakes shows why." in html
     assert "<h1>good, epoch 2</h1>" in html
     assert "The recommended one is among them" not in html
     stop(made[0], "stopped after epoch 2 by halving: rank 1 of 2, trade-off 0.80")
@@ -475,7 +475,7 @@ def test_the_dry_bake_counts_rungs(tmp_path: Path) -> None:
     # 100 showings are 25 steps an epoch, and a bake has (4 + 2 + 4 * 1) / 4 epochs in the mean
     seconds = tables.read(tmp_path / "plan/plan.csv", ("seconds",))["seconds"]
     assert seconds.tolist() == [f"{25 * 10 / 4 / 2:.1f}"] * 4
-    assert "Of sweep, 2 of 4 behind epoch 1, then 1 of 2 behind epoch 2 go on" in text
+    assert "Halving of sweep: 2 of 4 after epoch 1, then 1 of 2 after epoch 2 continue" in text
     assert "10 epochs are trained instead of 24" in text
     html = (tmp_path / "plan/index.html").read_text(encoding="utf-8")
     # tag, prune, layout; 3 rungs of 3 stages for each of 4 bakes; 2 verdicts
@@ -516,7 +516,7 @@ def test_a_bake_in_rungs_has_the_bytes_of_one_without(bases_at, layout, tmp_path
     assert [path.name for path in rested.glob("*.safetensors")] == ["mirael-000001.safetensors"]
     with caplog.at_level(logging.INFO):
         train.TrainStage(**claimed(bases_at, layout, [rested], until=2)).run()
-    assert "going on behind epoch 1," in caplog.text
+    assert "resuming after epoch 1 (" in caplog.text
     for file in ("mirael-000001.safetensors", "mirael.safetensors", "mirael.json", "epochs.csv"):
         assert (rested / file).read_bytes() == (whole / file).read_bytes(), file
     assert claims.finished(rested) == claims.finished(whole)
@@ -530,7 +530,7 @@ def test_who_rests_goes_on_in_another_group_and_says_so(bases_at, layout, tmp_pa
     train.TrainStage(**claimed(bases_at, layout, folders, until=1)).run()
     with caplog.at_level(logging.INFO):
         train.TrainStage(**claimed(bases_at, layout, folders[:1])).run()  # halving was taken out
-    assert "going on behind epoch 1," in caplog.text
+    assert "resuming after epoch 1 (" in caplog.text
     together = [
         lora_file.read_lora(folders[0] / file)[1]["bakery_baked_together"]
         for file in ("mirael-000001.safetensors", "mirael.safetensors")

@@ -304,7 +304,7 @@ def test_a_share_that_whole_repeats_cannot_reach_is_said(world, caplog):
     names = [_picture(world, f"{i}.png") for i in range(4)]
     of = dict.fromkeys(["2.png", "3.png"], "halo")
     _run(world, names, of=of, repeats=1, concepts={"halo": {"share": 0.1}})
-    assert "1_halo gets 50% of the showings where 10% were wished" in caplog.text
+    assert "1_halo gets 50% of the showings where 10% were requested" in caplog.text
 
 
 def test_a_rewritten_caption_replaces_the_picture_s_own(world):
@@ -451,7 +451,7 @@ def test_a_known_box_is_cropped(world):
 def test_a_detail_that_is_seen_nowhere_is_one_sentence(world):
     names = [_picture(world, "a.png")]
     _tagged(world, [("a.png", "halo", 0.9)])
-    with pytest.raises(BakeryError, match="names hallo, which is seen on no picture; did you mean"):
+    with pytest.raises(BakeryError, match="names hallo, which no picture shows; did you mean"):
         _run(world, names, details=["hallo"])
     with pytest.raises(BakeryError, match="there is a concept halo with pictures of its own"):
         _run(world, names, details=["halo"], of={"a.png": "halo"})

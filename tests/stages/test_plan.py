@@ -60,7 +60,7 @@ def test_the_table_and_the_csv_say_what_will_happen(tmp_path: Path) -> None:
     assert re.search(r"^sweep +unet_lr 0.0003 +25 +125 +32 +6 +192 +19 +0 s +1.5 GiB", text, re.M)
     assert re.search(r"unet_lr 0.002 .* 96 s +1.5 GiB  tag prune layout train sample score$", text,
                      re.M)  # fmt: skip
-    assert "Pictures: as the filter leaves them; the layout has not run." in lines
+    assert "Pictures: as kept by the filter; the layout has not run." in lines
     assert "+ halo is missed, 0.1." in lines
     table = tables.read(tmp_path / "plan" / "plan.csv", plan.COLUMNS)
     assert table["steps"].tolist() == ["192", "192"]
@@ -70,7 +70,7 @@ def test_the_table_and_the_csv_say_what_will_happen(tmp_path: Path) -> None:
 
 def test_when_nothing_is_there_it_says_how_to_find_out(tmp_path: Path) -> None:
     text = run([outlined(tmp_path, scrape={"limit": 40})], tmp_path)
-    assert "at most 40 posts are asked for: `snakemake --cores all --until layout`" in text
+    assert "at most 40 posts will be requested. To find out, run `snakemake" in text
     assert re.search(r"sweep +bake +\? +\? +\? +\? +\? +\? +unknown +\?", text)
     row = tables.read(tmp_path / "plan" / "plan.csv", ()).to_dict("records")[0]
     assert (row["steps"], row["known_from"], row["seconds"]) == ("", "", "")

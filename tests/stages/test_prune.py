@@ -230,11 +230,11 @@ def test_a_trigger_that_the_base_knows_is_warned_of(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"always": ("smile",), "never": ("Smile",)}, "'smile' stands in always and in never"),
-        ({"always": ("1girl",), "class_tokens": "1girl"}, "in always and in class_tokens"),
+        ({"always": ("smile",), "never": ("Smile",)}, "'smile' is in both always and never"),
+        ({"always": ("1girl",), "class_tokens": "1girl"}, "in both always and class_tokens"),
         ({"class_tokens": "girl, mirael"}, "also stands in class_tokens"),
         ({"never": ("Mirael",)}, "also stands in never"),
-        ({"never": ("coat",), "outfits": {"gala": ["coat"]}}, "stands in outfits and in never"),
+        ({"never": ("coat",), "outfits": {"gala": ["coat"]}}, "is in both outfits and never"),
         ({"class_tokens": "gala", "outfits": {"gala": ["coat"]}}, "'gala' also stands in class"),
         ({"outfits": {"Mirael": ["coat"]}}, "not all different"),
         ({"edits": "tag,decision\nmirael,keep\n"}, "tags.csv decides about 'mirael'"),
@@ -282,9 +282,9 @@ def test_decisions_by_hand_overrule_and_are_told(mirael, caplog):
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
-        ("tag,decision\nhalo,prune\nHalo,keep\n", r"tags.csv decides twice about 'Halo'"),
+        ("tag,decision\nhalo,prune\nHalo,keep\n", r"tags.csv has two decisions about 'Halo'"),
         ("tag,decision\nhalo,maybe\n", r"line 2 decides 'maybe' about 'halo'; write prune or keep"),
-        ("tag,decision\nhalo,keep\n,keep\n", r"line 3 names no tag"),
+        ("tag,decision\nhalo,keep\n,keep\n", r"line 3 has no tag"),
         ("tag\nhalo\n", r"no column 'decision'; its first line is tag,decision"),
         ("", r"cannot be read as a table"),
         ('tag,decision\n"halo,keep\n', r"cannot be read as a table|line 2 decides"),

@@ -353,4 +353,4 @@ def test_a_caption_of_10000_characters_and_one_without_any(bake, layout, caplog)
         empty.write_text(kept[1])
     assert (facts["truncated_captions"], facts["empty_captions"]) == (1, 1)
     assert "1 captions are longer than max_token_length 225 and are cut" in caplog.text
-    assert "1 captions are empty: these pictures teach what no words mean" in caplog.text
+    assert "1 captions are empty, so these pictures train the empty prompt" in caplog.text

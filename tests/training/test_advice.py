@@ -101,7 +101,7 @@ def test_one_square_bucket_is_told_with_its_price(tmp_path, caplog):
     figures = advice.about_pictures(settings, folders, data)
     assert figures == {"mean": 0.1464, "worst": 0.2928}
     assert (
-        "cropping cuts away 15% of the pixels, 29% of 0.png: min_bucket_reso 768 and "
+        "cropping removes 15% of the pixels, 29% of 0.png: min_bucket_reso 768 and "
         "max_bucket_reso 768 leave 1 size; wider limits lose less" in caplog.text
     )
 

@@ -60,7 +60,7 @@ def test_a_cache_that_cannot_be_written_costs_no_bake(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     store = Store(tmp_path / "file")
     assert equal(store.get(ENTRY, tensors), tensors())
-    assert "going on without" in caplog.text
+    assert "continuing without" in caplog.text
 
 
 def test_fingerprint_is_of_the_weights():

@@ -122,7 +122,7 @@ def test_killed_and_started_again(world, whole, tmp_path, caplog, point, count, 
     with caplog.at_level(logging.INFO):
         bake(world, out)
     assert files(out) == whole["AdamW"]
-    assert (f"going on behind epoch {behind}," in caplog.text) == (behind > 0)
+    assert (f"resuming after epoch {behind} (" in caplog.text) == (behind > 0)
     lines = (out / "progress.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
@@ -192,7 +192,9 @@ def test_a_state_of_other_settings_is_no_use(world, whole, tmp_path, caplog):
     out = tmp_path / "out"
     killed(world, out, "step", 5, seed=24)
     bake(world, out)
-    assert "belongs to other settings, code, versions or threads: starting over" in caplog.text
+    assert (
+        "was written with other settings, code, versions or threads: starting over" in caplog.text
+    )
     assert files(out) == whole["AdamW"]
 
 

@@ -69,7 +69,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(caplog):
         assert not works
         assert "forward" not in layer.__dict__
     (said,) = [r.message for r in caplog.records if r.name == "bakery.training.compiling"]
-    assert said == "torch.compile does not work here (no compiler): going on without it"
+    assert said == "torch.compile does not work here (no compiler): continuing without it"
 
 
 @pytest.mark.slow

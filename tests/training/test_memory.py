@@ -89,7 +89,7 @@ def test_too_little_room_says_how_many_fit(context_of, monkeypatch) -> None:
         if fitting is None:
             loop.check_memory(context, runs)
             continue
-        with pytest.raises(OutOfMemory, match="too few for 3 side by side") as told:
+        with pytest.raises(OutOfMemory, match="too little for 3 side by side") as told:
             loop.check_memory(context, runs)
         assert told.value.fitting == fitting
 
@@ -97,7 +97,7 @@ def test_too_little_room_says_how_many_fit(context_of, monkeypatch) -> None:
 def test_one_alone_is_tried_whatever_seems_to_be_free(context_of, monkeypatch) -> None:
     monkeypatch.setattr(memory, "free", lambda *_: 0)
     loop.check_memory(*context_of({}))
-    with pytest.raises(OutOfMemory, match="too few for 2 side by side") as told:
+    with pytest.raises(OutOfMemory, match="too little for 2 side by side") as told:
         loop.check_memory(*context_of({}, {"unet_lr": 1e-3}))
     assert told.value.fitting == 1
 

@@ -326,7 +326,7 @@ def test_as_many_side_by_side_as_fit_and_after_a_kill_as_many_as_before(
     room = int(2.5 * each / memory.MARGIN)
     monkeypatch.setattr(memory, "free", lambda *_: room)
     train.TrainStage(**claimed(base, layout, tmp_path / "whole", changes)).run()
-    assert "too few for 3 side by side; going on with 2 at a time" in caplog.text
+    assert "too little for 3 side by side; continuing with 2 at a time" in caplog.text
     assert baked_together(tmp_path / "whole", 3) == ["2", "2", "1"]
     start_and_kill(base, layout, tmp_path / "killed", changes, 3, free=room)
     monkeypatch.undo()

@@ -1,6 +1,6 @@
-# The recommended LoRA of a sweep, set apart with sidecar and preview. It lies outside of keys, under a
-# name that people keep. What is asked for carries the page's key and takes the place of the page
-# before, so going back to an old config brings back its LoRA.
+# The recommended LoRA of a sweep, copied with sidecar and preview. Its folder has no key, so its name
+# stays the same. The target carries the page's key and replaces the previous one, so going back to an
+# old config brings back its LoRA.
 # In:  results/compare/<key>/, and the bakes on that page
 # Out: results/best/<sweep>/ the LoRA with sidecar and preview, and from-<page>.json
 

@@ -35,8 +35,8 @@ wildcard_constraints:
 
 ROOTS = (Path.cwd(), HOME)
 
-# How many of the jobs that like a GPU run at the same time. A job on a cluster reads this file again,
-# and sees the cores and GPUs that it was given: these say nothing of how many such jobs there are.
+# How many of the jobs that use a GPU run at the same time. A job on a cluster reads this file again,
+# and sees only its own cores and GPUs: these do not show how many such jobs there are.
 if "gpu" not in workflow.global_resources:
     workflow.register_resource(
         "gpu",
@@ -61,7 +61,7 @@ def threads(stage):
 
 
 def above(stage, upstream):
-    """Input function: the manifest of `upstream` that `stage`'s node {bake} stands on."""
+    """Input function: the manifest of `upstream` that `stage`'s node {bake} depends on."""
     return lambda wildcards: GRAPH.node(stage, wildcards.bake).above(upstream).manifest
 
 
@@ -74,12 +74,12 @@ def gathered(upstream, stage="compare"):
 
 
 def rung_inputs(stage):
-    """Input function: with halving, what the rung {bake} of `stage` stands on besides."""
+    """Input function: with halving, what else the rung {bake} of `stage` depends on."""
     return lambda wildcards: halving.inputs(GRAPH.node(stage, wildcards.bake))
 
 
 def rung(stage):
-    """Params function: with halving, which piece of a bake {bake} is."""
+    """Params function: with halving, which rung of a bake {bake} is."""
     return lambda wildcards: halving.facts(GRAPH.node(stage, wildcards.bake))
 
 
@@ -111,7 +111,7 @@ def files(stage, setting):
 
 
 def edits(stage):
-    """Params function: the hand edits that `stage`'s node heeds, name -> path."""
+    """Params function: the hand edits that `stage`'s node uses, name -> path."""
     return lambda wildcards: graph.edits_of(GRAPH.node(stage, wildcards.bake), ROOTS)
 
 

@@ -1,4 +1,4 @@
-# One self-contained page a sweep: which bake, which epoch, and why.
+# One self-contained page per sweep: which bake, which epoch, and why.
 # In:  results/<stage>/<key>/ of every bake of the sweep, and those that compare.with names
 # Out: results/compare/<key>/ index.html, report.html (the same, small enough for a report), results.csv,
 #      grid.jpg (all bakes, epochs and prompts as one picture)

@@ -1,4 +1,4 @@
-# Throws out what a bake must not eat, with a reason for each picture.
+# Drops pictures that should not be trained on, with a reason for each.
 # In:  results/scrape/<key>/, config/edits/<dataset>/exclude.txt and include.txt
 # Out: results/filter/<key>/ decisions.csv, contact_sheet.html and .jpg (written even when nothing is
 #      kept, and therefore no outputs: those of a failed job are deleted)

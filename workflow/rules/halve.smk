@@ -1,7 +1,8 @@
-# Successive halving: ranks the bakes of a sweep behind a rung, and says which go on. It computes
-# nothing that scores do not say already.
+# Successive halving: ranks the bakes of a sweep after a rung, and decides which continue. It uses only
+# the scores.
 # In:  results/{train,score}/<key>/ of every bake of the sweep, of that rung
 # Out: results/halve/<key>/ the verdict, in its manifest
+
 
 rule halve:
     input:

@@ -1,6 +1,6 @@
 # The dry bake, `snakemake --cores all plan`: what this config would bake, in seconds and without GPU.
-# No stage: it is made anew at every call, from whatever is there, and nothing stands on it.
-# In:  the graph; what earlier runs left in results/
+# Not a stage: it runs at every call, with whatever results exist, and nothing depends on it.
+# In:  the graph; results of earlier runs
 # Out: results/plan/ plan.csv (a line a bake), index.html
 
 

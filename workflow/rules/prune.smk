@@ -1,4 +1,4 @@
-# Takes out of the captions what the trigger word is to absorb.
+# Removes from the captions the tags that the trigger word should absorb.
 # In:  results/scrape/<key>/, results/filter/<key>/, results/tag/<key>/, config/edits/<dataset>/tags.csv
 # Out: results/prune/<key>/ prune.csv and prune.html (each tag's evidence, decision and reason),
 #      outfits.csv, captions.csv, trigger.json

@@ -1,5 +1,5 @@
-# Every epoch draws every prompt, on the same noise; the base without LoRA is the first row. A job draws
-# what is trained of its share of the sweep, each in its own folder; their own jobs find the work done.
+# Every epoch draws every prompt from the same noise; the base without LoRA is the first row. A job draws
+# the trained bakes of its share of the sweep, each in its own folder; their own jobs find the work done.
 # In:  results/train/<key>/, results/prune/<key>/, the base model, the tagger's vocabulary
 # Out: results/sample/<key>/ images/, prompts.csv (what is asked and why), samples.csv, grid.png
 

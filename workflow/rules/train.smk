@@ -14,7 +14,7 @@ rule train:
         "results/train/{bake}/manifest.json",
     log:
         "logs/train/{bake}.log",
-    # before samples: the bakes that are trained by then are drawn together
+    # before sampling, so that trained bakes are drawn together
     priority: 1
     conda:
         "../../envs/train.yaml"

@@ -18,7 +18,7 @@ from bakery.settings.train import Train
 
 @dataclass(frozen=True)
 class Fit:
-    """How a picture gets into its bucket."""
+    """How a picture is fitted into its bucket."""
 
     bucket: Size
     resized: Size
@@ -28,7 +28,8 @@ class Fit:
 
     @property
     def spare(self) -> tuple[int, int]:
-        """How far the resized picture juts out of the bucket: (width, height); one of them is 0."""
+        """How far the resized picture extends beyond the bucket: (width, height); one of them is
+        0."""
         return self.resized[0] - self.bucket[0], self.resized[1] - self.bucket[1]
 
     @property
@@ -38,7 +39,7 @@ class Fit:
 
     @property
     def lost(self) -> float:
-        """Share of the picture that lies outside the bucket."""
+        """Share of the picture that is outside the bucket."""
         whole = self.resized[0] * self.resized[1]
         return 1 - self.bucket[0] * self.bucket[1] / whole
 
@@ -46,8 +47,8 @@ class Fit:
 def resolutions(resolution: int, min_side: int, max_side: int, step: int) -> tuple[Size, ...]:
     """All buckets, sorted, for an area of `resolution` squared pixels.
 
-    Sides are multiples of `step` from `min_side` to `max_side`. Raises `BakeryError` when no
-    bucket can be made or the resolution lies outside the limits.
+    Sides are multiples of `step` from `min_side` to `max_side`. Raises `BakeryError` if no
+    bucket can be made or the resolution is outside the limits.
     """
     if not min_side <= resolution <= max_side:
         raise BakeryError(
@@ -68,8 +69,8 @@ def resolutions(resolution: int, min_side: int, max_side: int, step: int) -> tup
             found |= {(side, other), (other, side)}
     if not found:
         raise BakeryError(
-            f"train.bucket_reso_steps {step} leaves no picture size for resolution {resolution}: "
-            "give smaller steps"
+            f"train.bucket_reso_steps {step} allows no picture size for resolution {resolution}: "
+            "use smaller steps"
         )
     return tuple(sorted(found))
 

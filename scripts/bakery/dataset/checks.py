@@ -1,7 +1,7 @@
-"""Checks: everything that may speak against a picture, each as one record.
+"""Checks: every reason to drop a picture, each as one record.
 
-A check that is added to `CHECKS` is asked, recorded, counted, shown on the contact sheet and named
-where nothing is left. Only its setting, if it has one, lives elsewhere (`settings/filter.py`).
+A check added to `CHECKS` is run, recorded, counted, shown on the contact sheet and named
+if nothing is left. Only its setting, if it has one, is elsewhere (`settings/filter.py`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from bakery.tags import content
 
 @dataclass
 class Candidate:
-    """A picture that may be kept: what is measured of it, and what speaks against it."""
+    """A picture that may be kept: its measurements, and the reasons against it."""
 
     post: Post
     file_size: int = 0
     """Bytes."""
     small: Image.Image | None = None
-    """Until it is checked by itself; then it lies in the spool."""
+    """Kept until the picture's own checks are done; then it is in the spool."""
     size: tuple[int, int] = (0, 0)
     """Pixels; zeros when it cannot be opened."""
     thumbnail: bytes = b""
@@ -37,10 +37,10 @@ class Candidate:
     jpeg_quality: int = 100
     grey: bool = False
     seen: list[np.ndarray] = field(default_factory=list)
-    """What each of the user's models says of it, first as an array, then as a number."""
+    """The output of each of the user's models, first as an array, then as a number."""
     numbers: list[float] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
-    """Of the checks it fails, in the order of `CHECKS`."""
+    """Names of the checks it fails, in the order of `CHECKS`."""
     by_hand: str = ""
     """`include`, `exclude` or nothing."""
     duplicate_of: str = ""
@@ -51,7 +51,7 @@ class Candidate:
 
     @property
     def final(self) -> bool:
-        """Whether something speaks against it that no hand edit overrules."""
+        """Whether it fails a check that no hand edit overrules."""
         return not FINAL.isdisjoint(self.reasons)
 
     @property
@@ -61,12 +61,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that may speak against a picture."""
+    """One possible reason to drop a picture."""
 
     reason: str
-    """Its name on record, in decisions.csv and on the contact sheet."""
+    """Its name in decisions.csv and on the contact sheet."""
     meaning: str
-    """What is the matter with the picture, for people."""
+    """What is wrong with the picture, for people."""
     against: Callable[[Filter, Candidate], bool]
     cure: str = ""
     """What switches it off: a setting with a value. Every check has one that is not final."""
@@ -113,7 +113,7 @@ CHECKS = (
     ),
     Check(
         posts.FORBIDDEN,
-        "its tags speak of sexualised minors",
+        "its tags name sexualised minors",
         lambda settings, one: posts.forbidden(one.post),
         final=True,
     ),
@@ -164,13 +164,13 @@ CHECKS = (
     ),
     Check(
         "extra_character",
-        "its tags speak of several characters, or of one in several panels or views",
+        "its tags name several characters, or one character in several panels or views",
         lambda settings, one: settings.extra_characters and content.shows_several(one.post),
         cure="filter.extra_characters: false",
     ),
     Check(
         "monochrome",
-        "its tags speak of a sketch or of grey, or nearly all of its pixels are grey",
+        "its tags name a sketch or grey tones, or nearly all of its pixels are grey",
         lambda settings, one: (
             settings.monochrome and (content.is_colorless(one.post.tags()) or one.grey)
         ),
@@ -178,13 +178,13 @@ CHECKS = (
     ),
     Check(
         "text_heavy",
-        "its tags speak of a picture that is mostly writing",
+        "its tags mean that it is mostly text",
         lambda settings, one: settings.text_heavy and content.is_writing(one.post.tags()),
         cure="filter.text_heavy: false",
     ),
     Check(
         "ai_generated",
-        "its tags say that a model made it",
+        "its tags mark it as AI-generated",
         lambda settings, one: settings.ai_generated and content.is_generated(one.post.tags()),
         cure="filter.ai_generated: false",
     ),
@@ -203,7 +203,7 @@ CHECKS = (
     *(
         Check(
             kind,
-            f"one of the `filter.models` of this kind (`{kind}`) gives a number beyond its limits",
+            f"one of the `filter.models` of this kind (`{kind}`) gives a number outside its limits",
             _refused_by_models(kind),
             cure="filter.models: []",
             of_set=True,
@@ -218,7 +218,7 @@ CHECKS = (
         of_set=True,
     ),
 )
-"""All of them, in the order in which reasons are recorded."""
+"""All checks, in the order in which reasons are recorded."""
 
 REASONS = tuple(check.reason for check in CHECKS)
 FINAL = frozenset(check.reason for check in CHECKS if check.final)
@@ -226,10 +226,10 @@ CURES = {check.reason: check.cure for check in CHECKS if check.cure}
 
 
 def examine(settings: Filter, candidate: Candidate, *, of_set: bool = False) -> None:
-    """Puts what speaks against a candidate on its record, beside what is there already.
+    """Adds the checks that a candidate fails to its reasons.
 
-    First ask for the checks of the picture itself. Those `of_set` may be asked again and again, as
-    more gets known: the models' numbers, copies, hand edits.
+    First run the checks of the picture itself. Those `of_set` may be run repeatedly, as more
+    becomes known: the models' numbers, copies, hand edits.
     """
     found = {
         check.reason

@@ -1,4 +1,4 @@
-"""Concepts: which repeat folder shows what, how often, and what share of all showings that is.
+"""Concepts: what each repeat folder shows, how often, and its share of all showings.
 
 The main dataset is the concept "". A showing is one picture seen once; an epoch has
 sum over folders of (pictures * repeats) of them.
@@ -16,9 +16,9 @@ from bakery.io.errors import BakeryError
 from bakery.settings.layout import Concept, Layout
 
 MAIN = ""
-"""The concept of pictures that belong to no other."""
+"""The concept of pictures without another one."""
 FAR_OFF = 0.25
-"""A reached share that differs from the wished one by more than this part of it is worth a word."""
+"""Warn if the reached share differs from the requested one by more than this part of it."""
 
 _LONGEST = 180  # bytes of a stem: trainers append to it (latent caches), and 255 is the limit
 _FOUR_NUMBERS = re.compile(r"(_\d+){4}$")
@@ -30,13 +30,13 @@ class RepeatFolder:
 
     concept: str
     name: str
-    """What stands behind the repeats: the 'name' of `5_name`."""
+    """The part after the repeats: the 'name' of `5_name`."""
     repeats: int
     images: int
     share: float
     """Of all showings of an epoch."""
     wished: float | None = None
-    """The share that the config asks for."""
+    """The share requested in the config."""
 
     @property
     def shown(self) -> int:
@@ -49,12 +49,12 @@ class RepeatFolder:
 
     @property
     def trouble(self) -> str:
-        """A sentence when whole repeats cannot come near the wished share; else ""."""
+        """A sentence if whole repeats cannot get near the requested share; else ""."""
         if self.wished is None or abs(self.share - self.wished) <= FAR_OFF * self.wished:
             return ""
         return (
             f"{self.folder} gets {self.share:.0%} of the showings where {self.wished:.0%} were "
-            "wished: repeats are whole numbers, and a larger layout.repeats comes closer"
+            "requested: repeats are whole numbers, and a larger layout.repeats gets closer"
         )
 
 
@@ -69,8 +69,8 @@ def folders(
         balanced: round(showings of the main dataset / pictures)
         by share: round(share * total / pictures), total = showings of the others / (1 - shares)
 
-    and at least 1. Raises `BakeryError` for settings of a concept that no picture belongs to, and
-    when every concept has a share.
+    and at least 1. Raises `BakeryError` for settings of a concept without pictures, and
+    if every concept has a share.
     """
     counts = {concept: n for concept, n in sorted(counts.items()) if n}
     _check_known(settings, counts)
@@ -78,8 +78,8 @@ def folders(
     shares = {concept: c.share for concept, c in own.items() if c.share is not None}
     if len(shares) == len(counts):
         raise BakeryError(
-            f"layout.concepts gives a share to every concept ({', '.join(counts)}): leave one "
-            "without, so that there are showings to share"
+            f"layout.concepts gives a share to every concept ({', '.join(counts)}): leave at "
+            "least one concept without a share"
         )
     repeats = _given(settings, own, counts, set(details))
     total = sum(counts[concept] * n for concept, n in repeats.items()) / (1 - sum(shares.values()))
@@ -119,14 +119,14 @@ def _check_known(settings: Layout, counts: Mapping[str, int]) -> None:
             close = difflib.get_close_matches(concept, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
             raise BakeryError(
-                f"layout.concepts names {concept}, of which there is no picture to lay out; {hint}"
+                f"layout.concepts names {concept}, which has no pictures to lay out; {hint}"
             )
 
 
 def unique(wanted: Mapping[str, str]) -> dict[str, str]:
-    """Key -> a file name's stem near the wanted one: safe, and different for each key.
+    """Key -> a file name's stem close to the wanted one: safe, and different for each key.
 
-    Stems differ not only by upper case, since some file systems do not tell. Keys that sort first
+    Stems differ in more than case, since some file systems ignore it. Keys that sort first
     keep their name.
     """
     names: dict[str, str] = {}

@@ -11,7 +11,7 @@ from bakery.io.errors import BakeryError
 def kept(folder: Path) -> list[str]:
     """Names of the kept pictures, sorted, from the `decisions.csv` in the filter's folder.
 
-    Raises `BakeryError` when the table is broken, or when it keeps nothing.
+    Raises `BakeryError` if the table is broken, or if it keeps nothing.
     """
     path = folder / "decisions.csv"
     table = tables.read(path, ("image", "kept"))
@@ -24,7 +24,7 @@ def kept(folder: Path) -> list[str]:
     names = sorted(table.loc[table["kept"] == "true", "image"])
     if not names:
         raise BakeryError(
-            f"{path} keeps none of {len(table)} pictures; see its reasons, and loosen the filter "
-            "section or scrape more"
+            f"{path} keeps none of {len(table)} pictures; look at its reasons, and loosen the "
+            "filter section or scrape more"
         )
     return names

@@ -1,7 +1,7 @@
 """Details: traits that the samples miss, and the folder of pictures that shows them again.
 
-`propose` looks at a finished bake and says which traits would gain from a folder of their own.
-`choose` finds the pictures of that folder once a person has accepted a trait: crops where a box
+`propose` looks at a finished bake and suggests traits that would benefit from their own folder.
+`choose` finds the pictures of that folder once a person has accepted a trait: crops if a box
 around it is known (`boxes.csv` among the dataset's edits), else whole pictures.
 """
 
@@ -22,9 +22,9 @@ from bakery.tags import captions
 from bakery.tags.trigger import Trigger
 
 FAR_BELOW = 0.5
-"""A trait is missed when every epoch shows it on less than this part of its share in the data."""
+"""A trait is missed if every epoch shows it on less than this part of its share in the data."""
 MOST = 24
-"""Pictures of a detail folder: those of which the tagger is surest."""
+"""Number of pictures in a detail folder: those the tagger is most certain of."""
 COLUMNS = ("trait", "in_data", "in_samples", "epoch", "proposal")
 BOX_COLUMNS = ("image", "tag", "left", "upper", "right", "lower")
 
@@ -42,7 +42,7 @@ class Detail:
 
 
 def propose(shares: Mapping[str, float], rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each trait, the most missed first; `proposal` is "" where the samples show it.
+    """A row for each trait, the most missed first; `proposal` is "" if the samples show it.
 
     `shares` leads from a trait to its share of the training pictures, `rows` are scored samples
     (epoch, purpose, asked, found). Only samples that ask for the character count, and for each
@@ -87,7 +87,8 @@ def _proposal(trait: str, share: float, recall: float) -> str:
 def choose(
     trait: str, seen: pd.DataFrame, images: Iterable[str], boxes: Mapping[tuple[str, str], Box]
 ) -> list[Detail]:
-    """The pictures for the folder of `trait`: those with a box, or else the surest `MOST`.
+    """The pictures for the folder of `trait`: those with a box, or else the `MOST` most certain
+    ones.
 
     `seen` are the tagger's rows (image, tag, probability) from its thresholds on. Raises
     `BakeryError` when the trait is seen on none of `images`.
@@ -102,15 +103,15 @@ def choose(
     surest = mine.drop_duplicates("image")["image"].head(MOST)
     if surest.empty:
         close = difflib.get_close_matches(name, sorted(set(seen["tag"])), n=1)
-        hint = f"did you mean {close[0]}?" if close else "see prune.csv for the tags there are"
-        raise BakeryError(f"layout.details names {trait}, which is seen on no picture; {hint}")
+        hint = f"did you mean {close[0]}?" if close else "prune.csv lists the available tags"
+        raise BakeryError(f"layout.details names {trait}, which no picture shows; {hint}")
     return [Detail(image, None) for image in surest]
 
 
 def caption(trait: str, written: str, trigger: Trigger, *, cropped: bool) -> str:
     """The caption in a detail folder: trigger and class tokens, the trait, and the picture's tags.
 
-    A crop shows little else, so its caption names no more.
+    A crop shows little else, so its caption has no other tags.
     """
     name = captions.same(trait)
     rest = [] if cropped else [t for t in captions.split(written) if captions.same(t) != name]
@@ -137,7 +138,7 @@ def around(box: Box, size: tuple[int, int]) -> Box:
 def read_boxes(path: Path | None) -> dict[tuple[str, str], Box]:
     """(image, tag) -> where the tag is, from a `boxes.csv`; {} for None.
 
-    Raises `BakeryError` for a line that is no box.
+    Raises `BakeryError` for a line that is not a box.
     """
     if path is None:
         return {}

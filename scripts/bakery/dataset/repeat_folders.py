@@ -1,7 +1,7 @@
 """kohya's repeat folders as training data: captions, buckets, and the order of epochs.
 
 Steps: `read` finds pictures and captions, `arrange` fits each picture into its bucket,
-`Dataset.epoch` gives an epoch's batches: which pictures, how cropped, with which words.
+`Dataset.epoch` gives an epoch's batches: which pictures, how cropped, with which captions.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ FOLDER = re.compile(r"(\d+)_(.*)")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 CAPTIONS = (".txt", ".caption")
 REGULARIZATION = "reg"
-"""A folder of this name inside a dataset has no number, so kohya's scripts pass it over there; they
-are given it as reg_data_dir."""
+"""A folder of this name inside a dataset has no number, so kohya's scripts ignore it there; it is
+passed to them as reg_data_dir."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Item:
     caption: str
     repeats: int
     is_reg: bool = False
-    """A regularization picture: it says what the class looks like without the character."""
+    """A regularization picture: it shows what the class looks like without the character."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Folders:
     items: tuple[Item, ...]
     ignored: tuple[str, ...]
     """What kohya's scripts would not read either, relative to the layout: folders without a
-    number of repeats, and in the others whatever is neither picture nor caption."""
+    number of repeats, and in the others everything that is neither picture nor caption."""
     unused: int = 0
     """Regularization pictures beyond what balances the training pictures."""
 
@@ -76,13 +76,13 @@ class Folders:
 
 @dataclass(frozen=True)
 class View:
-    """A picture as one showing has it."""
+    """A picture in one showing."""
 
     index: int
     """Of the item."""
     left: int
     upper: int
-    """Where the bucket lies in the resized picture."""
+    """Where the bucket is in the resized picture."""
     flipped: bool = False
 
 
@@ -91,7 +91,7 @@ class Batch:
     """What one forward pass shows."""
 
     number: int
-    """Counted from 0 since the bake began: what its random draws depend on."""
+    """Counted from 0 since the bake began: its random draws depend on it."""
     views: tuple[View, ...]
     captions: tuple[str, ...]
     is_reg: tuple[bool, ...]
@@ -101,9 +101,9 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     """The repeat folders under `layout`: `5_name` is shown five times, `name` are class tokens.
 
     A caption is the `.txt` or `.caption` with the picture's stem; without one, the class tokens
-    stand in. Regularization pictures lie in such folders under `reg`, by default `layout`/reg.
+    are used. Regularization pictures are in such folders under `reg`, by default `layout`/reg.
     Raises `BakeryError` if there is nothing to train on, two pictures share a caption, or the gate
-    refuses a picture for what is written about it in any way.
+    refuses a picture for anything written about it.
     """
     if not layout.is_dir():
         raise BakeryError(f"there is no dataset folder {layout}: run layout first")
@@ -113,7 +113,7 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     if not items:
         raise BakeryError(
             f"{layout} has no pictures in a folder named <repeats>_<name>, such as "
-            "5_mirael: the folder given is the one above it"
+            "5_mirael: give the folder that contains it"
         )
     reg = inner if taken else reg
     if reg is None:
@@ -124,7 +124,7 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     if not extra:
         raise BakeryError(
             f"train.reg_data_dir: {reg} has no pictures in a folder named <repeats>_<class>, such "
-            "as 1_girl: the folder given is the one above it"
+            "as 1_girl: give the folder that contains it"
         )
     used = balanced(extra, sum(item.repeats for item in items))
     ignored += [f"{reg.name}/{name}" for name in more_ignored]
@@ -134,8 +134,8 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
 def balanced(reg: Sequence[Item], wanted: int) -> list[Item]:
     """`reg` with as many repeats as make `wanted` showings, as kohya's scripts count them.
 
-    Each picture comes with its folder's repeats until there are enough; what then is missing is
-    made up by one more repeat of each in turn. Pictures that are not reached are left out.
+    Each picture gets its folder's repeats until there are enough; if some are still missing, each
+    in turn gets one more repeat. Pictures that are not reached are left out.
     """
     repeats: list[int] = []
     for item in reg:
@@ -186,7 +186,7 @@ class Dataset:
         return batches
 
     def epoch(self, settings: Train, epoch: int) -> list[Batch]:
-        """All that `epoch`, counted from 1, shows."""
+        """Everything that `epoch`, counted from 1, shows."""
         order = self.order(settings.train_batch_size, settings.seed, epoch)
         before = (epoch - 1) * len(order)
         return [
@@ -199,7 +199,7 @@ class Dataset:
         return sum(w * h for w, h in (self.fits[view.index].bucket for view in batch.views))
 
     def views(self, settings: Train) -> list[View] | None:
-        """All views that a bake may show; None if each epoch draws crops of its own."""
+        """All views that a bake may show; None if each epoch draws its own crops."""
         if settings.random_crop:
             return None
         return [
@@ -267,7 +267,7 @@ def _repeat_folders(
 
 
 def _pass_gate(items: Sequence[Item], parent: Path) -> None:
-    """Raises `BakeryError` for a picture that must not be trained on, wherever it says so."""
+    """Raises `BakeryError` for a picture that must not be trained on, wherever that is written."""
     sidecars = Sidecars(parent)
     for item in items:
         said = sidecars.said_of(item.image)

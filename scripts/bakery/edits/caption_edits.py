@@ -12,7 +12,7 @@ from bakery.io.errors import BakeryError
 from bakery.tags import captions
 
 LONGEST = 4000
-"""Characters of a caption; a text encoder reads 225 tokens, far less than this."""
+"""Most characters of a caption; a text encoder reads 225 tokens, far less than this."""
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,5 @@ def _stranger(path: Path, of_stem: dict[str, str]) -> str:
 
 
 def _same(stem: str) -> str:
-    """Equal for the spellings that file systems give one name."""
+    """A form that is equal for all spellings of a name in file systems."""
     return unicodedata.normalize("NFC", stem)

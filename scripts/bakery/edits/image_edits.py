@@ -1,7 +1,7 @@
-"""Hand edits: what a person decided over the head of a stage, in `config/edits/<dataset>/`.
+"""Hand edits: a person's decisions that overrule a stage, in `config/edits/<dataset>/`.
 
 `exclude.txt` and `include.txt` name a picture on each line: by its `image` in posts.csv, or by its
-md5. What follows a `#` is a comment.
+md5. Everything after a `#` is a comment.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Line:
 
     text: str
     entry: str = ""
-    """Without its comment; empty where nothing else is on the line."""
+    """Without its comment; empty if nothing else is on the line."""
     images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ImageEdits:
-    """The two lists, held against the pictures of a dataset."""
+    """The two lists, matched with the pictures of a dataset."""
 
     lines: Mapping[str, tuple[Line, ...]]
     """File name -> its lines."""
@@ -44,7 +44,7 @@ class ImageEdits:
 
 
 def read_images(path: Path) -> list[str]:
-    """The lines of a list of pictures; raises `BakeryError` when it is no text."""
+    """The lines of a list of pictures; raises `BakeryError` if it is not text."""
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except ValueError:

@@ -1,6 +1,6 @@
 """Decisions about tags by hand: `config/edits/<dataset>/tags.csv`, with the columns tag and decision.
 
-A line says `prune` or `keep` of one tag, in any spelling; it overrules whatever the config says. The
+A line has `prune` or `keep` for one tag, in any spelling; it overrules the config. The
 prune page writes the same file.
 """
 
@@ -21,7 +21,7 @@ DECISIONS = ("prune", "keep")
 def read_decisions(path: Path) -> dict[str, str]:
     """Tag, as `captions.same` spells it -> `prune` or `keep`.
 
-    Raises `BakeryError` for a file that is no such table, and for two decisions about one tag.
+    Raises `BakeryError` for a file that is not such a table, and for two decisions about one tag.
     """
     try:
         # a spreadsheet may have put a byte order mark in front
@@ -38,13 +38,13 @@ def read_decisions(path: Path) -> dict[str, str]:
     for line, tag, decision in zip(lines, table["tag"], table["decision"], strict=True):
         name, word = captions.same(tag), decision.strip().lower()
         if not name:
-            raise BakeryError(f"{path}: line {line} names no tag; delete it or fill it in")
+            raise BakeryError(f"{path}: line {line} has no tag; delete it or fill it in")
         if word not in DECISIONS:
             raise BakeryError(
                 f"{path}: line {line} decides {decision!r} about {tag!r}; write prune or keep"
             )
         if found.setdefault(name, word) != word:
             raise BakeryError(
-                f"{path} decides twice about {tag!r}, prune and keep; delete one of the lines"
+                f"{path} has two decisions about {tag!r}, prune and keep; delete one of the lines"
             )
     return found

@@ -1,4 +1,4 @@
-"""Cross-attention on a text that stays the same from step to step."""
+"""Cross-attention to a text that stays the same from step to step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 @contextmanager
 def text_projected_once(unet: nn.Module) -> Iterator[None]:
-    """Cross-attention's keys and values are kept as long as they are asked of the very same text."""
+    """Cross-attention's keys and values are kept as long as the text is the same tensor."""
     with ExitStack() as undo:
         for block in unet.modules():
             if isinstance(block, BasicTransformerBlock) and block.attn2 is not None:

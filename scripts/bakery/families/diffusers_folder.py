@@ -29,12 +29,12 @@ CLASSES = {
     "tokenizer_2": CLIPTokenizer,
     "scheduler": DDPMScheduler,
 }
-# What a model library throws at an unusable file; each message is passed on, never the traceback.
+# What model libraries raise for an unusable file; the message is passed on, never the traceback.
 LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
 
 
 def hub_header(path: str) -> Header:
-    """What the index of a hub repository shows."""
+    """The index of a hub repository."""
     from diffusers import DiffusionPipeline  # takes seconds, and is seldom wanted
 
     try:
@@ -72,7 +72,7 @@ def load(path: str, names: Sequence[str], family: str, dtype: torch.dtype) -> di
 
 
 def load_model(path: str, name: str, dtype: torch.dtype, subfolder: str | None = None) -> nn.Module:
-    """One part with its weights, all of them; it lies in the subfolder of its name, or in another."""
+    """One part with all its weights; it is in the subfolder of its name, or in another."""
     with _no_progress_bars():
         model, report = CLASSES[name].from_pretrained(
             path,
@@ -90,7 +90,7 @@ def load_model(path: str, name: str, dtype: torch.dtype, subfolder: str | None =
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """The bars of half a second of loading say nothing and end up in log files."""
+    """Progress bars of half a second of loading are useless and end up in log files."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""What the library asks of a base model, whatever its family. No torch is needed to import this.
+"""What the library needs from a base model of any family. No torch is needed to import this.
 
 A `Family` is what is known without weights: its name, how to recognise its files, what it refuses. A
 `Model` is one that is loaded and frozen. Training, sampling and LoRA files know nothing else of a base.
@@ -70,7 +70,7 @@ class Drawing:
 
 
 class Family(ABC):
-    """What is known of a kind of model without loading one."""
+    """What is known about a kind of model without loading it."""
 
     name: ClassVar[str]
     """In keys, metadata and the record of code versions."""
@@ -78,11 +78,12 @@ class Family(ABC):
     """In sentences: `SDXL`."""
     article: ClassVar[str] = "a"
     code_version: ClassVar[int] = 1
-    """Raised when this family's code gives other results: its bakes are remade, and no others."""
+    """Raised when this family's code gives different results: its bakes are rerun, and no
+    others."""
     parts: ClassVar[tuple[str, ...]]
     """The files that `train.base` may name one by one; the first shows the family."""
     webui_version: ClassVar[str]
-    """A1111's word for it (`sd version`)."""
+    """A1111's name for it (`sd version`)."""
     base_version: ClassVar[str]
     """ss_base_model_version."""
     ignored_by_scripts: ClassVar[Mapping[str, str]] = {}
@@ -109,7 +110,8 @@ class Family(ABC):
         device: torch.device,
         dtype: torch.dtype,
     ) -> Model:
-        """Load and freeze; `settings` are those of `train` by name, what is missing has its default.
+        """Load and freeze; `settings` are those of `train` by name; missing ones have their
+        defaults.
 
         Raises `BakeryError` when the model is missing, incomplete, damaged or made of parts of others.
         """
@@ -120,9 +122,9 @@ class LatentSpace(ABC):
 
     channels: int
     pixels: int
-    """Side of the square of pixels behind one latent pixel."""
+    """Side of the square of pixels of one latent pixel."""
     module: nn.Module
-    """What encodes; its weights and `dtype` decide the latents."""
+    """The encoder; its weights and `dtype` decide the latents."""
 
     @property
     @abstractmethod
@@ -143,7 +145,7 @@ class LatentSpace(ABC):
 
 
 class NoiseProcess(ABC):
-    """How noise comes onto latents, and what the model should say to it."""
+    """How noise is added to latents, and what the model should predict."""
 
     @abstractmethod
     def draw(
@@ -165,7 +167,7 @@ class NoiseProcess(ABC):
 
     @abstractmethod
     def target_scale(self, snr: torch.Tensor) -> torch.Tensor:
-        """How much larger an error of the target is, squared, than the error of x0 it stands for."""
+        """Ratio of the squared error of the target to the squared error of x0."""
 
 
 class Model(ABC):
@@ -206,7 +208,8 @@ class Model(ABC):
     @property
     @abstractmethod
     def mergeable(self) -> bool:
-        """Whether one LoRA alone may be added to the weights for drawing, by memory and digits."""
+        """Whether one LoRA alone may be added to the weights for drawing, given memory and
+        precision."""
 
     @abstractmethod
     def targets(
@@ -216,7 +219,7 @@ class Model(ABC):
 
     @abstractmethod
     def tokens(self, caption: str) -> Any:
-        """What the tokenizers make of a caption, uncut, as plain JSON values."""
+        """The tokens of a caption, uncut, as plain JSON values."""
 
     @abstractmethod
     def length(self, caption: str) -> int:
@@ -228,28 +231,28 @@ class Model(ABC):
 
     @abstractmethod
     def about_length(self, prompt: str) -> str:
-        """What people should know of how a prompt is read, after `the prompt '...' `; "" is nothing."""
+        """A note on how a prompt is read, to follow `the prompt '...' `; "" for none."""
 
     @abstractmethod
     def encode(self, captions: Sequence[str]) -> Text:
         """Captions in their order, all as long as the longest needs.
 
-        A row depends on its caption and that length alone. Gradients flow if the caller lets them.
+        A row depends only on its caption and that length. Gradients flow if the caller lets them.
         """
 
     def views(self, views: Sequence[View]) -> Text:
-        """What the model is told of how pictures are shown, rows first, on the CPU."""
+        """The model's conditioning on how pictures are shown, rows first, on the CPU."""
         return {}
 
     @abstractmethod
     def predict(
         self, noisy: torch.Tensor, t: torch.Tensor, text: Text, views: Text | None = None
     ) -> torch.Tensor:
-        """The model's answer, (B, C, h, w); without `views` each row is a whole picture."""
+        """The model's prediction, (B, C, h, w); without `views` each row is a whole picture."""
 
     @abstractmethod
     def recompute_activations(self, parts: Iterable[str]) -> None:
-        """Gradient checkpointing, for a way back through these parts."""
+        """Gradient checkpointing, for a backward pass through these parts."""
 
     @abstractmethod
     def prepare_to_draw(self) -> None:
@@ -266,13 +269,13 @@ class Model(ABC):
     ) -> torch.Tensor:
         """(B, C, h, w) of noise -> latents of pictures, normalised.
 
-        Above cfg_scale 1 the model runs on 2 B rows, those of the negative text first. A generator goes
-        on where the noise of its row ended: some samplers add more.
+        Above cfg_scale 1 the model runs on 2 B rows, those of the negative text first. A generator
+        continues after the noise of its row: some samplers add more.
         """
 
     @abstractmethod
     def describe(self) -> dict[str, object]:
-        """What a LoRA file says of its base, under the names that other programs read."""
+        """The base's entries in a LoRA file, under the names that other programs read."""
 
 
 def rows(text: Text, wanted: slice) -> Text:

@@ -201,7 +201,7 @@ class LatentDiffusion(Model):
     def added(
         self, noisy: torch.Tensor, text: Text, views: Text | None
     ) -> dict[str, torch.Tensor] | None:
-        """What the UNet is told besides."""
+        """Further conditioning of the UNet."""
         return None
 
     def recompute_activations(self, parts: Iterable[str]) -> None:
@@ -223,7 +223,7 @@ class LatentDiffusion(Model):
         drawing: Drawing,
         generators: Sequence[torch.Generator],
     ) -> torch.Tensor:
-        """A stock pipeline, so that who loads the same files in diffusers gets the same picture."""
+        """A stock pipeline, so that loading the same files in diffusers gives the same picture."""
         if drawing.sampler not in self._pipelines:
             scheduler = samplers.scheduler(drawing.sampler, self.noise_scheduler.config)
             pipeline = self.pipeline(scheduler)
@@ -250,10 +250,10 @@ class LatentDiffusion(Model):
 
     @abstractmethod
     def pipeline(self, scheduler: Any) -> Pipeline:
-        """A stock pipeline of these very parts; imported here, as training draws nothing."""
+        """A stock pipeline of these parts; imported here, as training draws nothing."""
 
     def pipeline_parts(self) -> dict[str, Any]:
-        """What the pipelines of both families are made of."""
+        """The parts of the pipelines of both families."""
         return {
             "vae": self.vae,
             "unet": self.unet,

@@ -1,7 +1,7 @@
-"""The parts of a Stable Diffusion model, read and looked over.
+"""The parts of a Stable Diffusion model, read and checked.
 
-Steps of `read`: read the parts (diffusers folder, single checkpoint or hub id; the VAE from a place of
-its own where there is one), let settings correct the noise schedule, check that no weight is broken.
+Steps of `read`: read the parts (diffusers folder, single checkpoint or hub id; the VAE from its own
+place if there is one), apply settings to the noise schedule, check that no weight is broken.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MODELS = ("unet", "vae", "text_encoder", "text_encoder_2")
 def read(
     family: StableDiffusion, place: Place, settings: Mapping[str, Any], dtype: torch.dtype
 ) -> dict[str, Any]:
-    """The parts by the names that a diffusers folder gives them."""
+    """The parts, with the names of a diffusers folder."""
     pieces = {"checkpoint": place} if isinstance(place, str) else place
     path = pieces["checkpoint"]
     if Path(path).is_file():
@@ -51,7 +51,7 @@ def read(
 
 
 def _own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> nn.Module:
-    """The VAE of a place of its own: a file, a folder with its config, a whole model or a hub id."""
+    """The VAE from its own place: a file, a folder with its config, a whole model or a hub id."""
     place, dtype = Path(path), dtype_of(family.name, "vae", dtype)
     if place.is_file():
         return single_file.load_vae(path, family, dtype)
@@ -68,7 +68,7 @@ def _own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> nn.Modul
 def _scheduler(
     path: str, scheduler: DDPMScheduler, v_prediction: bool | None, zero_snr: bool | None
 ) -> DDPMScheduler:
-    """The model's noise schedule with what the settings say otherwise."""
+    """The model's noise schedule, with the changes from the settings."""
     config = scheduler.config
     changes: dict[str, Any] = {}
     if v_prediction is not None:
@@ -109,7 +109,7 @@ def check_width(path: str, unet: Any, texts: Sequence[Any]) -> None:
         raise BakeryError(
             f"train.base: the UNet of {path} expects text of width {unet.cross_attention_dim}, "
             f"its text {'encoders give' if len(texts) > 1 else 'encoder gives'} {width}: these "
-            "parts are of different models"
+            "parts belong to different models"
         )
 
 

@@ -1,4 +1,4 @@
-"""Noise in steps of a schedule (DDPM), as Stable Diffusion learned to take it away.
+"""Noise in steps of a schedule (DDPM), as Stable Diffusion learned to remove it.
 
 Formulas: kohya's custom_train_functions.py and train_util.py. With latents x, noise e and
 a_t = alphas_cumprod at timestep t:

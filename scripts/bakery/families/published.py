@@ -1,6 +1,6 @@
 """The shapes of the models that can be trained, as their makers published them.
 
-A single-file checkpoint holds tensors alone. With these facts it needs nothing from outside but the
+A single-file checkpoint contains only tensors. With these facts it needs nothing else but the
 tokenizer's vocabulary, which both families take from CLIP.
 """
 

@@ -1,7 +1,7 @@
-"""What a model's files hold, found out without loading them (or torch).
+"""What a model's files contain, found without loading them (or torch).
 
-A safetensors file begins with the names and shapes of its tensors; a diffusers folder has an index with
-the name of its pipeline. What neither says (a pickle, a hub id) is known only when it is read.
+A safetensors file begins with the names and shapes of its tensors; a diffusers folder has an index
+with the name of its pipeline. Other models (a pickle, a hub id) are known only once they are read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INDEX = "model_index.json"
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
-# The first sign that is found names the stranger; the specific ones stand before the general.
+# The first sign that is found names the unsupported model; specific signs come before general ones.
 _STRANGERS = (
     (("lora_unet_", "lora_te", "lora_transformer_"), "a LoRA, not a model"),
     (("edm_mean", "edm_vpred.sigma_max"), "an SDXL model of the EDM formulation"),
@@ -39,7 +39,7 @@ _STRANGERS = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a model shows of itself before it is read."""
+    """What is known of a model before it is read."""
 
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Of a single file's tensors, by name."""
@@ -53,7 +53,7 @@ class Header:
 
     @property
     def stranger(self) -> str:
-        """What the file is, if it is surely nothing that can be trained; "" for the rest."""
+        """What the file is, if it certainly cannot be trained; "" otherwise."""
         return next((what for signs, what in _STRANGERS if self.has(*signs)), "")
 
 
@@ -75,7 +75,7 @@ def label(place: Place) -> str:
 
 
 def header(path: str) -> Header | None:
-    """Of a diffusers folder or a safetensors file; None where only reading it tells."""
+    """Of a diffusers folder or a safetensors file; None if it has to be read to know."""
     place = Path(path)
     if place.is_dir():
         return _of_folder(path, place)

@@ -1,4 +1,4 @@
-"""The families there are, and which of them a model belongs to. Importing this does not load torch."""
+"""The known families, and which of them a model belongs to. Importing this does not load torch."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def titles() -> str:
 
 
 def family_of(place: Place) -> Family | None:
-    """The family of the model at `place`; None where only reading it tells (a pickle, a hub id).
+    """The family of the model at `place`; None if it has to be read to know (a pickle, a hub id).
 
-    Raises `BakeryError` for parts that no family knows, and for what is there but of none.
+    Raises `BakeryError` for parts that no family knows, and for a model of no known family.
     """
     check_parts(place)
     path = recognise.main_part(ordered(place))
@@ -47,9 +47,7 @@ def recognised(path: str, header: Header) -> Family:
     found = [family for family in FAMILIES if not stranger and family.recognises(header)]
     if found:
         return found[0]
-    what = stranger or (
-        f"a {header.pipeline}" if header.pipeline else "no model that is known here"
-    )
+    what = stranger or (f"a {header.pipeline}" if header.pipeline else "not a supported model")
     raise BakeryError(f"train.base: {path} is {what}: give a whole {titles()} model")
 
 
@@ -62,7 +60,8 @@ def ordered(place: Place) -> Place:
 
 
 def shown_by(place: Place) -> Family | None:
-    """As `family_of`, and None for a model that cannot be used: what is wrong is said when it is."""
+    """As `family_of`, but None for a model that cannot be used: the error is raised when it is
+    used."""
     try:
         return family_of(place)
     except BakeryError:
@@ -70,9 +69,9 @@ def shown_by(place: Place) -> Family | None:
 
 
 def versions(family: Family | None) -> dict[str, int]:
-    """What the key of a bake holds of its family: the code version, once it is above 1.
+    """The family's part of a bake's key: the code version, once it is above 1.
 
-    Where the family is not known before the model is read, all families count.
+    If the family is not known before the model is read, all families count.
     """
     counted = FAMILIES if family is None else (family,)
     return {one.name: one.code_version for one in counted if one.code_version > 1}
@@ -86,9 +85,9 @@ def load(
 ) -> Model:
     """Load a model of any family: a diffusers folder, a single checkpoint, a hub id, or its parts.
 
-    `settings` are those of `train` by name (`clip_skip`, `v_parameterization` ...); a family takes what
-    it knows. Raises `BakeryError` when the model is missing, incomplete, damaged or of no family here,
-    and for settings that do nothing with its family.
+    `settings` are those of `train` by name (`clip_skip`, `v_parameterization` ...); a family uses
+    those it knows. Raises `BakeryError` if the model is missing, incomplete, damaged or of no known
+    family, and for settings that do nothing with its family.
     """
     import torch  # takes seconds, and families are recognised without
 
@@ -115,7 +114,7 @@ def check(family: Family, place: Place, settings: Mapping[str, Any]) -> None:
 
 
 def family_of_lora(keys: Iterable[str]) -> Family | None:
-    """The family that a LoRA file with these keys was made for, as far as they tell."""
+    """The family that a LoRA file with these keys was made for, if they show it."""
     names = list(keys)
     return next((family for family in FAMILIES if family.owns_lora(names)), None)
 
@@ -139,10 +138,10 @@ def check_parts(place: Place) -> None:
     strange = sorted(names - {part for family in FAMILIES for part in family.parts})
     if strange:
         raise BakeryError(
-            f"train.base.{strange[0]} is no part of a model that is known here: give a path, or "
+            f"train.base.{strange[0]} is not a part of any supported model: give a path, or "
             f"{' or '.join(known)}"
         )
     raise BakeryError(
-        f"train.base names {', '.join(sorted(names)) or 'nothing'}, which is no whole model: give a "
-        f"path, or {' or '.join(known)}"
+        f"train.base names {', '.join(sorted(names)) or 'nothing'}, which is not a whole model: "
+        f"give a path, or {' or '.join(known)}"
     )

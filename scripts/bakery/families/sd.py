@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x: one text encoder, taken at a layer of choice. Its model is in `sd_model.py`."""
+"""Stable Diffusion 1.x: one text encoder, at a layer of choice. Its model is in `sd_model.py`."""
 
 from __future__ import annotations
 

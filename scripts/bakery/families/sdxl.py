@@ -42,7 +42,8 @@ class SDXL(StableDiffusion):
         )
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Whatever clip_skip says, SDXL takes the last layer but one, which others call 2."""
+        """Whatever clip_skip is, SDXL uses the second-last layer, which is clip_skip 2
+        elsewhere."""
         clip_skip = settings.get("clip_skip", 1)
         if clip_skip > 2:
             raise BakeryError(

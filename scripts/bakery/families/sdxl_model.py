@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class SDXLModel(LatentDiffusion):
-    """Two text encoders, both at the last layer but one without the norm, whatever clip_skip says.
+    """Two text encoders, both at the second-last layer without the norm, whatever clip_skip is.
 
-    Besides, the UNet is told a pooled text of the second and the sizes of the picture.
+    The UNet also gets a pooled text of the second and the sizes of the picture.
     """
 
     decodes_one_by_one = True
@@ -42,7 +42,7 @@ class SDXLModel(LatentDiffusion):
         for encoder, ids in zip(self.text_encoders, tokens, strict=True):
             out = encoder(ids.flatten(0, 1), output_hidden_states=True)
             hidden.append(clip.joined(out.hidden_states[-2], n))
-        first = out.last_hidden_state[::n]  # the chunk that begins a prompt speaks for it
+        first = out.last_hidden_state[::n]  # a prompt's first chunk gives the pooled text
         pooled = clip.pooled(self._second, first, tokens[-1][:, 0], self.tokenizers[-1])
         return {"hidden": torch.cat(hidden, dim=-1), "pooled": pooled}
 

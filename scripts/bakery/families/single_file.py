@@ -1,4 +1,4 @@
-"""Single-file checkpoints, as people download them: one file with the weights of all parts.
+"""Single-file checkpoints, the usual download: one file with the weights of all parts.
 
 Steps of `load`: check by the names and shapes of the tensors that all parts are there, read the file,
 build each part by the published shape of its family (or by the configs beside the file), and fill it.
@@ -44,7 +44,7 @@ _LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, TypeError, Runti
 
 
 def pickled_header(path: str) -> Header:
-    """What a `.ckpt` holds; it has to be read for that."""
+    """The header of a `.ckpt`; it has to be read for that."""
     tensors = _unpickle(path, Path(path))
     return Header({name: tuple(value.shape) for name, value in tensors.items()})
 
@@ -156,7 +156,7 @@ def _unpickle(path: str, file: Path) -> Tensors:
 
 
 def _tokenizer(path: str, file: Path, name: str) -> CLIPTokenizer:
-    """From a folder beside the file, else CLIP's from the hub or its cache."""
+    """From a folder next to the file, else CLIP's from the hub or its cache."""
     beside = file.parent / name
     padding: dict[str, Any] = {"pad_token": published.SDXL_PADDING} if name == "tokenizer_2" else {}
     try:
@@ -176,10 +176,10 @@ def _tokenizer(path: str, file: Path, name: str) -> CLIPTokenizer:
 def _scheduler(
     tensors: Tensors, metadata: Mapping[str, str], configs: Path | None
 ) -> DDPMScheduler:
-    """What the model predicts: as configs beside it say, and by the marks that such files carry.
+    """What the model predicts, by configs next to it and by markers in the file.
 
-    NoobAI and its kin hold an empty tensor named v_pred, and one named ztsnr; kohya's scripts
-    write modelspec.prediction_type.
+    NoobAI and similar models have an empty tensor named v_pred, and one named ztsnr; kohya's
+    scripts write modelspec.prediction_type.
     """
     config = dict(published.SCHEDULER)
     if configs is not None:
@@ -221,10 +221,10 @@ def _models(
 def _fill(
     path: str, name: str, model: nn.Module, weights: Tensors, dtype: torch.dtype
 ) -> nn.Module:
-    """Give `model` its weights; `BakeryError` for one that is missing or too many.
+    """Load `model`'s weights; `BakeryError` for a missing or unexpected one.
 
     They are copied out of the file: matrix products round differently at other alignments, and
-    results should depend on the numbers alone.
+    results should depend only on the numbers.
     """
     if isinstance(model, CLIPTextModel) and not hasattr(model, "text_model"):
         # transformers >= 5.6 has no text_model level inside CLIPTextModel any more
@@ -242,7 +242,7 @@ def _fill(
         )
     if report.unexpected_keys:
         raise BakeryError(
-            f"train.base: {name} of {path} has a weight too many, "
-            f"{sorted(report.unexpected_keys)[0]}: it is another model than it seems"
+            f"train.base: {name} of {path} has an unexpected weight, "
+            f"{sorted(report.unexpected_keys)[0]}: it is a different kind of model than it seems"
         )
     return model

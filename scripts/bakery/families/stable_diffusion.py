@@ -27,7 +27,7 @@ class StableDiffusion(Family):
     lora_signs: ClassVar[frozenset[str]]
     """How keys begin that only this family's LoRAs have."""
     takes_clip_skip: ClassVar[bool] = True
-    """Whether the layer of the text encoder is a matter of choice."""
+    """Whether the layer of the text encoder can be chosen."""
 
     def recognises(self, header: Header) -> bool:
         if header.pipeline:

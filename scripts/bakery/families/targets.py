@@ -6,7 +6,7 @@ and MLP of the CLIP text encoders. With conv_dim also the residual blocks and th
 `networks/lora.py`.
 
 SD1 files name the UNet's layers as diffusers does. SDXL files use the names of the original (LDM)
-UNet, `input_blocks_4_1_...`, and tell the two text encoders apart as `lora_te1` and `lora_te2`.
+UNet, `input_blocks_4_1_...`, and distinguish the two text encoders as `lora_te1` and `lora_te2`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def of_unet(
 
 
 def of_text_encoders(encoders: Sequence[nn.Module]) -> Iterator[Target]:
-    """The layers of CLIP text encoders; several are told apart by number."""
+    """The layers of CLIP text encoders; several are numbered."""
     for number, encoder in enumerate(encoders, start=1):
         prefix = f"lora_te{number if len(encoders) > 1 else ''}"
         # Files say text_model; transformers >= 5.6 has flattened that level away in CLIPTextModel.

@@ -1,4 +1,4 @@
-"""How the text encoder's tokenizer cuts a word, found out without loading the model (or torch)."""
+"""How the text encoder's tokenizer cuts a word, without loading the model (or torch)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Pieces:
 
     pieces: tuple[str, ...]
     rank: float
-    """0..1, where the first piece stands in the vocabulary; frequent words come first."""
+    """0..1, the position of the first piece in the vocabulary; frequent words come first."""
 
     @property
     def whole(self) -> bool:
@@ -28,7 +28,7 @@ class Pieces:
 def cut(base: Path, word: str) -> Pieces | None:
     """The pieces of `word` for the diffusers model in the folder `base`.
 
-    None when the tokenizer is not at hand: a single checkpoint, a hub id, a folder without one.
+    None if there is no local tokenizer: a single checkpoint, a hub id, a folder without one.
     """
     tokenizer = _load(base / "tokenizer")
     if tokenizer is None:

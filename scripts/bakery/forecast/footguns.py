@@ -1,4 +1,4 @@
-"""Foot-guns: settings that do what they say and not what one wants, a sentence each."""
+"""Foot-guns: settings that are valid but probably not what the user wants, a sentence each."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bakery.tags.trigger import Trigger
 from bakery.training.schedules import StepCounts
 
 DROWNED = 0.05
-"""Share of the showings below which a concept is hardly seen."""
+"""A concept with less than this share of the showings is hardly seen."""
 COMMON = 0.5
-"""A word in this first part of the vocabulary is one that the base knows well."""
+"""The base knows a word well if it is in this first part of the vocabulary."""
 PAGE: Size = (1000, 1414)
-"""A page of a book, to say what a bucket cuts when no picture is known yet."""
+"""A page of a book, as an example of what a bucket cuts if no picture is known yet."""
 
 
 def of_buckets(train: Train, sizes: Sequence[Size], lost: float | None) -> list[str]:
@@ -88,20 +88,21 @@ def _set(train: Train, name: str) -> bool:
 
 
 def of_concepts(folders: Sequence[RepeatFolder]) -> list[str]:
-    """Repeats with which one concept drowns another."""
+    """Repeats with which one concept outweighs another."""
     found = [f"{folder.trouble}." for folder in folders if folder.trouble]
     for folder in folders:
         if folder.share < DROWNED:
             most = max(folders, key=lambda one: one.share)
             found.append(
-                f"{folder.folder} is {folder.share:.1%} of the showings: {most.folder} drowns it "
-                f"with {most.share:.0%}; raise its repeats, or give it a share in layout.concepts."
+                f"{folder.folder} is {folder.share:.1%} of the showings: {most.folder} outweighs "
+                f"it with {most.share:.0%}; raise its repeats, or give it a share in "
+                "layout.concepts."
             )
     return found
 
 
 def of_base(place: Place) -> list[str]:
-    """A base that cannot be trained, as far as its files show without being read."""
+    """A base that cannot be trained, as far as its header shows."""
     try:
         registry.family_of(place)
     except BakeryError as problem:
@@ -110,13 +111,13 @@ def of_base(place: Place) -> list[str]:
 
 
 def of_trigger(prune: Prune, base: Path) -> list[str]:
-    """A trigger that the base already knows, or that it reads as several words."""
+    """A trigger that the base already knows, or that it splits into several words."""
     cut = tokenizer_probe.cut(base, prune.trigger)
     if cut is None:
         return []
     if cut.whole and cut.rank < COMMON:
         return [
-            f"The trigger {prune.trigger!r} is a common word, which already means something to the "
+            f"The trigger {prune.trigger!r} is a common word that already means something to the "
             "base: choose one that it does not know."
         ]
     if not cut.whole:

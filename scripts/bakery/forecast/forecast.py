@@ -1,8 +1,9 @@
 """The dry bake's numbers: what a bake will show, how many steps it takes, and what is there already.
 
-Everything is read from what earlier runs left and from the settings; nothing is made, and torch is
-never loaded. What is known of the pictures depends on the last stage that has run: the layout's own
-pictures, else those the filter keeps, else those that were scraped, else only how many were asked for.
+Everything is read from the results of earlier runs and from the settings; nothing is made, and
+torch is never loaded. What is known of the pictures depends on the last stage that has run: the
+layout's own pictures, else those the filter keeps, else those that were scraped, else only how many
+will be requested.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from bakery.tags.trigger import Trigger
 from bakery.training import schedules
 
 CURVE = 600
-"""Points of a drawn learning rate at most."""
+"""Most points of a learning rate chart."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ class KnownPictures:
     folders: tuple[RepeatFolder, ...] = ()
     shown: tuple[ShownPicture, ...] = ()
     at_most: int = 0
-    """Pictures, where no folder is known yet."""
+    """Number of pictures, if no folder is known yet."""
     trouble: str = ""
-    """A sentence why no more is known."""
+    """A sentence on why no more is known."""
     by_hand: int = 0
     """Captions that were rewritten by hand and do not name the trigger."""
 
@@ -91,7 +92,7 @@ class Bucket:
     shown: int
     """With repeats."""
     lost: float
-    """Mean share of a picture that cropping costs here."""
+    """Mean share of a picture that cropping removes here."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class Forecast:
     """All buckets there are."""
     buckets: tuple[Bucket, ...]
     lost: float | None
-    """Mean share of the pixels that cropping costs, over all showings; None: no picture is known."""
+    """Mean share of the pixels that cropping removes, over all showings; None: no picture is
+    known."""
     counts: schedules.StepCounts | None
     curves: Mapping[str, Sequence[tuple[float, float]]]
     """unet_lr, text_encoder_lr -> (epoch, rate) of the steps, those at 0 left out."""
@@ -123,9 +125,9 @@ class Forecast:
 
     @property
     def seconds(self) -> float | None:
-        """Of the training still to be done, as past bakes were; None: unknown.
+        """Time of the remaining training, estimated from earlier bakes; None: unknown.
 
-        With halving nobody knows yet which bakes are stopped: it is the mean of them all.
+        With halving it is not known yet which bakes are stopped: this is the mean over all.
         """
         if self.cached["train"]:
             return 0.0
@@ -185,7 +187,7 @@ def mean_epochs(rungs: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _step_counts(train: Train, filled: Sequence[Bucket]) -> tuple[schedules.StepCounts | None, str]:
-    """The steps, None where they are not known or cannot be; and why they cannot."""
+    """The steps, None if they are unknown or impossible; and why they are impossible."""
     if not filled:
         return None, ""
     counts = [bucket.shown for bucket in filled]
@@ -208,7 +210,7 @@ def fill(placed: Sequence[tuple[ShownPicture, Fit]]) -> tuple[Bucket, ...]:
 
 
 def known_pictures(bake: PlannedBake) -> KnownPictures:
-    """What the last stage that has run says of the pictures."""
+    """What is known of the pictures from the last stage that has run."""
     folders = {stage: Path(folder) for stage, folder in bake.folders.items()}
     for stage, look in (("layout", _laid_out), ("filter", _filtered), ("scrape", _scraped)):
         if (folders[stage] / NAME).is_file():
@@ -258,13 +260,13 @@ def _folders(
 
 
 def _filtered(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
-    """As the filter leaves them: detail folders and regularization pictures come later."""
+    """As kept by the filter: detail folders and regularization pictures come later."""
     path = folders["filter"] / "decisions.csv"
     rows = tables.read(path, ("image", "kept", "width", "height"))
     rows = rows[rows["kept"] == "true"]
     if rows.empty:
         raise BakeryError(
-            f"{path} keeps no picture: see its reasons, and loosen the filter section"
+            f"{path} keeps no picture: look at the reasons in it, and loosen the filter section"
         )
     width, height = (tables.numbers(rows[side], path) for side in ("width", "height"))
     concept = _concepts(folders["scrape"])

@@ -1,4 +1,4 @@
-"""What finished bakes tell of the next one: its speed, its memory, the size of its files."""
+"""Estimates from finished bakes: speed, memory, size of the files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FREE = frozenset(
 )  # fmt: skip
 """Settings of train that change neither a step's duration nor its memory."""
 RATES = ("unet_lr", "text_encoder_lr")
-"""Of these only matters whether they are 0: that part is not trained; null takes learning_rate."""
+"""Of these, only 0 matters: that part is not trained. null uses learning_rate."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class BakeHistory:
     bakes: int
     steps_per_second: float
     memory_gib: float | None
-    """The most that was held; None where the bakes did not record it."""
+    """Peak memory; None if the bakes did not record it."""
     file_bytes: int | None
     """Size of one saved LoRA."""
 
@@ -41,7 +41,7 @@ class BakeHistory:
 def recall(train: Path, settings: Mapping[str, Any]) -> BakeHistory | None:
     """The finished bakes in `train` (`results/train`) that cost what a bake of `settings` would.
 
-    None when there is none. Unfinished bakes and damaged files are passed over.
+    None if there are none. Unfinished bakes and damaged files are ignored.
     """
     speeds, memories, sizes = [], [], []
     for manifest in sorted(train.glob("*/manifest.json")):
@@ -80,7 +80,7 @@ def _settings(manifest: Path) -> dict[str, Any] | None:
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:
-    """The last line of a progress.jsonl that knows a speed."""
+    """The last line of a progress.jsonl that has a speed."""
     try:
         line = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
         return line if float(line["steps_per_second"]) > 0 else None

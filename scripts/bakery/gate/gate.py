@@ -1,9 +1,10 @@
-"""The gate that no setting opens: pictures of sexualised minors stay out, and no prompt asks for them.
+"""The gate that no setting turns off: it keeps out pictures of sexualised minors and prompts for
+them.
 
-What is known of a picture (every sidecar, the site's metadata, the tagger's tags, its caption, its
-ratings) is read into `Facts`, which add up. A picture is refused when anything names sexualised
-minors, or when something speaks of children and something, there or elsewhere, of a rating above
-sensitive or of sex. A prompt is judged by the same words.
+Everything known about a picture (every sidecar, the site's metadata, the tagger's tags, its
+caption, its ratings) is read into `Facts`, which add up. A picture is refused if anything names
+sexualised minors, or if something names children and something, there or elsewhere, a rating above
+sensitive or sex. Prompts are checked with the same words.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from bakery.gate import words
 from bakery.gate.spelling import forms
 
 FORBIDDEN = "forbidden_tag"
-"""The reason on record for what the gate keeps out."""
+"""The recorded reason for everything the gate keeps out."""
 BELIEVED = {"general": 0.35, "character": 0.85}
-"""Probability from which the gate believes a tagger's tag, whatever the settings say: kohya's usual
-thresholds. A word at 0.02 keeps nothing out."""
+"""Probability from which a tagger's tag counts for the gate, whatever the settings are: kohya's
+usual thresholds. A word at 0.02 keeps nothing out."""
 SURE_RATING = 0.5
-"""A tagger's rating counts from here on: it is then likelier than all others together."""
+"""A tagger's rating counts from here: it is then likelier than all others together."""
 
 _ABOVE = frozenset({"questionable", "explicit"})
 _NOT_SEEN = re.compile(
@@ -52,7 +53,7 @@ _NEGATIVE_SETTING = re.compile(
 
 @dataclass(frozen=True)
 class Facts:
-    """What the gate has learnt; `a | b` is what both say together."""
+    """What the gate knows; `a | b` combines both."""
 
     named: bool = False
     """Sexualised minors are named."""
@@ -81,7 +82,7 @@ def together(facts: Iterable[Facts]) -> Facts:
 
 @lru_cache(maxsize=8192)
 def of_text(text: str) -> Facts:
-    """What a caption, a list of tags or a prompt says."""
+    """The facts in a caption, a list of tags or a prompt."""
     named = minor = adult = False
     for form in forms(text):
         form = words.INNOCENT.of(form).sub("-", form)
@@ -92,7 +93,7 @@ def of_text(text: str) -> Facts:
 
 
 def of_name(text: str) -> Facts:
-    """What the name of a person or a site, or an address says: the plainest words only."""
+    """The facts in the name of a person or a site, or in an address: the plainest words only."""
     return Facts(named=any(words.EXACT.of(form).search(form) for form in forms(text)))
 
 
@@ -101,7 +102,7 @@ def of_texts(texts: Iterable[str]) -> Facts:
 
 
 def of_rating(value: Any) -> Facts:
-    """What a field called rating says: text, a list of texts, or a table of probabilities."""
+    """The facts in a field called rating: text, a list of texts, or a table of probabilities."""
     if isinstance(value, str):
         plain = value.strip().casefold().replace("_", " ").replace("-", " ").strip(" .")
         plain = plain.removeprefix("rating").lstrip(" :=")
@@ -118,10 +119,10 @@ def of_rating(value: Any) -> Facts:
 
 
 def of_tagger(tags: Iterable[tuple[str, str, float]], limits: Mapping[str, float] = {}) -> Facts:
-    """What a tagger sees: (tag, category, probability) of one picture.
+    """The facts in a tagger's output: (tag, category, probability) of one picture.
 
-    A tag is believed from the lower of `BELIEVED` and `limits` (by category) on; of ratings the
-    likeliest, if it is `SURE_RATING`.
+    A tag counts from the lower of `BELIEVED` and `limits` (by category); of ratings the
+    likeliest, from `SURE_RATING`.
     """
     tags = list(tags)
     ratings = [(p, tag) for tag, category, p in tags if category == "rating"]
@@ -137,7 +138,7 @@ def of_tagger(tags: Iterable[tuple[str, str, float]], limits: Mapping[str, float
 
 
 def parse(text: str) -> Any:
-    """JSON in which a name that stands twice keeps all its values. Raises as `json.loads` does."""
+    """JSON in which a repeated name keeps all its values. Raises as `json.loads` does."""
 
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         once = dict(pairs)
@@ -149,7 +150,7 @@ def parse(text: str) -> Any:
 
 
 def of_note(text: str) -> Facts:
-    """What a file written beside or into a picture says, less a generator's negative prompt."""
+    """The facts in a file next to or inside a picture, without a generator's negative prompt."""
     if "Steps:" in text:
         text = _NEGATIVE_SETTING.sub("", _NEGATIVE.sub("", text))
     if text.lstrip()[:1] in ("{", "["):
@@ -161,10 +162,10 @@ def of_note(text: str) -> Facts:
 
 
 def of_json(data: Any) -> Facts:
-    """What metadata in any shape says: all texts in it, however deep, and all names of tags.
+    """The facts in metadata of any shape: all texts in it, however deep, and all names of tags.
 
-    Left out is what was searched for and what a generator was asked not to draw. People's names and
-    addresses are read for the plainest words only. A number beside a tag is its probability.
+    Search terms and negative prompts are left out. People's names and
+    addresses are read for the plainest words only. A number next to a tag is its probability.
     """
     found = NOTHING
     waiting: list[tuple[Any, str]] = [(data, "")]
@@ -230,9 +231,9 @@ def _asked_nodes(graph: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def allowed(text: str) -> str:
-    """`text`, which will stand in captions or prompts; ValueError when the gate refuses it."""
+    """`text`, for captions or prompts; ValueError if the gate refuses it."""
     if of_text(text).refused:
         raise ValueError(
-            "speaks of sexualised minors, which are never baked nor drawn: take these words out"
+            "speaks of sexualised minors, which are never trained on or drawn: remove these words"
         )
     return text

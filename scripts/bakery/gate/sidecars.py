@@ -1,10 +1,10 @@
-"""All that is written beside and inside a picture's file, read for the gate.
+"""Everything written next to and inside a picture's file, read for the gate.
 
-Reading for a caption asks what its writer meant; reading for the gate asks what is said anywhere. So
+A caption needs what its writer meant; the gate needs what is written anywhere. So
 every text file that has the picture's stem or name counts (`a.txt`, `a.png.json`, `A.TAGS.TXT`,
 `.a_meta.json`), what is written of the whole folder (`info.json`), tables that name several pictures
-(`metadata.jsonl`, `meta_cap.json`), and the texts inside the picture. What should hold text and cannot
-be read is a trouble: nobody knows what it says, and so its picture stays out.
+(`metadata.jsonl`, `meta_cap.json`), and the texts inside the picture. If a file that should contain
+text cannot be read, its content is unknown, so its picture stays out.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ TEXT_LIKE = frozenset({
     ".lst", ".log", ".rtf", ".srt", ".wd14", ".blip", ".txt2", ".bak",
 })
 # fmt: on
-"""Extensions of files that may say something of a picture."""
+"""Extensions of files that may describe a picture."""
 MOST_BYTES = 16 * 2**20
-"""A longer sidecar is no sidecar."""
+"""Longer files are not sidecars."""
 ALBUMS = frozenset({"info.json", "info.txt", "info.yaml", "comicinfo.xml"})
-"""Names of files that download managers leave for all pictures of a folder."""
+"""Names of files that download managers write for all pictures of a folder."""
 _LINES = {".jsonl", ".ndjson"}
 _TABLES = {".csv", ".tsv"}
 
@@ -47,11 +47,11 @@ class BrokenSidecar(Exception):
 
 @dataclass(frozen=True)
 class Said:
-    """What is written about one picture."""
+    """Everything written about one picture."""
 
     facts: Facts = gate.NOTHING
     trouble: str = ""
-    """Why something that was written cannot be read; empty when all was."""
+    """Why something could not be read; empty if everything was."""
 
 
 def read_text(path: Path) -> str:
@@ -73,7 +73,7 @@ def read_text(path: Path) -> str:
 
 
 def of_sidecar(path: Path) -> Facts:
-    """What one sidecar says. Raises `BrokenSidecar`, or OSError."""
+    """The facts in one sidecar. Raises `BrokenSidecar`, or OSError."""
     text, kind = read_text(path), path.suffix.lower()
     if kind == ".json":
         try:
@@ -103,13 +103,13 @@ def inside(picture: Path) -> Facts:
 
 @dataclass
 class Sidecars:
-    """The files below a folder, and which of them speak of which picture."""
+    """The files below a folder, and which of them describe which picture."""
 
     folder: Path
     _listed: dict[Path, _Listing] = field(default_factory=dict)
 
     def said_of(self, picture: Path) -> Said:
-        """All that is written beside and inside `picture`, and what its path below the folder says."""
+        """Everything written next to and inside `picture`, and in its path below the folder."""
         within = picture.relative_to(self.folder)
         facts = gate.of_text(", ".join((*within.parts[:-1], within.stem))) | inside(picture)
         troubles = []
@@ -242,7 +242,7 @@ def _stem(name: str) -> str:
 
 
 def _same(name: str) -> str:
-    """Equal for the spellings of a name that some file system takes for one."""
+    """A form that is equal for names that some file system treats as the same."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -1,4 +1,4 @@
-"""The gate's words: which ones speak of sexualised minors, of children, and of sex.
+"""The gate's words for sexualised minors, for children, and for sex.
 
 All patterns are read against the plain forms of `gate_spelling`: lower case, no accents, words apart
 by `-` (an underscore, a hyphen, a bracket stood there) or by a space, tags apart by ` , `. Words of
@@ -17,7 +17,7 @@ _S = r"[\x20-]"  # written without a space, which stands for this in the pattern
 
 @dataclass(frozen=True)
 class Table:
-    """Patterns of which any may match."""
+    """Patterns, any of which may match."""
 
     patterns: tuple[str, ...]
 

@@ -1,10 +1,10 @@
-"""What has to be baked: the config and its sweeps as a graph of keyed nodes.
+"""Builds the graph of keyed nodes for the config and its sweeps.
 
-A node is one run of one stage. Its key is a hash of all that decides its result: the stage's name and
-code version, the settings that differ from their defaults, the content of local models and folders
-it names, and the keys above it. Equal keys are one node, so bakes share every stage above the first
-difference. Its folder is `results/<stage>/<readable>-<key>/`; the readable part is a function of the
-same settings, so that no folder is renamed when a sweep gets one more value.
+A node is one run of one stage. Its key is a hash of everything that decides its result: the stage's
+name and code version, the settings that differ from their defaults, the content of local models and
+folders it names, and the keys above it. Equal keys are one node, so bakes share every stage up to
+the first difference. Its folder is `results/<stage>/<readable>-<key>/`; the readable part is a
+function of the same settings, so that no folder is renamed when a sweep gets one more value.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ EDITS = {
     "prune": ("tags.csv",),
     "layout": ("captions", "boxes.csv"),
 }
-"""Hand edits in `config/edits/<scrape.name>/`, by the stage that heeds them."""
+"""Hand edits in `config/edits/<scrape.name>/`, by the stage that uses them."""
 
 WHOLE_HASH_LIMIT = 64 * 2**20
-"""Larger files (full-size checkpoints) are known by name and size: hashing them takes minutes."""
+"""Larger files (full-size checkpoints) are identified by name and size: hashing them takes
+minutes."""
 
 
 def build(config: cfg.Config, roots: Sequence[Path]) -> Graph:
-    """The graph of `config`; local models and folders are looked for below each of `roots`."""
+    """The graph of `config`; local models and folders are searched below each of `roots`."""
     return Builder(config, roots).build()
 
 
@@ -60,7 +61,7 @@ class Builder:
         self._fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
 
     def build(self) -> Graph:
-        """The whole graph: a page for each sweep, and all that it stands on."""
+        """The whole graph: a page for each sweep, and everything it depends on."""
         beside = finished.named(self.config.compare.with_, self.roots[0])
         for name, sweep in (self.config.sweeps or {"bake": Sweep()}).items():
             leaves = self._leaves(name, sweep)
@@ -100,14 +101,13 @@ class Builder:
         return list(leaves.values())
 
     def _chain(self, graph: Graph, config: cfg.Config, rung: Rung | None = None) -> Node:
-        """The nodes of one bake, top to bottom; those in `graph` already are shared. Gives the last."""
+        """Add the nodes of one bake, top to bottom; those already in `graph` are shared. Returns
+        the last."""
         parents: tuple[Node, ...] = ()
         for stage in CHAIN:
             section = getattr(config, stage)
             if isinstance(section, Train):
-                registry.check_parts(
-                    section.base
-                )  # a part that no family knows is no file to look for
+                registry.check_parts(section.base)  # a part that no family knows is not a file
             files = self._named(stage, section) | _edits(stage, config.scrape.name, self.roots)
             content = {name: self._fingerprint(path) for name, path in files.items()}
             if isinstance(section, Train):
@@ -151,7 +151,7 @@ def file_of(node: Node, setting: str, roots: Sequence[Path]) -> Place | None:
 
 
 def edits_of(node: Node, roots: Sequence[Path]) -> dict[str, str]:
-    """The hand edits that the node heeds: name (`exclude.txt`) -> path; those that exist."""
+    """The existing hand edits that the node uses: name (`exclude.txt`) -> path."""
     return {name: str(path) for name, path in _edits(node.stage, dataset_of(node), roots).items()}
 
 
@@ -176,7 +176,7 @@ def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
     for setting in {*sweep.grid, *(s for variant in sweep.variants for s in variant)}:
         if setting.split(".")[0] == "compare":
             raise BakeryError(
-                f"config: sweeps.{name}: {setting} belongs to the page, not to a bake"
+                f"config: sweeps.{name}: {setting} is a setting of the page, not of a bake"
             )
     for setting, values in sweep.grid.items():
         if not values:
@@ -193,7 +193,8 @@ def _add(graph: Graph, node: Node) -> Node:
 
 
 def _keyed(node: Node, content: Mapping[str, str]) -> Node:
-    """`node` with its key; `content` are the fingerprints of what decides its result besides."""
+    """`node` with its key; `content` are the fingerprints of everything else that decides its
+    result."""
     identity = {
         "stage": node.stage,
         "code_version": CODE_VERSIONS[node.stage],
@@ -217,14 +218,14 @@ def _readable(stage: str, config: cfg.Config, rung: Rung | None) -> str:
 
 
 def _edits(stage: str, dataset: str, roots: Sequence[Path]) -> dict[str, Path]:
-    """Looked for where the user stands, nowhere else, as the user's own pictures are."""
+    """Searched only in the working directory, like the user's own pictures."""
     folder = roots[0] / "config" / "edits" / dataset
     found = {name: folder / name for name in EDITS.get(stage, ())}
     return {name: path for name, path in found.items() if path.is_file() or any(path.glob("*"))}
 
 
 def dataset_of(node: Node) -> str:
-    """The name under which hand edits are looked for."""
+    """The name under which hand edits are found."""
     scrape = node.above("scrape").settings
     assert isinstance(scrape, Scrape)
     return scrape.name

@@ -1,7 +1,7 @@
-"""Bakes that lie finished on disk, found by their manifests.
+"""Finished bakes on disk, found by their manifests.
 
-A manifest names the folders its stage stands on, so the one of a score leads to the samples, the LoRA
-files and so on up to the posts, whichever config, dataset or day it came from.
+A manifest names the folders its stage was made from, so that of a score leads to the samples, the
+LoRA files and so on up to the posts, whichever config, dataset or day it came from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from bakery.io import manifest
 from bakery.io.errors import BakeryError
 
 NEEDED = ("train", "sample", "score")
-"""What a page shows; the stages above tell where it comes from, and may have been cleared away."""
+"""What a page shows. The earlier stages show where it comes from; their folders may have been
+deleted."""
 _ENTRY = "config: compare.with names"
 
 
@@ -26,7 +27,7 @@ class FinishedBake:
     """A finished bake."""
 
     folders: dict[str, Path]
-    """Stage -> its folder, relative to where the user stands if it lies there."""
+    """Stage -> its folder, relative to the working directory if inside it."""
     settings: dict[str, Any]
     """By dotted name (`train.unet_lr`)."""
     content: str
@@ -43,7 +44,7 @@ class FinishedBake:
 
     @property
     def is_local(self) -> bool:
-        """Whether it lies in the results of where the user stands."""
+        """Whether it is in the working directory's results."""
         return self.score.parent == Path("results/score")
 
 
@@ -62,7 +63,7 @@ def named(names: Sequence[str], root: Path) -> list[FinishedBake]:
 
 
 def chain(folder: Path) -> dict[str, Path]:
-    """Stage -> folder of `folder` and of all it stands on, as far as their manifests are there."""
+    """Stage -> folder, for `folder` and everything it was made from, as far as manifests exist."""
     folders: dict[str, Path] = {}
     stage = manifest.read(folder)["stage"]
     waiting = [(stage, folder)]
@@ -77,7 +78,7 @@ def chain(folder: Path) -> dict[str, Path]:
 
 
 def _scores(name: str, root: Path) -> list[Path]:
-    """The score folders that the entry `name` stands for."""
+    """The score folders that the entry `name` means."""
     folder = root / name
     if not folder.is_dir():
         raise BakeryError(
@@ -104,13 +105,13 @@ def _scores(name: str, root: Path) -> list[Path]:
 
 
 def _score_of(name: str, folder: Path, stage: str) -> Path:
-    """The one score that stands on the train or sample `folder`."""
+    """The only score made from the train or sample `folder`."""
     manifests = sorted((folder.parents[1] / "score").glob(f"*/{manifest.NAME}"))
     scores = [m.parent for m in manifests if chain(m.parent).get(stage, m).name == folder.name]
     if not scores:
         raise BakeryError(
-            f"{_ENTRY} {name}, but no finished score stands on it: "
-            "run the config it came from to the end, or take it out"
+            f"{_ENTRY} {name}, which has not been scored: run the config it came from to the end, "
+            "or take it out"
         )
     if len(scores) > 1:
         choice = " or ".join(f"results/score/{score.name}" for score in scores)
@@ -123,7 +124,7 @@ def _bake(name: str, score: Path, root: Path) -> FinishedBake:
     lost = [stage for stage in NEEDED if stage not in folders]
     if lost:
         raise BakeryError(
-            f"{_ENTRY} {name}, but the {lost[-1]} folder it stands on is not finished or is gone: "
+            f"{_ENTRY} {name}, but the {lost[-1]} folder it was made from is unfinished or gone: "
             "run the config it came from again, or take it out"
         )
     settings = {

@@ -5,10 +5,10 @@
     train > sample > score   > halve >    train > sample > score
     train > sample > score  /         \\  (stopped: its files are carried over)
 
-All rungs of a bake train in one folder: that of the bake as it would be without halving. It stands
-where the last of them left it, and has the same files. A rung's own folder holds them up to its last
-epoch. So what was trained once is not trained again when another value, or another share to keep,
-leads to another verdict, or when halving is taken out.
+All rungs of a bake train in one folder: that of the bake without halving. It has the same files, up
+to the last rung that ran. A rung's own folder has the files up to its last epoch. So nothing is
+trained twice if another value, or another share to keep, leads to another verdict, or if halving is
+removed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bakery.settings.halve import Halving
 from bakery.settings.train import Train
 
 RULER = ("tag", "sample", "score")
-"""Stages that a score depends on besides the bake: what is ranked must be measured alike."""
+"""Stages that a score depends on besides the bake: ranked bakes must be measured alike."""
 
 
 Entry = tuple[cfg.Config, str]
@@ -42,7 +42,7 @@ def build_rungs(
     """The last node of each bake of the sweep `name`, and its label.
 
     `whole` gives the last node of a bake without halving, `chain` adds one rung of it, `verdict`
-    what ranks the bakes behind a rung. Raises `BakeryError` where halving makes no sense.
+    ranks the bakes after a rung. Raises `BakeryError` if halving makes no sense.
     """
     bakes: dict[str, tuple[Node, cfg.Config, str]] = {}
     for config, label in entries:
@@ -68,7 +68,7 @@ def build_rungs(
 
 
 def inputs(node: Node) -> list[str]:
-    """Manifests that the node stands on besides those of the stages above."""
+    """Manifests that the node depends on besides those of the earlier stages."""
     rung = node.rung
     if rung is None or rung.before is None:
         return []
@@ -77,7 +77,7 @@ def inputs(node: Node) -> list[str]:
 
 
 def facts(node: Node) -> dict[str, Any]:
-    """What the node's door needs to know of its rung; without halving nothing."""
+    """Facts about the rung that the node's door needs; empty without halving."""
     rung = node.rung
     if rung is None:
         return {}
@@ -136,7 +136,7 @@ def _in_passing(config: cfg.Config) -> cfg.Config:
 def _check(where: str, halving: Halving, configs: Sequence[cfg.Config]) -> None:
     if len(configs) < 2:
         raise BakeryError(
-            f"{where} has one bake to choose from: give the sweep more values, or take halving out"
+            f"{where} has only one bake to choose from: give the sweep more values, or take halving out"
         )
     for stage in RULER:
         sections = [cfg.chosen(getattr(config, stage)) for config in configs]
@@ -150,7 +150,7 @@ def _check(where: str, halving: Halving, configs: Sequence[cfg.Config]) -> None:
             )
     if len({config.train.num_epochs for config in configs}) > 1:
         raise BakeryError(
-            f"{where} ranks bakes that are equally far: take train.num_epochs out of the sweep, or "
+            f"{where} ranks bakes at the same epoch: take train.num_epochs out of the sweep, or "
             "halving"
         )
     for train in (config.train for config in configs):
@@ -160,14 +160,14 @@ def _check(where: str, halving: Halving, configs: Sequence[cfg.Config]) -> None:
 def _check_epochs(where: str, halving: Halving, train: Train) -> None:
     if train.max_steps:
         raise BakeryError(
-            f"{where} goes by epochs, but train.max_steps is {train.max_steps}: set it to 0 and give "
+            f"{where} counts epochs, but train.max_steps is {train.max_steps}: set it to 0 and give "
             "train.num_epochs"
         )
     last, every = halving.after[-1], train.save_every_n_epochs
     if last >= train.num_epochs:
         raise BakeryError(
-            f"{where}.after names epoch {last}, but train.num_epochs is {train.num_epochs}: nothing is "
-            "left to save behind it, so name earlier epochs"
+            f"{where}.after names epoch {last}, but train.num_epochs is {train.num_epochs}: "
+            "nothing is left to save after it, so name earlier epochs"
         )
     for epoch in halving.after:
         if epoch % every:

@@ -1,7 +1,7 @@
 """The graph that a config asks for: nodes, each one run of one stage, and the rungs of halving.
 
-A node's folder is `results/<stage>/<readable>-<key>/`. What decides a key, and how the nodes of a
-config are found, is in `build.py`; how halving lays rungs, in `halving.py`.
+A node's folder is `results/<stage>/<readable>-<key>/`. `build.py` computes keys and finds the nodes
+of a config; `halving.py` makes rungs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "compare": 5,
     "halve": 1,
 }
-"""Raised by hand when a stage's code gives other results: that stage and all below are remade.
+"""Raised by hand when a stage's code gives different results: that stage and all later ones are
+rerun.
 
 `tests/test_code_versions.py` notices when a stage's code changed and its version did not.
 """
@@ -37,7 +38,8 @@ LOOKED_AT = {
     "sample": ("grid.png",),
     "compare": ("index.html", "report.html", "grid.jpg"),
 }
-"""What people open, besides the manifest: asked for by name, so that a deleted one is remade."""
+"""Files that people open, besides the manifest: declared by name, so that a deleted one is
+remade."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ class Node:
     settings: Section
     parents: tuple[Node, ...] = field(repr=False)
     labels: tuple[str, ...] = ()
-    """Of a page: what its sweep calls each of its parents (one bake may stand on several pages)."""
+    """Of a page: its sweep's label of each parent (one bake may be on several pages)."""
     others: tuple[finished.FinishedBake, ...] = field(default=(), repr=False)
-    """Of a page: finished bakes that `compare.with` puts beside its own."""
+    """Of a page: finished bakes that `compare.with` adds to its own."""
     rung: Rung | None = field(default=None, repr=False)
     """Of a bake in a sweep with halving: which piece of it this is."""
 
@@ -70,7 +72,7 @@ class Node:
 
     @property
     def wanted(self) -> list[str]:
-        """The files that the workflow has to leave."""
+        """The files that the workflow has to produce."""
         looked_at = [f"{self.folder}/{name}" for name in LOOKED_AT.get(self.stage, ())]
         best = (
             [f"results/best/{self.readable}/from-{self.name}.json"]
@@ -85,14 +87,14 @@ class Node:
         return self.rung.bake if self.rung else self
 
     def above(self, stage: str) -> Node:
-        """This node or the one of `stage` that it stands on (a bake's chain is a line)."""
+        """This node or the one of `stage` that it depends on (a bake's chain is a line)."""
         node = self
         while node.stage != stage:
             (node,) = node.parents
         return node
 
     def about(self) -> dict[str, Any]:
-        """What the door and the manifest need to know, as plain JSON values."""
+        """Facts for the door and the manifest, as plain JSON values."""
         return {
             "stage": self.stage,
             "key": self.key,
@@ -158,10 +160,10 @@ class Rung:
     before: Node | None
     """The same stage one rung earlier."""
     verdict: Node | None
-    """Who goes on behind that rung."""
+    """The verdict after that rung."""
 
     def at(self, stage: str) -> Rung | None:
-        """The rung of another stage of the bake; None for those above, which know no rungs."""
+        """The rung of another stage of the bake; None for earlier stages, which have no rungs."""
         if cfg.STAGES.index(stage) < cfg.STAGES.index("train"):
             return None
         before = self.before and self.before.above(stage)
@@ -173,11 +175,11 @@ class Rung:
         return self.until, self.verdict.key if self.verdict else ""
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result of a rung of the train stage besides its settings."""
+        """Everything except settings that decides the result of a train rung."""
         above = [node.key for node in (self.before, self.verdict) if node is not None]
         return {"until": self.until, "above": above}
 
     def about(self) -> dict[str, Any]:
-        """What a manifest says of it."""
+        """Its entry in a manifest."""
         earlier = {"before": self.before, "verdict": self.verdict}
         return {"until": self.until} | {k: node and node.name for k, node in earlier.items()}

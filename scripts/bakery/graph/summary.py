@@ -1,4 +1,4 @@
-"""What the page and the dry bake need to know of a graph, as plain values."""
+"""Facts about a graph for the page and the dry bake, as plain values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bakes_of(page: nodes.Node) -> list[dict[str, Any]]:
         }
         folders = {stage: node.folder for stage, node in nodes.items()}
         bakes.append({"label": label, "settings": settings, "folders": folders, "own": True})
-    defaults = {  # an older manifest lacks what was added since
+    defaults = {  # an older manifest lacks newer settings
         f"{stage}.{name}": value
         for stage in build.CHAIN
         for name, value in cfg.Config.model_fields[stage].default.model_dump(mode="json").items()

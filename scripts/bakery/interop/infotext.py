@@ -1,4 +1,4 @@
-"""What made a picture, in AUTOMATIC1111's notation, inside the PNG itself.
+"""How a picture was made, in AUTOMATIC1111's notation, inside the PNG itself.
 
 The text chunk `parameters` holds up to three parts: the prompt, a line `Negative prompt: ...` and a
 last line of `Name: value` pairs. Image boards, A1111's "PNG info" tab and model sites read it.
@@ -43,7 +43,7 @@ class Infotext:
 
 
 def lora_token(name: str, weight: float = 1.0) -> str:
-    """What calls a LoRA file from a prompt: `<lora:mirael-000002:1>`."""
+    """The prompt token that loads a LoRA file: `<lora:mirael-000002:1>`."""
     return f"<lora:{name}:{weight:g}>"
 
 
@@ -57,7 +57,7 @@ def write(info: Infotext) -> str:
         raise ValueError(f"an infotext needs {FEWEST} settings or more, not {len(info.settings)}")
     for name in info.settings:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} cannot be the name of a setting in an infotext")
+            raise ValueError(f"{name!r} cannot be a setting's name in an infotext")
     lines = [info.prompt.strip()]
     if info.negative_prompt.strip():
         lines.append(f"{_NEGATIVE} {info.negative_prompt.strip()}")
@@ -81,7 +81,7 @@ def parse(text: str) -> Infotext:
 
 
 def save_png(picture: Image.Image, path: Path, info: Infotext) -> None:
-    """Writes `picture` as a PNG that carries `info`; never leaves half a picture at `path`."""
+    """Writes `picture` as a PNG with `info`; never leaves half a picture at `path`."""
     chunks = PngImagePlugin.PngInfo()
     text = write(info)
     if text.isascii():

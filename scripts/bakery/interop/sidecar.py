@@ -1,7 +1,8 @@
-"""What A1111 (and its forks) shows of a LoRA: `<name>.json` and `<name>.preview.png` beside the file.
+"""The files that A1111 (and its forks) reads next to a LoRA: `<name>.json` and
+`<name>.preview.png`.
 
-The card's click puts `<lora:name:preferred weight> activation text` into the prompt; the picture, the
-description and the notes are what a person sees. Read by modules/ui_extra_networks.py and
+Clicking the card adds `<lora:name:preferred weight> activation text` to the prompt; the picture,
+the description and the notes are shown. Read by modules/ui_extra_networks.py and
 extensions-builtin/Lora of AUTOMATIC1111/stable-diffusion-webui.
 
 Steps of `gather`: link each epoch's LoRA under a name of its own, write its sidecar, copy the first
@@ -37,7 +38,7 @@ def describe(
 ) -> dict[str, Any]:
     """The content of `<name>.json` for a LoRA with this metadata (see `metadata.describe`).
 
-    Without `activation`, the trigger phrase of the metadata stands in. `weight` 0 leaves the choice
+    Without `activation`, the trigger phrase of the metadata is used. `weight` 0 leaves the choice
     to the program; `notes` is added to what the metadata tells.
     """
 

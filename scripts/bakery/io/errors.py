@@ -1,4 +1,4 @@
-"""What goes wrong because of an input, as one sentence that a person can act on."""
+"""Errors caused by an input, as one sentence that a person can act on."""
 
 
 class BakeryError(Exception):
@@ -6,15 +6,15 @@ class BakeryError(Exception):
 
 
 class OutOfMemory(BakeryError):
-    """The machine is too small for what was asked of it at once."""
+    """The machine has too little memory to do this at once."""
 
     def __init__(self, sentence: str, fitting: int | None = None) -> None:
-        """`fitting` is how many would fit at once, where that is known."""
+        """`fitting` is how many would fit at once, if known."""
         super().__init__(sentence)
         self.fitting = fitting
 
 
 def first_line(error: Exception) -> str:
-    """What another library says was wrong, short enough for a sentence of ours."""
+    """Another library's error message, shortened to fit into one of our sentences."""
     lines = str(error).strip().splitlines()
     return lines[0][:200].rstrip(" .:") if lines else type(error).__name__

@@ -1,4 +1,5 @@
-"""Files that are there whole or not at all, wherever a program is stopped; and in a second place."""
+"""Files that are written whole or not at all, wherever a program is stopped; and second names for
+them."""
 
 from __future__ import annotations
 
@@ -11,10 +12,11 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path, *, rivals: bool = False, sync: bool = False) -> Iterator[Path]:
-    """Where to write what `path` is to hold: put in its place, at once, when the block ends.
+    """A temporary path to write `path`'s content to; it replaces `path` atomically when the block
+    ends.
 
-    After an error what lay at `path` still does. With `rivals` other processes may be writing the same
-    file; with `sync` it also outlasts a power cut.
+    After an error `path` is unchanged. With `rivals`, other processes may write the same file at
+    the same time; with `sync`, the file also survives a power cut.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part" if rivals else f"{path.name}.part")
     try:
@@ -24,7 +26,7 @@ def whole(path: Path, *, rivals: bool = False, sync: bool = False) -> Iterator[P
                 os.fsync(file.fileno())
         os.replace(part, path)
     finally:
-        # also where all went well: two names of one file are not renamed into each other
+        # also after success: renaming between two names of one file does nothing
         part.unlink(missing_ok=True)
 
 
@@ -37,7 +39,8 @@ def write_text(path: Path, text: str) -> None:
 def link(source: Path, target: Path) -> None:
     """`target` as another name of `source`, or a copy where the file system has no links.
 
-    For files that are replaced and never written into. What lies at `target` is replaced, at once.
+    For files that are replaced and never modified in place. An existing `target` is replaced
+    atomically.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with whole(target, rivals=True) as part:
@@ -49,6 +52,6 @@ def link(source: Path, target: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """`target` with the bytes of `source`, in place of what lies there."""
+    """Copy the bytes of `source` to `target`, replacing what is there."""
     with whole(target, rivals=True) as part:
         shutil.copyfile(source, part)

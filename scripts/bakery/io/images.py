@@ -1,10 +1,10 @@
-"""Pictures as they come from the world, made into what the bakery works on: upright sRGB on white.
+"""Reads pictures of any kind as what the bakery works with: upright sRGB on white.
 
-Some questions and an answer:
+The main functions:
 
 - `real_format` and `is_animated` look at the bytes, never at the file's name;
 - `written_inside` reads what cameras and generators wrote into the file;
-- `open_rgb` decodes the whole picture, so that whatever passes it can be trained on.
+- `open_rgb` decodes the whole picture, so that everything it accepts can be trained on.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _DECODE_ERRORS = (
 
 
 class UnreadableImage(BakeryError):
-    """A file that is no whole picture; `reason` says why in a few words without the path."""
+    """A file that is not a complete picture; `reason` is a few words on why, without the path."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is not a usable picture: {reason}; replace or remove the file")
@@ -65,7 +65,7 @@ class UnreadableImage(BakeryError):
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """The first frame of a picture as it is meant to be seen: upright, sRGB, alpha over white.
+    """The first frame of a picture as it should be seen: upright, sRGB, alpha over white.
 
     Any bit depth, colour model and ICC profile comes out as 8-bit sRGB; every pixel has been
     decoded. Raises
@@ -141,7 +141,7 @@ def _exif_texts(image: Image.Image) -> dict[str, object]:
 
 
 def _readings(value: object) -> list[str]:
-    """What bytes or a text may mean: writers seldom say how they encode it."""
+    """What bytes or a text may mean: programs seldom record how they encode it."""
     if isinstance(value, (list, tuple)):
         if value and all(isinstance(one, int) and 0 <= one < 256 for one in value):
             return _readings(bytes(value))  # older EXIF readers' form of XPKeywords
@@ -166,7 +166,7 @@ def _readings(value: object) -> list[str]:
 
 
 def _has_late_texts(path: Path) -> bool:
-    """Whether a PNG has text chunks behind its pixels, which Pillow reads only with them."""
+    """Whether a PNG has text chunks after its pixels; Pillow reads those only with the pixels."""
     with path.open("rb") as file:
         file.seek(8)
         pixels = False

@@ -1,4 +1,5 @@
-"""A stage's result, on record: `manifest.json`, written last, with the hash of every file it stands for.
+"""The record of a stage's result: `manifest.json`, written last, with the hash of every file it
+covers.
 
 A folder without a manifest is unfinished. The manifest holds nothing volatile (no clock, no absolute
 path), so that equal work has equal manifests wherever it was done.
@@ -16,7 +17,7 @@ from bakery.io.files import write_text
 
 NAME = "manifest.json"
 VOLATILE = (".log", ".part", ".lock", ".state")
-"""Endings of files that a manifest does not stand for: they differ between equal runs."""
+"""Endings of files that a manifest does not cover: they differ between equal runs."""
 
 
 def digest(path: Path) -> str:

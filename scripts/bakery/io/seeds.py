@@ -1,7 +1,7 @@
-"""Random numbers that depend on the seed and on what they are for, and on nothing else.
+"""Random numbers that depend only on the seed and on their purpose.
 
-Each purpose (the noise of step 7, the captions of epoch 2 ...) has a generator of its own. So a
-draw more in one place moves no other draw, and any step can be repeated without those before it.
+Each purpose (the noise of step 7, the captions of epoch 2 ...) has its own generator. So an extra
+draw in one place changes no other draw, and any step can be repeated without the earlier ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def rng(seed: int, *purpose: str | int) -> random.Random:
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
     """Torch's generator for `purpose`, on the CPU: every device gets the same numbers."""
-    import torch  # who only shuffles captions never pays for it
+    import torch  # imported here, so that shuffling captions does not load torch
 
     return torch.Generator().manual_seed(number(seed, *purpose))
 

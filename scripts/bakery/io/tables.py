@@ -16,7 +16,8 @@ from bakery.io.errors import BakeryError
 from bakery.io.files import whole
 
 SEPARATOR = "; "
-"""Between the tags of one cell. The blank matters: tags such as `;d` start with a semicolon."""
+"""Separator of the tags in one cell. The space matters: tags such as `;d` start with a
+semicolon."""
 
 
 def read(path: Path, columns: Sequence[str]) -> pd.DataFrame:

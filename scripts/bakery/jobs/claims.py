@@ -1,22 +1,23 @@
-"""Who bakes what: one process may finish several bakes of a sweep, each in its own folder.
+"""Claims: one process may finish several bakes of a sweep, each in its own folder.
 
-A sweep is one job for each bake, so that one more learning rate is one more job. But bakes that share
-data, base and rank train faster together, and are drawn faster together. So the bakes that could share a
-process are dealt into shares (`deal`). A job that starts claims what is unfinished of the share that its
-own bake is in; it works on all of that at once and leaves each one's result in its own folder. The
-others' own jobs then find theirs finished. `ensure_finished` is that rule, for training and for
-sampling; it holds however jobs start, die and overlap:
+A sweep has one job for each bake, so that one more learning rate is one more job. But bakes that share
+data, base and rank are trained and sampled faster together. So the bakes that could share a process are
+divided into shares (`deal`). A job claims the unfinished bakes of its own bake's share, works on
+all of them at once and writes each result to that bake's folder. The other bakes' jobs then find
+their work done. `ensure_finished` implements this for training and sampling; it works however jobs
+start, die and overlap:
 
 - a claim is a lock on a file in the bake's folder, so it ends with the process that holds it;
 - a job whose own bake is claimed by another helps with another share first, then waits;
-- a share is claimed as a whole, so which bakes work side by side is not a matter of which job was first;
-- `finished.json` says that all files of a bake are there. It is not the manifest: the workflow deletes
+- a share is claimed as a whole, so which bakes are processed together does not depend on which job
+  is first;
+- `finished.json` marks that all files of a bake exist. It is not the manifest: the workflow deletes
   that when a bake's own job starts;
-- what the workflow deletes when a bake's own job starts is made under a second name (`kept`), and the
-  job itself puts it back;
+- outputs that the workflow deletes when a bake's own job starts are written under a second name
+  (`kept`), and the job itself restores them;
 - a bake that cannot be finished (its loss became NaN, its file is damaged) leaves `failure.json`,
-  which its own job reports, instead of each trying again. Who asks for it once more, in a later run,
-  has it tried again, alone.
+  which its own job reports, so that other jobs do not try it again. If it is requested in a later
+  run, it is tried again, alone.
 """
 
 from __future__ import annotations
@@ -36,24 +37,25 @@ FINISHED = "finished.json"
 FAILURE = "failure.json"
 LOCK = "claim.lock"
 CLAIMING = ".claiming.lock"
-"""Beside the folders, held while locks are taken: so no two processes get half of a share each."""
+"""A lock next to the folders, held while claiming, so that no two processes each get half of a
+share."""
 
 Work = Callable[[list[Path]], None]
 """Finishes the folders given, and calls `finish` or `fail` for each."""
 Done = Callable[[Path], dict[str, Any] | None]
-"""The summary of a bake that is as far as it is to come, or None."""
+"""The summary of a bake that has reached its target, or None."""
 
 
 class Failed(BakeryError):
-    """A bake ended without a result: no other bake is any the worse for it."""
+    """A bake ended without a result; other bakes are not affected."""
 
 
 def finish(
     folder: Path, summary: dict[str, Any], files: Sequence[str] = (), declared: Sequence[str] = ()
 ) -> None:
-    """All `files` of the bake are there; `summary` is what its manifest will say.
+    """Record that all `files` of the bake exist; `summary` is what its manifest will contain.
 
-    `declared` are outputs that the workflow knows by name; they lie where `kept` says.
+    `declared` are outputs that the workflow knows by name; they are at the path given by `kept`.
     """
     record: dict[str, Any] = {"summary": summary, "files": list(files)}
     if declared:
@@ -62,16 +64,17 @@ def finish(
 
 
 def fail(folder: Path, sentence: str, *, reported: bool = False) -> None:
-    """The bake ended without a result, for a reason that trying again does not change.
+    """Record that the bake ended without a result, for a reason that trying again does not change.
 
-    `reported` says that its own job has said so; until then, the job does not try.
+    `reported` means that its own job has reported it; until then, the job does not try again.
     """
     record = {"error": sentence, "reported": reported}
     write_text(folder / FAILURE, json.dumps(record) + "\n")
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """The summary of a finished bake, or None; who removes one of its files wants it again."""
+    """The summary of a finished bake, or None; if one of its files was removed, it is made
+    again."""
     record = _read(folder / FINISHED)
     if record is None:
         return None
@@ -81,7 +84,8 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 
 def kept(output: Path) -> Path:
-    """Where a declared output lies until its own job puts it in its place; manifests pass it over."""
+    """Where a declared output is kept until its own job moves it into place; manifests ignore
+    it."""
     return output.with_name(f"{output.name}.state")
 
 
@@ -91,10 +95,10 @@ def put_back(output: Path) -> None:
 
 
 def deal(group: Sequence[Path], workers: int, most: int) -> list[list[Path]]:
-    """Even shares of at most `most` bakes, so many that `workers` processes have equally much to do.
+    """Even shares of at most `most` bakes, as many as give `workers` processes equal work.
 
-    `group` are the bakes that could share a process, in the order that every job of theirs gives.
-    Dealt like cards: what a sweep gets last is spread over the shares as well.
+    `group` are the bakes that could share a process, in an order that is the same in each of their
+    jobs. They are dealt like cards, so that bakes added last are spread over the shares as well.
     """
     rounds = math.ceil(len(group) / (workers * most))
     shares = min(len(group), workers * rounds)
@@ -109,11 +113,11 @@ def ensure_finished(
     done: Done = finished,
     ready: Callable[[Path], bool] = lambda folder: True,
 ) -> dict[str, Any]:
-    """Have `own` finished, here or elsewhere, and return its summary.
+    """Finish `own`, here or in another process, and return its summary.
 
-    `shares` are the bakes that could share a process, `own` among them, as every job of theirs deals
-    them (`deal`). Others that are not `ready` yet are left to later jobs. Raises `Failed` with the
-    recorded sentence if the bake failed.
+    `shares` are the bakes that could share a process, `own` among them, as `deal` gives them in
+    each of their jobs. Others that are not `ready` yet are left to later jobs. Raises `Failed` with
+    the recorded sentence if the bake failed.
     """
     group = [folder for share in shares for folder in share]
     if own not in group:
@@ -129,7 +133,7 @@ def ensure_finished(
     while (summary := done(own)) is None:
         failure = _read(own / FAILURE)
         if failure is not None and not again:
-            # not removed: who helps later is not to try it, either
+            # not removed, so that later helpers do not try it either
             fail(own, failure["error"], reported=True)
             raise Failed(failure["error"])
         with _claimed(own.parent, shares, is_open) as folders:
@@ -149,7 +153,7 @@ def ensure_finished(
 def _claimed(
     place: Path, shares: Sequence[Sequence[Path]], is_open: Callable[[Path], bool]
 ) -> Iterator[list[Path]]:
-    """Lock what is open of the first share that nobody has; nothing if all have been claimed."""
+    """Lock the unfinished bakes of the first unclaimed share; nothing if all have been claimed."""
     place.mkdir(parents=True, exist_ok=True)
     with ExitStack() as locks:
         with (place / CLAIMING).open("w") as turn:
@@ -162,7 +166,7 @@ def _locked(share: Sequence[Path], is_open: Callable[[Path], bool], locks: ExitS
     return [
         folder
         for folder in share
-        # asked again: it may have been finished before the lock was ours
+        # check again: it may have been finished before we got the lock
         if is_open(folder) and locks.enter_context(_try_lock(folder)) and is_open(folder)
     ]
 

@@ -75,8 +75,8 @@ class Job(LoggedJob):
 
     `with Job(snakemake) as job: job.finish(stage.run(job.settings, ..., out=job.out))`
 
-    The folder is locked meanwhile: after a killed run, an orphan and its successor never write one
-    place at once.
+    The folder is locked meanwhile: after a killed run, an orphan and its successor never write to
+    the same place at once.
     """
 
     def __init__(self, snakemake: Any) -> None:
@@ -89,11 +89,11 @@ class Job(LoggedJob):
         self._input = snakemake.input
 
     def folder(self, stage: str) -> Path:
-        """The finished folder of a stage above, from the rule's input of that name."""
+        """The finished folder of an earlier stage, from the rule's input of that name."""
         return Path(self._input[stage]).parent
 
     def folders(self, stage: str) -> list[Path]:
-        """The same where the rule gathers several."""
+        """The same for rules with several of them."""
         return [Path(path).parent for path in self._input[stage]]
 
     def finish(self, summary: dict[str, Any]) -> None:
@@ -121,11 +121,11 @@ class Job(LoggedJob):
 
 @contextmanager
 def leased_gpu() -> Iterator[None]:
-    """A GPU for this job alone, where there are any (see `leases`); also of use as a decorator.
+    """A GPU for this job alone, if there are any (see `leases`); also usable as a decorator.
 
-    It comes before CUDA starts, which reads `CUDA_VISIBLE_DEVICES` once: a process that comes again
-    gets the same GPU. Locks lie in the temporary folder, so that all bakeries of a user on this
-    machine share its GPUs.
+    Must be called before CUDA starts, which reads `CUDA_VISIBLE_DEVICES` only once: a process that
+    calls it again gets the same GPU. Locks are in the temporary folder, so that all bakeries of a
+    user on this machine share its GPUs.
     """
     among = leases.gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
     if not among:
@@ -137,11 +137,11 @@ def leased_gpu() -> Iterator[None]:
         yield
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # the next on this GPU may come while this process goes on
+            torch.cuda.empty_cache()  # another job may take this GPU while this process continues
 
 
 def errors(log_file: Path) -> list[str]:
-    """What the log of a job tells of errors; an unexpected one with its traceback."""
+    """The errors in a job's log; an unexpected one with its traceback."""
     text = log_file.read_text(encoding="utf-8", errors="replace")
     _, *parts = _BEGINS.split(text)
     records = zip(parts[::2], parts[1::2], strict=True)
@@ -150,6 +150,6 @@ def errors(log_file: Path) -> list[str]:
 
 def device() -> str:
     """Where torch runs: the GPU if there is one."""
-    import torch  # doors of the light stages never pay for it
+    import torch  # imported here, so that light stages do not load torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,11 +1,11 @@
-"""Leases: of the GPUs of a machine, each works for one job at a time.
+"""Leases: each GPU of a machine is used by one job at a time.
 
-Snakemake counts GPUs and assigns none: two jobs under `gpu=2` would both take the first. So a job takes
-a lease, which is a lock on a file for each GPU, and then sees that GPU alone (`CUDA_VISIBLE_DEVICES`).
-When all are taken it waits. A lease ends with the process that holds it, however that ends.
+Snakemake counts GPUs but assigns none: two jobs under `gpu=2` would both take the first. So a job takes
+a lease, which is a lock on a file for each GPU, and then sees only that GPU (`CUDA_VISIBLE_DEVICES`).
+If all are in use it waits. A lease ends with the process that holds it, however that ends.
 
-GPUs are asked of nvidia-smi, which comes with the driver and starts no CUDA; importing torch for it
-would take seconds, and not every stage has torch. A GPU is locked under its UUID: where a scheduler
+GPUs are listed by nvidia-smi, which comes with the driver and does not start CUDA; importing torch
+would take seconds, and not every stage has torch. A GPU is locked under its UUID: if a scheduler
 shows each of its jobs one GPU as number 0, these are different files. Without an NVIDIA GPU there is
 nothing to lease.
 """
@@ -31,7 +31,7 @@ _UUID = re.compile(r"^GPU \d+:.*\(UUID: (GPU-[^)]+)\)", re.MULTILINE)
 _HIDES_THE_REST = re.compile(r"-\d+")
 _NAMELESS = re.compile(r"[^0-9A-Za-z.-]")
 _ROCM = Path("/dev/kfd")
-"""AMD's driver is there; its GPUs are not told apart."""
+"""Exists if there is an AMD driver; its GPUs are not distinguished."""
 _PATIENCE = 0.5  # seconds between two looks at GPUs that are all taken
 
 
@@ -42,14 +42,14 @@ class Gpu:
     visible: str
     """What `CUDA_VISIBLE_DEVICES` calls it."""
     name: str
-    """What its lock is called: its UUID where nvidia-smi tells it."""
+    """Name of its lock: its UUID if nvidia-smi lists it."""
 
 
 def gpus(visible: str | None) -> list[Gpu]:
     """The GPUs of this machine, or those among them that `CUDA_VISIBLE_DEVICES` names.
 
-    What is named there is believed, also where nvidia-smi knows nothing of it. As CUDA has it, what
-    follows a negative number does not count.
+    Entries there are trusted even if nvidia-smi does not list them. As in CUDA, everything after a
+    negative number is ignored.
     """
     uuids = _listed()
     if visible is None:
@@ -63,11 +63,11 @@ def gpus(visible: str | None) -> list[Gpu]:
 
 
 def jobs_at_once(visible: str | None, cores: int | None) -> int:
-    """How many jobs do best to work with torch on this machine at the same time.
+    """How many jobs should run torch on this machine at the same time.
 
     One for each GPU: two torch processes on one are slower than one, and need twice the memory. On a
-    CPU two, since small models leave cores idle. `cores` are None where jobs run on a cluster: there
-    one job at a time, unless told otherwise, as what they would share is not known here.
+    CPU two, since small models leave cores idle. `cores` is None if jobs run on a cluster: there
+    one job at a time, unless configured otherwise, as it is not known what they would share.
     """
     if cores is None:
         return 1
@@ -77,10 +77,10 @@ def jobs_at_once(visible: str | None, cores: int | None) -> int:
 
 @contextmanager
 def lease(among: Sequence[Gpu], folder: Path) -> Iterator[Gpu]:
-    """One of the GPUs for this process alone, as soon as one is free.
+    """Take one of the GPUs for this process alone, as soon as one is free.
 
-    `folder` holds the locks: on this machine, and one for all processes that are to share its GPUs.
-    Raises `BakeryError` when it belongs to another user, who could keep the locks.
+    `folder` holds the locks: it is on this machine and the same for all processes that share its
+    GPUs. Raises `BakeryError` if it belongs to another user, who could keep the locks.
     """
     _own(folder)
     told = False
@@ -96,7 +96,9 @@ def lease(among: Sequence[Gpu], folder: Path) -> Iterator[Gpu]:
                 yield gpu
                 return
         if not told:
-            log.info("waiting: all GPUs are taken (%s)", ", ".join(gpu.visible for gpu in among))
+            log.info(
+                "waiting for a GPU: all are in use (%s)", ", ".join(gpu.visible for gpu in among)
+            )
             told = True
         time.sleep(_PATIENCE)
 
@@ -107,7 +109,7 @@ def _listed() -> list[str]:
         said = subprocess.run(
             ["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60
         )
-    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs helps nobody to compute
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs is of no use
         return []
     return _UUID.findall(said.stdout) if said.returncode == 0 else []
 
@@ -115,8 +117,8 @@ def _listed() -> list[str]:
 def _uuid(entry: str, uuids: Sequence[str]) -> str:
     """The UUID behind a number, or behind the beginning of a UUID; else the entry itself.
 
-    CUDA may count GPUs of several kinds in another order. Then a lock bears another GPU's UUID, but no
-    two numbers share one.
+    CUDA may number GPUs of several kinds in another order. Then a lock has another GPU's UUID, but
+    no two numbers share one.
     """
     if entry.isdecimal() and int(entry) < len(uuids):
         return uuids[int(entry)]

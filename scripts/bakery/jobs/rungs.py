@@ -1,8 +1,9 @@
-"""A rung of a bake while it runs (`halving` lays it out): its folder, its group, and what is left.
+"""A rung of a bake at run time (`graph/halving.py` plans it): where it is baked, with which group,
+what is left.
 
-A bake with halving is trained in its own folder, epoch by epoch, and rests there between two rungs. The
-folder of a rung gets what belongs to its epochs, under a second name. A bake that a verdict stopped is
-not touched again: the folders of its later rungs get what the one before has.
+A bake with halving is trained in its own folder, epoch by epoch, and pauses there between rungs.
+The folder of a rung gets the files of its epochs, under a second name. A bake that a verdict
+stopped is not touched again: the folders of its later rungs get the files of the previous rung.
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ from bakery.jobs import claims
 log = logging.getLogger(__name__)
 
 RESTED = "rested.json"
-"""Beside a bake's files: how far it is, and what its manifest would say."""
+"""Next to a bake's files: how far it is, and what its manifest would contain."""
 EPOCHS = ("epoch", "step", "file", "sshs_model_hash", "loss")
 """Columns of a bake's epochs.csv."""
 
 
 def rest(folder: Path, summary: Mapping[str, Any], files: Sequence[str], *, epoch: int) -> None:
-    """The bake in `folder` is behind `epoch`, with all `files`, and will go on some other day."""
+    """Record that the bake in `folder` has paused after `epoch`, with all `files`."""
     record = {"epoch": epoch, "summary": summary, "files": list(files)}
     write_text(folder / RESTED, json.dumps(record) + "\n")
 
 
 def forget(folder: Path) -> None:
-    """The bake is finished: what it was on the way is of no interest."""
+    """The bake is finished: remove the record of its pause."""
     (folder / RESTED).unlink(missing_ok=True)
 
 
 def rested(folder: Path, until: int) -> dict[str, Any] | None:
-    """The summary of a bake that is finished, or rests at `until` or later; else None."""
+    """The summary of a bake that is finished, or has paused at `until` or later; else None."""
     if (whole := claims.finished(folder)) is not None:
         return whole
     try:
@@ -58,17 +59,18 @@ class TrainTask:
     out: Path
     """The folder of its node."""
     baked: Path
-    """The folder that the bake lies in: without halving the same."""
+    """The folder that the bake is trained in; without halving the same."""
     until: int | None = None
     """Its last epoch; None without halving."""
     before: Path | None = None
     """The folder of the rung before; None in the first."""
     verdict: Mapping[str, Mapping[str, Any]] | None = field(default=None, repr=False)
-    """Bake (name of its folder) -> how it stands, of those that were still running."""
+    """Bake (name of its folder) -> its standing, for those that were still running."""
 
     @classmethod
     def of(cls, out: Path, rung: Mapping[str, Any]) -> TrainTask:
-        """`rung` is what the graph says of the node's rung, {} without halving (`halving.facts`)."""
+        """`rung` holds the graph's facts about the node's rung, {} without halving
+        (`halving.facts`)."""
         if not rung:
             return cls(out, out)
         before = Path(rung["before"]) if rung["before"] else None
@@ -81,7 +83,7 @@ class TrainTask:
     def complete(
         self, group: Sequence[Path], *, workers: int, most: int, work: claims.Work
     ) -> dict[str, Any]:
-        """Have the bake trained as far as it is to come; give its summary (`claims.ensure_finished`).
+        """Train the bake as far as its rung goes and return its summary (`claims.ensure_finished`).
 
         `group` are folders of bakes of the same rung; those that were stopped are left alone. A
         bake that fails ends the job without halving; with it, only the bake.
@@ -104,7 +106,7 @@ class TrainTask:
         return self.verdict is None or self.verdict.get(folder.name, {}).get("goes_on", False)
 
     def _stopped(self) -> dict[str, Any]:
-        """Everything as it was; says why, unless an earlier rung did."""
+        """Carry everything over unchanged; log why, unless an earlier rung did."""
         assert self.before is not None
         assert self.verdict is not None
         summary = carry(self.before, self.out)
@@ -135,7 +137,7 @@ class TrainTask:
         }
 
     def _take(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """The files of the rung's epochs out of the bake's folder; gives those of `rows`."""
+        """Link the files of the rung's epochs from the bake's folder; return those of `rows`."""
         assert self.until is not None
         self.out.mkdir(parents=True, exist_ok=True)
         mine = [row for row in rows if row["epoch"] <= self.until]
@@ -151,30 +153,30 @@ class TrainTask:
 
 
 def carry(before: Path, out: Path) -> dict[str, Any]:
-    """Give `out` the files of the finished folder `before`; gives its summary.
+    """Link the files of the finished folder `before` into `out`; return its summary.
 
-    The summary's `carried` says where all of it comes from.
+    The summary's `carried` names the folder they come from.
     """
     done = manifest.read(before)
     for name in done["files"]:
         if not (before / name).is_file():
             raise BakeryError(
-                f"{before / name} is missing although {manifest.NAME} lists it: delete {before} to have "
-                "it made again"
+                f"{before / name} is missing although {manifest.NAME} lists it: delete {before} "
+                "to make it again"
             )
         link(before / name, out / name)
     return {**done["summary"], "carried": before.name}
 
 
 def carried(above: Path, rung: Mapping[str, Any], out: Path) -> dict[str, Any] | None:
-    """As `carry` from the rung before, where the stage `above` did the same; None where it did not."""
+    """As `carry` from the previous rung, if the stage `above` did the same; else None."""
     if rung and "carried" in manifest.read(above)["summary"]:
         return carry(Path(rung["before"]), out)
     return None
 
 
 def is_new(train: Path) -> bool:
-    """Whether the bake in `train` is finished, and not just what the rung before has."""
+    """Whether the bake in `train` is finished, and not just carried over from the previous rung."""
     return (train / manifest.NAME).is_file() and "carried" not in _summary(train)
 
 

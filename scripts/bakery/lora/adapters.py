@@ -5,11 +5,11 @@ through adapter k: W is applied once to all rows, A and B as products with a lea
 A is `lora_down`, B is `lora_up`, s = multiplier * alpha / rank, as in kohya's scripts. With K = 1
 this is the plain LoRA and takes the plain path.
 
-Each adapter has `nn.Parameter`s of its own; a forward stacks those it needs (a copy of some
-thousand numbers beside a product with the whole batch). So autograd brings every gradient to the
-adapter that earned it, and the rest is ordinary: an optimizer of any library for each adapter,
-zero_grad, clipping, and its own end if it turns to NaN. Those of a Linear are held transposed, as
-rows of x take them, y = x W' + s (x A') B', so that their gradients arrive laid out as they are.
+Each adapter has its own `nn.Parameter`s; a forward stacks those it needs (copying some thousand
+numbers is cheap compared with a product with the whole batch). So autograd gives each adapter its
+own gradient, and the rest is ordinary: an optimizer of any library for each adapter, zero_grad,
+clipping, and its own end if it becomes NaN. Those of a Linear are held transposed, as rows of x
+take them, y = x W' + s (x A') B', so that their gradients arrive laid out as they are.
 
 A layer keeps its own class and weights; only its `forward` is routed through the adapters.
 """
@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 @dataclass
 class Routing:
-    """What the layers of a network have in common."""
+    """State shared by the layers of a network."""
 
     adapters: tuple[int, ...]
     """The adapter of each share of the rows."""
@@ -37,11 +37,11 @@ class Routing:
     """Strength of each adapter; 0 is exactly the base."""
     dropout: list[float]
     seeds: list[int] | None = None
-    """What each adapter's dropout mask is drawn from; new ones for each step."""
+    """Seed of each adapter's dropout mask; new ones for each step."""
 
 
 class LoRAModule(nn.Module):
-    """The K adapters of one layer; `LinearLoRA` and `ConvLoRA` say what A and B do there."""
+    """The K adapters of one layer; `LinearLoRA` and `ConvLoRA` define A and B."""
 
     def __init__(
         self, target: nn.Linear | nn.Conv2d, dim: int, alphas: Sequence[float], routing: Routing,
@@ -56,7 +56,7 @@ class LoRAModule(nn.Module):
         self.alphas = list(alphas)
         self.downs: list[nn.Parameter] = []  # A as `held`
         self.ups: list[nn.Parameter] = []  # B as `held`
-        self._target = (target,)  # in a tuple: the frozen layer is no part of the adapters
+        self._target = (target,)  # in a tuple: the frozen layer is not part of the adapters
         self._frozen = target.forward  # x -> W x + bias
         for k in range(len(alphas)):
             zeros = [torch.zeros(s, device=target.weight.device) for s in self.shapes(dim)]
@@ -82,7 +82,7 @@ class LoRAModule(nn.Module):
         return self._add_up(y, b, (s * ax).to(ax.dtype), 1.0)  # y + B (s (A x))
 
     def scale(self, k: int) -> float:
-        """What adapter k's B A x is multiplied with."""
+        """The factor of adapter k's B A x."""
         return self.routing.multiplier[k] * self.alphas[k] / self.ranks[k]
 
     def shapes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -103,9 +103,9 @@ class LoRAModule(nn.Module):
     def load(self, k: int, down: torch.Tensor, up: torch.Tensor, alpha: float) -> None:
         """Give adapter k weights of any rank; shapes were checked by the network.
 
-        Inside a stack all A have one shape: what has the smaller rank gets rows of zeros, which
-        add nothing, and keeps the scale of its own rank. Parameters whose shape stays are written
-        in place, so that an optimizer that knows them goes on.
+        Inside a stack all A have one shape: smaller ranks get rows of zeros, which
+        add nothing, and keep the scale of their own rank. Parameters whose shape stays are written
+        in place, so that an optimizer that holds them still works.
         """
         files = [(self.held(a), self.held(b)) for a, b in zip(self.downs, self.ups, strict=True)]
         before, files[k] = len(files[0][0]), (down, up)
@@ -145,7 +145,7 @@ class LoRAModule(nn.Module):
 
     @torch.no_grad()
     def merge_into_target(self, k: int) -> None:
-        """Route the layer through (W + s B A) x, which costs no more than W x; for inference."""
+        """Route the layer through (W + s B A) x, which is as fast as W x; for inference."""
         scale = self.scale(k)
         if not scale:
             return
@@ -155,11 +155,11 @@ class LoRAModule(nn.Module):
         layer.__dict__["forward"] = self._through(merged)
 
     def remove_from_target(self) -> None:
-        """Give the layer its own forward back."""
+        """Restore the layer's own forward."""
         self._target[0].__dict__.pop("forward", None)
 
     def held(self, weight: torch.Tensor) -> torch.Tensor:
-        """A weight of a file as the layer holds it, and back."""
+        """A weight of a file in the layer's format, and back."""
         return weight
 
     def _through(self, weight: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -175,7 +175,7 @@ class LoRAModule(nn.Module):
         raise NotImplementedError
 
     def _dropped(self, ax: torch.Tensor) -> torch.Tensor:
-        """kohya's network_dropout. Each adapter's mask depends on its seed and the layer alone, so
+        """kohya's network_dropout. Each adapter's mask depends only on its seed and the layer, so
         that the adapter drops the same in any group, and again when a checkpointed block is
         computed a second time.
         """

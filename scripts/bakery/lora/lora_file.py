@@ -1,8 +1,8 @@
-"""The LoRA file as kohya's scripts write it: tensors, metadata and the hashes of both worlds.
+"""The LoRA file as kohya's scripts write it: tensors, metadata and both kinds of hashes.
 
 `write` gives equal bytes for equal tensors and metadata, so nothing that changes from run to run
 (ss_training_started_at, ss_session_id, modelspec.date ...) goes into a file. `sshs_model_hash`
-covers the tensors alone: it is the fingerprint of a bake, and Civitai's AutoV3.
+covers only the tensors: it is the fingerprint of a bake, and Civitai's AutoV3.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bakery.io.errors import BakeryError, first_line
 from bakery.io.files import whole
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""save_precision in kohya's words."""
+"""save_precision, with kohya's names."""
 
 _LEGACY_START, _LEGACY_LENGTH = 0x100000, 0x10000
 
@@ -50,14 +50,14 @@ def pack(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> tupl
     draft = _header(layout, known) + data
     if len(draft) - len(data) <= _LEGACY_START:
         known["sshs_legacy_hash"] = legacy_hash(draft)
-    else:  # a header so long would have to contain the hash of itself
+    else:  # such a long header would have to contain its own hash
         del known["sshs_legacy_hash"]
     return _header(layout, known) + data, model_hash
 
 
 def model_hash(path: Path) -> str | None:
-    """sshs_model_hash of a file, from its bytes and not from what it says of itself; None if it is no
-    safetensors file.
+    """sshs_model_hash of a file, computed from its bytes, not read from its metadata; None if it is
+    not a safetensors file.
     """
     content = path.read_bytes()
     start = 8 + int.from_bytes(content[:8], "little")

@@ -1,11 +1,11 @@
 """A stack of LoRAs on a frozen model: K networks of kohya's, side by side.
 
-Training uses it for the runs of a sweep, sampling for many LoRAs in one batch; `route` says
-which adapters the rows of the next forwards belong to. What happens in a layer is in `adapters.py`.
+Training uses it for the runs of a sweep, sampling for many LoRAs in one batch; `route` sets
+which adapters the rows of the next forwards belong to. The layers are in `adapters.py`.
 
-What the adapters of a stack share, exactly:
+How adapters of a stack affect each other, exactly:
 - A NaN in one adapter leaves outputs and gradients of the others as they are, bit for bit.
-- `route([k])` runs adapter k alone, by the very operations of a network of one: equal bits.
+- `route([k])` runs adapter k alone, with exactly the operations of a network of one: equal bits.
 - All K at once equal K networks of one up to the rounding of the matrix products, whose order of
   summing may depend on how many rows there are (the frozen layers have the same freedom). Where
   the sums are exact, bits are equal.
@@ -34,7 +34,7 @@ _KEYS = ("lora_down.weight", "lora_up.weight", "alpha")
 
 @dataclass(frozen=True)
 class Adapter:
-    """What may differ between the new adapters of a stack."""
+    """Settings that may differ between the new adapters of a stack."""
 
     alpha: float = 0.0
     """0 means the rank."""
@@ -43,7 +43,7 @@ class Adapter:
     dropout: float = 0.0
     """kohya's network_dropout: this share of A x is zeroed in training, the rest scaled up."""
     generator: torch.Generator | None = None
-    """Draws A; on the CPU. The draw is that of a network of its own."""
+    """Draws A; on the CPU. The draw equals that of a network of its own."""
 
 
 class LoRANetwork(nn.Module):
@@ -86,7 +86,7 @@ class LoRANetwork(nn.Module):
     ) -> LoRANetwork:
         """An adapter for each file, none loaded yet, on the layers that any of them mentions.
 
-        `targets` are all that the model has, those of conv_dim among them.
+        `targets` are all of the model's, including those of conv_dim.
         """
         names = {key.partition(".")[0] for state in states for key in state}
         every = list(targets)
@@ -123,7 +123,7 @@ class LoRANetwork(nn.Module):
             for added in self.layers.values():
                 added.reset(k, adapter.generator)
         self.known = set(self.layers)
-        """Names of the base's layers, as far as they were given."""
+        """Names of the base's layers, if given."""
         return self
 
     def __len__(self) -> int:
@@ -131,7 +131,7 @@ class LoRANetwork(nn.Module):
         return len(self.routing.multiplier)
 
     def route(self, adapters: Sequence[int] | None = None) -> LoRANetwork:
-        """Say whose rows the next forwards get: equal consecutive shares, one for each entry.
+        """Set whose rows the next forwards get: equal consecutive shares, one for each entry.
 
         `[0, 2]` gives the first half of the rows to adapter 0, the second to 2; entries may repeat;
         None is every adapter once. A backward that computes blocks again (gradient checkpointing)
@@ -143,7 +143,7 @@ class LoRANetwork(nn.Module):
         return self
 
     def seed_dropout(self, seeds: Sequence[int]) -> None:
-        """Where the dropout masks of the next step come from, a number for each adapter."""
+        """Seeds of the next step's dropout masks, a number for each adapter."""
         self.routing.seeds = list(seeds)
 
     @property
@@ -164,15 +164,15 @@ class LoRANetwork(nn.Module):
     def merge(self, adapter: int = 0) -> LoRANetwork:
         """Switch one adapter on as part of the weights, for forwards as fast as the base's.
 
-        Equal to `route([adapter])` up to rounding, which is finer the more digits the weights have:
-        meant for models in float32. `remove` gives the model back bit for bit.
+        Equal to `route([adapter])` up to the rounding of the weights: meant for models in float32.
+        `remove` restores the model bit for bit.
         """
         for layer in self.layers.values():
             layer.merge_into_target(adapter)
         return self
 
     def remove(self) -> None:
-        """Give the model back as it was."""
+        """Restore the model as it was."""
         for layer in self.layers.values():
             layer.remove_from_target()
 
@@ -213,9 +213,9 @@ class LoRANetwork(nn.Module):
 
     @torch.no_grad()
     def load_kohya(self, state: Mapping[str, torch.Tensor], adapter: int = 0) -> None:
-        """Take over a LoRA of any rank from kohya's keys.
+        """Load a LoRA of any rank from kohya's keys.
 
-        A layer that the file does not mention gets no change; an alpha that it does not mention
+        Layers that are not in the file are not changed; a missing alpha
         is the rank. Raises `BakeryError` for keys that belong to no layer of this network, for
         half an adapter and for shapes that do not fit, before anything is changed.
         """

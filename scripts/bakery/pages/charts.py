@@ -1,7 +1,7 @@
 """Geometry of line charts and scatter plots for inline SVG.
 
-What is computed here are numbers and path strings in a box of `WIDTH` x `HEIGHT` user units, y
-downwards; colours and text belong to the template that draws them.
+This computes numbers and path strings in a box of `WIDTH` x `HEIGHT` user units, y
+downwards; colours and text are up to the template that draws them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SHAPES = (
     "M-4.4,-2.4H4.4V2.4H-4.4Z",  # bar
     "M-2.4,-4.4H2.4V4.4H-2.4Z",  # upright bar
 )
-"""Outlines of a point around its centre: who cannot tell two colours apart sees the shape."""
+"""Outlines of a point around its centre, for readers who cannot distinguish the colours."""
 COLOURS = len(SHAPES)
 """Colours that the style sheet has, `s0` to `s7`; a line beyond them is drawn grey."""
 
@@ -72,7 +72,7 @@ class Chart:
     contours: Sequence[tuple[str, float, float, str]] = field(default=())
     """(path, x and y of its label, label) of each curve of equal harmonic mean."""
     ring: Point | None = None
-    """The centre of the point that is pointed out."""
+    """The centre of the highlighted point."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def lines(
     """A chart of values by epoch (or parts of one), or by weight. Points that are NaN are left out.
 
     Without `y_range` the axis spans the values. `reference` is a level to compare with, `ring` the
-    point (x, y) to be pointed out. The x axis is labelled at `whole` numbers, else at each value.
+    point (x, y) to highlight. The x axis is labelled at `whole` numbers, else at each value.
     """
     series = [_finite(one) for one in series]
     epochs = _places({x for one in series for x, _, _ in one.points}, whole)

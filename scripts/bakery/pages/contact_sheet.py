@@ -46,16 +46,16 @@ class Item:
     by_hand: str = ""
     """`exclude`, `include` or nothing."""
     final: bool = False
-    """Whether no hand edit can keep it."""
+    """Whether it cannot be kept by hand."""
     concept: str = ""
     size: tuple[int, int] = (0, 0)
     note: str = ""
     thumbnail: bytes = b""
-    """WebP, from `thumbnail`; without one its place is grey."""
+    """WebP, from `thumbnail`; grey without one."""
 
     @property
     def kept_by_itself(self) -> bool:
-        """Whether it would stay if nobody had decided by hand."""
+        """Whether it would stay without decisions by hand."""
         return all(reason == EXCLUDED for reason in self.reasons)
 
     @property
@@ -64,7 +64,7 @@ class Item:
 
 
 def coding(pictures: int) -> Coding:
-    """How fine the thumbnails of so many pictures may be, for a page that a browser still opens."""
+    """Size of the thumbnails of this many pictures, for a page that a browser can still open."""
     return next((fine for most, fine in _CODINGS if pictures <= most), _COARSEST)
 
 

@@ -1,9 +1,9 @@
-"""A web page in one file: what it shows is inside, and nothing is ever fetched.
+"""A web page in one file: everything it shows is inside, and nothing is ever fetched.
 
-Text reaches the page through jinja2 with autoescape; what the script reads lies in data blocks in which
-no `<` is left. A content security policy names the hashes of the page's own script and style, so even a
-mistake there could run nothing and load nothing from a network. Pictures come from the page itself or,
-where they did not fit, from the files beside it.
+Text is inserted by jinja2 with autoescape; the script's data is in blocks without any `<`. A
+content security policy lists the hashes of the page's own script and style, so even a mistake there
+could run nothing and load nothing from a network. Pictures are in the page itself or, if they did
+not fit, in the files next to it.
 """
 
 from __future__ import annotations
@@ -107,6 +107,6 @@ def _text(name: str) -> str:
 
 
 def _source(text: str) -> str:
-    """The policy's word for exactly this inline text."""
+    """The policy's source expression for exactly this inline text."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

@@ -1,7 +1,7 @@
-"""The prune page: every tag with examples, what becomes of it and why, and a way to decide otherwise.
+"""The prune page: every tag with examples, its decision and why, and a way to change it.
 
-The page is one static file. What is clicked on it comes back as `tags.csv` by download or by copy.
-Each picture stands in it once, however many tags it is an example of, so the page stays small.
+The page is one static file. Clicks on it give a `tags.csv` to download or copy.
+It contains each picture once, however many tags it is an example of, so the page stays small.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from bakery.tags.outfits import garment
 from bakery.tags.pruning import DecidedTag
 
 EXAMPLES = 5
-"""Pictures shown of a tag."""
+"""Example pictures of a tag."""
 MOST = 240
-"""Different pictures on the page; of more, those that rare tags need come first."""
+"""Most pictures on the page; those that rare tags need are chosen first."""
 SIDE = 96
 """Pixels of a picture's longer side."""
 

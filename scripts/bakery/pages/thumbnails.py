@@ -1,8 +1,9 @@
-"""The pictures of a page, kept inside a number of bytes.
+"""The pictures of a page, within a limit of bytes.
 
-Every picture is encoded once, as WebP in base64, a line each. When all do not fit, they are first
-coded coarser, then there are fewer seeds, then smaller pictures, and last the bakes at the end of the
-list lose theirs. What room is left goes to whole pictures in place of links.
+Every picture is encoded once, as WebP in base64, a line each. If they do not all fit, they are
+first encoded at lower quality, then there are fewer seeds, then smaller pictures, and last the
+bakes at the end of the list lose theirs. Remaining room is used for full-size pictures instead of
+links.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ class Coding:
 
 
 BEST = Coding(2, 92)
-"""Two pixels a tile's pixel, for dense displays. At 96 px, less than 92 costs the colour of an eye."""
+"""Two pixels a tile's pixel, for dense displays. At 96 px, quality below 92 loses the colour of an
+eye."""
 LADDER = (BEST, Coding(2, 80), Coding(1.5, 75), Coding(1, 70), Coding(1, 45), Coding(0.7, 40))
 STEPS_WITH_SEEDS = 3
-"""Steps of the ladder that are tried before a seed is given up."""
+"""Steps of the ladder that are tried before a seed is dropped."""
 _PROBES = 12
-"""Pictures encoded to learn how large they become."""
+"""Pictures encoded to estimate their size."""
 
 
 def encode(picture: Image.Image, quality: int) -> str:

@@ -1,7 +1,8 @@
-"""What differs between bakes: their settings, their labels, and which of their numbers say the same.
+"""What differs between bakes: their settings, their labels, and which of their numbers are
+comparable.
 
-Scores are absolute, but each is a share of something. Where two bakes take shares of different things
-(other traits, other prompts, another tagger), the page has to say so.
+Scores are absolute, but each is a share of something. If these differ between two bakes (other
+traits, other prompts, another tagger), the page has to point it out.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from bakery.settings.config import STAGES, Config
 WITHOUT_EFFECT = frozenset(
     f"{stage}.{name}" for stage in STAGES for name in Config.model_fields[stage].default.not_in_key
 )
-"""Settings that say how fast, never what."""
+"""Settings that affect speed, never results."""
 _MOST_NAMED = 3
-"""Differing settings that go into a label at most."""
+"""Most differing settings to put into a label."""
 
 _DRAWING = tuple(
     f"sample.{name}"
@@ -50,9 +51,9 @@ def shown(value: Any) -> str:
 
 
 def labelled(bakes: Sequence[Bake]) -> list[Bake]:
-    """`bakes` with labels of their own: equal ones get the settings that tell them apart.
+    """`bakes` with unique labels: equal ones get the settings that distinguish them.
 
-    What settings do not tell apart gets its key.
+    If settings do not distinguish them, they get their key.
     """
     twice = _repeated(bakes)
     bakes = [
@@ -80,30 +81,32 @@ def notes(baked: Sequence[BakeResult]) -> list[str]:
     found = []
     if differ("tag.model", "tag.general_threshold", "tag.character_threshold"):
         found.append(
-            "Not every bake is scored by the same tagger at the same thresholds: compare scores only "
-            "among bakes that share it."
+            "The bakes were not all scored with the same tagger and thresholds: compare scores only "
+            "between bakes that share them."
         )
     if _differs(
         bakes, lambda bake: bake.folders["layout"].name if "layout" in bake.folders else ""
     ):
         found.append(
-            "The bakes ate different training pictures or captions. "
-            f"{_against('training')} are measured against each bake's own; fidelity says the same "
-            "where the pruned traits are the same. Losses cannot be compared."
+            "These bakes were trained on different pictures or captions. "
+            f"{_against('training')} are measured against each bake's own; fidelity is comparable "
+            "if the pruned traits are the same. Losses cannot be compared."
         )
     elif differ("train.base", "train.resolution", "train.mixed_precision"):
-        found.append("Base or resolution differ: losses cannot be compared.")
+        found.append("Base, resolution or precision differ: losses cannot be compared.")
     if differ("prune.trigger", "prune.class_tokens", "scrape.name"):
-        found.append("Not every bake is of the same character, or it is called by another word.")
+        found.append("The bakes are of different characters, or use different triggers.")
     if len({one.asked for one in baked}) > 1:
         found.append(
-            f"Prompts or seeds differ. {_against('prompts')} depend on what is asked: compare them "
-            "in the picture table, prompt by prompt, where a prompt is the same."
+            f"Prompts or seeds differ. {_against('prompts')} depend on the prompts: compare them "
+            "in the picture table, for the prompts that are the same."
         )
     if differ(*_DRAWING) or differ("train.base", "train.clip_skip"):
-        found.append("Pictures were drawn in different ways: the same seed is not the same noise.")
+        found.append(
+            "Pictures were drawn with different settings: the same seed is not the same noise."
+        )
     if any(name.startswith("score.") for name in differences(bakes)):
-        found.append("The scores are weighed differently: see the settings of the score stage.")
+        found.append("The scores use different weights: see the settings of the score stage.")
     return found
 
 

@@ -97,7 +97,7 @@ def _trade_off(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> Fig
         epoch = baked[best[0]].epoch(best[1])
         ring = (epoch.score("flexibility").value, epoch.score("fidelity").value)
     caption = (
-        "Up is more of the character, right is more of what was asked. Dotted curves join equal "
+        "Higher: more of the character. Farther right: more of what was asked. Dotted curves join equal "
         "harmonic means; a line follows a bake from the base through its epochs."
     )
     chart = charts.trade_off([series(one) for one in baked], ring)

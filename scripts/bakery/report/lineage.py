@@ -1,6 +1,6 @@
-"""Where a bake comes from, in numbers: from the posts that were asked for to the steps of the bake.
+"""Where a bake comes from, in numbers: from the requested posts to the trained steps.
 
-Read from the manifests and tables of the stages above. A stage whose folder is gone is left out.
+Read from the manifests and tables of the earlier stages. A stage whose folder is gone is left out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Lineage:
-    """The way of one dataset, and the labels of the bakes that were trained on it."""
+    """The steps of one dataset, and the labels of the bakes that were trained on it."""
 
     name: str
     bakes: Sequence[str]
@@ -39,7 +39,7 @@ class Lineage:
     unfetched: Mapping[str, int]
     """Posts without a picture: reason -> how many."""
     dropped: Mapping[str, int]
-    """Pictures thrown out: reason -> how many; a picture may have several reasons."""
+    """Pictures dropped: reason -> how many; a picture may have several reasons."""
     dropped_total: int
     pruned: Sequence[tuple[str, str]]
     """Tags that the trigger absorbs: (tag, why)."""
@@ -90,7 +90,7 @@ def _steps(
 
     yield from step("scrape", "posts", "posts looked at")
     yield from step("scrape", "images", "pictures fetched")
-    yield from step("filter", "kept", "pictures kept", f"{dropped} thrown out")
+    yield from step("filter", "kept", "pictures kept", f"{dropped} dropped")
     if "prune" in folders:
         where = str(folders["prune"])
         yield Step("prune", f"{pruned}", "tags pruned", where, f"{kept} stay in the captions")
@@ -100,7 +100,7 @@ def _steps(
 
 
 def _dropped(folder: Path | None) -> tuple[dict[str, int], int]:
-    """Reason -> pictures, the most frequent first, and how many pictures were thrown out."""
+    """Reason -> pictures, the most frequent first, and how many pictures were dropped."""
     if folder is None:
         return {}, 0
     table = tables.read(folder / "decisions.csv", ("kept", "reasons"))

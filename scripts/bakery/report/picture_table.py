@@ -1,7 +1,7 @@
 """The picture table of a page: bakes x prompts x epochs, a picture for each seed.
 
-`arrange` says which picture stands where; `payload` turns that into what the page's script reads, with
-every text once and every picture a number of its line in the thumbnail sheet.
+`arrange` places the pictures; `payload` turns that into the data of the page's script, with
+every text once and every picture as a line number in the thumbnail sheet.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bakery.pages.thumbnails import ThumbnailSheet
 from bakery.report.results import BakeResult, Shot, same_base
 
 ABSENT = -1
-"""In place of a number: there is no such picture."""
+"""Instead of a number: there is no such picture."""
 PURPOSES = ("identity", "flexibility", "recreate", "bleed", "base")
 """The order in which prompts are shown; other purposes follow."""
 
@@ -33,14 +33,14 @@ class PromptRow:
 
 @dataclass(frozen=True)
 class PictureTable:
-    """Which picture stands where."""
+    """Which picture is where."""
 
     prompts: Sequence[PromptRow]
     epochs: Sequence[int]
     """The columns; 0 is the base."""
     seeds: Sequence[str]
     shots: Sequence[Shot]
-    """Every picture once, in the order in which they get room."""
+    """Every picture once, in order of priority for space."""
     cells: Sequence[Sequence[Sequence[Sequence[int]]]]
     """Number in `shots` by bake, prompt, epoch and seed."""
     hidden_seeds: int
@@ -48,7 +48,7 @@ class PictureTable:
 
 
 class Place(NamedTuple):
-    """Where a picture stands in the table: each is a number, from 0."""
+    """A picture's place in the table: numbers from 0."""
 
     bake: int
     prompt: int
@@ -59,7 +59,7 @@ class Place(NamedTuple):
 def arrange(baked: Sequence[BakeResult], ranks: Sequence[int], seeds: int) -> PictureTable:
     """The table of `baked` with the first `seeds` seeds.
 
-    `ranks[i]` is the place of bake i, 0 the best: its pictures get room first. A base that all
+    `ranks[i]` is the rank of bake i, 0 the best: its pictures are included first. A base that all
     bakes share counts once.
     """
     known = list(dict.fromkeys(seed for one in baked for _, _, seed in one.shots))
@@ -99,12 +99,12 @@ def arrange(baked: Sequence[BakeResult], ranks: Sequence[int], seeds: int) -> Pi
 
 
 def payload(table: PictureTable, sheet: ThumbnailSheet | None, out: Path) -> dict[str, Any]:
-    """What the page's script reads of `table`; without a sheet every picture is absent.
+    """The script's data for `table`; without a sheet every picture is absent.
 
     A shot is [thumbnail, whole, folder, file, size, infotext, found, missing, leaked, notes]: lines of
     the sheet, then numbers of `folders`, `sizes`, `pieces` and `words`. An infotext is the join of its
-    pieces. The whole is that of the thumbnail where that is not reduced, ABSENT where there is only the
-    file, which lies in its folder relative to `out`.
+    pieces. The whole equals the thumbnail if that is not reduced, and is ABSENT if there is only
+    the file, in its folder relative to `out`.
     """
     pieces, words, folders, sizes = _Numbers(), _Numbers(), _Numbers(), _Numbers()
     thumbs = [sheet.thumb(s.path) if sheet else (ABSENT, False, (1, 1)) for s in table.shots]

@@ -1,8 +1,8 @@
-"""Which epoch of which bake to take, and the sentences that say why.
+"""Which epoch of which bake to take, and the sentences that explain it.
 
-Several epochs are the best as far as one can tell: those within one standard error of the highest
-trade-off, taken draw by draw, since all epochs start from the same noise. Recommended is the surest of
-them, whose interval reaches down least. docs/scores.md says what the numbers mean.
+Several epochs may be the best: those within one standard error of the highest trade-off, compared
+draw by draw, since all epochs start from the same noise. The most certain of them is recommended:
+the one whose interval has the highest lower end. docs/scores.md explains the numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class EpochScore:
     bake: str
     number: int
     scores: Mapping[str, float]
-    """Metric -> what was measured; what is NaN or not there was not."""
+    """Metric -> its value; NaN or missing if it was not measured."""
     file: str = ""
     draws: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     """Metric -> its bootstrap draws (D,), for the trade-off and what is `DECISIVE`."""
@@ -43,8 +43,8 @@ class EpochScore:
     def balance(self) -> float:
         """Harmonic mean of fidelity F and flexibility X: 2 F X / (F + X); 0 where both are 0.
 
-        It is high only if both are: a LoRA that paints the character whatever is asked, or obeys
-        without ever showing the character, gets next to nothing.
+        It is high only if both are: a LoRA that draws the character whatever the prompt, or follows
+        prompts without ever showing the character, gets almost nothing.
         """
         fidelity, flexibility = self.score(_FIDELITY), self.score(_FLEXIBILITY)
         total = fidelity + flexibility
@@ -54,7 +54,7 @@ class EpochScore:
 
     @property
     def rank(self) -> float:
-        """The trade-off, or the balance where no trade-off was measured."""
+        """The trade-off, or the balance if no trade-off was measured."""
         tradeoff = self.score(TRADEOFF.name)
         return self.balance if math.isnan(tradeoff) else tradeoff
 
@@ -81,7 +81,8 @@ class Recommendation:
     title: str
     reasons: Sequence[str] = field(default=())
     top: EpochScore | None = None
-    """The epoch with the highest trade-off; the recommended one may be a surer equal of it."""
+    """The epoch with the highest trade-off; the recommended one may be equal to it and more
+    certain."""
     beats_base: bool = True
     """False where the base without a LoRA ranks as high: then `best` is merely the best of them."""
 
@@ -89,7 +90,7 @@ class Recommendation:
 def read_draws(path: Path) -> dict[int, dict[str, np.ndarray]]:
     """Epoch -> metric -> its draws (D,), from the score stage's draws.csv; {} where there is none.
 
-    Metrics that an earlier version did not measure are simply not there.
+    Metrics that an earlier version did not measure are missing.
     """
     if not path.is_file():
         return {}
@@ -107,9 +108,9 @@ def read_draws(path: Path) -> dict[int, dict[str, np.ndarray]]:
 def recommend(bakes: Sequence[Sequence[EpochScore]]) -> Recommendation:
     """The epoch to take.
 
-    Each entry of `bakes` holds the epochs of one bake, the base (number 0) among them. Of epochs
-    that rank equal the earlier comes first, then the bake with the smaller name, so the order of
-    `bakes` decides nothing.
+    Each entry of `bakes` holds the epochs of one bake, the base (number 0) among them. Among epochs
+    of equal rank the earlier comes first, then the bake with the smaller name, so the order of
+    `bakes` does not matter.
     """
     epochs = [epoch for bake in bakes for epoch in bake if epoch.number]
     ranked = sorted(
@@ -129,7 +130,7 @@ def recommend(bakes: Sequence[Sequence[EpochScore]]) -> Recommendation:
     if base is not None and not beats_base:
         title = "No epoch beats the base"
         reasons.append(
-            f"The base without a LoRA reaches a trade-off of {fixed(base.rank)}; the best of "
+            f"The base without a LoRA has a trade-off of {fixed(base.rank)}; the best of "
             f"{_count(len(ranked), 'epoch')}, {_name(top, len(bakes))} only {fixed(top.rank)}."
         )
     else:
@@ -165,9 +166,9 @@ def close(best: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _surest(top: EpochScore, ranked: Sequence[EpochScore]) -> EpochScore:
-    """Of the epochs within the noise of `top` that with the highest lower end; of equals the earliest.
+    """The epoch within the noise of `top` with the highest lower end; among equals the earliest.
 
-    Without draws `top` itself: nothing is known of how sure the others are.
+    Without draws it is `top` itself: how certain the others are is not known.
     """
     level = top.values("rank")
     near = [epoch for epoch in ranked if close(level, epoch.values("rank"))]
@@ -187,9 +188,9 @@ def _no_recommendation(epochs: Sequence[EpochScore]) -> Recommendation:
         None,
         "No verdict",
         [
-            f"The samples say nothing about {what}.",
-            "The grid needs prompts of both purposes, identity and flexibility, and the character "
-            "at least one trait that the tagger sees.",
+            f"The samples do not show {what}.",
+            "There must be identity prompts and flexibility prompts, and the character needs at "
+            "least one trait that the tagger sees.",
         ],
     )
 
@@ -212,9 +213,11 @@ def _rank(best: EpochScore, top: EpochScore, epochs: int, bakes: int) -> str:
     if best is top:
         return f"Its trade-off, {fixed(best.rank)}, is the highest of {among}."
     return (
-        f"The highest trade-off of {among} is {fixed(top.rank)}, of {_name(top, bakes).rstrip(',')} (by "
-        f"chance as low as {fixed(top.at_least)}); its own, {fixed(best.rank)}, is no worse beyond "
-        f"noise, and surer (as low as {fixed(best.at_least)})."
+        f"The highest trade-off of {among} is {fixed(top.rank)} "
+        f"({_name(top, bakes).rstrip(',')}), but "
+        f"by chance it may be as low as {fixed(top.at_least)}. This one has {fixed(best.rank)}, "
+        "equal "
+        f"within noise, and is more certain (as low as {fixed(best.at_least)})."
     )
 
 

@@ -1,7 +1,7 @@
 """Baked LoRAs as a page shows them: epochs with scores and files, samples with what was seen in them.
 
-`read` gathers what train, sample and score left of one bake and checks that they speak of the same.
-Scores that a table does not have are simply not there, so bakes of several versions fit on one page.
+`read` collects the results of train, sample and score for one bake and checks that they match.
+Scores that a table lacks are missing, so bakes of several versions fit on one page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bakery.tags.trigger import Trigger
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with the 95% interval it lies in; NaN where nothing is known."""
+    """A number with its 95% interval; NaN if unknown."""
 
     value: float = math.nan
     low: float = math.nan
@@ -57,7 +57,7 @@ class EpochResult:
 
     @property
     def lora_name(self) -> str:
-        """What a prompt calls the file: its name without extension."""
+        """The file's name in prompts: without extension."""
         return Path(self.file).stem
 
 
@@ -69,11 +69,11 @@ class Bake:
     folders: Mapping[str, Path]
     settings: Mapping[str, Any] = field(default_factory=dict)
     own: bool = True
-    """False for a bake that `compare.with` puts beside those of the sweep."""
+    """False for a bake that `compare.with` adds to those of the sweep."""
 
     @classmethod
     def of(cls, planned: Mapping[str, Any]) -> Bake:
-        """From what the graph says of it, paths as text."""
+        """From the graph's facts, with paths as text."""
         folders = {stage: Path(folder) for stage, folder in planned["folders"].items()}
         return cls(planned["label"], folders, planned["settings"], planned["own"])
 
@@ -111,7 +111,7 @@ Key = tuple[int, str, str]
 
 @dataclass(frozen=True)
 class BakeResult:
-    """What came of one bake; epochs in order, the base first."""
+    """The results of one bake; epochs in order, the base first."""
 
     bake: Bake
     epochs: Sequence[EpochResult]
@@ -152,7 +152,7 @@ class BakeResult:
 
     @property
     def name(self) -> str:
-        """The dataset's, which the recommended LoRA is called by."""
+        """The dataset's name, which is also the recommended LoRA's."""
         return str(self.bake.settings.get("scrape.name") or self.last.lora_name)
 
     def prompt_line(self, name: str) -> str:

@@ -1,6 +1,6 @@
 """The whole sweep as one picture: bakes and their epochs under each other, prompts beside each other.
 
-For where a page cannot go: a chat, a model's page, a print.
+For places where a page does not fit: a chat, a model's page, a print.
 """
 
 from __future__ import annotations

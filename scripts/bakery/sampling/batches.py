@@ -1,8 +1,8 @@
 """Which pictures are drawn together.
 
-The pictures of one LoRA fill batches of their own: then its layers are as fast as the base's, and what
-else is drawn changes nothing. Only a LoRA with so few pictures that they would leave most of a batch
-empty shares batches with others.
+The pictures of one LoRA get their own batches: then its layers are as fast as the base's, and other
+pictures do not affect them. Only a LoRA with too few pictures to fill half a batch shares batches
+with others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def arrange(keys: Sequence[tuple[Hashable, int]], size: int) -> list[list[int]]:
 
     A look is a picture's LoRA and the length of its text; a batch has one length. The
     pictures of a LoRA and length that fill half a batch or more are split into as few and as equal
-    batches as can be. The others follow in full batches, whose last may be smaller.
+    batches as possible. The others follow in full batches, whose last may be smaller.
     """
     alike: dict[tuple[Hashable, int], list[int]] = {}
     for place, key in enumerate(keys):

@@ -1,4 +1,4 @@
-"""Sample pictures on their way to disk: whose they are, and whether they are there."""
+"""Writes sample pictures to disk: which bake each belongs to, and whether it exists."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from bakery.io.files import copy, write_text
 from bakery.sampling.prompts import Cell, GridRow
 
 Lora = tuple[Path | None, float]
-"""A file at its weight; None is the bare base."""
+"""A file at its weight; None means the base alone."""
 
 IMAGES = "images"
 PROGRESS = "progress.jsonl"
 BROKEN = "broken.state"
-"""Names of the pictures that are not a number, a line each: the files no longer tell."""
+"""Names of the pictures with NaN values, a line each: the files no longer show it."""
 
 Drawn = tuple[Sequence[Image.Image], Sequence[bool]]
 """The pictures of a batch, and whether the arithmetic of each stayed finite."""
@@ -32,17 +32,17 @@ Drawn = tuple[Sequence[Image.Image], Sequence[bool]]
 
 @dataclass(eq=False)
 class SampleSet:
-    """The pictures of one bake: what there will be, and how far it is."""
+    """The pictures of one bake: all that will be drawn, and the progress."""
 
     out: Path
     infos: dict[tuple[GridRow, Cell], Infotext]
     done: int = 0
     broken: set[str] = field(default_factory=set)
     mirror: SampleSet | None = None
-    """Gets a copy of each picture, and gives what it has."""
+    """A folder that gets a copy of each picture, and from which existing ones are taken."""
 
     def open(self) -> None:
-        """Make room, and read what an earlier run has noted."""
+        """Create the folders, and read an earlier run's notes."""
         (self.out / IMAGES).mkdir(parents=True, exist_ok=True)
         (self.out / PROGRESS).write_text("", encoding="utf-8")
         if (self.out / BROKEN).is_file():
@@ -67,7 +67,7 @@ class SampleSet:
         return [cell.image(epoch) for epoch, cell in self.infos]
 
     def mark(self, name: str, finite: bool) -> None:
-        """Put on record, before the picture is there, whether it is one."""
+        """Record, before the picture is written, whether it has NaN values."""
         if finite == (name not in self.broken):
             return
         self.broken ^= {name}
@@ -82,7 +82,7 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture to be drawn, and the sample sets it goes into: the base's goes into all."""
+    """A picture to draw, and the sample sets it goes into: the base's goes into all."""
 
     epoch: GridRow
     cell: Cell
@@ -97,7 +97,7 @@ class Picture:
         return self.sample_sets[0].infos[self.epoch, self.cell]
 
     def there(self) -> bool:
-        """Whether an earlier run has left it; from then on it is in every sample set."""
+        """Whether an earlier run drew it; if so it is added to every sample set."""
         paths = [sample_set.path(self.epoch, self.cell) for sample_set in self.sample_sets]
         text = infotext.write(self.info)
         kept = [place for place, path in enumerate(paths) if _text_of(path) == text]
@@ -123,7 +123,7 @@ class Picture:
 class Writer:
     """Encodes and writes a batch while the next one is drawn.
 
-    At most one batch waits, and an error comes out at the next call.
+    At most one batch waits, and an error is raised at the next call.
     """
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class Writer:
         self._waiting: Future[None] | None = None
 
     def put(self, batch: Sequence[Picture], drawn: Drawn | None = None) -> None:
-        """Write the pictures of `batch` and report them; without `drawn` they are there already."""
+        """Write the pictures of `batch` and report them; without `drawn` they exist already."""
         self.wait()
         self._waiting = self._thread.submit(_write, batch, drawn)
 
@@ -163,7 +163,7 @@ def _write(batch: Sequence[Picture], drawn: Drawn | None) -> None:
 
 
 def _text_of(path: Path) -> str | None:
-    """The infotext of a picture; None where there is none that can be read."""
+    """The infotext of a picture; None if there is no readable one."""
     try:
         return infotext.read_png(path) if path.is_file() else None
     except BakeryError:

@@ -1,8 +1,8 @@
-"""Draws pictures with one base and any number of LoRAs, all of them in full batches.
+"""Draws pictures with one base and any number of LoRAs, in full batches.
 
-The drawing itself is the base's (`Model.draw`): whoever loads the base and a LoRA file in diffusers gets
-the same picture. A batch may mix LoRAs; each row goes through its own (see `lora.network`). One LoRA
-alone is added to the weights of a base that allows it, and then costs nothing.
+The base does the drawing (`Model.draw`): loading the base and a LoRA file in diffusers gives the
+same picture. A batch may mix LoRAs; each row goes through its own (see `lora.network`). One LoRA
+alone is added to the weights if the base allows it, and then costs nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bakery.settings.sample import Sample
 
 
 class ImageRequest(NamedTuple):
-    """What one picture is drawn from."""
+    """Everything one picture is drawn from."""
 
     lora: int
     """Place in the list that `use` was given."""
@@ -72,10 +72,10 @@ class ImagePipeline:
         return cls(loaded, settings)
 
     def use(self, loras: Sequence[tuple[Path | None, float]]) -> None:
-        """Take up these LoRAs, each at its weight, instead of those before; None is the bare base.
+        """Load these LoRAs, each at its weight, instead of the previous ones; None means the base
+        alone.
 
-        They may be of different ranks and train different layers, and lie in memory in float32 all
-        at once.
+        They may have different ranks and layers, and are all kept in memory in float32.
         """
         if self.network is not None:
             self.network.remove()
@@ -99,7 +99,7 @@ class ImagePipeline:
             LoRANetwork.for_files(self._targets(), [state]).fitted(state)
 
     def lengths(self, prompts: Sequence[str]) -> list[int]:
-        """How long the text is that each prompt is drawn with; pictures of a batch share that."""
+        """The length of the text that each prompt is drawn with; it is the same in a batch."""
         least = self.base.length(self.settings.negative_prompt)
         return [max(self.base.length(prompt), least) for prompt in prompts]
 
@@ -146,7 +146,7 @@ class ImagePipeline:
     def _text(self, request: ImageRequest) -> Text:
         """Two rows: the request's prompt and the negative prompt, as its LoRA reads them.
 
-        A prompt is encoded with the negative prompt and no other, for all LoRAs at once, so no
+        A prompt is encoded only with the negative prompt, for all LoRAs at once, so that no
         prompt changes another's picture.
         """
         if request.prompt not in self._texts:
@@ -158,7 +158,7 @@ class ImagePipeline:
 
 @contextmanager
 def _named(file: Path | None) -> Iterator[None]:
-    """Says which file a `BakeryError` is about."""
+    """Adds the file's name to a `BakeryError`."""
     try:
         yield
     except BakeryError as problem:

@@ -1,10 +1,10 @@
-"""Prompts: what a bake's pictures ask, and which pictures that makes.
+"""Prompts: what a bake's pictures ask for, and the pictures to draw.
 
 A prompt set comes from the config, or is derived from the dataset by rule (`derive`):
 
 - identity: the trigger alone, then with a plain scene;
-- flexibility: an outfit, a scene and an expression each, those that the training captions say least;
-- recreate: the outfit that the training captions say most;
+- flexibility: an outfit, a scene and an expression each, those rarest in the training captions;
+- recreate: the most frequent outfit of the training captions;
 - bleed: the first flexibility prompts without the trigger.
 
 `cells` crosses the prompts with the seeds. A flexibility cell has a reference, the same prompt on
@@ -32,7 +32,7 @@ PLAIN = (
     ("simple background", "grey background"),
     ("simple background", "black background"),
 )
-"""What identity prompts ask besides the trigger, in order."""
+"""What identity prompts ask for besides the trigger, in order."""
 WEIGHED = ("identity", "flexibility")
 """Purposes that are drawn at other LoRA weights, too."""
 COLUMNS = ("id", "purpose", "prompt", "why")
@@ -40,7 +40,7 @@ COLUMNS = ("id", "purpose", "prompt", "why")
 
 @dataclass(frozen=True)
 class PromptEntry:
-    """A prompt and the reason why it is asked."""
+    """A prompt and the reason for it."""
 
     prompt: Prompt
     why: str
@@ -62,7 +62,7 @@ class GridRow:
 
     @property
     def prefix(self) -> str:
-        """What the names of its pictures begin with."""
+        """The beginning of its pictures' names."""
         return f"e{self.number}" if self.nominal else f"e{self.number}w{self.weight:g}"
 
 
@@ -86,15 +86,15 @@ class Cell:
 def derive(
     wanted: Auto, texts: Sequence[str], words: Mapping[str, int], own: Iterable[str]
 ) -> tuple[list[PromptEntry], list[str]]:
-    """The prompts for a dataset, and what could not be derived, a sentence each.
+    """The prompts for a dataset, and a sentence for each that could not be derived.
 
     `texts` are the training captions; `words` leads from the tagger's general tags to how many
-    pictures taught it each; `own` are the tags that stand for the character, which no prompt may ask.
+    pictures taught it each; `own` are the character's tags, which no prompt may contain.
 
     Of the tags that a prompt may ask (`topics.askable`) and that the tagger knows, those on the
-    fewest training captions are taken; of equals the one that the tagger was taught most, then
-    the first by name. Outfits differ in the kind of garment. Nothing is random. Words for children are
-    never asked of themselves.
+    fewest training captions are taken; among equals the one that the tagger learnt from the most
+    pictures, then the first by name. Outfits differ in the kind of garment. Nothing is random.
+    Words for children are never asked of themselves.
     """
     said = [{captions.same(tag) for tag in captions.split(text)} for text in texts]
     children = {tag for tag in {*words, *itertools.chain(*said)} if _of_children(tag)}

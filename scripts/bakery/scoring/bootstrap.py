@@ -1,14 +1,14 @@
-"""How far a score could lie elsewhere by chance: the bootstrap over prompts and seeds.
+"""How much a score could differ by chance: the bootstrap over prompts and seeds.
 
 A bake's pictures are a grid of prompts by seeds, and the pictures of one prompt, or of one seed,
-have something in common. So both are drawn again, each on its own, and a picture counts as often
+are correlated. So both are resampled independently, and a picture counts as often
 as its prompt times its seed was drawn. Source: Owen, The pigeonhole bootstrap, Annals of Applied
 Statistics 1 (2007), 386-411, which shows that this errs on the side of caution.
 
-That holds for prompts that could as well have been others: another outfit, another scene. The trigger
-alone could not: it is what is asked, not one of many, and stays in every draw.
+This applies to prompts that are one choice of many: another outfit, another scene. The trigger
+alone is not: it is the question itself, and stays in every draw.
 
-What is drawn depends on the names of prompts and seeds alone. So draw 17 means the same in every
+A draw depends only on the names of prompts and seeds. So draw 17 means the same in every
 epoch and every bake with the same prompts, and a difference can be taken draw by draw.
 
 Numbers come as arrays (1 + draws,): the first is what was measured, the others are the draws.
@@ -25,11 +25,11 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS, LEVEL = 1000, 0.95
-"""Draws, and the share of them that an interval spans."""
+"""Number of draws, and the share of them that an interval spans."""
 
 
 MEANT = frozenset({"identity", "recreate"})
-"""Purposes whose prompts stand for nothing but themselves."""
+"""Purposes whose prompts are not a random choice."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def resample(
     """Draws for pictures with these purposes, prompts and seeds (a list each, of equal length).
 
     As many prompts of each purpose, and as many seeds, as there are, with replacement; a single
-    prompt stays, and so do those of the purposes in `MEANT`. With a single seed nothing is known
-    about chance, and there are no draws.
+    prompt stays, and so do those of the purposes in `MEANT`. With a single seed chance cannot be
+    estimated, and there are no draws.
     """
     count = len(prompts)
     if len(set(seeds)) < 2:
@@ -85,7 +85,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def lag(best: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """By how much `other` (1 + draws,) lies behind `best`, and the standard error of that.
+    """How far `other` (1 + draws,) is below `best`, and the standard error of that.
 
     The error is the standard deviation of the paired differences; NaN without draws.
     """
@@ -95,9 +95,9 @@ def lag(best: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 
 def close(best: np.ndarray, other: np.ndarray) -> bool:
-    """Whether `other` lies within one standard error of `best`: no worse, as far as one can tell.
+    """Whether `other` is within one standard error of `best`, so not measurably worse.
 
-    Without draws only what is no worse as measured. Source of the rule: Breiman, Friedman, Olshen
+    Without draws only if it is not worse as measured. Source of the rule: Breiman, Friedman, Olshen
     and Stone, Classification and Regression Trees (1984), section 3.4.3.
     """
     behind, error = lag(best, other)
@@ -105,7 +105,7 @@ def close(best: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _counts(purpose: str, names: Sequence[str], draws: int) -> np.ndarray:
-    """How often each of `names` was drawn, (draws, N); equal names are one thing that is drawn."""
+    """How often each of `names` was drawn, (draws, N); equal names are drawn as one."""
     things = sorted(set(names))
     if len(things) == 1:
         return np.ones((draws, len(names)))

@@ -2,7 +2,7 @@
 
 N pictures, K tags; `times` (D, N) says how often each picture counts (`bootstrap`), and each
 formula gives D numbers, the first of them what was measured. A share over nothing is NaN.
-Definitions in words: docs/scores.md. Which pictures they are taken of is said in `metrics`.
+Definitions in words: docs/scores.md. `metrics` chooses the pictures for each.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy as np
 from bakery.scoring.bootstrap import Resample
 
 SUREST = (5e-5, 1 - 5e-5)
-"""Nearer to 0 or 1 no probability is taken for: they are written down to four decimals."""
+"""Probabilities are not taken to be nearer to 0 or 1 than this: they are stored with four
+decimals."""
 ROOM = 0.05
-"""What is left between the base and the ceiling, from which bleed can be measured."""
+"""Smallest distance between the base and the ceiling at which bleed can be measured."""
 
 
 def recall(times: np.ndarray, found: np.ndarray, asked: np.ndarray) -> np.ndarray:
@@ -49,14 +50,14 @@ def flexibility(times: np.ndarray, found: np.ndarray, base_found: np.ndarray) ->
 def leak(
     times: np.ndarray, seen: np.ndarray, base: np.ndarray, open_: np.ndarray, pull: np.ndarray
 ) -> np.ndarray:
-    """How much of the training set's outfit and scenery comes although nobody asked.
+    """How much of the training set's outfits and scenery appears unasked.
 
     leak = min(1, sum over habits of max(0, r - b) / max(1, sum over habits of pull))
 
     `seen`, `base` (N, K): the habit is on the picture, on the base's picture of the same cell;
     `open_` (N, K): the prompt does not ask for it. r and b are its shares of the open pictures.
-    `pull` (K,) is the habit's share of the training pictures less b. So 1 says that the training
-    set's habits come as they are in it, and a training set without habits leaks nothing.
+    `pull` (K,) is the habit's share of the training pictures less b. So 1 means that the training
+    set's habits appear as often as in it, and a training set without habits leaks nothing.
     """
     count = times @ open_  # (D, K)
     excess = over(times @ (open_ * (seen.astype(float) - base)), count)
@@ -85,7 +86,7 @@ def doubt(probabilities: np.ndarray) -> np.ndarray:
 
     doubt = - sum over tags of p log2 p + (1 - p) log2 (1 - p)
 
-    A tagger that knows what it looks at is sure of most tags, one way or the other: the first half
+    A tagger that recognises a picture is sure of most tags, one way or the other: the first half
     of the inception score (Salimans et al., Improved Techniques for Training GANs, 2016), for many
     tags at once.
     """
@@ -101,7 +102,7 @@ def clarity(
     base_doubts: np.ndarray,
     base_tags: np.ndarray,
 ) -> np.ndarray:
-    """Whether the pictures are as clear as the base's: frayed ones leave the tagger in doubt.
+    """Whether the pictures are as clear as the base's: the tagger is unsure about frayed ones.
 
     clarity = min(1, doubt per tag on the base's pictures of the same cells / doubt per tag)
 

@@ -1,6 +1,6 @@
 """Measures: every metric of a set of a bake's pictures, with its draws.
 
-A set is what one LoRA drew at one weight, or what of it is drawn at every weight.
+A set is all pictures of one LoRA at one weight, or those of them that are drawn at every weight.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def preferred_weight(
 ) -> float | None:
     """The weight to prefer, of the epoch that was drawn at several; None without one.
 
-    Of the weights within one standard error of the best trade-off, the one nearest to the nominal.
+    It is the weight nearest to the nominal among those within one standard error of the best
+    trade-off.
     """
     several = samples.loc[~samples["nominal"], "epoch"]
     if several.empty:

@@ -1,7 +1,7 @@
-"""What a metric is: one record, from which its columns, weight, chart and words follow.
+"""A metric as one record, from which its columns, weight, chart and texts follow.
 
 `metrics` holds the records. A metric is computed from the pictures that one LoRA drew at one weight
-(`PictureSet`), and may have columns of single pictures besides (`PictureColumn`).
+(`PictureSet`), and may also have columns for single pictures (`PictureColumn`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Numbers = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class ScoreInputs:
-    """What metrics are measured on: all pictures of a bake."""
+    """The input of metrics: all pictures of a bake."""
 
     seen: Observations
     image_stats: pd.DataFrame
@@ -67,7 +67,7 @@ class PictureSet:
 
 @dataclass(frozen=True)
 class PictureColumn:
-    """What a metric says of single pictures: a column of scores.csv, and of cells.csv."""
+    """A metric's value for single pictures: a column of scores.csv, and of cells.csv."""
 
     name: str
     values: Callable[[ScoreInputs], Iterable[Any]]
@@ -93,11 +93,11 @@ class Remark:
     """Sentences of the recommendation about a metric, from a bad enough value on."""
 
     beyond: float
-    """The value from which a remark is worth its room."""
+    """The value from which a remark is shown."""
     best: Callable[[float, str], str]
     """A sentence about the recommended epoch, by its value and the tags that leaked (may be "")."""
     later: Callable[[float, str], str]
-    """The same about the next epoch: `frays (clarity 0.61)`, which goes on behind `Epoch 4`."""
+    """The same about the next epoch: `frays (clarity 0.61)`, which continues `Epoch 4`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,34 +110,34 @@ class Metric:
     meaning: str
     """For people, without a full stop."""
     formula: str
-    """In the words of docs/scores.md."""
+    """The definition, as in docs/scores.md."""
     good: int = 1
     """The good end, 0 or 1."""
     compute: Callable[[PictureSet], np.ndarray] | None = None
-    """(1 + draws,): as measured, then the draws; None for what is made of other metrics."""
+    """(1 + draws,): as measured, then the draws; None if it is computed from other metrics."""
     balanced: bool = False
     """Whether it is one of the two whose harmonic mean the trade-off starts from."""
     cost: str = ""
-    """The setting of the score section that weighs it in the trade-off; "" where it costs nothing.
+    """The setting of the score section that weighs it in the trade-off; "" if it costs nothing.
 
-    What costs decides, too: its draws are kept, and epochs are compared by it.
+    Metrics with a cost also decide: their draws are kept, and epochs are compared by them.
     """
     interval: bool = True
-    """Whether its bootstrap interval stands beside it in the tables."""
+    """Whether the tables include its bootstrap interval."""
     by_weight: bool = False
-    """Whether it is in weights.csv, too, which knows no bleed pictures, and in the chart of it."""
+    """Whether it is also in weights.csv, which has no bleed pictures, and in its chart."""
     chart: str = ""
     """The caption of its chart over the epochs; "" for none."""
     headline: bool = False
-    """Whether the page shows it beside the recommendation."""
+    """Whether the page shows it next to the recommendation."""
     percent: bool = True
     """Whether the page shows it as a percentage."""
     against: tuple[str, ...] = ()
-    """`training`, `prompts`: what else has to be equal where bakes are compared by it."""
+    """`training`, `prompts`: what has to be equal to compare bakes by it."""
     columns: tuple[PictureColumn, ...] = ()
     remark: Remark | None = None
     why_empty: Callable[[ScoreInputs], str] = lambda inputs: ""
-    """A sentence for where no epoch has it; "" for none."""
+    """A sentence for bakes without any value of it; "" for none."""
 
     @property
     def bounds(self) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ class Metric:
         )
 
     def better(self, values: np.ndarray) -> np.ndarray:
-        """`values` with their sign such that more is better."""
+        """`values`, with the sign changed if less is better."""
         return values if self.good else -values
 
     def loss(self, values: np.ndarray) -> np.ndarray:

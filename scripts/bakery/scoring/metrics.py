@@ -1,9 +1,9 @@
-"""The metrics of an epoch: a record each, and which pictures speak for it.
+"""The metrics of an epoch: a record each, with the pictures it is computed from.
 
-A new one is a record here and, where it is to cost something in the trade-off, a weight in
-`settings/score.py`: tables, page and recommendation follow. docs/scores.md has to name it.
+A new metric is a record here and, if it should cost something in the trade-off, a weight in
+`settings/score.py`: tables, page and recommendation follow. docs/scores.md has to define it.
 
-`formulas` holds what is more than a mean; `compute` chooses the pictures by their purpose.
+`formulas` has everything beyond a mean; `compute` chooses the pictures by their purpose.
 """
 
 from __future__ import annotations
@@ -158,13 +158,14 @@ METRICS = (
     Metric(
         name="flexibility",
         heading="Flexibility",
-        meaning="what prompts ask beyond the character and is there, relative to the base",
+        meaning="how much of what prompts ask for beyond the character is drawn, relative to the "
+        "base",
         formula="tags found on flexibility pictures / tags found on their references, at most 1;"
         " empty when the base finds none",
         compute=_flexibility,
         balanced=True,
         by_weight=True,
-        chart="How much of what prompts ask beyond the character is there.",
+        chart="How much of what prompts ask for beyond the character is drawn.",
         headline=True,
         against=("prompts",),
         why_empty=_no_flexibility,
@@ -172,13 +173,14 @@ METRICS = (
     Metric(
         name="leak",
         heading="Leak",
-        meaning="outfits and scenes of the training pictures that nobody asked for",
+        meaning="outfits and scenes of the training pictures that no prompt asked for",
         formula="sum over habits of max(0, r - b) / max(1, sum over habits of s - b), on identity and"
         " flexibility pictures that do not ask for the habit",
         good=0,
         compute=_leak,
         cost="leak_weight",
-        chart="Outfits and scenes of the training pictures that nobody asked for. Lower is better.",
+        chart="Outfits and scenes of the training pictures that no prompt asked for. Lower is "
+        "better.",
         headline=True,
         against=("training", "prompts"),
         columns=(
@@ -209,7 +211,7 @@ METRICS = (
         against=("training", "prompts"),
         remark=Remark(
             0.05,
-            lambda value, tags: f"Without the trigger, {value:.0%} of the character still comes.",
+            lambda value, tags: f"Without the trigger, {value:.0%} of the character still appears.",
             lambda value, tags: "bleeds more",
         ),
         why_empty=_no_bleed,
@@ -217,13 +219,14 @@ METRICS = (
     Metric(
         name="clarity",
         heading="Clarity",
-        meaning="how sure the tagger is of what it sees, relative to the base's pictures: frayed"
-        " ones leave it in doubt",
+        meaning="how sure the tagger is of what it sees, relative to the base's pictures: it is "
+        "unsure"
+        " about frayed ones",
         formula="doubt per tag on the base's pictures of the same cells / doubt per tag on the"
         " pictures, at most 1; empty where no tag is expected",
         compute=_clarity,
         cost="clarity_weight",
-        chart="How sure the tagger is of what it sees. Burnt pictures fray and leave it in doubt.",
+        chart="How sure the tagger is of what it sees. It is unsure about burnt, frayed pictures.",
         columns=(
             PictureColumn(
                 "doubt",
@@ -291,30 +294,30 @@ METRICS = (
     Metric(
         name="likeness",
         heading="Likeness",
-        meaning="nearness to the character by the embedding model",
+        meaning="closeness to the character, by the embedding model",
         formula="mean cosine to the centre of the training pictures, relative to what these have"
         " themselves",
         compute=_likeness,
         columns=(PictureColumn("likeness", lambda inputs: inputs.fact("likeness")),),
     ),
 )
-"""What is measured of the pictures, in the order of epochs.csv; the trade-off follows there."""
+"""The measured metrics, in the order of epochs.csv; the trade-off follows there."""
 
 BALANCED = tuple(metric for metric in METRICS if metric.balanced)
 """The two whose harmonic mean the trade-off starts from."""
 COSTS = tuple(metric for metric in METRICS if metric.cost)
-"""What the trade-off takes off for."""
+"""The metrics that the trade-off subtracts."""
 DECISIVE = (*BALANCED, *COSTS)
-"""What epochs are compared by, besides the trade-off."""
+"""The metrics that epochs are compared by, besides the trade-off."""
 
 
 def tradeoff(numbers: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
-    """What the recommendation ranks by, at least 0.
+    """The score that the recommendation ranks by, at least 0.
 
     tradeoff = 2 F X / (F + X) - sum over `COSTS` of weight * distance from the good end
 
-    F and X are `BALANCED`, fidelity and flexibility: the harmonic mean is high only where both are.
-    What was not measured of the costs costs nothing. `weights` has one for each, by its name.
+    F and X are `BALANCED`, fidelity and flexibility: the harmonic mean is high only if both are.
+    Costs that were not measured are 0. `weights` has one for each, by its name.
     """
     cost = sum(weights[m.name] * np.nan_to_num(m.loss(numbers[m.name])) for m in COSTS)
     one, other = (numbers[metric.name] for metric in BALANCED)
@@ -329,9 +332,9 @@ def listed(parts: Sequence[str]) -> str:
 TRADEOFF = Metric(
     name="tradeoff",
     heading="Score",
-    meaning=f"what the recommendation goes by: the harmonic mean of"
+    meaning=f"what the recommendation is based on: the harmonic mean of"
     f" {listed([m.name for m in BALANCED])}, less"
-    f" {listed([m.name if not m.good else f'what lacks in {m.name}' for m in COSTS])}",
+    f" {listed([m.name if not m.good else f'what {m.name} lacks' for m in COSTS])}",
     formula=f"harmonic mean of {listed([m.name for m in BALANCED])}"
     + "".join(f" - `{m.cost}` x {f'(1 - {m.name})' if m.good else m.name}" for m in COSTS)
     + ", at least 0",
@@ -339,9 +342,9 @@ TRADEOFF = Metric(
     headline=True,
     percent=False,
 )
-"""Made of the others."""
+"""Computed from the others."""
 
 IN_TABLES = (*METRICS, TRADEOFF)
-"""Everything that an epoch is given, in the order of the tables."""
+"""All scores of an epoch, in the order of the tables."""
 ON_PAGE = (TRADEOFF, *METRICS)
 """The same in the order of the page and of results.csv."""

@@ -1,8 +1,8 @@
-"""Observations: what is seen on each picture of a bake, as the scores need it.
+"""Observations: what is seen on each picture of a bake, for the scores.
 
 Everything here is a fact about one picture or one pair of pictures: which tags the tagger sees,
-which of the asked ones are there, how far the picture is from the base's. What they say about an
-epoch is `metrics`' business.
+which of the requested ones are there, how far the picture is from the base's. `metrics` combines
+them for an epoch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bakery.settings.thresholds import LEAST
 from bakery.tags import captions, topics
 
 TRIGGER_PURPOSES = ("identity", "flexibility", "recreate")
-"""Purposes of pictures that are asked with the trigger."""
+"""Purposes of pictures whose prompt has the trigger."""
 LORA_PURPOSES = (*TRIGGER_PURPOSES, "bleed")
 """Purposes of pictures that are drawn with the LoRA."""
 LEAK_PURPOSES = ("identity", "flexibility")
@@ -29,7 +29,7 @@ LEAK_PURPOSES = ("identity", "flexibility")
 
 @dataclass(frozen=True)
 class TagMatrix:
-    """What the tagger says of N pictures, by its T tags."""
+    """The tagger's output for N pictures, by its T tags."""
 
     names: Sequence[str]
     general: np.ndarray
@@ -130,15 +130,15 @@ class Observations:
 
     @cached_property
     def doubt(self) -> np.ndarray:
-        """(N,) bits of doubt in which each picture leaves the tagger, traits left out.
+        """(N,) the tagger's bits of doubt about each picture, without the traits.
 
-        A trait half learned is half seen: that is fidelity's business.
+        A half-learned trait counts in fidelity.
         """
         return formulas.doubt(self.matrix.features(without=self.traits))
 
     @cached_property
     def expected(self) -> np.ndarray:
-        """(N,) how many tags are to be expected on each picture, traits left out."""
+        """(N,) how many tags are expected on each picture, without the traits."""
         return self.matrix.features(without=self.traits).sum(axis=1)
 
     def of(self, *purposes: str) -> np.ndarray:
@@ -195,7 +195,7 @@ def _partners(samples: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def _open(samples: pd.DataFrame, tags: Sequence[str]) -> np.ndarray:
     """(N, tags) bool: the prompt asks neither for the tag nor for a kind of it.
 
-    Who asks for a red jacket asks for a jacket, too.
+    A prompt for a red jacket also asks for a jacket.
     """
     rows = []
     for cell in samples["asked"]:

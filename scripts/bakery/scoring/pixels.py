@@ -1,4 +1,4 @@
-"""What a picture's pixels say, without the tagger: whether it shows anything, and what it repeats."""
+"""What a picture's pixels show without the tagger: whether it has content, and what it repeats."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from PIL import Image
 from bakery.vision import duplicates
 
 FLAT = 2.0
-"""Standard deviation of the pixels' levels (0..255) below which a channel shows nothing."""
+"""A channel is blank if the standard deviation of its levels (0..255) is below this."""
 
 
 def is_blank(picture: Image.Image) -> bool:
-    """Whether an RGB picture shows nothing: no channel varies, as where arithmetic overflowed."""
+    """Whether an RGB picture is blank: no channel varies, as after an overflow."""
     return bool(np.asarray(picture, float).std(axis=(0, 1)).max() < FLAT)
 
 
 def nearest(
     pictures: Sequence[Image.Image], training: Sequence[Image.Image], distance: int
 ) -> list[tuple[int, int, bool]]:
-    """For each picture the training picture most like it, the bits between, and if it is a copy.
+    """For each picture the most similar training picture, the differing bits, and whether it is a
+    copy.
 
-    Both made by `duplicates.prepare`. Most alike is the perceptual hash with the fewest other bits.
-    A copy has at most `distance` bits between, and no part in another colour: the filter's test for
-    near-duplicates, which no two training pictures pass.
+    Both made by `duplicates.prepare`. Most similar is the perceptual hash with the fewest differing
+    bits. A copy has at most `distance` differing bits, and no part in another colour: the filter's
+    test for near-duplicates, which no two training pictures pass.
     """
     if not len(training):
         return [(-1, -1, False)] * len(pictures)

@@ -1,6 +1,6 @@
 """The score stage's tables: a row for each picture, cell, epoch, weight and bootstrap draw.
 
-docs/scores.md says what their columns mean. Those of a metric stand in its record (`metrics`).
+docs/scores.md explains their columns. Those of a metric are in its record (`metrics`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from bakery.settings.sections import Section
 
 
 class Compare(Section):
-    """The page."""
+    """The comparison page."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -19,10 +19,11 @@ class Compare(Section):
     thumbnail: Annotated[int, Field(ge=32, le=512)] = 96
     """Side of a picture in the page's grid, in pixels."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 4
-    """Seeds to put on the page; each adds as many pictures as the first."""
+    """How many seeds to show on the page; each adds as many pictures as the first."""
     max_mb: Annotated[float, Field(ge=1, le=200)] = 4.5
-    """Size of the page in MB: pictures are made smaller, then fewer, until it is kept; whole pictures
-    that do not fit are linked to their files."""
+    """Largest size of the page in MB. Pictures are made smaller, then fewer, until it fits;
+    full-size pictures that do not fit are linked to their files."""
     with_: Annotated[tuple[str, ...], Field(alias="with")] = ()
-    """Finished bakes of other configs or days to put beside: folders such as `results/train/<name>`,
-    `results/score/<name>`, or `results/compare/<name>` for all bakes of a page."""
+    """Finished bakes of other configs or days to compare with: folders such as
+    `results/train/<name>`, `results/score/<name>`, or `results/compare/<name>` for all bakes of a
+    page."""

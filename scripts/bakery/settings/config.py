@@ -1,4 +1,4 @@
-"""The user's choices: every key, its type, range, default and meaning, said once.
+"""The user's settings: every key with its type, range, default and meaning, in one place.
 
 Each section has a file of its own; this one puts them together.
 
@@ -49,7 +49,7 @@ class Config(Section):
     score: Score = Score()
     compare: Compare = Compare()
     sweeps: dict[Name, Sweep] = {}
-    """Sweeps by name; each ends in one page. None bakes the config as it stands."""
+    """Sweeps by name; each gives one page. Without any, the config itself is the only bake."""
 
     @model_validator(mode="after")
     def _published_threshold_is_known(self) -> Config:
@@ -67,8 +67,8 @@ class Config(Section):
         for where, text in {"prune.class_tokens": "", **texts}.items():
             if gate.of_text(f"{front}, {text}").refused:
                 raise ValueError(
-                    f"is refused: prune.trigger and {where} together speak of sexualised minors, which "
-                    "are never baked nor drawn: take these words out"
+                    f"is refused: prune.trigger and {where} together speak of sexualised minors, "
+                    "which are never trained on or drawn: remove these words"
                 )
         return self
 
@@ -93,7 +93,7 @@ def load(raw: dict[str, Any]) -> Config:
 
 
 def overlay(config: Config, changes: dict[str, Any]) -> Config:
-    """`config` with dotted settings (`{"train.unet_lr": 1e-3}`) laid over it, validated again."""
+    """`config` with dotted settings (`{"train.unet_lr": 1e-3}`) applied, validated again."""
     raw = config.model_dump()
     raw["sweeps"] = {}
     for dotted, value in changes.items():
@@ -143,7 +143,7 @@ def _names_at(path: list[str]) -> list[str]:
 
 
 def section_in(annotation: Any) -> Any:
-    """The section that an annotation such as `dict[Name, Concept]` or `Concept | None` holds."""
+    """The section inside an annotation such as `dict[Name, Concept]` or `Concept | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     found = [section_in(part) for part in get_args(annotation)]  # a tuple in a union, too

@@ -1,9 +1,9 @@
 """What must never be written down: names, passwords and keys of accounts.
 
-- `hide` blots them out of a text;
-- `in_address` and `in_options` say where a config holds some, so that it can be refused;
-- `values` lists the secrets of gallery-dl's own configuration, so that their every appearance can
-  be blotted out, wherever a site or a message repeats them.
+- `hide` removes them from a text;
+- `in_address` and `in_options` find them in a config, so that it can be refused;
+- `values` lists the secrets of gallery-dl's own configuration, so that they can be removed
+  wherever a site or a message repeats them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SECRET_OPTION = re.compile(
     r"|client-?id|cookies?|authorization|auth|credentials?|netrc|sid",
 )
 _SHORTEST = 4
-"""Secrets of fewer characters would blot out half of every text."""
+"""Shorter secrets are ignored: removing them would remove half of every text."""
 
 
 def hide(text: str, secrets: Iterable[str] = ()) -> str:

@@ -19,19 +19,20 @@ class FilterModel(Section):
     path: Annotated[str, Field(min_length=1), ModelFile()]
     """An `.onnx` file."""
     kind: Kind
-    """What its number means: faces, likeness to the mean of all pictures, or a score."""
+    """What its number means: the number of faces, likeness to the mean of all pictures, or a
+    score."""
     min: float | None = None
     """Smallest number to keep."""
     max: float | None = None
     """Largest number to keep."""
     confidence: Share = 0.3
-    """face_count only: confidence from which a box counts."""
+    """face_count only: lowest confidence at which a box counts as a face."""
     side: Annotated[int, Field(ge=0, le=4096)] = 0
-    """Pixels a side of the input, for a model that leaves it open."""
+    """Side of the input in pixels, for a model that does not fix it."""
     mean: float = 0.0
-    """Subtracted from pixels that go from 0 to 1."""
+    """Subtracted from the pixels, which go from 0 to 1."""
     std: Annotated[float, Field(gt=0)] = 1.0
-    """By what pixels are divided then."""
+    """The pixels are divided by this afterwards."""
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> FilterModel:
@@ -43,36 +44,37 @@ class FilterModel(Section):
 
 
 class Filter(Section):
-    """Which pictures a bake must not eat."""
+    """Which pictures to leave out of training."""
 
     min_side: Annotated[int, Field(ge=0)] = 64
-    """Shorter side in pixels below which a picture is too small."""
+    """A picture is too small if its shorter side is below this many pixels."""
     max_aspect: Annotated[float, Field(ge=1)] | None = 5.0
-    """Longer side over shorter above which a picture is a strip; null keeps every shape."""
+    """A picture is too long if its longer side divided by its shorter one exceeds this; null keeps
+    every shape."""
     ratings: tuple[Rating, ...] = ("general",)
     """Ratings to keep; a picture without a rating (a local folder) counts as general."""
     min_score: int | None = 0
     """Lowest booru score to keep; null keeps every score."""
     unwanted_tags: tuple[str, ...] = ()
-    """Booru tags that drop a picture, besides those that the other checks know; `*` stands for any
+    """Further booru tags that drop a picture, besides those of the other checks; `*` matches any
     letters."""
     extra_characters: bool = True
     """Drop pictures with more than one character: several character tags, 2girls, comic ..."""
     monochrome: bool = True
     """Drop greyscale pictures and sketches, by tag or by measured colour."""
     text_heavy: bool = True
-    """Drop pictures that are mostly writing, by tag: text focus, speech bubbles, screenshots ..."""
+    """Drop pictures that are mostly text, by tag: text focus, speech bubbles, screenshots ..."""
     ai_generated: bool = True
-    """Drop pictures tagged as made by a model."""
+    """Drop pictures tagged as AI-generated."""
     animation: bool = True
     """Drop pictures with more than one frame."""
     max_blur: Share = 0.5
-    """Blur (0 sharp, 1 nothing left) above which a picture is dropped; 1 keeps all. A Gaussian of
-    1.5% of the side gives 0.6 to 0.8."""
+    """Most blur to accept, from 0 (sharp) to 1 (no detail left); 1 keeps all. A Gaussian of 1.5% of
+    the side gives 0.6 to 0.8."""
     min_jpeg_quality: Annotated[int, Field(ge=0, le=100)] = 30
-    """Lowest JPEG quality to keep, by the file's tables and by the traces in its pixels, whatever
-    format it has now; 0 keeps all."""
+    """Lowest JPEG quality to keep, measured by the file's tables and by traces in its pixels,
+    whatever its format is now; 0 keeps all."""
     duplicate_distance: Annotated[int, Field(ge=-1, le=32)] = 6
     """Largest Hamming distance between 64-bit perceptual hashes of near-duplicates; -1 keeps all."""
     models: tuple[FilterModel, ...] = ()
-    """Models of your own that look at each picture, each with its limits."""
+    """Your own models that rate each picture, each with its limits."""

@@ -14,10 +14,10 @@ class Halving(Section):
     """Successive halving: the worst bakes of a sweep are stopped early, by score."""
 
     after: Annotated[tuple[int, ...], Field(min_length=1)]
-    """Epochs after which bakes are drawn, scored and ranked, rising. Each must be saved, and come before
-    the last."""
+    """Epochs after which the bakes are ranked, in rising order. Each must be a saved epoch before
+    the last one."""
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of the bakes still training that goes on each time, rounded up."""
+    """Share of the remaining bakes that continues each time, rounded up."""
 
     @field_validator("after")
     @classmethod

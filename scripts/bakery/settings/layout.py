@@ -14,14 +14,14 @@ Repeats = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Concept(Section):
-    """What one concept's folder does in its own way."""
+    """Settings of one concept's folder."""
 
     repeats: Repeats | None = None
-    """How often an epoch shows each of its pictures; null takes the dataset's."""
+    """How often an epoch shows each of its pictures; null uses `layout.repeats`."""
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of all showings that the concept is to get: its repeats follow from it."""
+    """Share of all showings that the concept should get; its repeats follow from this."""
     caption_prefix: Words = ""
-    """Tags at the front of each of its captions; what they say is not said again behind them."""
+    """Tags at the front of each of its captions; they are not repeated later in the caption."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Concept:
@@ -31,14 +31,14 @@ class Concept(Section):
 
 
 class Regularization(Section):
-    """Pictures of the class that the character belongs to, so that the class stays as it was."""
+    """Pictures of the class that the character belongs to; they keep the class from changing."""
 
     folder: Annotated[str, OwnFolder("reg")]
     """Local folder of pictures; a picture's own `.txt` is its caption."""
     class_tokens: Words
-    """What the pictures are called that have no `.txt`, for example `1girl`."""
+    """Caption of pictures without a `.txt`, for example `1girl`."""
     repeats: Repeats = 1
-    """How often an epoch shows each picture at least."""
+    """How often an epoch shows each picture, at least."""
     ratings: tuple[Rating, ...] = ("general",)
     """Ratings to take; a picture without a rating counts as general."""
 
@@ -60,9 +60,9 @@ class Layout(Section):
     concepts: dict[Name, Concept] = {}
     """Concept (of scrape.urls and scrape.folders) -> its own repeats or share, and caption prefix."""
     balance: bool = False
-    """Give every concept as many showings as the main dataset, whatever its number of pictures."""
+    """Show every concept as often as the main dataset, however many pictures it has."""
     details: tuple[Words, ...] = ()
-    """Traits to show again in a folder of their own, as details.csv of the score stage proposes."""
+    """Traits to show again in their own folder; the score stage suggests some in details.csv."""
     reg: Regularization | None = None
     """Regularization pictures, laid out as `reg/<repeats>_<class>`."""
 
@@ -71,6 +71,6 @@ class Layout(Section):
         shares = [c.share for c in self.concepts.values() if c.share is not None]
         if sum(shares) >= 1:
             raise ValueError(
-                f"concepts want {sum(shares):g} of all showings: shares must leave room for the rest"
+                f"concepts ask for {sum(shares):g} of all showings: shares must leave room for the rest"
             )
         return self

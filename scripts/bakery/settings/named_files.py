@@ -1,4 +1,4 @@
-"""Settings that name files: how a name leads to a place, and what of it counts in a key.
+"""Settings that name files: how a name is resolved to a path, and what of it is part of a key.
 
 A section marks such a setting where it declares it, `base: Annotated[str, Model()]`. From the mark
 follow where the name is looked for, what is refused, and that the content is part of the stage's key
@@ -42,7 +42,7 @@ class Model(NamedFile):
 
 
 class ModelFile(NamedFile):
-    """A file that must be here: hubs are not asked."""
+    """A file that must be local: hubs are not asked."""
 
     def find(self, text: str, roots: Sequence[Path], where: str) -> Path | None:
         found = locate(text, roots, where)

@@ -12,29 +12,30 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What is to know of an optimizer before it is imported. Its class has the record's name."""
+    """Facts about an optimizer before it is imported. Its class has the record's name."""
 
     module: str
     """Where its class is."""
     about: str
     """When to take it, for people."""
     without_gpu: str = ""
-    """It needs a GPU; this is what to take where there is none."""
+    """It needs a GPU; this is what to use without one."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that it gets unless the user gives them, or one of `instead`."""
     instead: tuple[str, ...] = ()
     scheduled: bool = True
-    """Whether it wants lr_scheduler to set the rate of each step."""
+    """Whether lr_scheduler sets the rate of each step."""
     relative_step: bool = False
-    """Whether its argument relative_step, on by default, lets it heed neither rates nor schedule."""
+    """Whether its argument relative_step, on by default, makes it ignore rates and schedule."""
     finds_rate: bool = False
-    """Whether it finds its own rate, so that it wants one learning_rate of about 1 for all parts."""
+    """Whether it finds its own rate, so that it needs one learning_rate of about 1 for all
+    parts."""
     kohya: str = ""
-    """Its name in sd-scripts, where that is another."""
+    """Its name in sd-scripts, if different."""
     betas: int = 2
-    """How many numbers its argument `betas` has, where it has one."""
+    """How many numbers its argument `betas` has, if it takes one."""
     package: str = ""
-    """What pip calls its package, where that is not the module's first name."""
+    """The name of its package for pip, if it is not the module's first name."""
 
 
 OPTIMIZERS: Mapping[str, Optimizer] = {

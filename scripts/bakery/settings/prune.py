@@ -13,35 +13,38 @@ Threshold = Annotated[float, Field(ge=0.05, le=1)]
 
 
 class Prune(Section):
-    """Which tags are believed, and which of them the trigger word absorbs."""
+    """Which tags count, and which of them the trigger word absorbs."""
 
     trigger: Words = "mirael"
-    """The word that will call the character; first in every caption."""
+    """The word that calls the character; it comes first in every caption."""
     class_tokens: Words = ""
-    """What stands right behind the trigger, for example `1girl`."""
+    """Tags right after the trigger, for example `1girl`."""
     source: Literal["tagger", "booru", "union"] = "tagger"
-    """Whose tags go into captions: the tagger's, the booru's (or a sidecar's), or both."""
+    """Which tags go into captions: the tagger's, the booru's (or a sidecar's), or both."""
     general_threshold: Threshold | Literal["published"] = 0.35
-    """Probability (0.05 to 1) from which a general tag is believed, or `published`: where the tagger's
-    own page says that precision equals recall. Another value needs no new tagging."""
+    """Lowest probability (0.05 to 1) at which a general tag counts, or `published`: the value at
+    which precision equals recall according to the tagger's own page. Changing it needs no new
+    tagging."""
     character_threshold: Threshold = 0.85
-    """Probability from which a character tag is believed."""
+    """Lowest probability at which a character tag counts."""
     min_frequency: Share = 0.5
-    """Share of the pictures from which a trait of the vocabulary counts as the character's."""
+    """A trait of the vocabulary counts as the character's if at least this share of the pictures
+    show it."""
     min_lift: Annotated[float, Field(ge=0)] = 1.0
-    """How many times its usual frequency a trait must have here; 0 does not ask. Usual is what the
-    tagger's own selected_tags.csv counts."""
+    """A trait must be at least this many times as frequent here as usual; 0 turns this off. The
+    usual frequency comes from the counts in the tagger's selected_tags.csv."""
     always: tuple[str, ...] = ()
-    """Tags to prune however rare they are."""
+    """Tags to prune, however rare they are."""
     never: tuple[str, ...] = ()
-    """Tags to keep however frequent they are."""
+    """Tags to keep, however frequent they are."""
     outfits: dict[Words, tuple[Words, ...]] = {}
-    """Sub-triggers: a word for each outfit -> the tags it absorbs on the pictures that show more than
-    half of them. `outfits.csv` proposes some."""
+    """Sub-triggers: a word for each outfit -> the tags it absorbs on pictures that show more than
+    half of them. See `outfits.csv` for suggestions."""
     drop_implied: bool = False
-    """Leave out of a caption what another of its tags says already (jacket beside red jacket)."""
+    """Leave out tags that another tag of the caption already implies (jacket, if there is red
+    jacket)."""
     enabled: bool = True
-    """false leaves every tag in the captions, to see what pruning is worth."""
+    """false leaves every tag in the captions, to see what pruning does."""
 
     @field_validator("general_threshold", mode="before")
     @classmethod

@@ -34,20 +34,20 @@ class Prompt(Section):
     id: Name
     """Short name of the column."""
     prompt: Words
-    """What is asked; `{trigger}` stands for the trigger word and its class tokens, `{class_tokens}` for
-    these alone."""
+    """The prompt; `{trigger}` stands for the trigger word and its class tokens, `{class_tokens}`
+    for these alone."""
     purpose: Literal["identity", "flexibility", "recreate", "bleed"]
-    """identity asks the trigger alone; flexibility asks for things beyond the character; recreate asks
-    for the training set's outfit; bleed asks without the trigger."""
+    """identity is the trigger alone; flexibility asks for things beyond the character; recreate
+    asks for the training set's outfit; bleed leaves the trigger out."""
     seeds: Annotated[int, Field(ge=1)] | None = None
-    """Draw only so many of sample.seeds, from the first on; null draws all."""
+    """Draw only the first n of sample.seeds; null draws all."""
 
     @model_validator(mode="after")
     def _bleed_has_no_trigger(self) -> Prompt:
         if self.purpose == "bleed" and "{trigger}" in self.prompt:
             raise ValueError(
-                f"{self.id} asks for the trigger, but a bleed prompt is there to see the LoRA without "
-                "it: leave {trigger} out, or write {class_tokens}"
+                f"{self.id} contains the trigger, but a bleed prompt shows the LoRA without it: "
+                "leave {trigger} out, or write {class_tokens}"
             )
         return self
 
@@ -58,35 +58,35 @@ class Auto(Section):
     identity: Annotated[int, Field(ge=0, le=4)] = 2
     """The trigger alone, then with a plain white, grey and black background."""
     flexibility: Annotated[int, Field(ge=0, le=50)] = 4
-    """An outfit, a scene and an expression each: those that the training captions say least."""
+    """Each has an outfit, a scene and an expression that are rarest in the training captions."""
     recreate: Annotated[int, Field(ge=0, le=10)] = 1
-    """The outfits that the training captions say most."""
+    """The outfits that are most frequent in the training captions."""
     recreate_tags: Annotated[int, Field(ge=1, le=30)] = 8
-    """Most tags of such an outfit."""
+    """Most tags to take from such an outfit."""
     recreate_seeds: Annotated[int, Field(ge=1)] = 2
-    """Seeds for them; they are looked at and not scored."""
+    """Seeds for them; these pictures are for viewing and are not scored."""
     bleed: Annotated[int, Field(ge=0, le=50)] = 2
-    """So many of the flexibility prompts are also drawn without the trigger."""
+    """How many of the flexibility prompts are also drawn without the trigger."""
     bleed_seeds: Annotated[int, Field(ge=1)] | None = None
-    """Draw only so many of the seeds without the trigger; null draws all."""
+    """Draw these for the first n seeds only; null draws all."""
 
 
 class Sample(Section):
-    """Pictures of every epoch, on the same noise."""
+    """Pictures of every epoch, drawn from the same noise."""
 
     prompts: tuple[Prompt, ...] | None = None
-    """The grid's columns; null derives them from the dataset (prompts.csv says how)."""
+    """The grid's columns; null derives them from the dataset (see prompts.csv)."""
     auto: Auto = Auto()
     """How many prompts to derive, by purpose."""
     sampler: Sampler = "DDIM"
     """A1111's name of the sampler; the schedule of timesteps is the model's own."""
     clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
-    """Use the text encoder's n-th last layer; null takes the bake's train.clip_skip."""
+    """Use the text encoder's n-th last layer; null uses the bake's train.clip_skip."""
     weights: tuple[Annotated[float, Field(ge=0, le=4)], ...] = ()
-    """Further LoRA weights, for example [0.4, 0.6, 0.8, 1.2], at which identity and flexibility prompts
-    are drawn for one epoch: they give the preferred weight."""
+    """Further LoRA weights, for example [0.4, 0.6, 0.8, 1.2], at which identity and flexibility
+    prompts are drawn for one epoch, to find the preferred weight."""
     weights_epoch: Annotated[int, Field(ge=1)] | None = None
-    """The epoch that is drawn at these weights; null takes the last."""
+    """The epoch that is drawn at these weights; null means the last."""
     negative_prompt: str = ""
     """What the pictures should not show."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (1, 2, 3, 4)

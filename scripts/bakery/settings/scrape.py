@@ -19,7 +19,7 @@ HOW = frozenset(
         "ciphers", "log", "logfile", "output", "cache",
     }
 )  # fmt: skip
-"""gallery-dl's options that say how a site is asked, never what it gives."""
+"""gallery-dl options that affect how a site is queried, never what it returns."""
 EMBEDDED_BOORU = Embedded("embedded", scheme="embedded:", folder="resources/world/booru")
 """The booru that comes with the project."""
 
@@ -28,11 +28,12 @@ class Source(Section):
     """Where some of the pictures come from: an entry of `urls` or `folders`."""
 
     limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """Posts of this entry at most; without it, `scrape.limit` for a URL and all of a folder."""
+    """Most posts to take from this entry; by default `scrape.limit` for a URL and all of a
+    folder."""
     concept: Annotated[
         str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+-]{0,63})?$"), AfterValidator(gate.allowed)
     ] = ""
-    """Name of the concept that its pictures belong to; empty is the main dataset."""
+    """Name of the concept that its pictures belong to; empty means the main dataset."""
 
     @model_validator(mode="before")
     @classmethod
@@ -108,20 +109,21 @@ class Scrape(Section):
     name: Name = "mirael"
     """Name of the dataset and of the LoRA files: letters, digits and `_ . + -`."""
     urls: tuple[Url, ...] = (Url(url="embedded://posts?tags=mirael"),)
-    """Addresses gallery-dl understands, as text or as `{url, limit, concept}`. A post that several
-    entries find belongs to the first of them, so put a concept's search before the general one."""
+    """Addresses gallery-dl understands, as text or as `{url, limit, concept}`. A post found by
+    several entries belongs to the first of them, so put a concept's search before the general
+    one."""
     folders: tuple[Folder, ...] = ()
     """Local folders of pictures, as text or as `{path, limit, concept}`, with or without sidecars
     (`.txt` tags, gallery-dl's `.json`)."""
     limit: Annotated[int, Field(ge=1, le=100_000)] = 130
-    """Posts to ask of each URL, newest first. Raising it fetches only what is new."""
+    """Most posts to request from each URL, newest first. Raising it fetches only the new ones."""
     minimum_share: Share = 0.9
-    """Stop when less than this share of the posts that were found for a concept could be fetched."""
+    """Stop if less than this share of the posts found for a concept could be fetched."""
     attempt: Annotated[int, Field(ge=1)] = 1
-    """Raise it to ask the sites once more: posts that failed are tried again, newer ones are found,
-    and what came is not fetched twice."""
+    """Raise it to query the sites again: failed posts are retried and newer ones found; nothing is
+    fetched twice."""
     gallery_dl: GalleryDlOptions = {}
-    """Options of gallery-dl, nested as in its own configuration file and laid over it. Waits,
+    """gallery-dl options, nested as in its own configuration file; they override it. Waits,
     retries and proxies are not part of the key; accounts are refused here."""
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"), AfterValidator(gate.allowed)
 ]
-"""What the user calls something; it may become a folder's name, and so a caption."""
+"""A name given by the user; it may become a folder's name, and so a caption."""
 Words = Annotated[str, AfterValidator(gate.allowed)]
 """Text that goes into captions or prompts: the gate reads it."""
 
@@ -23,7 +23,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     not_in_key: ClassVar[frozenset[str]] = frozenset()
-    """Settings that say how fast, never what."""
+    """Settings that affect speed, never results."""
 
     def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
         """`chosen` without what inside of a setting says how fast."""

@@ -12,8 +12,8 @@ class Sweep(Section):
     """Several bakes on one page: a product of values, and single variants besides."""
 
     grid: dict[str, tuple[Any, ...]] = {}
-    """Setting (`train.unet_lr`) -> its values; every combination is baked."""
+    """Setting (such as `train.unet_lr`) -> its values; every combination is baked."""
     variants: tuple[dict[str, Any], ...] = ()
-    """Further bakes, each a set of settings laid over the config."""
+    """Further bakes, each a set of settings that override the config."""
     halving: Halving | None = None
     """Stop the worst bakes early; null bakes all of them to the end."""

@@ -16,7 +16,7 @@ class Tag(Section):
     model: Annotated[str, Model()] = "resources/world/tagger"
     """Folder with model.onnx and selected_tags.csv, or a hub id (SmilingWolf/wd-swinv2-tagger-v3)."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Pictures per inference; does not change the tags, and is not part of the key."""
+    """Pictures per inference. It does not change the tags and is not part of the key."""
 
     not_in_key: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 

@@ -1,4 +1,4 @@
-"""Thresholds: the probability from which a tag is believed."""
+"""Thresholds: the probability from which a tag counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bakery.io.errors import BakeryError
 
 LEAST = 0.05
-"""Probability below which the tag stage writes nothing down; no threshold may be lower."""
+"""The tag stage records nothing below this probability; no threshold may be lower."""
 
 PUBLISHED = {
     "wd-v1-4-convnext-tagger-v2": 0.3685,

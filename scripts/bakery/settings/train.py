@@ -27,16 +27,17 @@ Rate = Annotated[float, Field(ge=0)]
 
 
 class Train(Section):
-    """The bake, in kohya's words."""
+    """The training, with kohya's names."""
 
     base: Annotated[str | dict[str, str], Model()] = "resources/world/base"
-    """Stable Diffusion 1.x or SDXL model: a diffusers folder, a `.safetensors` checkpoint (`.ckpt` where
-    it holds nothing but weights), or a hub id. `{checkpoint: ..., vae: ...}` takes another VAE than the
-    checkpoint's own: a `.safetensors` file, a diffusers folder or a hub id."""
+    """Stable Diffusion 1.x or SDXL model: a diffusers folder, a `.safetensors` checkpoint (or a
+    `.ckpt` that holds only weights), or a hub id. Write `{checkpoint: ..., vae: ...}` to use
+    another VAE: a `.safetensors` file, a diffusers folder or a hub id."""
     v_parameterization: bool | None = None
-    """Whether the model predicts v instead of the noise; null takes the model's own word."""
+    """Whether the model predicts v instead of the noise; null reads it from the model."""
     zero_terminal_snr: bool | None = None
-    """Rescale the noise schedule so that its last step is pure noise; null takes the model's word."""
+    """Rescale the noise schedule so that its last step is pure noise; null reads it from the
+    model."""
     network_dim: Annotated[int, Field(ge=1, le=1024)] = 16
     """Rank of the LoRA."""
     network_alpha: Annotated[float, Field(ge=0)] = 16
@@ -44,26 +45,27 @@ class Train(Section):
     conv_dim: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Rank of adapters on the UNet's 3x3 convolutions; null leaves them out."""
     conv_alpha: Annotated[float, Field(ge=0)] | None = None
-    """The alpha that goes with conv_dim; 0 means alpha = conv_dim, null is 1 as in kohya's scripts."""
+    """Alpha of these adapters; 0 means alpha = conv_dim, null means 1 as in kohya's scripts."""
     network_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of each adapter's inner activations that a step sets to zero."""
+    """Share of each adapter's inner activations that is set to zero in each step."""
     scale_weight_norms: Annotated[float, Field(gt=0)] | None = None
-    """After each step, scale adapters whose weight norm exceeds this down to it (1 is usual)."""
+    """Largest weight norm of an adapter; larger ones are scaled down after each step (1 is
+    usual)."""
     network_train_unet_only: bool = False
-    """Leave the text encoder as it is, whatever text_encoder_lr says."""
+    """Do not train the text encoder, whatever text_encoder_lr is."""
     learning_rate: Rate = 2e-3
-    """Learning rate of the parts that have none of their own."""
+    """Learning rate of the parts without a rate of their own."""
     unet_lr: Rate | None = None
-    """Learning rate of the UNet's LoRA; null takes learning_rate, 0 leaves the UNet out."""
+    """Learning rate of the UNet's LoRA; null uses learning_rate, 0 leaves the UNet out."""
     text_encoder_lr: Rate | None = None
-    """Learning rate of the text encoder's LoRA; null takes learning_rate, 0 leaves it out."""
+    """Learning rate of the text encoder's LoRA; null uses learning_rate, 0 leaves it out."""
     optimizer_type: OptimizerType = "AdamW"
-    """AdamW8bit needs a GPU and bitsandbytes. Prodigy finds its own rate: give it a learning_rate of 1.
+    """AdamW8bit needs a GPU and bitsandbytes. Prodigy finds its own rate: set learning_rate to 1.
     AdamWScheduleFree needs no schedule, Adafactor (relative_step) neither schedule nor rates. CAME takes
     three betas. DAdaptAdam and ProdigyPlusScheduleFree find their own rate, too, the latter without a
     schedule."""
     optimizer_args: dict[str, Any] = {}
-    """Further arguments of the optimizer by name, such as `weight_decay: 0.1`."""
+    """Further arguments of the optimizer, such as `weight_decay: 0.1`."""
     lr_scheduler: LrScheduler = "cosine_with_restarts"
     """Shape of the learning rate over the optimizer's steps; rex stays high for long and falls late."""
     lr_scheduler_num_cycles: Annotated[int, Field(ge=1)] = 3
@@ -71,41 +73,42 @@ class Train(Section):
     lr_scheduler_power: Annotated[float, Field(gt=0)] = 1.0
     """polynomial only: the exponent."""
     lr_warmup_ratio: Share = 0.1
-    """Share of all steps over which the rate rises from 0."""
+    """Share of all steps during which the rate rises from 0."""
     lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """The same as a number of steps, which wins over the share; 0 leaves it to the share."""
+    """The same as a number of steps; overrides the share unless it is 0."""
     train_batch_size: Annotated[int, Field(ge=1)] = 4
     """Pictures per batch."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
-    """Batches per step of the optimizer: a large batch in little memory. An epoch's last step may have
-    fewer."""
+    """Batches per optimizer step: the effect of a large batch in little memory. An epoch's last
+    step may have fewer."""
     gradient_checkpointing: bool = False
-    """Compute activations twice instead of keeping them: less memory, slower, the same results."""
+    """Recompute activations instead of keeping them: less memory, slower, the same results."""
     torch_compile: bool = False
-    """Compile the UNet for each bucket: minutes of waiting, then faster steps on a GPU."""
+    """Compile the UNet for each bucket: takes minutes, then steps are faster on a GPU."""
     dynamo_backend: Literal["inductor", "cudagraphs", "aot_eager", "eager"] = "inductor"
-    """What compiles it; the last two are for finding errors."""
+    """Backend that compiles it; the last two are for finding errors."""
     num_epochs: Annotated[int, Field(ge=1)] = 6
-    """How often the repeated dataset is shown."""
+    """How many times the repeated dataset is shown."""
     max_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps at which to stop whatever num_epochs says; 0 leaves it to num_epochs."""
+    """Stop after this many steps, whatever num_epochs is; 0 means num_epochs decides."""
     save_every_n_epochs: Annotated[int, Field(ge=1)] = 1
-    """Every n-th epoch is saved, and always the last."""
+    """Save every n-th epoch, and always the last."""
     shuffle_caption: bool = True
     """Shuffle the tags of a caption each time it is shown."""
     keep_tokens: Annotated[int, Field(ge=0)] = 1
-    """How many tags at the front stay in place and are safe from tag dropout: 1 keeps the trigger;
-    count the class tokens, too, if there are any."""
+    """How many tags at the front are neither shuffled nor dropped: 1 keeps the trigger; add the
+    number of class tokens, if any."""
     caption_dropout_rate: Share = 0.0
-    """Share of showings without any caption, which keeps the model's unconditional side in shape."""
+    """Share of showings without a caption; this keeps the model's unconditional prediction
+    intact."""
     caption_dropout_every_n_epochs: Annotated[int, Field(ge=0)] = 0
-    """Every n-th epoch is shown without captions; 0 never."""
+    """Show every n-th epoch without captions; 0 means never."""
     caption_tag_dropout_rate: Share = 0.0
-    """Chance of each tag behind keep_tokens to be left out of a showing."""
+    """Chance that a tag after keep_tokens is left out of a showing."""
     resolution: Annotated[int, Field(ge=32, multiple_of=8)] = 64
-    """Area budget of a picture: the side of the square with that area, in pixels."""
+    """Area of a training picture, given as the side of the square with that area, in pixels."""
     enable_bucket: bool = True
-    """Keep the aspect ratio by training in several sizes; false crops all to one square."""
+    """Keep aspect ratios by training in several sizes; false crops all pictures to one square."""
     min_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 48
     """Shortest side of a bucket in pixels."""
     max_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 96
@@ -113,40 +116,44 @@ class Train(Section):
     bucket_reso_steps: Annotated[int, Field(ge=8, multiple_of=8)] = 16
     """Sides of buckets are multiples of this many pixels (64 for full-size models)."""
     flip_aug: bool = False
-    """Mirror half of the showings; not for characters with a hair pin on one side."""
+    """Mirror half of the showings; not for asymmetric characters, such as one with a hair pin on
+    one side."""
     random_crop: bool = False
-    """Crop what juts out of the bucket at a random place instead of around the centre."""
+    """Crop pictures to their bucket at a random place instead of around the centre."""
     reg_data_dir: Annotated[str | None, OwnFolder("reg")] = None
-    """Folder of regularization pictures in `<repeats>_<class>` folders; null takes `reg/` of the
-    dataset where there is one. They are repeated until there are as many as training pictures."""
+    """Folder with regularization pictures in `<repeats>_<class>` folders; null uses the dataset's
+    `reg/`, if there is one. They are repeated until there are as many as training pictures."""
     prior_loss_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the regularization pictures in the loss."""
     clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
-    """Use the text encoder's n-th last layer; anime models of the SD1 family want 2."""
+    """Use the text encoder's n-th last layer; anime models of the SD1 family need 2."""
     max_token_length: Literal[75, 150, 225] = 225
-    """Longest caption in tokens: one, two or three passes of the text encoder, 75 each in SD1."""
+    """Longest caption in tokens: one, two or three passes of the text encoder, with 75 each in
+    SD1."""
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = None
-    """Let no timestep weigh more than this signal-to-noise ratio (5 is usual); null weighs all alike."""
+    """Limit the weight of timesteps to this signal-to-noise ratio (5 is usual); null weighs all
+    equally."""
     noise_offset: Annotated[float, Field(ge=0)] = 0.0
     """Shift of each channel's mean in the noise, for darker and brighter pictures (0.05 is usual)."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
-    """Clip the gradient's norm to this; 0 does not clip."""
+    """Clip the gradient's norm to this; 0 turns clipping off."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
-    """Arithmetic of the frozen model and of the activations."""
+    """Precision of the frozen model and of the activations."""
     save_precision: Literal["float", "fp16", "bf16"] = "fp16"
     """Number format of the saved LoRA."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 23
-    """Start of every random generator of the bake."""
+    """Seed of all random numbers of the bake."""
     max_data_loader_n_workers: Annotated[int, Field(ge=0)] = 0
-    """Threads that read and resize pictures ahead of the VAE, at most one for each CPU. Latents are
-    cached, so that there is nothing to load between two steps; 0 reads one picture at a time."""
+    """Threads that read and resize pictures ahead of the VAE, at most one per CPU; 0 reads one
+    picture at a time. Latents are cached, so nothing is loaded between steps."""
     persistent_data_loader_workers: bool = False
-    """Keep these threads from epoch to epoch; of use with random_crop, which crops in every epoch."""
+    """Keep these threads from epoch to epoch; useful with random_crop, which crops anew in every
+    epoch."""
     fuse: Literal["auto", "off"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    """How many bakes of a sweep one process trains side by side on one base; auto takes up to 8, as far
-    as the memory reaches that is measured to be free, and half as many should it run out."""
+    """How many bakes of a sweep one process trains side by side on one base. auto takes up to 8, as
+    many as fit into the free memory, and half as many if memory runs out."""
     log_with: Literal["tensorboard"] | None = None
-    """tensorboard writes event files into the bake's folder, besides progress.jsonl."""
+    """tensorboard writes event files into the bake's folder, in addition to progress.jsonl."""
 
     not_in_key: ClassVar[frozenset[str]] = frozenset(
         {
@@ -249,7 +256,7 @@ class Train(Section):
         inside = self.min_bucket_reso <= self.resolution <= self.max_bucket_reso
         if self.enable_bucket and not inside:
             raise ValueError(
-                f"resolution {self.resolution} lies outside min_bucket_reso {self.min_bucket_reso} "
+                f"resolution {self.resolution} is outside min_bucket_reso {self.min_bucket_reso} "
                 f"to max_bucket_reso {self.max_bucket_reso}: change these too, for example 320 to "
                 "960 for a resolution of 512"
             )
@@ -259,7 +266,7 @@ class Train(Section):
     def _has_an_effect(self) -> Train:
         """What would silently do nothing is refused where it can only be a mistake."""
         if self.conv_alpha is not None and self.conv_dim is None:
-            raise ValueError("conv_alpha does nothing without conv_dim: set conv_dim, too")
+            raise ValueError("conv_alpha does nothing without conv_dim: set conv_dim as well")
         if self.persistent_data_loader_workers and not self.max_data_loader_n_workers:
             raise ValueError(
                 "persistent_data_loader_workers needs max_data_loader_n_workers above 0"

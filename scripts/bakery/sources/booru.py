@@ -1,6 +1,6 @@
-"""A booru of one's own: a folder of posts served over loopback as Danbooru's read-only API.
+"""A local booru: a folder of posts served over loopback as Danbooru's read-only API.
 
-`with serve(folder) as url:` answers what gallery-dl's Danbooru extractor asks:
+`with serve(folder) as url:` answers the requests of gallery-dl's Danbooru extractor:
 
 - `/posts.json?tags=a+-b&limit=200&page=b123`: a page of posts, newest first
 - `/posts/123.json`: one post
@@ -64,12 +64,12 @@ def read_posts(folder: Path) -> list[Post]:
         raise BakeryError(f"{folder} is not a booru folder: it has no posts.json") from None
     except (ValueError, TypeError, KeyError) as problem:
         raise BakeryError(
-            f"{path} is not a list of Danbooru posts ({problem}); build the folder anew"
+            f"{path} is not a list of Danbooru posts ({problem}); build the folder again"
         ) from None
 
 
 def search(posts: list[Post], tags: str) -> list[Post]:
-    """The posts that match every term of a Danbooru search, in the order it asks for."""
+    """The posts that match every term of a Danbooru search, in its order."""
     terms = tags.lower().split()
     order = [term[len("order:") :] for term in terms if term.startswith("order:")]
     terms = [term for term in terms if not term.startswith("order:")]
@@ -108,7 +108,7 @@ def _signed(term: str) -> Callable[[Post], bool]:
 
 
 def _matcher(term: str) -> Callable[[Post], bool]:
-    """A test for one term without its sign; an unknown metatag is a tag that nothing carries."""
+    """A test for one term without its sign; an unknown metatag matches nothing."""
     key, colon, value = term.partition(":")
     if colon and key in ("id", "score"):
         return _in_range(key, value)
@@ -146,7 +146,7 @@ class _Server(ThreadingHTTPServer):
     files: Path
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up early is no error; anything else is shown."""
+        """A client that disconnects early is not an error; anything else is shown."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -203,4 +203,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Requests go on record as posts, not as lines of a web server's log."""
+        """Posts are recorded, so there is no web server log."""

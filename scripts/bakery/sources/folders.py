@@ -1,10 +1,10 @@
-"""Local folders of pictures as a source, with what their sidecars say.
+"""Local folders of pictures as a source, with their sidecars.
 
 For a picture `a.jpg` these are looked for: `a.jpg.json` or `a.json` (gallery-dl's metadata), then
 `a.jpg.txt`, `a.txt` or `a.caption` (tags: comma-separated, one a line, or space-separated). Every
-other file is put on record, used or not; hidden folders are not entered. The gate reads whatever else
-is written about a picture, too (`gate_files`). A picture with a sidecar that cannot be read is not
-used, because nobody knows what it says; the others go on.
+other file is recorded, used or not; hidden folders are skipped. The gate also reads everything else
+written about a picture (`gate/sidecars.py`). A picture with an unreadable sidecar is not
+used, because its content is unknown; other pictures are not affected.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _post(path: Path, address: str, sidecars: Sidecars) -> Post:
     if path.name.startswith("."):
         post.status, post.reason = posts.SKIPPED, "hidden file"
         return post
-    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+    if path.exists() and not path.is_file():  # reading a pipe would block forever
         post.status, post.reason = posts.FAILED, "cannot be read: it is no regular file"
         return post
     if path.suffix.lower() in gate_files.TEXT_LIKE:
@@ -85,14 +85,14 @@ def _post(path: Path, address: str, sidecars: Sidecars) -> Post:
         return post
     if noted:
         noted.url, noted.facts, post = post.url, post.facts, noted
-    # The file's own, whatever a sidecar says: the picture may have been edited since.
+    # The file's own, not the sidecar's: the picture may have been edited since.
     post.md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     post.file_ext = path.suffix[1:].lower()
     try:
         width, height = images.size_of(path)
     except images.UnreadableImage as problem:
         post.status, post.reason = posts.SKIPPED, f"not a picture: {problem.reason}"
-        # What calls itself a picture goes on to the filter, whose word it is to say.
+        # Files that look like pictures go on to the filter, which decides.
         if path.suffix.lower() in {*images.REAL_EXTENSIONS.values(), ".jpeg", ".tif"}:
             post.status, post.reason = posts.FETCHED, ""
         return post
@@ -102,7 +102,7 @@ def _post(path: Path, address: str, sidecars: Sidecars) -> Post:
 
 
 def _sidecar(path: Path) -> Post | None:
-    """What the picture's sidecar says; raises `BrokenSidecar`, or OSError."""
+    """The content of the picture's sidecar; raises `BrokenSidecar`, or OSError."""
     for ending in (path.name + ".json", path.stem + ".json"):
         if (text := _text(path.with_name(ending))) is None:
             continue

@@ -1,17 +1,16 @@
 """gallery-dl as a library: the posts behind an address, their files in a store, and a record of
 every post that was seen.
 
-gallery-dl does the sites, the paging, the retries and the downloads; this module adds what it
-leaves out:
+gallery-dl handles sites, paging, retries and downloads; this module adds:
 
-- a post without a file address is put on record instead of being passed over in silence;
-- the limit counts posts, hidden ones too, and asks the site for no page more than that needs;
-- a store whose files are found again by post, whatever search led to them: `<store>/<site>/`
+- a post without a file address is recorded instead of being skipped silently;
+- the limit counts posts, hidden ones too, and requests no more pages than needed;
+- a store whose files are found again by post, whichever search found them: `<store>/<site>/`
   holds `<site>-<post>.<ext>` with its metadata in `<site>-<post>.<ext>.json`.
 
 The user's own gallery-dl configuration (accounts, cookies, proxies, waits) applies to real sites, and
-`options` are laid over it. None of its secrets is written down: they are blotted out wherever a site
-or a message repeats them, as is what looks like a credential in an address.
+`options` are laid over it. None of its secrets is written down: they are removed wherever a site
+or a message repeats them, and so is anything in an address that looks like a credential.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _EXTENSION = re.compile(r"[0-9A-Za-z]{1,8}")
 _NO_PICTURE = {"mp4", "webm", "mkv", "mov", "swf", "zip", "rar", "7z", "pdf", "mp3", "wav", "ogg"}
 _SUPPORTED = "https://github.com/mikf/gallery-dl/blob/master/docs/supportedsites.md"
 
-# Wins over whatever the user's configuration says, because the store depends on it.
+# Overrides the user's configuration, because the store depends on it.
 _OURS = {
     "directory": ["{bakery_site}"],
     "filename": "{bakery_stem}.{extension}",
@@ -83,7 +82,7 @@ class Listing:
     """Why the listing stopped early, empty when it did not."""
     messages: list[str] = field(default_factory=list)
     secrets: frozenset[str] = frozenset()
-    """What the user's gallery-dl configuration says of accounts."""
+    """The secrets in the user's gallery-dl configuration."""
     _notes: dict[str, dict[str, Path]] = field(default_factory=dict)
     """Site -> stem -> metadata file, as the store was at the start."""
 
@@ -94,7 +93,7 @@ class Listing:
         return credentials.hide(text, self.secrets)
 
     def known(self, stem: str, site: str, md5: str) -> Path | None:
-        """The file of a post in the store, if it is there and the site still has the same."""
+        """The file of a post in the store, if it exists and the site still has the same file."""
         if site not in self._notes:
             notes = sorted((self.store / site).glob("*.json"))
             self._notes[site] = {note.name.rsplit(".", 2)[0]: note for note in notes}
@@ -130,9 +129,9 @@ def fetch(
     """Up to `limit` posts of `url`, newest first, downloaded to `store` unless they are there.
 
     `embedded://posts?tags=...` is asked of the booru served at `base`. `options` are gallery-dl's,
-    nested as in its configuration file. Raises `BakeryError` when the site cannot be listed to the
-    end, or has nothing; what was fetched by then stays in the store, and the next call takes it
-    from there.
+    nested as in its configuration file. Raises `BakeryError` if the site cannot be listed to the
+    end, or has nothing; files fetched by then stay in the store, and the next call continues from
+    there.
     """
     shown = credentials.hide(url)
     secrets = _configure(store, options, embedded=bool(base))
@@ -190,7 +189,7 @@ def _extractor(url: str, base: str) -> extractor.common.Extractor:
 
 
 class _Log:
-    """Stands in for gallery-dl's logger: what it says becomes reasons on record."""
+    """Replaces gallery-dl's logger: its messages become recorded reasons."""
 
     def __init__(self, listing: Listing) -> None:
         self._catch = listing
@@ -239,7 +238,7 @@ class _Job(job.DownloadJob):
             raise
 
     def _watched(self, listed: Iterable[dict]) -> Iterator[dict]:
-        """The posts of a booru up to the limit; those that come to nothing go on record."""
+        """The posts of a booru up to the limit; those without a file are recorded."""
         remaining = iter(listed)
         # Asked before drawing the next post: that may load another page.
         while self.listing.listed < self.listing.limit:
@@ -298,7 +297,7 @@ class _Job(job.DownloadJob):
         self._keep_metadata(file, kwdict)
 
     def _refuse(self, stem: str, kwdict: dict) -> None:
-        """Neither kept nor described: only that the gate refused it is on record."""
+        """Neither kept nor described: only the gate's refusal is recorded."""
         self.listing.found[stem] = FetchedPost(posts.refused(str(kwdict.get("id") or "")))
         for file in (self.listing.store / kwdict["bakery_site"]).glob(f"{stem}.*"):
             file.unlink()  # an earlier run may have fetched it when it was tagged otherwise

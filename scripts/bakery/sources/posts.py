@@ -1,4 +1,4 @@
-"""Posts: where each picture came from and what its site says of it. The lineage of a dataset."""
+"""Posts: where each picture came from, and its site's metadata. The lineage of a dataset."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FETCHED, FAILED, SKIPPED = "ok", "failed", "skipped"
 """Values of `status`: has a picture; should have one and has none; left alone on purpose."""
 
 GATE = "gate.csv"
-"""Beside posts.csv, where there is something to say: what the gate learnt of pictures from metadata and
-sidecars, and posts.csv does not hold."""
+"""Next to posts.csv, if needed: what the gate learnt about pictures from metadata and sidecars and
+posts.csv does not contain."""
 GATE_COLUMNS = ("image", "minor", "adult")
 
 _OF_SENTENCES = frozenset({"a", "an", "the", "is", "with"})
-"""Words that are no tags."""
+"""Words that are not tags."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _RATINGS = {"g": "general", "s": "sensitive", "q": "questionable", "e": "explicit",
@@ -62,7 +62,7 @@ class Post:
     status: str = ""
     reason: str = ""
     facts: Facts = field(default=gate.NOTHING, compare=False)
-    """What the gate has learnt from all that is written about it; no column."""
+    """What the gate has learnt from everything written about it; not a column."""
 
     def tags(self) -> set[str]:
         """Every tag of the post, whatever its category."""
@@ -80,7 +80,7 @@ def forbidden(post: Post) -> bool:
 
 
 def known(post: Post) -> Facts:
-    """All that the gate knows of a post: `facts`, and what its own fields say."""
+    """Everything the gate knows about a post: `facts`, and its own fields."""
     return post.facts | _columns(post)
 
 
@@ -143,7 +143,7 @@ def _as_written(group: str) -> str:
 
 
 def write(path: Path, posts: Iterable[Post]) -> None:
-    """Writes posts.csv, whole or not at all; and `GATE` beside it, where there is something to say."""
+    """Writes posts.csv, whole or not at all; and `GATE` next to it, if needed."""
     posts = list(posts)
     more = [
         {"image": post.image, "minor": post.facts.minor or "", "adult": post.facts.adult or ""}

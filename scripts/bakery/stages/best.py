@@ -1,8 +1,8 @@
 """The recommended LoRA under a name that people keep: `results/best/<sweep>/<name>.safetensors`.
 
-It lies outside of keys. What says that it is there is `from-<page>.json`, which names the page it was
-recommended by and the files that belong to it; a new recommendation clears away what the one before
-left, and nothing else.
+It has no key. `from-<page>.json` marks that it exists, and names the page that recommended it and
+the files that belong to it; a new recommendation removes the files of the previous one, and nothing
+else.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MARK = "from-"
 
 
 def place(bakes: Sequence[Bake], *, page: Path, out: Path) -> dict[str, Any]:
-    """Put what the finished `page` recommends into `out`; gives what is written to the mark.
+    """Put the LoRA recommended by the finished `page` into `out`; return the content of the mark.
 
     Writes `<name>.safetensors`, the name being the dataset's, A1111's `<name>.json` and
-    `<name>.preview.png`. Without a recommendation the folder is left with the mark alone.
+    `<name>.preview.png`. Without a recommendation the folder contains only the mark.
     """
     summary = manifest.read(page)["summary"]
     out.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def place(bakes: Sequence[Bake], *, page: Path, out: Path) -> dict[str, Any]:
 
 
 def preview(one: BakeResult, epoch: int) -> Shot:
-    """The identity picture of the first seed with the highest score; of equals the first."""
+    """The identity picture of the first seed with the highest score; among equals the first."""
     shots = [shot for shot in one.shots.values() if shot.epoch == epoch]
     if not shots:
         folder = one.bake.folders["sample"]
@@ -63,7 +63,7 @@ def _recommended(bakes: Sequence[Bake], train: str, page: Path) -> Bake:
 
 
 def _write(one: BakeResult, number: int, verdict: str, out: Path) -> list[str]:
-    """The LoRA with what belongs beside it; gives the names of the files."""
+    """Write the LoRA with its sidecar and preview; return the names of the files."""
     source = one.bake.folders["train"] / one.epoch(number).file
     lora = out / f"{one.name}.safetensors"
     _link(source, lora)

@@ -1,8 +1,9 @@
 """Compare: every bake of a sweep on one page, and in one table.
 
-Steps: read what train, sample and score left of each bake; choose the epoch to be recommended; write
-`results.csv` and `grid.jpg`, all of it as one picture; draw the charts; put pictures, numbers, files and
-origins into `index.html`, and into `report.html`, the same page small enough for a Snakemake report.
+Steps: read the results of train, sample and score for each bake; choose the epoch to recommend;
+write `results.csv` and `grid.jpg`, all pictures in one; draw the charts; put pictures, numbers,
+files and origins into `index.html`, and into `report.html`, the same page small enough for a
+Snakemake report.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from bakery.settings.compare import Compare
 REPORT_BYTES = 1_500_000
 """Size of `report.html`: a report shows it as a data URI, and Chromium opens none above 2 MiB."""
 NUMBERS = 10
-"""Bytes that a shot's two line numbers take more than the two that stand for none."""
+"""Extra bytes of a shot's two line numbers, compared with the placeholder for none."""
 STRIP = 4
 """Prompts beside the headline."""
 __all__ = ["Bake", "run"]
@@ -43,7 +44,7 @@ class Recommended:
     beats_base: bool
     best: tuple[int, int] | None
     own: Sequence[int | None]
-    """The epoch of each bake that would be recommended if there were no other bake."""
+    """The epoch of each bake that would be recommended if it were the only bake."""
     ranks: Sequence[int]
     """The place of each bake by the score of that epoch, 0 the best."""
 
@@ -51,11 +52,11 @@ class Recommended:
 def run(settings: Compare, *, bakes: Sequence[Bake], out: Path, sweep: str) -> dict[str, Any]:
     """Writes `results.csv`, `grid.jpg`, `index.html` and `report.html`.
 
-    The summary names the recommended bake, epoch and file, None where the scores allow no verdict.
-    Raises `BakeryError` when there is no bake, or when the files of one do not fit together.
+    The summary names the recommended bake, epoch and file, None if the scores do not allow one.
+    Raises `BakeryError` if there is no bake, or if a bake's files do not fit together.
     """
     if not bakes:
-        raise BakeryError(f"sweep {sweep} holds no bake: give its grid or variants a value")
+        raise BakeryError(f"sweep {sweep} has no bake: give its grid or variants a value")
     baked = [read_bake(bake) for bake in comparable.labelled(bakes)]
     recommended = recommend(baked)
     differing = comparable.differences([one.bake for one in baked])
@@ -93,7 +94,7 @@ def recommend(baked: Sequence[BakeResult]) -> Recommended:
 
 
 def _early(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> Iterable[str]:
-    """What to know of bakes that were not baked to their end."""
+    """Notes on bakes that were stopped early."""
     stopped = sum(bool(one.stopped) for one in baked)
     if stopped:
         verb = "was" if stopped == 1 else "were"
@@ -144,7 +145,7 @@ def results(baked: Iterable[BakeResult], differing: Sequence[str]) -> list[dict[
 
 @dataclass(frozen=True)
 class View:
-    """The page: what it says, at any size."""
+    """The page's content, at any size."""
 
     settings: Compare
     baked: Sequence[BakeResult]
@@ -154,9 +155,9 @@ class View:
     out: Path
 
     def html(self, limit: int, report: bool) -> str:
-        """The page in at most `limit` bytes, as far as its words and numbers leave room.
+        """The page in at most `limit` bytes, as far as its text and numbers allow.
 
-        With `report` it says where the larger page is.
+        With `report` it links to the larger page.
         """
         words = self._words(report)
         drawn = {seed for one in self.baked for _, _, seed in one.shots}

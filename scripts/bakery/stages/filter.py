@@ -1,7 +1,7 @@
-"""Decides which pictures a bake may eat, and says of every other one why not.
+"""Decides which pictures to train on, and records why the others are left out.
 
-Steps: measure each picture once; ask every check, so that all reasons are on record; find the
-near-duplicates among the rest; let hand edits have the last word, each on its own picture only;
+Steps: measure each picture once; run every check, so that all reasons are recorded; find the
+near-duplicates among the rest; apply hand edits last, each to its own picture only;
 write `decisions.csv` and draw the contact sheets.
 """
 
@@ -46,8 +46,8 @@ def run(
     """Writes `decisions.csv`, `contact_sheet.html` and `.jpg` to `out`; returns counts by reason.
 
     `edits` are the hand edits by file name, `models` the files of `settings.models`, `dataset` the
-    name under which the page tells to save edits. Raises `BakeryError`, after writing all, when no
-    picture is left, and says which settings would keep how many.
+    name under which the page suggests to save edits. Raises `BakeryError`, after writing
+    everything, if no picture is left, with the number of pictures that each setting would keep.
     """
     rows = [post for post in posts.read(scrape / "posts.csv") if post.image]
     if not rows:
@@ -89,7 +89,7 @@ def run(
 def measure(
     post: Post, path: Path, image_models: Sequence[critics.ImageModel], coding: contact_sheet.Coding
 ) -> Candidate:
-    """Everything about a picture that needs its pixels."""
+    """Everything about a picture that is measured from its pixels."""
     candidate = Candidate(post)
     try:
         image = images.open_rgb(path)
@@ -110,7 +110,7 @@ def measure(
 
 
 def _ask_models(settings: Filter, candidates: list[Candidate]) -> None:
-    """Turns what the models said into numbers."""
+    """Turns the models' outputs into numbers."""
     seen = [candidate for candidate in candidates if candidate.readable]
     trusted = [not candidate.reasons for candidate in seen]
     for number, model in enumerate(settings.models):
@@ -134,7 +134,7 @@ def _examine_together(settings: Filter, candidates: list[Candidate]) -> None:
 
 
 def _overrule(candidates: list[Candidate], by_hand: ImageEdits) -> None:
-    """Hand edits: each changes its own picture and no other, whatever repeats it."""
+    """Hand edits: each changes only its own picture, not its copies."""
     excluded, included = by_hand.of(EXCLUDE), by_hand.of(INCLUDE)
     for candidate in candidates:
         if candidate.post.image in excluded:
@@ -146,7 +146,7 @@ def _overrule(candidates: list[Candidate], by_hand: ImageEdits) -> None:
 def _tell_of_edits(candidates: list[Candidate], by_hand: ImageEdits) -> None:
     """Warns of hand edits that change nothing."""
     for entry in by_hand.unmatched():
-        log.warning("config/edits: %s is none of the pictures that were scraped", entry)
+        log.warning("config/edits: %s is not among the scraped pictures", entry)
     for candidate in candidates:
         if candidate.by_hand == "include" and not candidate.kept:
             log.warning("config/edits: %s is %s, which include.txt cannot overrule",
@@ -156,7 +156,8 @@ def _tell_of_edits(candidates: list[Candidate], by_hand: ImageEdits) -> None:
 def _mark_duplicates(
     candidates: list[Candidate], small: Sequence[Image.Image], distance: int
 ) -> None:
-    """Of each group the best stays: nothing else against it, largest, least compressed, oldest.
+    """The best picture of each group stays: no other reason against it, largest, least compressed,
+    oldest.
 
     `small` are the small copies of those that are readable.
     """
@@ -222,7 +223,7 @@ def _summary(candidates: list[Candidate]) -> dict:
 
 
 def _hand_edit_counts(candidates: list[Candidate], by_hand: ImageEdits) -> dict:
-    """What the hand edits came to; nothing where there are none."""
+    """Counts of the hand edits; empty without any."""
     if not any(by_hand.lines.values()):
         return {}
     done = Counter(candidate.by_hand for candidate in candidates)
@@ -232,7 +233,8 @@ def _hand_edit_counts(candidates: list[Candidate], by_hand: ImageEdits) -> dict:
 
 
 def _nothing_left(candidates: list[Candidate]) -> str:
-    """Why, and what would keep how many: one setting each, else the best combination of several."""
+    """The reasons, and how many pictures each setting would keep, else the best combination of
+    several."""
     counts = _summary(candidates)["reasons"]
     why = ", ".join(f"{reason} {count}" for reason, count in counts.items())
     needed = Counter(
@@ -243,5 +245,5 @@ def _nothing_left(candidates: list[Candidate]) -> str:
     single = [(cures, count) for cures, count in needed.most_common() if len(cures) == 1]
     options = single or sorted(needed.most_common(), key=lambda item: len(item[0]))[:1]
     said = [f"{' with '.join(cures)} would keep {count}" for cures, count in options]
-    said = said or ["no setting would keep any: scrape other posts"]
+    said = said or ["no single setting would keep any: scrape other posts"]
     return f"filter drops all {len(candidates)} pictures ({why}): {'; '.join(said)}"

@@ -1,6 +1,6 @@
-"""Successive halving: which bakes of a sweep go on, and in words why.
+"""Successive halving: which bakes of a sweep continue, and why.
 
-Formula: of n bakes still training the best ceil(keep * n) go on, as in Jamieson and Talwalkar,
+Formula: of n bakes still training the best ceil(keep * n) continue, as in Jamieson and Talwalkar,
 Non-stochastic Best Arm Identification and Hyperparameter Optimization (2016).
 """
 
@@ -24,20 +24,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Contender:
-    """A bake that may go on."""
+    """A bake that may continue."""
 
     bake: str
     """The name of the folder it is baked in."""
     label: str
     tradeoff: float
-    """What it is ranked by (`recommendation.EpochScore.rank`); NaN where nothing was measured."""
+    """What it is ranked by (`recommendation.EpochScore.rank`); NaN if nothing was measured."""
     failure: str = ""
-    """Why it cannot go on, if so."""
+    """Why it cannot continue, if so."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a bake stands behind a rung."""
+    """A bake's rank after a rung."""
 
     bake: str
     label: str
@@ -53,7 +53,7 @@ class Standing:
 
 
 def decide(settings: Halving, bakes: Iterable[Mapping[str, str]]) -> dict[str, Any]:
-    """The verdict on `bakes` (`halving.contenders`) behind the epoch of `settings`.
+    """The verdict on `bakes` (`halving.contenders`) after the epoch of `settings`.
 
     A bake that an earlier verdict stopped, or that failed in an earlier rung, is not ranked again.
     """
@@ -71,11 +71,10 @@ def decide(settings: Halving, bakes: Iterable[Mapping[str, str]]) -> dict[str, A
 
 
 def rank(contenders: Sequence[Contender], places: int, epoch: int) -> list[Standing]:
-    """The standings behind `epoch`, the best first; at most `places` bakes go on.
+    """The standings after `epoch`, the best first; at most `places` bakes continue.
 
-    Bakes without a number come behind those with one, failed ones last; of equals, the smaller label
-    is first. A failed bake never goes on. Where no bake has a number, nothing is known, and none is
-    stopped.
+    Bakes without a score come after those with one, failed ones last; among equals, the smaller
+    label is first. A failed bake never continues. If no bake has a score, none is stopped.
     """
     ranked = sorted(
         contenders,
@@ -101,7 +100,7 @@ def rank(contenders: Sequence[Contender], places: int, epoch: int) -> list[Stand
 
 
 def _sort_key(tradeoff: float) -> tuple[bool, float]:
-    """Sorts the highest first and what is not measured last."""
+    """Sort key: the highest first, unmeasured ones last."""
     return math.isnan(tradeoff), 0.0 if math.isnan(tradeoff) else -tradeoff
 
 
@@ -128,7 +127,7 @@ def _contender(bake: Mapping[str, str], epoch: int) -> Contender | None:
 
 
 def _tradeoff(score: Path, bake: Mapping[str, str], epoch: int) -> float:
-    """What the recommendation, too, ranks the bake's epoch by."""
+    """The score of the bake's epoch, the same as in the recommendation."""
     path = score / "epochs.csv"
     names = [metric.name for metric in (*BALANCED, TRADEOFF)]
     table = tables.read(path, ("epoch", *names))

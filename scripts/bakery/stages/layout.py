@@ -1,9 +1,9 @@
 """Layout: kohya's repeat folders, `<repeats>_<name>/` with a caption beside each picture.
 
-Steps: collect what each folder shows, and with which caption (rewritten by hand, prefixed, or as
-pruned); decide the repeats; give each picture a stem that sd-scripts reads as what it is; link the
-picture when sd-scripts would load it as `images.open_rgb` does, else write that as a PNG; write the
-caption. Folders are built under other names and renamed when whole; what a broken run left is removed.
+Steps: collect each folder's pictures and captions (rewritten by hand, prefixed, or as pruned);
+decide the repeats; give each picture a stem that sd-scripts reads as a plain name; link the picture
+if sd-scripts loads it as `images.open_rgb` does, else write it as a PNG; write the caption. Folders
+are built under temporary names and renamed when complete; leftovers of a broken run are removed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ EXTENSIONS = {"png": (".png",), "jpeg": (".jpg", ".jpeg"), "webp": (".webp",), "
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _REPEAT_FOLDER = re.compile(r"\d+_.*")
-_UNFINISHED = "unfinished_"  # no number in front: a trainer pointed here by hand ignores it
+_UNFINISHED = "unfinished_"  # no number in front, so that trainers ignore it
 
 log = logging.getLogger("bakery.stages.layout")
 
@@ -83,8 +83,8 @@ def run(
 
     Writes a `<repeats>_<name>/` for each concept, `reg/<repeats>_<class>/` if asked for, each
     `<stem>.<ext>` with its caption (UTF-8), and `layout.csv` (`COLUMNS`, files relative to `out`).
-    `edits` are hand edits by name (`captions`, `boxes.csv`). Raises `BakeryError` when a picture is
-    missing or broken, when an edit is no caption, and when the settings do not fit the pictures.
+    `edits` are hand edits by name (`captions`, `boxes.csv`). Raises `BakeryError` if a picture is
+    missing or broken, if an edit is not a caption, or if the settings do not fit the pictures.
     """
     edited = {name: Path(path) for name, path in (edits or {}).items()}
     entries, strangers = _pictures(scrape, prune, edited.get("captions"))
@@ -105,7 +105,7 @@ def run(
         _lay_out(settings, mine, out / folder.folder, folder.repeats, out, tally)
     reg = _regularize(settings, out, tally) if settings.reg else {}
     tables.write(out / "layout.csv", tally.rows, COLUMNS)
-    # Which of the two it was depends on the file system: it belongs into the log, not the summary.
+    # Link or copy depends on the file system, so it goes into the log, not into the summary.
     log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
     return {
         "images": len(entries),
@@ -128,9 +128,9 @@ def run(
 
 
 def _admitted(entries: Sequence[Entry], scrape: Path, tag: Path) -> tuple[list[Entry], int]:
-    """The entries that the gate lets through with the captions they will have, and how many not.
+    """The entries that pass the gate with their final captions, and the number that do not.
 
-    A refused caption that was written by hand is an error: whoever wrote it should know.
+    A refused caption that was written by hand is an error: its author should know.
     """
     told = [posts.facts_by_image(scrape / "posts.csv")]
     if (tag / "tags.csv").is_file():
@@ -245,7 +245,7 @@ def _lay_out(
 
 
 def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
-    """Lays the regularization pictures out; what is left out is counted with its reason."""
+    """Lays the regularization pictures out; pictures left out are counted with the reason."""
     assert settings.reg is not None
     folder, reg = Path(settings.reg.folder), settings.reg
     entries: list[Entry] = []
@@ -267,8 +267,8 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
         log.warning("layout: %d regularization pictures are left out: %s", count, why)
     if not entries:
         raise BakeryError(
-            f"layout.reg.folder {folder} has no picture that may be used "
-            f"({', '.join(f'{why} {n}' for why, n in sorted(dropped.items()))}): give others"
+            f"layout.reg.folder {folder} has no usable picture "
+            f"({', '.join(f'{why} {n}' for why, n in sorted(dropped.items()))}): use other pictures"
         )
     target = out / REG / f"{reg.repeats}_{concepts.safe(reg.class_tokens)}"
     _lay_out(settings, entries, target, reg.repeats, out, tally)
@@ -297,7 +297,7 @@ def file_stems(names: Sequence[str]) -> dict[str, str]:
 
 
 def _why_reencode(path: Path) -> str | None:
-    """Why sd-scripts would not see what `images.open_rgb` sees; None when it would."""
+    """Why sd-scripts would not load the picture as `images.open_rgb` does; None if it would."""
     kind = images.real_format(path)
     if kind not in EXTENSIONS:
         return f"{kind} is not read by trainers"
@@ -312,7 +312,7 @@ def _why_reencode(path: Path) -> str | None:
 
 
 def _exif_trouble(image: Image.Image) -> str | None:
-    """Trainers do not turn pictures as EXIF says, or not all of them."""
+    """Not all trainers apply EXIF rotation."""
     try:
         turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
     except Exception:  # Pillow's EXIF parser raises whatever the bytes lead it to
@@ -323,7 +323,7 @@ def _exif_trouble(image: Image.Image) -> str | None:
 def _place(entry: Entry, target: Path, tally: Tally) -> tuple[Path, str | None]:
     """Puts the picture at `target` (a path without extension).
 
-    Gives the path with it, and why the picture was written anew, if it was.
+    Returns the path with it, and why the picture was converted, if it was.
     """
     source = entry.source
     why = "a crop" if entry.box else _why_reencode(source)
@@ -340,9 +340,9 @@ def _place(entry: Entry, target: Path, tally: Tally) -> tuple[Path, str | None]:
 
 
 def _link(source: Path, file: Path, *, copy: bool) -> str:
-    """A hard link, or a copy where links cannot be; says which.
+    """A hard link, or a copy if links are impossible; returns which.
 
-    A regularization picture is always copied: it is the user's own file, which may yet change.
+    A regularization picture is always copied: it is the user's own file, which may still change.
     """
     if not copy:
         try:
@@ -365,7 +365,7 @@ def _crop(picture: Image.Image, entry: Entry) -> Image.Image:
 
 
 def _clear(out: Path) -> None:
-    """Removes what an earlier run left: any repeat folder would be trained on."""
+    """Removes leftovers of an earlier run: any repeat folder would be trained on."""
     for entry in out.iterdir():
         stale = entry.name.startswith(_UNFINISHED) or _REPEAT_FOLDER.fullmatch(entry.name)
         if stale or entry.name == REG:

@@ -23,9 +23,9 @@ COLUMNS = (
 )  # fmt: skip
 CHAIN = STAGES[:-1]
 SOURCES = {
-    "layout": "as they are laid out",
-    "filter": "as the filter leaves them; the layout has not run",
-    "scrape": "as they were scraped; the filter has not run",
+    "layout": "as laid out",
+    "filter": "as kept by the filter; the layout has not run",
+    "scrape": "as scraped; the filter has not run",
     "": "not known: nothing has run yet",
 }
 """Last stage that has run -> what is known of the pictures."""
@@ -112,18 +112,19 @@ def warnings(forecasts: Iterable[Forecast]) -> list[tuple[str, list[str]]]:
 
 
 def halvings(forecasts: Iterable[Forecast]) -> list[str]:
-    """For each page with halving: how many bakes go on behind which epoch."""
+    """For each page with halving: how many bakes continue after which epoch."""
     rungs_of = {one.bake.page: one.bake.rungs for one in forecasts if one.bake.rungs}
     found = []
     for name, rungs in rungs_of.items():
         pairs = list(itertools.pairwise(rungs))
-        steps = [f"{b['bakes']} of {a['bakes']} behind epoch {a['until']}" for a, b in pairs]
+        steps = [f"{b['bakes']} of {a['bakes']} after epoch {a['until']}" for a, b in pairs]
         epochs = rungs[0]["until"] * rungs[0]["bakes"]
         epochs += sum((b["until"] - a["until"]) * b["bakes"] for a, b in pairs)
         found.append(
-            f"Of {name}, {', then '.join(steps)} go on, the best by score: {epochs} epochs are trained "
-            f"instead of {rungs[-1]['until'] * rungs[0]['bakes']}. Nobody knows yet which bakes, so "
-            "their times are the mean."
+            f"Halving of {name}: {', then '.join(steps)} continue, the best by score. {epochs} "
+            "epochs "
+            f"are trained instead of {rungs[-1]['until'] * rungs[0]['bakes']}. Which bakes is not "
+            "known yet, so the times are means."
         )
     return found
 
@@ -162,10 +163,10 @@ def nothing_known(forecasts: Sequence[Forecast]) -> str:
         return ""
     if least.known.trouble:
         return least.known.trouble
-    what = "posts are asked for" if not least.known.stage else "pictures were scraped"
+    what = "posts will be requested" if not least.known.stage else "pictures were scraped"
     return (
-        f"The steps are not known yet, only that at most {least.known.at_most} {what}: "
-        "`snakemake --cores all --until layout` finds out."
+        f"The steps are not known yet: at most {least.known.at_most} {what}. "
+        "To find out, run `snakemake --cores all --until layout`."
     )
 
 
@@ -202,7 +203,7 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
         whose = f" ({', '.join(labels)})" if several and not all_of_them else ""
         lines.append(f"! {sentence}{whose}")
     lines += [f"+ {sentence}" for sentence in proposed]
-    return [*lines, "", f"{out / 'index.html'} shows it in full.", ""]
+    return [*lines, "", f"{out / 'index.html'} has the details.", ""]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

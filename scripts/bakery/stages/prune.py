@@ -1,12 +1,13 @@
-"""Prune: which tags leave the captions, so that the trigger word learns what they said.
+"""Prune: which tags are removed from the captions, so that the trigger word learns what they
+describe.
 
 Steps: gather the evidence about each tag on the kept pictures (how often, how usual, with which
-outfits); decide about each tag once (prune, keep or drop) and say why in words; let decisions by hand
-overrule; write the captions from what is kept, and a page to look at it all.
+outfits); decide about each tag once (prune, keep or drop) and give the reason; let decisions by
+hand overrule; write the captions from the kept tags, and a page that shows everything.
 
 The rule of the guide: what the pictures always show because it is the character (hair, eyes,
-horns) belongs to the trigger; what can change (clothes, scene, expression) stays a word, so that
-prompts can ask for something else.
+horns) belongs to the trigger; what can change (clothes, scene, expression) stays in the captions,
+so that prompts can ask for something else.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ COLUMNS = (
 OUTFITS = ("outfit", "pictures", "tags", "proposal")
 
 PROPOSED = 5
-"""Pictures from which an outfit is proposed as a sub-trigger: fewer teach it nothing."""
+"""Fewest pictures for proposing an outfit as a sub-trigger: fewer teach it nothing."""
 
 _log = logging.getLogger(__name__)
 
@@ -116,9 +117,9 @@ def _admitted(
     kept: Sequence[str],
     scrape: Path,
 ) -> tuple[list[str], dict[str, gate.Facts]]:
-    """The kept pictures that were tagged and that the gate lets through; what it knows of them all.
+    """The kept pictures that were tagged and pass the gate, and the gate's facts about all of them.
 
-    It is asked once more, since here all comes together: the posts, the tagger, and the words in
+    The gate checks again because everything is known here: the posts, the tagger, and the words in
     front of every caption.
     """
     images = [i for i in kept if i not in tagged.unreadable and i not in tagged.refused]
@@ -166,9 +167,10 @@ def _seen(
     seen = seen[seen["image"].isin(images)]
     if (seen["category"] == "rating").all():
         cure = (
-            "neither a booru nor a sidecar says anything about them; set prune.source to tagger"
+            "neither a booru nor a sidecar gives them tags; set prune.source to tagger"
             if settings.source == "booru"
-            else f"the surest one lies below prune.general_threshold {limits.general:g}; lower it, or "
+            else f"the most certain is below prune.general_threshold {limits.general:g}; lower "
+            "it, or "
             "take another tag.model"
         )
         raise BakeryError(f"prune: none of the {len(images)} kept pictures has a tag: {cure}")
@@ -244,7 +246,7 @@ def _check(settings: Prune, by_hand: Mapping[str, str]) -> None:
     ):
         if both := sorted(lists[one] & lists[other]):
             raise BakeryError(
-                f"prune: {both[0]!r} stands in {one} and in {other}; take it out of one of them"
+                f"prune: {both[0]!r} is in both {one} and {other}; remove it from one of them"
             )
     words = [settings.trigger, *settings.outfits]
     if both := sorted((lists["class_tokens"] | pruning.known(words)) & set(by_hand)):
@@ -357,7 +359,7 @@ def _wears(tags: Iterable[str], shown: set[str]) -> bool:
 
 
 def _about_captions(settings: Prune, lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is odd about the captions as a whole."""
+    """Warnings about the captions as a whole."""
     bare = sum(not line["tags"] for line in lines)
     found = []
     if bare == len(lines):

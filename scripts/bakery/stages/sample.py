@@ -1,4 +1,4 @@
-"""Sample: the same prompts on the same noise, once for the base and once for each epoch.
+"""Sample: the same prompts from the same noise, once for the base and once for each epoch.
 
 Steps: choose the prompts (`prompts`); find the bakes' LoRA files; draw every prompt with every
 seed for epoch 0 (the base) and for each file; lay the first seed's pictures out as a grid.
@@ -47,18 +47,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """A bake to be drawn: where its LoRAs lie, and where the pictures go."""
+    """A bake to draw: where its LoRAs are, and where the pictures go."""
 
     train: Path
     out: Path
     mirror: Path | None = None
-    """Another sample folder of the same bake: what it has is not drawn again, and what is drawn goes
-    there, too."""
+    """Another sample folder of the same bake: its pictures are not drawn again, and new ones are
+    also written there."""
 
 
 @dataclass(frozen=True)
 class SampleStage:
-    """What a job of the sample stage draws with: the same for all bakes that it draws."""
+    """What a job of the sample stage draws with, the same for all its bakes."""
 
     settings: Sample
     prune: Path
@@ -108,8 +108,7 @@ class SampleStage:
         """Draws the bakes of `specs` on one base; one that cannot be drawn gives its error.
 
         Writes `images/`, `prompts.csv`, `samples.csv`, the grid and, while it works, `progress.jsonl`.
-        Pictures carry their infotext. A batch whose pictures are all there with it already is not drawn
-        again.
+        Pictures carry their infotext. A batch whose pictures all exist with it is not drawn again.
         """
         settings = self.settings
         torch.set_num_threads(max(1, self.threads))
@@ -136,7 +135,7 @@ class SampleStage:
         """The pictures that a bake is to have."""
         try:
             epochs = read_epochs(spec.train, self.settings.lora_weight)
-            if not rungs.is_stopped(spec.train):  # who knows which epochs it has
+            if not rungs.is_stopped(spec.train):  # a stopped bake may lack the epoch asked for
                 epochs += prompts.weighed(epochs, self.settings)
         except BakeryError as error:
             return error
@@ -203,10 +202,10 @@ def _burnt(broken: Sequence[str]) -> list[str]:
 
 
 def draw(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> None:
-    """Draw what is missing of the pictures, the base's once for all.
+    """Draw the missing pictures, the base's once for all.
 
-    Which pictures share a batch depends on which bakes there are, not on their order, nor on what is
-    there already.
+    Which pictures share a batch depends on which bakes there are, not on their order or on which
+    pictures exist already.
     """
     sample_sets = sorted(sample_sets, key=lambda sample_set: sample_set.out.name)
     queue = _batches(pipeline, sample_sets)
@@ -302,13 +301,13 @@ def describe(
 
 
 def _texts(cells: Sequence[Cell], settings: Sample) -> list[str]:
-    """What is asked, each once; references are prompts without the trigger, so never longer."""
+    """Every prompt once; references are prompts without the trigger, so never longer."""
     asked = (cell.prompt for cell in cells if cell.purpose != "base")
     return list(dict.fromkeys([*asked, settings.negative_prompt]))
 
 
 def too_long(base: Model, prompts: Sequence[str]) -> list[str]:
-    """A warning for each prompt that its base does not read as it is."""
+    """A warning for each prompt that the base does not read unchanged."""
     warnings = []
     for prompt in prompts:
         short = prompt if len(prompt) <= 60 else prompt[:57] + "..."

@@ -1,7 +1,7 @@
-"""What the tagger sees in the samples: which epoch is faithful, obedient, and leaves the rest alone.
+"""Scores: what the tagger sees in the samples of each epoch.
 
-Steps: tag every picture; gather what each shows (`sightings`); turn it into numbers between 0 and 1
-for each epoch (`metrics`), with intervals (`bootstrap`); find the LoRA weight to prefer.
+Steps: tag every picture; gather what each shows (`observations`); turn it into numbers between 0
+and 1 for each epoch (`metrics`), with intervals (`bootstrap`); find the LoRA weight to prefer.
 
 docs/scores.md defines the tables and the numbers. Epoch 0 is the base without a LoRA.
 """
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InputFolders:
-    """The finished folders that a score stands on, by stage."""
+    """The finished folders that a score is made from, by stage."""
 
     sample: Path
     prune: Path
@@ -69,7 +69,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     samples = read_samples(above.sample / "samples.csv")
     trigger = Trigger.read(above.prune)
-    thresholds = trigger.decided  # as the training pictures are believed, so are the samples
+    thresholds = trigger.decided  # the same thresholds for samples as for training pictures
     training = training_shares(above.prune, tagging.read_tags(above.tag).seen(thresholds))
     traits = trait_shares(settings.min_trait_share, trigger.traits, training)
 
@@ -178,8 +178,8 @@ def trait_shares(
 
     A trait is a tag that pruning takes for the character's (the traits of trigger.json, which are
     there also when pruning is switched off, so that bakes with and without it are measured alike)
-    and that the tagger sees on `min_share` of the training pictures or more: what it hardly ever
-    sees there, it cannot be asked to see in a sample.
+    and that the tagger sees on `min_share` of the training pictures or more: if it hardly ever sees
+    a trait there, it cannot be expected to see it in a sample.
     """
     shares = {name: training.get(name, 0.0) for name in traits}
     return {name: share for name, share in shares.items() if share >= min_share and share > 0}
@@ -256,7 +256,7 @@ def _detail_rows(seen: Observations) -> list[dict[str, Any]]:
 
 
 def unknown_tags(seen: Observations) -> list[str]:
-    """What prompts ask and the tagger does not know: it cannot be scored."""
+    """Tags of prompts that the tagger does not know: they cannot be scored."""
     counted = seen.samples.loc[seen.of("flexibility", "recreate"), "asked"]
     asked = {tag for cell in counted for tag in tables.split(cell)}
     return sorted(tag for tag in asked if captions.same(tag) not in seen.matrix.known)

@@ -1,7 +1,7 @@
 """Collects the pictures: booru posts through gallery-dl, and local folders.
 
-Steps: look at every address before asking any site; fetch each into the shared store; link what
-came into `images/` under names that differ; write the lineage of every post, come or not.
+Steps: check every address before querying any site; fetch each into the shared store; link the
+files into `images/` under unique names; record the lineage of every post, fetched or not.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _name(found: list[FetchedPost]) -> None:
 
 
 def _complain(found: list[FetchedPost]) -> None:
-    """Says on the log which posts should have come and did not."""
+    """Logs the posts that should have been fetched and were not."""
     failed = [each.post for each in found if each.post.status == posts.FAILED]
     for post in failed:
         log.warning("%s: %s", post.url or post.id, post.reason)
@@ -137,7 +137,7 @@ def _complain(found: list[FetchedPost]) -> None:
 
 
 def _enough(found: list[FetchedPost], minimum_share: float) -> None:
-    """Each concept for itself: a small one must not vanish behind a large one."""
+    """Each concept separately: a large one must not hide a missing small one."""
     for concept in dict.fromkeys(each.post.concept for each in found):
         rows = [each.post for each in found if each.post.concept == concept]
         wanted = [post for post in rows if post.status != posts.SKIPPED]
@@ -150,8 +150,8 @@ def _enough(found: list[FetchedPost], minimum_share: float) -> None:
         if came < minimum_share * len(wanted):
             raise BakeryError(
                 f"scrape: only {came} of {len(wanted)} posts{of} could be fetched, less than "
-                f"minimum_share {minimum_share:g}; {_most(wanted)}; what came is in the store: "
-                "run again later, or lower scrape.minimum_share"
+                f"minimum_share {minimum_share:g}; {_most(wanted)}; what was fetched is kept: run "
+                "again later, or lower scrape.minimum_share"
             )
 
 

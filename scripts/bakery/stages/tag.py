@@ -1,9 +1,9 @@
 """Tag: what the WD tagger sees on each kept picture.
 
-Steps: read the filter's decisions; open each kept picture (threads read ahead); write down every
-tag whose probability is worth a look. Thresholds are not applied here, so that another one needs no
-new inference: they belong to the stages that read `tags.csv`. Only the gate has thresholds of its own
-(`gate.BELIEVED`): a picture that it refuses by what the tagger sees is left out, and on record.
+Steps: read the filter's decisions; open each kept picture (threads read ahead); record every tag
+from a low probability. Thresholds are applied by the stages that read `tags.csv`, so that changing
+one needs no new inference. Only the gate has its own thresholds (`gate.BELIEVED`): a picture that
+it refuses because of the tagger's tags is left out and recorded.
 """
 
 from __future__ import annotations

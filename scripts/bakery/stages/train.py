@@ -1,7 +1,8 @@
-"""The bake: LoRAs in kohya's words. A job trains the bakes that it has claimed, each in its own folder.
+"""The training stage, with kohya's settings. A job trains the bakes that it has claimed, each in
+its own folder.
 
-Steps of `TrainStage.run`: say for each bake what is to be made (`TrainSpec`), train as many side by side
-as fit (`Trainer`), and put each one's end on record, where its own job looks for it (`claims`).
+Steps of `TrainStage.run`: describe each bake (`TrainSpec`), train as many side by side
+as fit (`Trainer`), and record each one's outcome, where its own job looks for it (`claims`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class TrainStage:
     """What a job of the train stage works on."""
 
     abouts: Mapping[Path, Mapping[str, Any]]
-    """Folder of a bake -> what its node says about itself."""
+    """Folder of a bake -> its node's facts."""
     places: Mapping[str, str | None]
     """Settings that name files, as this machine finds them."""
     name: str
@@ -42,10 +43,11 @@ class TrainStage:
     threads: int
     cache: Path
     until: int | None = None
-    """The epoch after which all rest; None goes to the end."""
+    """The epoch after which all pause; None trains to the end."""
 
     def run(self) -> None:
-        """Train all, as many side by side as fit, and leave in each folder what its job looks for."""
+        """Train all, as many side by side as fit, and write to each folder what its job looks
+        for."""
         trainer = Trainer(self.layout, self.device, self.threads, self.cache)
         waiting = _groups([self._spec(folder) for folder in self.abouts])
         while waiting:
@@ -58,8 +60,8 @@ class TrainStage:
                     raise
                 shares = math.ceil(len(group) / error.fitting) if error.fitting else 2
                 at_once = math.ceil(len(group) / shares)
-                # the words alone: with the error, whoever keeps records would keep the base in memory
-                log.warning("%s; going on with %d at a time", str(error), at_once)
+                # only the text: keeping the error itself would keep the base in memory
+                log.warning("%s; continuing with %d at a time", str(error), at_once)
                 waiting = [*_chunks(group, at_once), *waiting]
                 continue
             for spec, made in zip(group, results, strict=True):
@@ -72,7 +74,7 @@ class TrainStage:
         return TrainSpec(settings, folder, self.name, metadata, self.until)
 
     def _record_outcome(self, spec: TrainSpec, made: dict[str, Any] | BakeryError) -> None:
-        """Put a bake's end on record."""
+        """Record a bake's outcome."""
         if isinstance(made, BakeryError):
             claims.fail(spec.out, str(made))
             return
@@ -89,7 +91,7 @@ class TrainStage:
 
 
 def _groups(specs: Sequence[TrainSpec]) -> list[list[TrainSpec]]:
-    """All at once; but who goes on does so among as many as before, so that it ends as it began."""
+    """All at once; but a resumed bake trains in a group of the same size as before."""
     before = {spec.out: checkpoint.group_size_before(spec.out) for spec in specs}
     alone = [spec for spec in specs if before[spec.out] == 1]
     rest = [spec for spec in specs if before[spec.out] != 1]

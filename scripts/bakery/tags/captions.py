@@ -1,4 +1,4 @@
-"""Captions: what stands between the commas.
+"""Captions: lines of tags with commas.
 
 A caption is one line of tags, `trigger, class tokens, tag, tag`; a tag is written the way prompts
 are, with spaces. Only emoticons keep their underscores, since those are part of the face.
@@ -32,7 +32,7 @@ def normalise(tag: str) -> str:
 
 
 def same(tag: str) -> str:
-    """What two spellings of one tag have in common (`Pink_Hair`, `pink hair`): compare this."""
+    """A form that is equal for all spellings of a tag (`Pink_Hair`, `pink hair`): compare this."""
     return normalise(tag.lower())
 
 
@@ -62,10 +62,10 @@ def shown(
     tag_dropout: float = 0.0,
     dropout: float = 0.0,
 ) -> str:
-    """`caption` as one showing of its picture has it, in kohya's words.
+    """`caption` in one showing of its picture, with kohya's names.
 
-    With the chance `dropout` it is empty; else the tags behind the first `keep_tokens` are shuffled
-    if asked, and each of them is left out with the chance `tag_dropout`.
+    With probability `dropout` it is empty; else the tags after the first `keep_tokens` are shuffled
+    if enabled, and each of them is left out with probability `tag_dropout`.
     """
     if dropout > 0 and rng.random() < dropout:
         return ""

@@ -1,4 +1,4 @@
-"""Content: what the tags of a post say about its picture, before anyone looks at the pixels."""
+"""Content: what the tags of a post show about its picture, before looking at the pixels."""
 
 from __future__ import annotations
 

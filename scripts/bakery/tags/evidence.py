@@ -1,4 +1,4 @@
-"""Evidence: what is known about a tag before anyone decides about it."""
+"""Evidence: what is known about a tag before the decision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Evidence:
     category: str
     """The tagger's, or the booru's: general, character, rating ..."""
     images: tuple[str, ...] = ()
-    """The pictures that show it, the surest first."""
+    """The pictures that show it, the most certain first."""
     share: float = 0.0
     """Of all kept pictures, 0..1."""
     usual: float = math.nan
@@ -37,12 +37,12 @@ class Evidence:
 
     @property
     def name(self) -> str:
-        """What all spellings of the tag have in common."""
+        """A form that is equal for all spellings of the tag."""
         return captions.same(self.tag)
 
     @property
     def lift(self) -> float:
-        """share / usual; NaN when what is usual is not known, infinite for what never is."""
+        """share / usual; NaN if the usual share is not known, infinite if it is 0."""
         if math.isnan(self.usual):
             return math.nan
         return self.share / self.usual if self.usual else math.inf
@@ -74,10 +74,10 @@ def gather(
 
 
 def with_booru(seen: pd.DataFrame, lineage: Iterable[posts.Post], source: str) -> pd.DataFrame:
-    """`seen` by the tagger, and what the posts say: `source` is tagger, booru or union.
+    """The tags `seen` by the tagger, and those of the posts: `source` is tagger, booru or union.
 
-    What a post says is sure (probability 1), and wins where both name a tag. Ratings, artists and the
-    like are no caption words and stay out.
+    A post's tags are certain (probability 1), and win if both name a tag. Ratings, artists and the
+    like never go into captions and are left out.
     """
     if source == "tagger":
         return seen

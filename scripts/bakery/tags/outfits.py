@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.special import bdtr
 
 FEWEST = 3
-"""Pictures that make an outfit; fewer are a chance."""
+"""Fewest pictures of an outfit; fewer may be chance."""
 INSIDE = 0.5
 """A tag goes with an outfit from this share of its pictures on ..."""
 OUTSIDE, ALONE, CHANCE = 0.2, 0.8, 0.01
@@ -40,7 +40,7 @@ _GARMENTS = frozenset({
     "sash", "obi", "armband", "sleeves", "top", "costume", "outfit", "habit",
 })
 # fmt: on
-"""What clothes are called: a tag that ends in one of these is a garment."""
+"""Names of clothes: a tag that ends in one of these is a garment."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Outfit:
 
 
 def garment(tag: str) -> bool:
-    """Whether a tag (caption words) is something that is put on: `red jacket`, `thighhighs`."""
+    """Whether a tag (caption words) is something to wear: `red jacket`, `thighhighs`."""
     words = tag.split(" ")
     unworn = {"no", "unworn", "removing", "holding"} & set(words)
     return words[-1] in _GARMENTS and not unworn

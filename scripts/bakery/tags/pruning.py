@@ -1,7 +1,7 @@
-"""Decisions: what becomes of a tag, by the evidence, by the config's lists, or by hand.
+"""Decisions about tags: by the evidence, by the config's lists, or by hand.
 
-`decide_tag` looks at one tag; `decide` at all of them, since a tag may follow another (very long hair
-goes where long hair goes), and lets decisions by hand overrule.
+`decide_tag` looks at one tag; `decide` at all of them, since a tag may follow another (very long
+hair is pruned with long hair), and lets decisions by hand overrule.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ CLASS_WORDS = frozenset({
     "solo focus", "male focus", "no humans", "animal focus", "furry", "furry female", "furry male",
 })
 # fmt: on
-"""Words for what kind of thing is in the picture; customarily they stay in captions."""
+"""Words for the kind of subject; they usually stay in captions."""
 
 CONSTANT = 0.9
-"""Share of the pictures from which a reason calls a tag constant."""
+"""A reason calls a tag constant from this share of the pictures."""
 STRIKING = 5.0
-"""Lift from which a reason points out a tag that stays."""
+"""A reason mentions the lift of a kept tag from this value."""
 _APART = ("ornaments", "marks")
-"""Traits whose special cases are things of their own: a flower in the hair of who wears a ribbon."""
+"""Traits whose special cases are separate things: a flower in the hair besides a ribbon."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`category` (trait, class, other, character, rating ...), `decision`, its reason, who says so."""
+    """`category` (trait, class, other, character, rating ...), `decision`, its reason, and its
+    source."""
 
     category: str
     action: str
@@ -45,7 +46,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class DecidedTag:
-    """A tag and what becomes of it; `automatic` is the decision without those by hand."""
+    """A tag and its decision; `automatic` is the decision without those by hand."""
 
     evidence: Evidence
     automatic: Decision
@@ -104,9 +105,9 @@ def decide(
 
 
 def decide_tag(settings: Prune, one: Evidence) -> Decision:
-    """What becomes of a tag by itself.
+    """The decision about a tag by itself.
 
-    The user's lists come first, then the kind of tag, then how often it is seen, and with what.
+    The user's lists come first, then the kind of tag, then its frequency and outfits.
     """
     mine = _category(one)
     often = _often(one)
@@ -134,7 +135,7 @@ def known(tags: Iterable[str]) -> set[str]:
 
 
 def _together(settings: Prune, found: Sequence[Evidence]) -> list[Decision]:
-    """The automatic decisions: each by itself, the trigger, and what goes where another tag goes."""
+    """The automatic decisions: each by itself, the trigger, and tags that follow another tag."""
     decisions = [decide_tag(settings, one) for one in found]
     pruned = {
         one.name: one.tag

@@ -1,4 +1,4 @@
-"""What the tag stage wrote down, as later stages read it: each picture's tags, and what is usual."""
+"""Reads the tag stage's results: each picture's tags, and how frequent tags usually are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Vocabulary:
 
     categories: Mapping[str, str]
     counts: Mapping[str, int]
-    """Empty where the list has no counts."""
+    """Empty if the list has no counts."""
     pictures: int
     """Pictures the tagger learnt from: each has exactly one rating, so the ratings' counts add up to
     it. 0 when there are none to add."""
@@ -50,10 +50,10 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Tagging:
-    """Tags of the kept pictures with their probabilities; thresholds belong to whoever reads."""
+    """Tags of the kept pictures with their probabilities; readers apply thresholds."""
 
     rows: pd.DataFrame
-    """tags.csv (image, tag, category, probability): also what is below any threshold."""
+    """tags.csv (image, tag, category, probability), including rows below any threshold."""
     model: str
     """The tagger, as the config calls it."""
     unreadable: Mapping[str, str]

@@ -1,8 +1,8 @@
-"""Topics: which tags say what is worn, where it is, and what face is made.
+"""Topics: which tags describe outfits, scenes and expressions.
 
-What prompts can ask beyond the character, and what a LoRA may show although nobody asked. Tags are
+Prompts can ask for these beyond the character, and a LoRA may show them unasked. Tags are
 caption words (`red jacket`). `topic` knows as many as it can; `askable` is narrow on purpose: it
-names what a prompt of the bakery's own may ask, general-rated and clearly seen in a picture.
+has what a derived prompt may ask for, general-rated and clearly visible in a picture.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _FACES = frozenset({
     "surprised", "laughing", "pout", "crying", "worried", "annoyed", "embarrassed", "shy",
     "scared", "sleepy", "evil smile", "nervous", "confused", "jitome",
 })
-"""Faces that a prompt can ask."""
+"""Expressions that a prompt can ask for."""
 _MORE_FACES = frozenset({
     "blush", "tears", "parted lips", "teeth", "clenched teeth", "upper teeth only", "tongue",
     "tongue out", "v-shaped eyebrows", "raised eyebrows", "furrowed brow", "half-closed eyes",
@@ -90,7 +90,7 @@ def topic(tag: str) -> str | None:
 
 
 def askable(tag: str) -> str | None:
-    """The topic of `tag` if a prompt of the bakery's own may ask for it, else None.
+    """The topic of `tag` if a derived prompt may ask for it, else None.
 
     Of outfits: a garment of a list, alone or with a colour or pattern before it. So no word that
     would say something of how it is worn (wet, torn, open) is ever asked.

@@ -2,11 +2,11 @@
 
 A trait is what makes a character the character and does not change with the picture: hair, eyes,
 ears, tail, wings, halo, horns, marks, skin, teeth, and ornaments worn in the hair or on the horns.
-What the same words say of a moment is none: closed eyes, wet hair, spread wings, holding own tail.
+The same words for a moment are not traits: closed eyes, wet hair, spread wings, holding own tail.
 
 Tags are caption words (`long hair`). `kind` asks, in this order: an exact entry of the vocabulary,
 else the ending (`... hair`) or the beginning (`mole ...`), less the words that make it a moment.
-`implied` says which tags another one contains: who has very long hair has long hair.
+`implied` gives the tags that another one contains: very long hair is long hair.
 """
 
 from __future__ import annotations
@@ -158,5 +158,5 @@ def _is_doing(word: str) -> bool:
 
 
 def _of_a_moment(words: list[str], kind: str) -> bool:
-    """Whether the words say what happens: closed eyes, or something being done (holding hair)."""
+    """Whether the words describe an action or a state: closed eyes, holding hair."""
     return any(map(_is_doing, words)) or not _MOMENTS.get(kind, frozenset()).isdisjoint(words)

@@ -1,7 +1,7 @@
 """The trigger: the word that calls the character, and what it stands for.
 
-The prune stage writes it to `trigger.json`; later stages read it there. Whoever puts it in front of
-a caption or into a prompt asks this class.
+The prune stage writes it to `trigger.json`; later stages read it there. This class puts it in front
+of captions and into prompts.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class Trigger:
 
     word: str
     class_tokens: str = ""
-    """Tags, separated by commas, that follow the word wherever it calls."""
+    """Tags, separated by commas, that always follow the word."""
     pruned: tuple[str, ...] = ()
     """The tags that it absorbs."""
     traits: tuple[str, ...] = ()
-    """What pruning takes for the character, also where pruning is switched off."""
+    """The character's traits as found by pruning, even if pruning is switched off."""
     outfits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Sub-trigger -> the tags that it absorbs."""
     thresholds: Thresholds | None = None
-    """From when on a tag of the tagger is believed; None until the prune stage has decided."""
+    """Thresholds from which a tagger's tag counts; None until the prune stage has decided."""
 
     @classmethod
     def of(cls, settings: Prune) -> Trigger:
-        """What the config alone says of it."""
+        """The trigger by the config alone."""
         return cls(settings.trigger, settings.class_tokens, outfits=settings.outfits)
 
     @classmethod

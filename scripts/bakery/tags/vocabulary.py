@@ -1,4 +1,4 @@
-"""What words a tagger has: the general tags of its selected_tags.csv."""
+"""A tagger's vocabulary: the general tags of its selected_tags.csv."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _GENERAL = "0"  # Danbooru's number for general tags
 
 
 def read_counts(folder: Path) -> dict[str, int]:
-    """General tags as caption words -> how many pictures taught the tagger each.
+    """General tags as caption words -> how many pictures the tagger learnt each from.
 
-    `folder` is a tagger's (see `tagger.fetch`). A tagger that does not say how many has 0 for all.
+    `folder` is a tagger's (see `tagger.fetch`). A tagger without counts has 0 for all.
     """
     path = folder / FILE
     table = tables.read(path, ("name", "category"))

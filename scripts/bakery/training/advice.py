@@ -1,5 +1,5 @@
-"""What a bake should tell its baker before it is too late: words that teach nothing, pixels that are
-lost, settings without effect, memory that does not suffice.
+"""Warnings before a bake: captions that teach nothing, pixels that are lost, settings without
+effect, too little memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MUCH_LOST = 0.1
 
 @dataclass
 class MemoryMeter:
-    """Memory of a bake in GiB, to tell what a smaller batch would need."""
+    """Memory of a bake in GiB, to estimate what a smaller batch would need."""
 
     device: str
     resting: float = 0.0
@@ -42,7 +42,7 @@ class MemoryMeter:
         self.resting = now + 3 * learning  # gradient and two moments are still to come
 
     def total(self) -> float | None:
-        """What the GPU has; None on the CPU."""
+        """The GPU's memory; None on the CPU."""
         if not self.device.startswith("cuda"):
             return None
         return torch.cuda.get_device_properties(self.device).total_memory / 2**30
@@ -65,9 +65,10 @@ def out_of_memory(settings: Train, meter: MemoryMeter) -> Iterator[None]:
 def memory_sentence(
     settings: Train, resting: float, peak: float, total: float | None = None
 ) -> str:
-    """What to lower; `peak` GiB were needed, at least, of which `resting` whatever the batch.
+    """What to lower; at least `peak` GiB were needed, of which `resting` do not depend on the
+    batch.
 
-    What grows with the batch grows in proportion, so smaller batches can be reckoned.
+    The rest grows in proportion to the batch, so smaller batches can be estimated.
     """
     batch = settings.train_batch_size
     what = f"out of memory: a batch of {batch} needs more than {peak:.1f} GiB"
@@ -94,7 +95,7 @@ def memory_sentence(
 
 
 def about_settings(settings: Train) -> None:
-    """Settings that do nothing beside the others."""
+    """Settings that do nothing in combination with the others."""
     still = not (settings.shuffle_caption or settings.caption_tag_dropout_rate)
     if settings.keep_tokens and still:
         log.warning(
@@ -104,7 +105,7 @@ def about_settings(settings: Train) -> None:
 
 
 def about_pictures(settings: Train, folders: Folders, data: Dataset) -> dict[str, float]:
-    """What cropping costs, and pictures that are not used; returns the figures."""
+    """How much cropping removes, and pictures that are not used; returns the figures."""
     for name in folders.ignored:
         log.warning("ignored %s: no <repeats>_<name> folder, picture or caption", name)
     if folders.unused:
@@ -123,7 +124,7 @@ def about_pictures(settings: Train, folders: Folders, data: Dataset) -> dict[str
             else "without enable_bucket there is one size"
         )
         log.warning(
-            "cropping cuts away %.0f%% of the pixels, %.0f%% of %s: %s; wider limits lose less",
+            "cropping removes %.0f%% of the pixels, %.0f%% of %s: %s; wider limits lose less",
             100 * mean, 100 * worst, data.items[lost.index(worst)].image.name, limits,
         )  # fmt: skip
     return {"mean": round(mean, 4), "worst": round(worst, 4)}
@@ -139,14 +140,14 @@ def about_captions(settings: Train, data: Dataset, truncated: int) -> int:
     empty = sum(not item.caption.strip() for item in data.items)
     if empty:
         log.warning(
-            "%d captions are empty: these pictures teach what no words mean; remove the caption "
-            "file to have the folder's class tokens stand in", empty,
+            "%d captions are empty, so these pictures train the empty prompt; remove the caption "
+            "file to use the folder's class tokens instead", empty,
         )  # fmt: skip
     return empty
 
 
 def _asked_gib(message: str) -> float:
-    """What an allocator could not give, from its message."""
+    """The size that an allocator could not provide, from its message."""
     found = re.search(r"tried to allocate ([\d.]+) ?(bytes|MiB|GiB)", message, re.IGNORECASE)
     if found is None:
         return 0.0

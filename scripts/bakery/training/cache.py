@@ -1,7 +1,7 @@
-"""Tensors on disk under a key of all that they were computed from, shared by bakes and processes.
+"""Tensors on disk under a key of everything they were computed from, shared by bakes and processes.
 
-An entry is written whole or not at all. One that cannot be trusted (truncated, flipped bits) counts as
-missing and is made again. No entry is ever changed, so readers and writers need no lock.
+An entry is written whole or not at all. A damaged one (truncated, flipped bits) counts as
+missing and is computed again. No entry is ever changed, so readers and writers need no lock.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Store:
             self.misses += 1
             return None
         except OSError as error:
-            log.warning("cannot read the cache entry %s (%s): made again", path, error)
+            log.warning("cannot read the cache entry %s (%s): computing it again", path, error)
             self.misses += 1
             return None
         digest, data = content[:_DIGEST], content[_DIGEST:]
@@ -61,14 +61,14 @@ class Store:
                 raise SafetensorError("its checksum differs")
             tensors = load(data)
         except (SafetensorError, ValueError) as error:
-            log.warning("the cache entry %s is damaged (%s): made again", path, error)
+            log.warning("the cache entry %s is damaged (%s): computing it again", path, error)
             self.misses += 1
             return None
         self.hits += 1
         return tensors
 
     def put(self, made_from: Mapping[str, Any], tensors: Tensors) -> None:
-        """Keep `tensors`; a full disk costs the cache, not the bake."""
+        """Keep `tensors`; if the disk is full, the bake continues without the cache."""
         if self.folder is None:
             return
         path = self._path(made_from)
@@ -78,7 +78,7 @@ class Store:
             with whole(path, rivals=True) as part:
                 part.write_bytes(sha256(data).digest() + data)
         except OSError as error:
-            log.warning("cannot write the cache entry %s (%s): going on without", path, error)
+            log.warning("cannot write the cache entry %s (%s): continuing without it", path, error)
 
     def _path(self, made_from: Mapping[str, Any]) -> Path:
         assert self.folder is not None
@@ -98,7 +98,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def arithmetic(device: torch.device, dtype: torch.dtype, threads: int) -> dict[str, Any]:
-    """What rounding depends on: entries of other arithmetic are not equal bit for bit."""
+    """Everything that rounding depends on: entries of another precision differ in their bits."""
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,

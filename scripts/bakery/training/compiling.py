@@ -1,8 +1,8 @@
-"""torch.compile for the core of a model, and the plain model where that does not work.
+"""torch.compile for the core of a model, and the plain model if that does not work.
 
 A graph is compiled for each shape, that is for each bucket, and again when the group of bakes
-changes. That takes minutes and pays only in long bakes on a GPU; results equal the plain ones up to
-rounding.
+changes. That takes minutes and pays off only in long bakes on a GPU; results equal the plain ones
+up to rounding.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ GRAPHS = 64
 def compiled(
     core: nn.Module, backend: str | Callable[..., object], try_out: Callable[[], None]
 ) -> Iterator[bool]:
-    """Inside, `core` runs as compiled by `backend` (kohya's dynamo_backend); whether it does.
+    """Inside, `core` is compiled by `backend` (kohya's dynamo_backend); gives whether that worked.
 
-    `try_out` does one pass forward and backward, and is where compilation happens. If it fails, the
-    log says why and it runs as it is.
+    `try_out` does one forward and backward pass, during which compilation happens. If it fails, the
+    reason is logged and the plain model is used.
     """
     core.forward = torch.compile(core.forward, backend=backend, dynamic=False)
     try:
@@ -44,9 +44,9 @@ def _works(core: nn.Module, try_out: Callable[[], None]) -> bool:
         try_out()
     except torch.cuda.OutOfMemoryError:
         raise
-    except RuntimeError as error:  # all that dynamo and its backends raise
+    except RuntimeError as error:  # everything that dynamo and its backends raise
         why = first_line(getattr(error, "inner_exception", error))  # dynamo wraps a backend's own
-        log.warning("torch.compile does not work here (%s): going on without it", why)
+        log.warning("torch.compile does not work here (%s): continuing without it", why)
         core.__dict__.pop("forward", None)
         return False
     return True

@@ -1,9 +1,9 @@
-"""What the VAE makes of the pictures, computed once and kept on disk.
+"""The latents of the pictures, computed once and kept on disk.
 
-Kept are mean and deviation of the VAE's distribution, which depend on the picture and its view alone;
-like kohya's cached latents, what a bake trains on is one draw from it, here from a generator that
-depends on the bake's seed and on the view. So bakes of other seeds share the cache, and a hit gives
-the very numbers that a miss does.
+The cache has the mean and deviation of the VAE's distribution, which depend only on the picture and
+its view. As with kohya's cached latents, a bake trains on one draw from it, here from a generator
+that depends on the bake's seed and on the view. So bakes with other seeds share the cache, and a
+hit gives the same numbers as a miss.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Latents:
         self._moments: dict[View, Moments] = {}
 
     def prepare(self, views: Iterable[View], *, forget: bool = False) -> None:
-        """Encode the views that are not there yet; `forget` drops those that are not named."""
+        """Encode the missing views; `forget` drops those that are not given."""
         wanted = set(views)
         if forget:
             self._moments = {view: self._moments[view] for view in wanted & self._moments.keys()}
@@ -80,9 +80,9 @@ class Latents:
             self._encode(absent)
 
     def draw(self, view: View, seed: int) -> torch.Tensor:
-        """(C, height / f, width / f), float32 on the CPU, normalised as the model wants it.
+        """(C, height / f, width / f), float32 on the CPU, normalised as the model needs it.
 
-        Each time the same; drawn anew, as that costs less than the memory to keep it.
+        Always the same; drawn again each time, as that costs less than the memory to keep it.
         """
         purpose: tuple[str | int, ...] = ("latent", view.index)
         if (view.left, view.upper) != self.data.fits[view.index].centre:
@@ -113,13 +113,13 @@ class Latents:
             kept.std.copy_(moments.std)
             if self.store.folder is not None:
                 self.store.put(self._made_from(view), {"mean": moments.mean, "std": moments.std})
-        vae.to("cpu")  # its memory is better spent on the UNet
+        vae.to("cpu")  # the UNet needs its memory more
 
     def _keep(self, view: View, found: dict[str, torch.Tensor]) -> None:
         self._moments[view] = Moments(found["mean"], found["std"])
 
     def _pixels(self, views: list[View]) -> Iterator[tuple[View, torch.Tensor]]:
-        """The views in order, read ahead by the workers, no further than there is use for."""
+        """The views in order, read ahead by the workers, no further than needed."""
         if not self.workers:
             yield from ((view, self._picture(view)) for view in views)
             return
@@ -137,7 +137,7 @@ class Latents:
         return picture(item.image, place, (view.left, view.upper), view.flipped)
 
     def _made_from(self, view: View) -> dict[str, Any]:
-        """What an entry of the store depends on."""
+        """Everything an entry of the store depends on."""
         if self._vae is None:
             self._vae = {
                 "kind": "latents 1",
@@ -176,8 +176,8 @@ def picture(path: Path, place: Fit, corner: tuple[int, int], flipped: bool = Fal
 def _room(like: Moments, count: int) -> list[Moments]:
     """Room for `count` moments, in one block.
 
-    Kept one by one between the VAE's large passing tensors, small ones hold malloc's heap apart: 0.7 MiB
-    a picture.
+    Allocated one by one between the VAE's large temporary tensors, small ones fragment malloc's
+    heap: 0.7 MiB a picture.
     """
     means, stds = (torch.empty((count, *part.shape)) for part in (like.mean, like.std))
     return [Moments(mean, std) for mean, std in zip(means, stds, strict=True)]
@@ -185,7 +185,7 @@ def _room(like: Moments, count: int) -> list[Moments]:
 
 @torch.no_grad()
 def _moments(space: LatentSpace, pixels: torch.Tensor) -> Moments:
-    """One picture at a time: its numbers must not depend on the others'."""
+    """One picture at a time: its numbers must not depend on others."""
     mean, std = space.encode(pixels[None])
     return Moments(mean[0].float().cpu(), std[0].float().cpu())
 

@@ -1,4 +1,5 @@
-"""The loop of a bake: whether all fit, then epoch by epoch, step by step, to every bake's end."""
+"""The training loop: check that all bakes fit, then epoch by epoch, step by step, to every bake's
+end."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ def fit(context: TrainContext, runs: Sequence[Run]) -> None:
 
 
 def check_memory(context: TrainContext, runs: Sequence[Run]) -> None:
-    """Raise `OutOfMemory`, which says how many would fit, where `runs` would not.
+    """Raise `OutOfMemory`, with how many would fit, if `runs` would not.
 
-    One alone is tried in any case: there is nothing smaller, and this is an estimate.
+    A single one is always tried: there is nothing smaller, and this is an estimate.
     """
     if len(runs) == 1:
         return
@@ -30,7 +31,7 @@ def check_memory(context: TrainContext, runs: Sequence[Run]) -> None:
 
 
 def memory_needed(context: TrainContext, run: Run) -> int:
-    """Bytes that a pass of this bake needs beside the base, for its largest pictures."""
+    """Bytes that a pass of this bake needs in addition to the base, for its largest pictures."""
     batches = context.data.epoch(run.settings, 1)
     largest = max(batches, key=context.data.pixels)
     context.latents.prepare(largest.views)
@@ -41,7 +42,7 @@ def memory_needed(context: TrainContext, run: Run) -> int:
 
 @contextmanager
 def compiled(context: TrainContext, runs: Sequence[Run]) -> Iterator[None]:
-    """The model compiled, where the settings ask for it and it works."""
+    """The model, compiled if the settings ask for it and it works."""
     settings, live = runs[0].settings, [run for run in runs if run.live]
     if not settings.torch_compile or not live:
         yield
@@ -60,7 +61,7 @@ def compiled(context: TrainContext, runs: Sequence[Run]) -> Iterator[None]:
 
 
 def _begin_epochs(context: TrainContext, live: Sequence[Run]) -> None:
-    """Where an epoch begins, have the latents ready that it will show."""
+    """At the start of an epoch, prepare the latents that it will show."""
     begun = [run.begin_epoch(context.data) for run in live]
     if not any(begun):
         return

@@ -1,7 +1,8 @@
-"""What a step learns from: noise on latents, what the model should say to it, and what counts how much.
+"""The loss of a step: noise on latents, the model's target, and the weights.
 
-How noise comes onto latents and what the model predicts is its family's (`NoiseProcess`); weighing and
-noise offset are the bake's own. Formulas: kohya's custom_train_functions.py and train_util.py.
+The family decides how noise is added to latents and what the model predicts (`NoiseProcess`);
+weights and noise offset are the bake's own. Formulas: kohya's custom_train_functions.py and
+train_util.py.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from bakery.settings.train import Train
 
 @dataclass
 class Loss:
-    """The noise of one bake, and what it learns from it."""
+    """The noise and the loss of one bake."""
 
     noise: NoiseProcess
     min_snr_gamma: float | None
-    """Weighs a picture by min-SNR; None weighs all alike."""
+    """Weights pictures by min-SNR; None weights all equally."""
     noise_offset: float
 
     def draw(

@@ -1,7 +1,7 @@
-"""How many bakes fit side by side into the memory that is free.
+"""How many bakes fit side by side into the free memory.
 
-They share the base. What each needs besides is what autograd keeps of its rows for the way back, and
-gradients and moments of its adapters. One pass of one bake shows how much that is.
+They share the base. In addition, each needs what autograd keeps of its rows for the backward pass,
+and gradients and moments of its adapters. One pass of one bake shows how much that is.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from bakery.io.errors import OutOfMemory
 log = logging.getLogger(__name__)
 
 MARGIN = 0.8
-"""Share of the free memory that is counted on: the way back needs some too, and so do others."""
+"""Share of the free memory to use: the backward pass and other programs need some, too."""
 _CGROUPS, _OURS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def check(bakes: int, each: int, room: int) -> None:
-    """Raise `OutOfMemory`, which says how many would fit, where `bakes` side by side would not.
+    """Raise `OutOfMemory`, with how many would fit, if `bakes` side by side would not.
 
-    `each` is what one needs beside the base (`needed`), `room` what is free, in bytes.
+    `each` is what one needs in addition to the base (`needed`), `room` what is free, in bytes.
     """
     counted_on = MARGIN * room
     fitting = int(counted_on / each)
@@ -35,7 +35,7 @@ def check(bakes: int, each: int, room: int) -> None:
         f"{counted_on / 2**30:.2f} are free"
     )
     if fitting < bakes:
-        raise OutOfMemory(f"{words}, too few for {bakes} side by side", max(1, fitting))
+        raise OutOfMemory(f"{words}, too little for {bakes} side by side", max(1, fitting))
     log.info("%s: room for %d side by side", words, bakes)
 
 
@@ -44,9 +44,10 @@ def needed(
     weights: Sequence[torch.Tensor],
     learning: Sequence[torch.Tensor],
 ) -> int:
-    """Bytes that a bake needs beside the base: what `forward` gives is the loss of a pass of it.
+    """Bytes that a bake needs in addition to the base; `forward` returns the loss of one of its
+    passes.
 
-    `weights` are there anyway, `learning` those of its own that learn.
+    `weights` are in memory anyway, `learning` are the bake's own trained weights.
     """
     activations = kept(forward, weights)
     own = sum(p.numel() * p.element_size() for p in learning)
@@ -54,7 +55,7 @@ def needed(
 
 
 def kept(forward: Callable[[], torch.Tensor], weights: Sequence[torch.Tensor] = ()) -> int:
-    """Bytes that autograd keeps of `forward` for the way back, `weights` not counted."""
+    """Bytes that autograd keeps of `forward` for the backward pass, without `weights`."""
     there = {weight.untyped_storage().data_ptr() for weight in weights}
     found: dict[int, int] = {}
 
@@ -72,8 +73,8 @@ def kept(forward: Callable[[], torch.Tensor], weights: Sequence[torch.Tensor] = 
 def free(device: torch.device, threads: int) -> int:
     """Bytes that this process may still take.
 
-    On a CPU its part of the memory is its part of the cores, as other jobs have the rest; so it does
-    not depend on which of them was first.
+    On a CPU its part of the memory equals its part of the cores, as other jobs use the rest; so it
+    does not depend on which of them was first.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -101,5 +102,5 @@ def _allowed() -> Iterator[int]:
             stat = dict(map(str.split, (place / "memory.stat").read_text().splitlines()))
         except (OSError, ValueError):  # no such file, or no limit ("max")
             continue
-        # pages of files that were read once count as taken, but are given up when memory is asked for
+        # cached file pages count as used, but are freed when memory is needed
         yield limit - taken + int(stat.get("inactive_file", 0))

@@ -1,6 +1,7 @@
-"""What kohya's scripts say of a bake inside its LoRA file: ss_*, modelspec.* and our own bakery_*.
+"""The metadata that kohya's scripts write into a LoRA file: ss_*, modelspec.*, and our own
+bakery_*.
 
-Nothing that changes from run to run goes into it (ss_training_started_at, ss_session_id,
+Nothing that changes from run to run is included (ss_training_started_at, ss_session_id,
 modelspec.date ...), so that equal work gives equal bytes.
 """
 
@@ -35,7 +36,7 @@ def describe(
 ) -> dict[str, str]:
     """The metadata all epochs of a bake share, under the names that other programs read.
 
-    `extra` is what the caller wants kept with the weights (`config`, `trigger` ...), each as
+    `extra` is what the caller wants to store with the weights (`config`, `trigger` ...), each as
     `bakery_<key>`; `trigger` also becomes modelspec.trigger_phrase. `optimizer` is its full name.
     """
     values: dict[str, object] = {f"bakery_{key}": value for key, value in extra.items()}
@@ -100,7 +101,8 @@ def network_args(settings: Train) -> dict[str, str]:
 
 
 def _learning(settings: Train, optimizer: str) -> dict[str, object]:
-    """How the loss is made and followed; None where a setting is off, as kohya's scripts write it."""
+    """Settings of the loss and the optimizer steps; None if a setting is off, as in kohya's
+    scripts."""
     return {
         "ss_learning_rate": settings.learning_rate,
         "ss_unet_lr": settings.rates["unet_lr"],

@@ -1,4 +1,4 @@
-"""The optimizers of the bake, each from the library that everybody takes it from."""
+"""The optimizers of the bake, each from its usual library."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Group = dict[str, Any]
 """`params`, `name` (unet_lr, text_encoder_lr) and `full_lr`, the rate at the schedule's full height."""
 
 OURS = {"self", "params", "lr"}
-"""Arguments that are not the user's to give: the rates have settings of their own."""
+"""Arguments that the user cannot set here: the rates have their own settings."""
 
 
 def make(settings: Train, groups: list[Group], device: str) -> torch.optim.Optimizer:
-    """An optimizer ready to step. Raises `BakeryError` for what it does not know or cannot do."""
+    """An optimizer ready to step. Raises `BakeryError` for unknown or unsuitable arguments."""
     kind = _class(settings.optimizer_type, device)
     arguments = dict(settings.optimizer_args)
     _check_arguments(kind, arguments)
@@ -56,7 +56,7 @@ def trains(optimizer: torch.optim.Optimizer, on: bool) -> None:
 
 
 def chooses_its_rate(settings: Train) -> bool:
-    """Whether the optimizer heeds neither rates nor schedule."""
+    """Whether the optimizer ignores both rates and schedule."""
     relative = settings.optimizer_args.get("relative_step", True)
     warmup = settings.optimizer_args.get("warmup_init", False)
     return OPTIMIZERS[settings.optimizer_type].relative_step and bool(relative or warmup)
@@ -68,7 +68,7 @@ def scheduled(settings: Train) -> bool:
 
 
 def rates(optimizer: torch.optim.Optimizer) -> dict[str, float | None]:
-    """The rate that each group's last step had, by the group's name; None where it had none."""
+    """The rate of each group's last step, by the group's name; None if it had none."""
     return {group["name"]: _rate(optimizer, group) for group in optimizer.param_groups}
 
 
@@ -80,7 +80,7 @@ def full_name(settings: Train, optimizer: torch.optim.Optimizer) -> str:
 
 
 def _rate(optimizer: torch.optim.Optimizer, group: Group) -> float | None:
-    if "d" in group:  # Prodigy: what it found, times what the schedule says
+    if "d" in group:  # Prodigy: the rate it found, times the schedule's factor
         return float(group["d"] * group["lr"])
     if group.get("relative_step"):  # no other optimizer has it
         state = optimizer.state.get(group["params"][0])
@@ -117,7 +117,7 @@ def _check_arguments(kind: type[torch.optim.Optimizer], arguments: dict[str, Any
 
 
 def _tell(settings: Train, optimizer: torch.optim.Optimizer) -> None:
-    """What of the settings has no effect with this optimizer, or an unlikely one."""
+    """Warn of settings that have no effect, or an unlikely one, with this optimizer."""
     kind = settings.optimizer_type
     if chooses_its_rate(settings):
         log.warning(

@@ -1,4 +1,5 @@
-"""A bake while it runs: a line of JSON a step in `progress.jsonl`, and TensorBoard where asked."""
+"""The progress of a running bake: a line of JSON per step in `progress.jsonl`, and TensorBoard if
+enabled."""
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ NAME = "progress.jsonl"
 
 
 class Progress:
-    """Writes a line a step, for whoever watches; lines of a step are written once.
+    """Writes one line per step, each only once.
 
-    After a kill the file may be ahead of the state that the bake resumes from: those lines go.
+    After a kill the file may be ahead of the state that the bake resumes from: those lines are
+    removed.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Progress:
         device: str = "cpu",
         tensorboard: bool = False,
     ) -> None:
-        """`step` steps are behind the bake; `recent` are the losses of the last of them."""
+        """The bake has done `step` steps; `recent` are the losses of the last of them."""
         self.counts, self.device = counts, device
         self.recent: deque[float] = deque(recent, maxlen=counts.steps_per_epoch)
         self._begun, self._started = step, time.perf_counter()
@@ -94,7 +96,7 @@ def _number(value: float | None, digits: int = 6) -> float | None:
 
 
 def _board(folder: Path, step: int) -> Any:
-    """Event files end in .log, which a manifest passes over: they hold times and the host's name."""
+    """Event files end in .log, which a manifest ignores: they contain times and the host's name."""
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and rarely asked for
 
     return SummaryWriter(str(folder), filename_suffix=".log", purge_step=step + 1 if step else None)

@@ -1,7 +1,7 @@
 """One bake among those that a process trains side by side: its steps, optimizer, progress and outcome.
 
 A run knows when its epochs begin and end, steps its own optimizer, saves its own files, and stops
-alone when its loss turns to NaN. What all share (base, pictures, latents) is the trainer's.
+alone when its loss becomes NaN. What all share (base, pictures, latents) belongs to the trainer.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Run:
     diffusion: Loss
     texts: Texts
     until: int | None = None
-    """The epoch after which it rests; None goes on to the end."""
+    """The epoch after which it pauses; None trains to the end."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     progress: Progress | None = None
     epoch: int = 0
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
-        """All that learns, in an order of its own."""
+        """All trained parameters, in a fixed order."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     @property
@@ -81,7 +81,7 @@ class Run:
         return self.failure is None and self.step < self.counts.total and not rests
 
     def begin_epoch(self, data: Dataset) -> bool:
-        """Lay out the next epoch if the last one is over; whether it was."""
+        """Start the next epoch if the last one is over; returns whether it was."""
         if self.batches:
             return False
         self.batches = data.epoch(self.settings, self.epoch + 1)
@@ -92,13 +92,13 @@ class Run:
         return self.batches[self._place - 1]
 
     def scaled(self, loss: torch.Tensor) -> torch.Tensor:
-        """What to call `backward` on: a step's batches add up to their mean."""
+        """The loss to call `backward` on: a step's batches add up to their mean."""
         return self.scaler.scale(loss / self.counts.accumulation)
 
     def accumulate(self, loss: torch.Tensor) -> torch.Tensor:
-        """Take the gradients of a batch with this loss, and step when it is time.
+        """Use the gradients of a batch with this loss, and step when due.
 
-        Returns what `record_step` needs, still where it was computed: the losses of the step's
+        Returns what `record_step` needs, still on its device: the losses of the step's
         batches and the gradient's norm; nothing, shape (0,), between two steps.
         """
         self._waiting.append(loss.detach())
@@ -109,7 +109,8 @@ class Run:
         return found
 
     def record_step(self, values: list[float]) -> None:
-        """The optimizer has stepped; `accumulate` gave these values: report, save when it is time."""
+        """The optimizer has stepped; `accumulate` returned these values: report, and save when
+        due."""
         if not values:
             return
         *losses, norm = values
@@ -126,7 +127,7 @@ class Run:
             self._end_epoch()
 
     def state(self) -> dict[str, Any]:
-        """How far the bake is, as plain values (`Checkpoint.save`)."""
+        """The bake's state, as plain values (`Checkpoint.save`)."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -139,7 +140,7 @@ class Run:
         }
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
-        """Be as far as `state` says (`Checkpoint.resume`), or at the start; report from here on."""
+        """Restore `state` (`Checkpoint.resume`), or begin at the start; report from here on."""
         recent: list[float] = []
         if state is not None:
             self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
@@ -150,7 +151,7 @@ class Run:
                     parameter.copy_(value)
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
-            log.info("going on behind epoch %d, step %d", self.epoch, self.step)
+            log.info("resuming after epoch %d (step %d)", self.epoch, self.step)
         self.progress = Progress(
             self.out,
             self.counts,
@@ -186,7 +187,7 @@ class Run:
         return norm
 
     def _has_diverged(self, losses: list[float], norm: float) -> bool:
-        """Whether this step made the bake worthless; if so it fails."""
+        """Whether this step broke the bake; if so it fails."""
         finite = all(map(math.isfinite, losses))
         # With fp16 the scaler skips a step whose gradient overflows; that is no failure.
         if finite and (math.isfinite(norm) or self.scaler.is_enabled()):
@@ -238,7 +239,8 @@ class Run:
 
 
 def finish_step(taken: Sequence[tuple[Run, torch.Tensor]]) -> None:
-    """End a step of several runs by what `accumulate` gave each: the step's only wait for a GPU."""
+    """End a step of several runs with the values of `accumulate`: the step's only wait for a
+    GPU."""
     values = torch.cat([found for _, found in taken]).tolist()
     start = 0
     for run, found in taken:

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the optimizer step, in kohya's words.
+"""The learning rate as a function of the optimizer step, with kohya's names.
 
 Formulas: transformers.optimization, which kohya's scripts use, but for `rex`. All but `constant` rise
 linearly from 0 over the warm-up, so that their first step runs at a rate of 0 when there is one.

@@ -1,4 +1,4 @@
-"""What a bake needs before its first step: pictures in buckets, adapters on the base, an optimizer."""
+"""Prepares a bake's first step: pictures in buckets, adapters on the base, an optimizer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TrainSpec:
     metadata: Mapping[str, object]
     """Goes into the files (see `metadata.describe`)."""
     until: int | None = None
-    """Rest after this epoch, to go on some other day; None goes to the end."""
+    """Pause after this epoch, to resume later; None trains to the end."""
 
 
 def make_context(
@@ -64,7 +64,7 @@ def prepare(settings: Train, context: TrainContext, *, out: Path, name: str) -> 
 
 
 def prepare_all(specs: Sequence[TrainSpec], context: TrainContext) -> list[Run]:
-    """New adapters on the base, switched on, a stack of one for each bake."""
+    """New adapters on the base, switched on, as a stack with one for each bake."""
     base, settings = context.base, specs[0].settings
     parts = [part for part in (UNET, TEXT_ENCODER) if settings.rates[part]]
     counts = [_counts(spec.settings, context) for spec in specs]

@@ -1,8 +1,9 @@
-"""What the text encoder makes of the captions, computed once where it does not learn.
+"""The text embeddings of the captions, computed once if the text encoder does not learn.
 
-A frozen text encoder says the same to a caption in every epoch. Where captions do not change either
-(no shuffling, no tag dropout), each is encoded once, alone, and kept on disk, shared by all bakes of
-the base. Otherwise captions are encoded batch by batch, with gradients if the encoder learns.
+A frozen text encoder gives a caption the same embedding in every epoch. If captions do not change
+either (no shuffling, no tag dropout), each is encoded once, alone, and kept on disk, shared by all
+bakes of the base. Otherwise captions are encoded batch by batch, with gradients if the encoder
+learns.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bakery.training.cache import Store, Tensors, arithmetic, fingerprint
 
 
 class Texts:
-    """What the text encoder makes of captions, for one bake."""
+    """The text embeddings of captions, for one bake."""
 
     def __init__(self, base: Model, settings: Train, store: Store, *, threads: int) -> None:
         self.base, self.store = base, store
@@ -55,8 +56,8 @@ class Texts:
     def _alone(self, caption: str, needed: int, group: Sequence[str]) -> Tensors:
         """The text of one caption, as long as the longest of its group.
 
-        A row of a matrix product does not depend on what stands in the other rows, so it does not
-        matter which long caption lends its length.
+        A row of a matrix product does not depend on the other rows, so it does not matter which
+        long caption sets the length.
         """
         captions = [caption]
         if self.length(caption) != needed:
@@ -65,7 +66,7 @@ class Texts:
         return {name: tensor.cpu() for name, tensor in text.items()}
 
     def _made_from(self, caption: str, needed: int) -> dict[str, Any]:
-        """What an entry of the store depends on."""
+        """Everything an entry of the store depends on."""
         if self._encoder is None:
             self._encoder = {
                 "kind": "text 2",

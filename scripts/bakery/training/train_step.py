@@ -1,6 +1,6 @@
 """One pass through the base, for one bake or for several side by side.
 
-A noisy batch is what one run sees in a step: pictures under noise, with their captions. Those of one
+A noisy batch is one run's input in a step: noisy pictures with their captions. Batches of the same
 shape share a pass; each bake's rows go through its own adapters (`lora`) and give its own loss.
 """
 
@@ -32,7 +32,7 @@ class TrainContext:
 
 @dataclass(frozen=True)
 class NoisyBatch:
-    """A run's batch under noise, as the base sees it."""
+    """A run's batch with noise, as the base sees it."""
 
     run: Run
     batch: Batch
@@ -43,13 +43,14 @@ class NoisyBatch:
     importance: torch.Tensor
     """(B,)"""
     views: Text
-    """What the base is told of how the pictures are shown."""
+    """How the pictures are shown, for bases that are conditioned on it."""
     dropout_seed: int
-    """What its dropout inside of adapters is drawn from."""
+    """Decides which inner activations of the adapters are dropped."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What batches of one pass have in common: (B, C, h, w) and the length of their captions."""
+        """What the batches of a pass have in common: (B, C, h, w) and the length of their
+        captions."""
         length = max(map(self.run.texts.length, self.batch.captions))
         return (*self.latents.shape, length)
 
@@ -77,9 +78,9 @@ def add_noise(context: TrainContext, run: Run, batch: Batch) -> NoisyBatch:
 
 
 def step(context: TrainContext, live: Sequence[Run]) -> None:
-    """The next batch of each run, and what it learns from it.
+    """Train each run on its next batch.
 
-    Runs whose batches have one shape share a pass: with equal seeds, all of them always do.
+    Runs whose batches have the same shape share a pass: with equal seeds, all of them always do.
     """
     noisy_batches = [add_noise(context, run, run.next_batch()) for run in live]
     taken = []

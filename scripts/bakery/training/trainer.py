@@ -1,8 +1,8 @@
 """The trainer: LoRAs trained on a repeat folder, side by side on one base.
 
 Steps of `Trainer.fit`: read the dataset, load the base, encode the pictures, put adapters on the base,
-find what may be resumed, then train batch by batch, each bake on its own pictures and by its own loss
-(`loop`). What an epoch has saved stays valid whatever happens afterwards; a killed bake resumes after
+find what can be resumed, then train batch by batch, each bake on its own pictures and with its own
+loss (`loop`). A saved epoch stays valid whatever happens afterwards; a killed bake resumes after
 it.
 """
 
@@ -39,17 +39,16 @@ class Trainer:
     layout: Path
     device: str = "cpu"
     threads: int = 1
-    """Sums are rounded in another order when more threads share them."""
+    """The number of threads changes the order of sums, and so rounding."""
     cache: Path | None = None
-    """Keeps what the frozen parts of the base compute, for these bakes and others."""
+    """Caches the outputs of the base's frozen parts, for these bakes and others."""
 
     def fit_one(self, spec: TrainSpec) -> dict[str, Any]:
         """Train one bake; its epochs' LoRAs go into `spec.out`. Returns the facts of the bake.
 
-        On one kind of CPU, facts and files depend on nothing but trainer and spec. A run that was
-        killed is resumed after its last epoch, to the same end. Raises `BakeryError` for bad input, a
-        loss that is no number, and too little memory; the epochs saved before stay, with their
-        `epochs.csv`.
+        On one kind of CPU, facts and files depend only on trainer and spec. A killed run is resumed
+        after its last epoch, with the same result. Raises `BakeryError` for bad input, a NaN loss,
+        and too little memory; the epochs saved before are kept, with their `epochs.csv`.
         """
         (made,) = self.fit([spec])
         if isinstance(made, BakeryError):
@@ -57,11 +56,11 @@ class Trainer:
         return made
 
     def fit(self, specs: Sequence[TrainSpec]) -> list[dict[str, Any] | BakeryError]:
-        """As `fit_one`, for bakes side by side on one base; what failed gives its error.
+        """As `fit_one`, for bakes side by side on one base; a failed bake gives its error.
 
-        Settings must fit beside each other (`Train.fits_beside`). A bake is the same in any group up
-        to rounding: its random numbers, steps and gradients are its own, but products over more rows
-        may sum in another order. The files' metadata say how many were baked together.
+        Settings must be compatible (`Train.fits_beside`). A bake is the same in any group up to
+        rounding: its random numbers, steps and gradients are its own, but products over more rows
+        may sum in another order. The files' metadata include how many were baked together.
         """
         settings = specs[0].settings
         _check_device(settings, self.device)
@@ -107,7 +106,7 @@ class Trainer:
         )  # fmt: skip
 
     def _extra(self, spec: TrainSpec, side_by_side: int) -> dict[str, object]:
-        """What the files keep besides: the caller's metadata, and what rounding depends on."""
+        """Further metadata of the files: the caller's, and what rounding depends on."""
         extra = {
             **spec.metadata,
             "threads": self.threads,
@@ -122,7 +121,7 @@ def _was_saved(spec: TrainSpec) -> bool:
 
 
 def _resume(runs: Sequence[Run]) -> None:
-    """Have each go on where an earlier run of it was saved."""
+    """Resume each from the state that an earlier run saved."""
     checkpoint.align([(run.checkpoint, run.counts.total) for run in runs])
     for run in runs:
         run.restore(run.checkpoint.resume())
@@ -131,7 +130,7 @@ def _resume(runs: Sequence[Run]) -> None:
 def _describe(
     run: Run, context: TrainContext, folders: Folders, extra: Mapping[str, object]
 ) -> dict[str, Any]:
-    """Tell the log, the files and the caller what this bake is; refuse one that failed before."""
+    """Describe the bake to the log, the files and the caller; refuse one that failed before."""
     settings, counts, data, base = run.settings, run.counts, context.data, context.base
     run.metadata = metadata.describe(
         settings, name=run.name, base=base, folders=folders, data=data, counts=counts, extra=extra,

@@ -1,8 +1,8 @@
-"""Models that look at pictures, where the user names one: an ONNX file with one picture as input.
+"""The user's own models that rate pictures: ONNX files with one picture as input.
 
-A picture is padded to a centred white square and resized to the side that the model asks for; its
+A picture is padded to a centred white square and resized to the side that the model needs; its
 pixels are RGB from 0 to 1, less `mean`, over `std`, float32, as (1, 3, side, side) or
-(1, side, side, 3), whichever the model takes. What comes out, by kind:
+(1, side, side, 3), whichever the model takes. The output, by kind:
 
 - `face_count`: boxes as a YOLO detector gives them, (1, 4 + classes, N) or (1, N, 4 + classes) with
   centre, size and a confidence each; the number is that of boxes that overlap no better one;
@@ -27,7 +27,7 @@ _OVERLAP = 0.7
 
 
 class ImageModel:
-    """A loaded model. Raises `BakeryError` when the file is no such model."""
+    """A loaded model. Raises `BakeryError` if the file is not such a model."""
 
     def __init__(
         self, path: Path, kind: str, *, side: int = 0, mean: float = 0.0, std: float = 1.0

@@ -5,8 +5,8 @@ outfit in the same pose may move it by 2. So a pair of pictures goes through thr
 
 1. candidates: the hash of the one is near the hash of some crop of the other, by an exact search
    that does not compare all with all (`hashes.near`);
-2. line-up: from there, the crop of the other that looks most like the one, at most 12% a side;
-3. verdict: lined up, the perceptual hashes differ by few bits, and no part differs in colour.
+2. alignment: from there, the crop of the other that is most similar, at most 12% a side;
+3. decision: lined up, the perceptual hashes differ by few bits, and no part differs in colour.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _FINE = 16  # side of the thumbnails of steps 2 and 3
 # the outfit starts at 64.
 _FINE_LIMIT, _COLOR_LIMIT = 18.0, 40.0
 _COLOR_SHARE = 0.05
-# The crops of step 1. Between them lie 1.3% a side, which move a hash by 6 bits at most, where the
-# verdict's own limit is 6 by default.
+# The crops of step 1. They are 1.3% a side apart, which changes a hash by 6 bits at most, and the
+# limit of step 3 is 6 by default.
 _CUTS = tuple(itertools.product((0.0, 0.08 / 3, 0.16 / 3, 0.08), repeat=2))  # (before, after)
 _SLACK = 2
 _TRIED = 16  # crops of step 1 that are looked at closely in step 2
@@ -52,9 +52,9 @@ def prepare(image: Image.Image) -> Image.Image:
 
 
 class Spool(Sequence[Image.Image]):
-    """Pictures made by `prepare`, on disk: of 10,000 of them the memory would hold 500 MB.
+    """Pictures made by `prepare`, on disk: 10,000 of them would need 500 MB of memory.
 
-    The file lies in `folder` without a name, and is gone when it is closed or its process ends.
+    The file is in `folder` without a name, and is deleted when it is closed or its process ends.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -91,14 +91,14 @@ class Spool(Sequence[Image.Image]):
 
 
 def perceptual(pictures: Sequence[Image.Image]) -> np.ndarray:
-    """uint64 perceptual hashes (N,) of pictures made by `prepare`, as they stand."""
+    """uint64 perceptual hashes (N,) of pictures made by `prepare`, uncropped."""
     bits = [imagehash.phash(picture).hash.ravel() for picture in pictures]
     packed = np.packbits(np.array(bits, bool).reshape(-1, hashes.BITS), axis=-1)
     return packed.view(">u8")[:, 0].astype(np.uint64)
 
 
 def copies(one: Image.Image, other: Image.Image, distance: int) -> bool:
-    """Whether two pictures made by `prepare` are alike as they stand, without lining up."""
+    """Whether two pictures made by `prepare` are alike without alignment."""
     return _alike(one, other, (0.0,) * 4, distance)
 
 
@@ -107,7 +107,7 @@ def representatives(
 ) -> dict[int, int]:
     """Duplicate -> the picture it repeats, as indices into `pictures` (made by `prepare`).
 
-    `order` lists the indices best first: a picture is a duplicate when one of the better pictures
+    `order` lists the indices best first: a picture is a duplicate if one of the better pictures
     that stay looks the same with at most `distance` bits between the 64-bit perceptual hashes.
     """
     looks, group = _candidates(pictures, distance)

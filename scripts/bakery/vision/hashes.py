@@ -1,7 +1,7 @@
 """64-bit perceptual hashes, and an exact search for those that are near each other.
 
 `perceptual` is the hash of Zauner, "Implementation and benchmarking of perceptual image hash
-functions" (2010), as the package imagehash has it: the 8 x 8 lowest frequencies of a 32 x 32 grey
+functions" (2010), as in the package imagehash: the 8 x 8 lowest frequencies of a 32 x 32 grey
 copy, each above the median or not.
 
 `near` is the multi-index hashing of Norouzi, Punjani and Fleet, "Fast search in Hamming space with
@@ -28,7 +28,7 @@ SIDE = 32
 """Pixels a side of the grey copy that is hashed."""
 _LOW = 8
 _MOST = 1 << 19  # pairs held at once, so that memory stays bounded: 25 MB
-_UNEVEN = 0.49  # a bit that 99% share tells next to nothing
+_UNEVEN = 0.49  # a bit that 99% share distinguishes almost nothing
 _WIDEST = 20  # bits of a band; a table of it has 2**20 entries
 
 
@@ -66,7 +66,7 @@ def near(table: np.ndarray, queries: np.ndarray, distance: int) -> tuple[np.ndar
 
 
 def _bands(size: int, distance: int, telling: int) -> int:
-    """The number of bands that costs the fewest steps a query; 0 to compare with every hash."""
+    """The number of bands with the fewest steps per query; 0 to compare with every hash."""
     best, choice = float(size), 0
     for bands in range(1, telling + 1):
         width, flips = math.ceil(telling / bands), distance // bands
@@ -80,7 +80,7 @@ def _bands(size: int, distance: int, telling: int) -> int:
 
 
 def _telling(table: np.ndarray) -> list[int]:
-    """The bits that tell hashes apart, those first that split `table` most evenly."""
+    """The bits that distinguish hashes, those that split `table` most evenly first."""
     shares = [((table >> np.uint64(bit)) & np.uint64(1)).mean() for bit in range(BITS)]
     uneven = {bit: abs(share - 0.5) for bit, share in enumerate(shares)}
     return sorted((bit for bit in uneven if uneven[bit] < _UNEVEN), key=uneven.__getitem__)

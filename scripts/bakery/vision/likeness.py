@@ -1,4 +1,4 @@
-"""Same character or not, by an embedding: an ONNX model that puts one character's pictures together.
+"""Same character or not, by an ONNX model whose embeddings are close for the same character.
 
 The model turns a picture into a vector; CCIP's feature model (deepghs) is one for drawings. Its
 input is (batch, 3, side, side) or (batch, side, side, 3), RGB, 0..1, less a mean, over a deviation;
@@ -18,7 +18,7 @@ from PIL import Image
 from bakery.io.errors import BakeryError
 
 SIDE = 384
-"""Pixels a side where the model leaves it open."""
+"""Pixels a side if the model does not fix it."""
 _BATCH = 8
 
 
@@ -26,7 +26,7 @@ class Embedder:
     """A loaded model."""
 
     def __init__(self, path: Path, *, mean: float, std: float, threads: int) -> None:
-        """Raises `BakeryError` when `path` is no ONNX model of pictures."""
+        """Raises `BakeryError` if `path` is not an ONNX model of pictures."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads  # 0: all

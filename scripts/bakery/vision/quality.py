@@ -1,15 +1,15 @@
-"""How good the pixels of a picture are, whatever they show: blur, the traces of JPEG, colour.
+"""The quality of a picture's pixels, whatever they show: blur, traces of JPEG, colour.
 
 `blur` is the metric of Crete, Dolmiere, Ladret and Nicolas, "The blur effect: perception and
 estimation with a new no-reference perceptual blur metric" (SPIE 6492, 2007): blur the picture once
-more and see how much of its variation that costs. What was sharp loses nearly all, what was blurred
+more and see how much of its variation is lost. A sharp picture loses nearly all, a blurred one
 loses little.
 
-`jpeg_quality` is the number of libjpeg's scale (1..100) that the coarsest compression behind the
-pixels was made with. It survives a change of format and later, finer compression: what was rounded
-to multiples of a step still stands near those multiples. See Fan and de Queiroz, "Identification of
-bitmap compression history" (IEEE Trans. Image Processing 12, 2003). Resizing erases the trace, and
-what is left of the damage then is blur.
+`jpeg_quality` is the quality (1..100 on libjpeg's scale) of the coarsest compression that the
+pixels went through. It survives a change of format and later, finer compression: values that were
+rounded to multiples of a step are still near those multiples. See Fan and de Queiroz,
+"Identification of bitmap compression history" (IEEE Trans. Image Processing 12, 2003). Resizing
+erases the trace; the remaining damage is blur.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image
 from scipy import fft, ndimage
 
 BLUR_SIDE = 512
-"""Blur is judged at this longer side at most, as a bake of that size would see the picture."""
+"""Blur is measured at this longer side at most, as a bake of that size would see the picture."""
 _BLUR_WIDTH = 11  # of the box filter, in pixels: the paper's
 _SMALLEST = 64  # pixels a side below which there are too few blocks to tell
 _CROP = 512  # pixels a side of the middle that is searched for traces of JPEG
@@ -60,10 +60,10 @@ def blur(image: Image.Image) -> float:
 
 
 def jpeg_quality(image: Image.Image, table: Sequence[int] | None = None) -> int:
-    """1..100 of the coarsest JPEG compression that an RGB picture shows; 100 where none shows.
+    """1..100 of the coarsest JPEG compression visible in an RGB picture; 100 if none is visible.
 
     `table` are the file's own 64 luminance steps, if it is a JPEG. Traces finer than quality 60
-    cannot be told from none, and pictures without any grain leave no trace.
+    cannot be distinguished from none, and pictures without any grain have no trace.
     """
     own = _own_quality(table) if table else 100
     left, top = (max(0, (side - _CROP) // 2) for side in image.size)
@@ -99,7 +99,7 @@ def _own_quality(table: Sequence[int]) -> int:
 
 
 def _traced_quality(sizes: np.ndarray) -> int:
-    """The quality near the multiples of whose steps the coefficients (N, low) stand, else 100."""
+    """The quality whose steps' multiples are near the coefficients (N, low), else 100."""
     large = np.argwhere(sizes > _NOISE)
     large = large[:: -(-len(large) // _MOST) or 1]
     sizes = sizes[large[:, 0], large[:, 1]]  # (n,)

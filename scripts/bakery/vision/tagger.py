@@ -3,7 +3,7 @@
 A tagger is a folder with `model.onnx` and `selected_tags.csv` (name, category, count), as the WD v1.4
 and v3 models are published. Steps from a picture to its row of probabilities:
 
-1. `prepare`: pad to a centred white square, resize (bicubic) to the side the model asks for, BGR;
+1. `prepare`: pad to a centred white square, resize (bicubic) to the side the model needs, BGR;
 2. stack into batches: as many as wanted, or as many as the model's input is fixed to (v1.4: 1);
 3. run; a row holds one sigmoid for each line of selected_tags.csv.
 """
@@ -47,7 +47,7 @@ GPUS = (
     "ROCMExecutionProvider",
     "DmlExecutionProvider",
 )
-"""onnxruntime's words for GPUs, the first one that is there is taken."""
+"""onnxruntime's GPU providers; the first available one is used."""
 
 _LARGEST = 8192  # side of the padded square in pixels: 200 MB; a comic strip can be far longer
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -59,7 +59,7 @@ def fetch(model: str) -> Path:
     """The tagger's folder: `model` itself, or a download when `model` is a hub id.
 
     A hub id is `owner/name`, or `owner/name@revision`; it is downloaded once, into the hub's own
-    cache. Raises `BakeryError` when there is neither such a folder nor such a repository, or when
+    cache. Raises `BakeryError` if there is neither such a folder nor such a repository, or if
     a file is missing in it.
     """
     folder = Path(model)
@@ -144,7 +144,7 @@ class Tagger:
         self.provider = session.get_providers()[0]
         self._folder = folder
         threads = threads or os.cpu_count() or 1
-        # beside a GPU, decoding is all that the CPU has to do
+        # with a GPU, the CPU only has to decode
         self._readers = min(2, threads) if self.provider == "CPUExecutionProvider" else threads
         self._session = session
         self._input = session.get_inputs()[0].name
@@ -229,8 +229,8 @@ class Tagger:
         self._check_width(rows.shape[-1])
         if not ((rows >= 0) & (rows <= 1)).all():  # also false for nan
             raise BakeryError(
-                f"tagger: {self._folder / MODEL} gives values outside 0..1, so they are no "
-                "probabilities; take a model that ends in a sigmoid, as the WD taggers do"
+                f"tagger: {self._folder / MODEL} gives values outside 0..1, so they are not "
+                "probabilities; use a model that ends in a sigmoid, as the WD taggers do"
             )
         return rows.astype(np.float32, copy=False)
 
@@ -309,7 +309,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def _started(
     path: Path, options: onnxruntime.SessionOptions, wanted: list[str]
 ) -> onnxruntime.InferenceSession | None:
-    """A session on the GPU, or None: where its libraries do not fit, the CPU has the last word."""
+    """A session on the GPU, or None: if its libraries do not fit, the CPU is used."""
     try:
         return onnxruntime.InferenceSession(path, options, providers=wanted)
     except Exception as problem:  # onnxruntime's errors have no common class of their own

@@ -92,7 +92,7 @@
     cell.firstChild.width = width;
     cell.firstChild.height = height;
     const asked = shot[6].length + shot[7].length;
-    const notes = [asked ? `${shot[6].length} of ${asked} asked tags` : "", ...words(shot, 9)].filter(Boolean);
+    const notes = [asked ? `${shot[6].length} of ${asked} requested tags` : "", ...words(shot, 9)].filter(Boolean);
     cell.setAttribute("aria-label", [`${name(at)}: ${title(at)}`, ...notes].join("; "));
     cell.title = [words(shot, 7).length ? `missing: ${words(shot, 7).join(", ")}` : "",
       words(shot, 8).length ? `leaked: ${words(shot, 8).join(", ")}` : "", ...words(shot, 9)].filter(Boolean).join("\n");
@@ -158,7 +158,7 @@
   holdable(frame, (target) => target.closest(".shot"), (cell) => {
     const other = partner(place(cell));
     if (other) paint(cell, other);
-    say(other ? `Now ${name(other)}: ${title(other)}` : "Nothing to flip to");
+    say(other ? `Now ${name(other)}: ${title(other)}` : "Nothing to switch to");
   }, (cell) => { paint(cell); say(`Back to ${name(place(cell))}`); });
   holdable(viewer, (target) => target.closest(".stage"), () => large($("#viewer-shot"), partner(place(shown)) || place(shown), true),
     () => large($("#viewer-shot"), place(shown), true));
@@ -196,7 +196,7 @@
     image.onerror = () => {  // no file beside the page, as in a report
       image.onerror = null;
       note.hidden = false;
-      note.textContent = `The whole picture is ${file(shot).replace(/^(\.\.\/)+/, "results/")}.`;
+      note.textContent = `The full-size picture is ${file(shot).replace(/^(\.\.\/)+/, "results/")}.`;
       if (shot[0] !== ABSENT) image.src = line(shot[0]);
     };
     image.src = shot[1] === ABSENT ? file(shot) : line(shot[1]);

@@ -67,7 +67,7 @@
     }
     document.querySelector("#status").textContent = free
       ? `${card.dataset.image} ${card.querySelector(".state").textContent}`
-      : `${card.dataset.image}: no hand edit keeps it`;
+      : `${card.dataset.image}: cannot be kept by hand`;
   }
 
   const overruling = (card) => (card.dataset.itself === "kept" ? "exclude" : "include");
