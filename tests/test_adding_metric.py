@@ -182,7 +182,7 @@ def test_the_page_shows_it(made: Scored) -> None:
     assert "<b>Misses</b> Pictures that disregard the whole prompt. Lower is better." in html
     assert "only, epoch 1: misses 50% (0% to 100%)" in html, "a point of its chart"
     assert "<dd>pictures that show nothing of what was asked. Lower is better.</dd>" in html
-    assert "less leak, bleed, what lacks in clarity and misses." in html
+    assert "less leak, bleed, what clarity lacks and misses." in html
     assert re.search(r'<td class="number">0\.50<small>0\.00–1\.00</small></td>', html)
     assert '<span title="how many traits come together">Presence</span>' in html
     assert "<b>Presence</b>" not in html, "it has no chart"

@@ -55,7 +55,7 @@ def test_the_docs_name_the_columns_of_every_table() -> None:
 
 def test_the_docs_say_what_decides() -> None:
     names = listed([metric.name for metric in DECISIVE])
-    assert f"another beats in {names} at once" in " ".join(DOCS.split())
+    assert f"another beats it in {names} at once" in " ".join(DOCS.split())
 
 
 def test_names_are_unique_and_both_orders_hold_every_metric() -> None:

@@ -68,7 +68,7 @@ def test_an_empty_section_is_the_defaults() -> None:
         ({"layout": {"concepts": {"halo": {"repeats": "five"}}}}, "concepts.halo.repeats is 'five'"),
         ({"layout": {"concepts": {"halo": {"repeat": 2}}}}, "did you mean repeats?"),
         ({"layout": {"concepts": {"halo": {"share": 0.5, "repeats": 2}}}}, "leave one out"),
-        ({"layout": {"concepts": {"a": {"share": 0.5}, "b": {"share": 0.6}}}}, "want 1.1 of all"),
+        ({"layout": {"concepts": {"a": {"share": 0.5}, "b": {"share": 0.6}}}}, "1.1 of all showings"),
         ({"layout": {"concepts": {"../halo": {}}}}, "layout.concepts.../halo"),
         ({"layout": {"concepts": {"x" * 300: {}}}}, "layout.concepts.xxx"),
         ({"layout": {"reg": {"folder": "x"}}}, "layout.reg.class_tokens is missing"),

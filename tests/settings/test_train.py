@@ -27,6 +27,7 @@ def test_every_scheduler_sets_the_rates(bake, tmp_path, scheduler):
         "cosine_with_restarts": 0.25,
         "constant": 1,
         "constant_with_warmup": 1,
+        "rex": 5 / 6,  # (1/3) / (0.1 + 0.9/3)
     }[scheduler]
     assert rates[0] == ((2e-3, 4e-4) if scheduler == "constant" else (0, 0))
     assert rates[1] == (2e-3, 4e-4)

@@ -10,12 +10,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COPIED = (
     "Snakefile", "workflow", "scripts", "profiles", "envs", "config",
     "tests", "docs", "CONTRIBUTING.md", "requirements.txt", "pyproject.toml",
 )  # fmt: skip
-PLACES = ("Snakefile", "scripts/bakery", "tests/tiny_base.py", "tests/single_file.py")
+PLACES = (
+    "Snakefile",
+    "scripts/bakery",
+    "tests/support/tiny_base.py",
+    "tests/support/single_file.py",
+)
 """Where lines are put."""
 CHORES = ("describe_config.py", "house.py", "code_versions.py")
 WRITTEN = ("config/README.md", "workflow/schemas", "docs/house.svg", "tests/code_versions.json")

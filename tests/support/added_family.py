@@ -93,6 +93,10 @@ class Folded(LatentSpace):
     def __init__(self, module: nn.Module) -> None:
         self.module = module
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.module.parameters()).dtype
+
     def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean = F.pixel_unshuffle(pixels.to(self.module.dtype), FOLD)
         return mean, self.module.spread.expand_as(mean)
@@ -190,7 +194,11 @@ class PastelModel(Model):
             raise BakeryError(f"train.base: {self.path} lacks {missing[0]}: download it again")
         self.all.load_state_dict(held)
         self.all.to(device, dtype).requires_grad_(False).eval()
-        self.latents = Folded(self.all.spread)
+        self._latents = Folded(self.all.spread)
+
+    @property
+    def latents(self) -> Folded:
+        return self._latents
 
     @property
     def parts(self) -> dict[str, list[nn.Module]]:
