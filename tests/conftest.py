@@ -16,7 +16,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what opens a page in a browser."""
+    """Marks what opens a page in a browser; begins with the longest, so that no worker ends alone."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
