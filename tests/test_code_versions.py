@@ -115,6 +115,7 @@ def test_code_of_families_is_no_matter_of_stages() -> None:
         assert not of_families & set(record[stage]["modules"]), stage
 
 
+@pytest.mark.slow
 def test_mending_one_family_asks_nothing_of_the_others(monkeypatch) -> None:
     names = {"sd1": "families.sd_model", "sdxl": "families.sdxl_model"}
     before = code_versions.record()

@@ -182,6 +182,7 @@ def test_commands_are_found_in_prose_blocks_and_loops() -> None:
     assert len(RUN) > 20, "the documents have commands, and they are seen"
 
 
+@pytest.mark.slow
 def test_a_target_that_is_swallowed_as_a_config_is_seen(tmp_path: Path) -> None:
     config = str(ROOT / "config/config.yaml")
     argv = as_read(("snakemake", "--cores", "1", "--configfile", config, "all"), tmp_path)

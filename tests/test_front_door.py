@@ -175,6 +175,7 @@ def dry_run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_test_case_can_be_planned_as_the_catalog_starts_it(tmp_path: Path) -> None:
     shutil.copytree(ROOT / ".test/config", tmp_path / "config")
     run = dry_run("--snakefile", ROOT / "workflow/Snakefile", "--directory", tmp_path, cwd=ROOT)
@@ -185,6 +186,7 @@ def test_the_test_case_can_be_planned_as_the_catalog_starts_it(tmp_path: Path) -
     assert table["train"] == "2"
 
 
+@pytest.mark.slow
 def test_rules_without_their_library_say_what_to_do(tmp_path: Path) -> None:
     for part in ("workflow", "config", "envs"):
         shutil.copytree(ROOT / part, tmp_path / part)

@@ -204,6 +204,7 @@ def test_a_lora_file_there_and_back(model, tmp_path):
     assert not torch.allclose(answer(model), before, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_in_20_steps(model):
     network = LoRANetwork(model.targets(), 8, 8, torch.Generator().manual_seed(1)).apply()
     learns = losses.of(Train(), model.noise)
@@ -259,6 +260,7 @@ def pictures(tmp_path_factory):
     return layout
 
 
+@pytest.mark.slow
 def test_a_killed_bake_ends_in_the_same_file(folder, pictures, tmp_path, monkeypatch):
     settings = Train(base=str(folder), **SMALL)
 

@@ -94,6 +94,7 @@ def test_missing_part(broken, part):
     refused(broken, f"lacks its {part} folder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "file"),
     [
@@ -151,6 +152,7 @@ def sdxl_folder(tmp_path_factory):
     return tiny_sdxl(tmp_path_factory.mktemp("sdxl"))
 
 
+@pytest.mark.slow
 def test_sdxl(sdxl_folder):
     base = registry.load(str(sdxl_folder), dtype=torch.bfloat16)
     assert (base.family.name, base.prediction_type, base.zero_terminal_snr) == (

@@ -59,6 +59,7 @@ def same_model(base, single):
     assert torch.allclose(*answers, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_checkpoint_beside_its_configs(base, beside):
     save_file(checkpoint_of(base), beside / "any name.safetensors")
     single = registry.load(str(beside / "any name.safetensors"))
@@ -76,6 +77,7 @@ def test_the_marks_of_a_file_overrule_the_configs_beside_it(base, beside):
     assert (single.prediction_type, single.zero_terminal_snr) == ("v_prediction", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_pickle_of_nothing_but_weights(base, beside, wrapped):
     state = checkpoint_of(base)
@@ -193,6 +195,7 @@ def published(monkeypatch, base):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("marks", "metadata", "expected"),
     [
@@ -248,6 +251,7 @@ def own_vae(base):
         return tiny_vae(base.vae.config.scaling_factor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["folder", "whole", "diffusers", "original", "prefixed"])
 def test_a_vae_of_its_own(base, own_vae, form, tmp_path, monkeypatch):
     """People take another VAE than the checkpoint's, in any of the forms they are passed on in."""
@@ -281,6 +285,7 @@ def test_a_vae_of_its_own(base, own_vae, form, tmp_path, monkeypatch):
     assert "ss_vae_name" not in base.describe()
 
 
+@pytest.mark.slow
 def test_a_vae_that_is_none(base, tmp_path, monkeypatch):
     published(monkeypatch, base)
     file = tmp_path / "x.safetensors"

@@ -190,6 +190,7 @@ def test_sd15(sd15):
     assert shapes(targets(None, sd15[1])) == text
 
 
+@pytest.mark.slow
 def test_sdxl(sdxl):
     plain, more = unet_of_sdxl()
     assert (len(plain), len(more)) == (722, 66)

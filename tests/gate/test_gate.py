@@ -89,6 +89,7 @@ def _refused(every, rng, number):
     return [(shape, (*rng.sample(PLAIN, 2), word), rating) for shape, word, rating in both]
 
 
+@pytest.mark.slow
 def test_none_of_many_combinations_comes_in(tmp_path):
     rng = random.Random(20)
     cases = _refused(SHAPES, rng, 2200)
@@ -101,6 +102,7 @@ def test_none_of_many_combinations_comes_in(tmp_path):
     assert not any(post.tags() or post.url for post in found.values()), "not described"
 
 
+@pytest.mark.slow
 def test_as_many_innocent_ones_do(tmp_path):
     rng = random.Random(21)
     ratings = ["", "general", "g", "safe", "sensitive", "rating:general", "s"]
@@ -113,6 +115,7 @@ def test_as_many_innocent_ones_do(tmp_path):
     assert {cases[int(stem[1:])]: why for stem, why in kept_out.items()} == {}
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from([word for word in NAMED if word != "cub"]),

@@ -386,6 +386,7 @@ SD_SCRIPTS = {
 """Arguments of its train_network.py, version 0.10.1, that a bake of ours can use."""
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(trains())
 def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, wanted: Train) -> None:

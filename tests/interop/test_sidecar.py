@@ -103,6 +103,7 @@ def test_gathered_loras_carry_their_own_preview(results: Path, tmp_path: Path) -
     assert told["activation text"] == "mirael, 1girl", "as written when it was baked"
 
 
+@pytest.mark.slow
 def test_the_command_finds_the_samples_of_the_bake(results: Path, tmp_path: Path) -> None:
     def run(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

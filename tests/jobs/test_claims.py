@@ -121,6 +121,7 @@ def test_jobs_at_the_same_time_bake_everything_once_and_in_the_same_group(bakes)
     assert a == c != b == d
 
 
+@pytest.mark.slow
 def test_a_job_whose_bake_another_has_helps_first_and_then_waits(bakes) -> None:
     first = start(bakes[0], bakes, workers=2, seconds=2)
     wait_until((bakes[2] / "trained").exists)

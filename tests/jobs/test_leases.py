@@ -104,6 +104,7 @@ def with_smi(folder: Path, text: str = SMI) -> None:
     (folder / "nvidia-smi").chmod(0o755)
 
 
+@pytest.mark.slow
 def test_jobs_at_once_get_different_gpus_and_one_too_many_waits(start) -> None:
     first, second = start("0,1"), start("0,1")
     got = {hear(first), hear(second)}
@@ -115,6 +116,7 @@ def test_jobs_at_once_get_different_gpus_and_one_too_many_waits(start) -> None:
     assert hear(third) in got
 
 
+@pytest.mark.slow
 def test_a_killed_job_s_gpu_is_free(start) -> None:
     first = start("7")
     assert hear(first) == "working on GPU 7"
@@ -124,6 +126,7 @@ def test_a_killed_job_s_gpu_is_free(start) -> None:
     assert hear(second) == "working on GPU 7"
 
 
+@pytest.mark.slow
 def test_who_comes_again_gets_the_same_gpu_and_waits_for_it(start) -> None:
     """CUDA has started on it: another one would not be seen."""
     first = start("0,1")
@@ -138,6 +141,7 @@ def test_who_comes_again_gets_the_same_gpu_and_waits_for_it(start) -> None:
     assert hear(first) == "working on GPU 0"
 
 
+@pytest.mark.slow
 def test_one_gpu_under_two_names_is_one(start, tmp_path: Path) -> None:
     with_smi(tmp_path / "bin")
     first = start("GPU-bbbb-2")

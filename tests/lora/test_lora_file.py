@@ -231,6 +231,7 @@ def test_modelspec(description):
     assert expected.items() <= description.items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_sdxl_says_so(tmp_path_factory, prediction):
     """The second is how NoobAI and its kin are."""

@@ -85,6 +85,7 @@ def test_the_equation_of_a_3x3_convolution(stride):
     assert torch.allclose(module(x), merged, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_initial_weights(base):
     network, again, other = (
         LoRANetwork(base.targets(), 4, 0, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
@@ -104,6 +105,7 @@ def test_initial_weights(base):
     assert not torch.equal(state[down], other.state_dict_kohya()[down])
 
 
+@pytest.mark.slow
 def test_new_zero_and_removed_networks_are_the_base(base):
     bare = predict(base)
     LoRANetwork(base.targets(), 4, 4).apply()

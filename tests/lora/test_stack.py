@@ -327,6 +327,7 @@ def trained(network, base, route, rates, steps=2):
     return [network.state_dict_kohya(adapter=k) for k in range(len(network))]
 
 
+@pytest.mark.slow
 def test_fused_training_is_solo_training(base):
     """Text encoder, linears and convolutions; and in turn, one adapter of the stack after another,
     every bit is that of a bake of its own.

@@ -215,6 +215,7 @@ def test_never_an_epoch_that_is_dominated_beyond_noise(table, noise: float) -> N
         assert not recommendation.dominated(best, other)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(bakes_of, st.floats(0, 0.1), st.randoms(use_true_random=False))
 def test_the_order_of_bakes_and_epochs_decides_nothing(table, noise: float, random) -> None:
@@ -227,6 +228,7 @@ def test_the_order_of_bakes_and_epochs_decides_nothing(table, noise: float, rand
     assert before.reasons == after.reasons
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(bakes_of, st.floats(0, 0.1))
 def test_a_clearly_worse_bake_changes_nothing(table, noise: float) -> None:

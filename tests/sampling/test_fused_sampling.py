@@ -239,6 +239,7 @@ def test_pictures_that_are_no_number_are_told_after_an_interruption_too(
         assert "first e2_alone_s1.png" in made[1]["warnings"][0]
 
 
+@pytest.mark.slow
 def test_the_text_s_keys_are_computed_once_for_all_steps(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +343,7 @@ def through_the_door(root: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_its_own_job_finds_a_drawn_bake_finished_without_torch(
     workdir: Path, tmp_path: Path
 ) -> None:

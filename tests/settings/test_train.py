@@ -15,6 +15,7 @@ from bakery.training.trainer import Trainer
 pytest_plugins = ("bake_fixtures",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", get_args(LrScheduler))
 def test_every_scheduler_sets_the_rates(bake, tmp_path, scheduler):
     warm = 0 if scheduler == "constant" else 0.25
@@ -96,6 +97,7 @@ def test_text_is_encoded_once_where_it_does_not_change(bake, tmp_path):
     assert {p: p.read_bytes() for p in (tmp_path / "cache").rglob("*.cache")} == entries
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_made_again(bake, tmp_path, caplog):
     first = bake("a", cache=tmp_path / "cache", max_steps=2, lr_warmup_ratio=0)
     paths = sorted((tmp_path / "cache").rglob("*.cache"))

@@ -174,6 +174,7 @@ def test_equal_labels_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     assert twins[2].folders["score"].name.rpartition("-")[2] in labels[2]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     plain = made_bake(tmp_path, "x", LOW)
     assert comparable.notes([results.read_bake(plain)]) == []
@@ -265,6 +266,7 @@ def test_whole_pictures_are_inside_while_there_is_room(tmp_path: Path) -> None:
     assert len(html.encode()) <= 1_000_000
 
 
+@pytest.mark.slow
 def test_a_page_keeps_its_size_by_coarser_then_fewer_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +288,7 @@ def test_a_page_keeps_its_size_by_coarser_then_fewer_pictures(
     assert "2 more seeds are in the sample folders" in report
 
 
+@pytest.mark.slow
 def test_when_nothing_else_helps_the_last_bakes_lose_their_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

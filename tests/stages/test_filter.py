@@ -316,6 +316,7 @@ def test_plain_grounds_of_different_colors_are_not_copies():
     assert repeats(Image.new("RGB", (99, 99), "red"), Image.new("RGB", (99, 99), "blue")) == {}
 
 
+@pytest.mark.slow
 def test_distance_is_a_limit_on_hash_bits():
     image = drawing(3)
     copy = saved(COPIES["cropped around"](image), 60)
@@ -507,6 +508,7 @@ def test_empty_and_truncated_files_cost_only_themselves(tmp_path, content):
 # --- many pictures --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_many_equal_pictures_cost_one_look_each(monkeypatch):
     looked = []
     real = duplicates._line_up

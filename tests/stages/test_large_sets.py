@@ -91,6 +91,7 @@ def test_a_shelf_gives_back_what_was_put_on_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_latents_keep_no_draws(tmp_path: Path) -> None:
     """A sweep would keep one for each picture and seed; each is the same when drawn again."""
     (tmp_path / "1_mirael").mkdir()

@@ -113,6 +113,7 @@ def test_times_are_said_in_round_words(seconds: float | None, words: str) -> Non
     assert plan.duration(seconds) == words
 
 
+@pytest.mark.slow
 def test_no_torch_is_needed() -> None:
     code = (
         "import sys, bakery.stages.plan; print(sorted({'torch', 'transformers'} & {*sys.modules}))"

@@ -97,6 +97,7 @@ def pixels(folder: Path, name: str) -> np.ndarray:
         return np.asarray(picture.convert("RGB")).astype(int)
 
 
+@pytest.mark.slow
 def test_every_epoch_prompt_and_seed_is_drawn_and_listed(drawn: Path) -> None:
     table = pd.read_csv(drawn / "samples.csv", dtype=str, keep_default_na=False)
     assert list(table.columns) == list(sample.COLUMNS)
@@ -169,6 +170,7 @@ def test_batch_size_changes_nothing(
         assert difference.max() <= 1, picture.name
 
 
+@pytest.mark.slow
 def test_another_prompt_in_the_grid_changes_no_picture(
     base: Path, bake: Path, prune: Path, drawn: Path, tmp_path: Path
 ) -> None:
@@ -200,6 +202,7 @@ def test_lora_weight_0_is_the_base_and_cfg_1_ignores_the_negative_prompt(
     assert (a == b).all()
 
 
+@pytest.mark.slow
 def test_other_weights_are_drawn_for_one_epoch(
     base: Path, bake: Path, prune: Path, drawn: Path, tmp_path: Path
 ) -> None:
@@ -255,6 +258,7 @@ def test_the_config_offers_the_samplers_there_are(bake: Path) -> None:
     assert infotext.parse(infotext.write(info)).settings["Sampler"] == "DPM++ 2M Karras"
 
 
+@pytest.mark.slow
 def test_clip_skip_is_the_bakes_unless_the_sample_section_says_so(
     base: Path, bake: Path, prune: Path, tmp_path: Path
 ) -> None:
@@ -263,6 +267,7 @@ def test_clip_skip_is_the_bakes_unless_the_sample_section_says_so(
     assert info.settings["Clip skip"] == "2"
 
 
+@pytest.mark.slow
 def test_prompts_are_derived_where_the_config_has_none(
     base: Path, bake: Path, prune: Path, tmp_path: Path
 ) -> None:
@@ -338,6 +343,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_pictures(
     assert "Steps: 2" in infotext.read_png(untouched)  # another infotext is drawn anew
 
 
+@pytest.mark.slow
 def test_a_burnt_lora_is_reported_not_hidden(
     base: Path, bake: Path, prune: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -368,6 +374,7 @@ def baked(base: Path, file: Path, rank: int, **more: int) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_loras_of_any_kind_share_a_batch(base: Path, tmp_path: Path) -> None:
     """Ranks, convolutions, no LoRA at all: each picture is that of its LoRA alone."""
     files = [
@@ -391,6 +398,7 @@ def test_loras_of_any_kind_share_a_batch(base: Path, tmp_path: Path) -> None:
     assert len(different) == len(requests)
 
 
+@pytest.mark.slow
 def test_a_prompt_is_drawn_as_long_as_its_negative_prompt_needs(base: Path) -> None:
     pipeline = ImagePipeline.load(settings(), base=str(base), clip_skip=1, device="cpu")
     assert pipeline.lengths(["short", "letters " * 12, "x" * 500]) == [1, 2, 3]

@@ -444,6 +444,7 @@ def kinds(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ba
     return bakes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worse", ["underbaked", "burnt", "leaking", "bleeding", "rigid", "broken"])
 def test_a_good_bake_is_ranked_above_a_bad_one(worse: str, kinds: dict[str, BakeResult]) -> None:
     for pair in (("good", worse), (worse, "good")):

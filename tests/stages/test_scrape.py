@@ -32,6 +32,7 @@ def bake(tmp_path, *, out="out", folder=WORLD, **settings):
     return summary, posts.read(tmp_path / out / "posts.csv")
 
 
+@pytest.mark.slow
 def test_every_post_is_fetched_or_on_record_over_more_than_one_page(tmp_path):
     summary, rows = bake(tmp_path, limit=ALL)
     expected = [p for p in booru.read_posts(WORLD) if "mirael" in p["tag_string"].split()]
@@ -71,6 +72,7 @@ def test_lineage_holds_what_the_site_says(tmp_path):
     assert note["tag_string_character"] == "ada"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 5, 200, 201])
 def test_the_limit_counts_posts_newest_first(tmp_path, limit):
     _, rows = bake(tmp_path, limit=limit, minimum_share=0)
@@ -255,6 +257,7 @@ def test_an_unsupported_address_is_told_before_anything_is_fetched(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.slow
 def test_a_site_that_does_not_answer(tmp_path, own_home):
     (own_home / ".gallery-dl.conf").write_text('{"extractor": {"retries": 0}}')
     with socket.socket() as closed:
@@ -264,6 +267,7 @@ def test_a_site_that_does_not_answer(tmp_path, own_home):
             bake(tmp_path, urls=(f"Danbooru:http://127.0.0.1:{port}/posts?tags=a",))
 
 
+@pytest.mark.slow
 def test_what_came_before_a_failure_stays_in_the_store(tmp_path, monkeypatch):
     real = booru.page_of
 

@@ -50,6 +50,7 @@ def batch_of(context, run, indices, number=0):
     )
 
 
+@pytest.mark.slow
 def test_files_and_facts(bake, tmp_path):
     facts = bake()
     out = tmp_path / "out"
@@ -151,6 +152,7 @@ def test_steps_are_those_of_peft(prepared, bases_at, kind, tmp_path):
         assert (theirs - context.base.unet(probe, 500, our_text).sample).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_a_step_over_two_batches_is_one_over_both(prepared):
     """With gradient accumulation the gradient is the mean of the batches' gradients."""
     steady = {"lr_scheduler": "constant", "lr_warmup_ratio": 0, "optimizer_type": "AdamW"}
@@ -179,6 +181,7 @@ def test_accumulation_is_refused_beyond_an_epoch(bake):
         bake(gradient_accumulation_steps=5)
 
 
+@pytest.mark.slow
 def test_accumulation_counts_steps_as_kohya_does(bake, tmp_path):
     facts = bake(gradient_accumulation_steps=3)
     assert (facts["steps_per_epoch"], facts["steps"]) == (2, 4)  # 4 batches: 3 and 1
@@ -219,6 +222,7 @@ def test_which_epochs_are_saved(bake, changes, saved):
     assert [row["file"] for row in rows] == [*names, "mirael.safetensors"]
 
 
+@pytest.mark.slow
 def test_clip_skip_changes_the_bake(bake):
     hashes = {bake(max_steps=2, clip_skip=n)["epochs"][-1]["loss"] for n in (1, 2)}
     assert len(hashes) == 2
@@ -229,6 +233,7 @@ def test_without_buckets_everything_is_one_square(bake):
     assert facts["buckets"] == {"48x48": 8}
 
 
+@pytest.mark.slow
 def test_long_captions_are_counted(bake, layout, caplog):
     caption = layout / "2_mirael" / "0.txt"
     kept = caption.read_text()
@@ -289,6 +294,7 @@ class BurningUNet(torch.nn.Module):
         return answer
 
 
+@pytest.mark.slow
 def test_the_epochs_before_a_nan_stay(prepared):
     context, run = prepared(num_epochs=3)  # of 4 steps
     run.checkpoint.owner = "me"
@@ -307,6 +313,7 @@ def test_the_epochs_before_a_nan_stay(prepared):
     assert (record["epoch"], record["step"], record["failure"]) == (2, 7, run.failure)
 
 
+@pytest.mark.slow
 def test_a_failed_bake_does_not_fail_again_and_again(bake, tmp_path):
     burnt = {"unet_lr": 1e30, "lr_scheduler": "constant", "lr_warmup_ratio": 0}
     with pytest.raises(BakeryError, match="at step"):

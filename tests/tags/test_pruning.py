@@ -122,6 +122,7 @@ def test_a_beard_on_more_than_half_of_the_pictures_is_a_question_of_min_frequenc
     assert pruned(decide(tagged, min_frequency=0.75)) == traits_of(CAST["torrin"])
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0, 1, 2, 3]), st.sampled_from([0.0, 0.05, 0.15]))
 def test_any_character_loses_exactly_its_planted_traits(

@@ -53,6 +53,7 @@ def context_of(tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
 def test_twice_the_rows_need_about_twice_as_much(context_of) -> None:
     needs = []
     for batch in (1, 2, 4):

@@ -179,6 +179,7 @@ def claimed(base: str, layout: Path, root: Path, changes: list[dict]) -> dict:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_each_folder_gets_its_record_and_its_sidecar(base, layout, tmp_path):
     train.TrainStage(
         **claimed(base, layout, tmp_path, [{}, {"unet_lr": 1e30, "max_grad_norm": 0}])

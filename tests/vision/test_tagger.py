@@ -108,6 +108,7 @@ def test_prepare_keeps_values_of_a_picture_of_the_right_size():
     np.testing.assert_array_equal(prepare(Image.fromarray(pixels), 16), pixels[:, :, ::-1])
 
 
+@pytest.mark.slow
 def test_a_very_long_strip_is_shrunk_before_it_is_padded():
     strip = prepare(Image.new("RGB", (30, 60_000), (255, 0, 0)), 64)
     assert strip.shape == (64, 64, 3)

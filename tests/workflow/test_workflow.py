@@ -123,6 +123,7 @@ def test_nothing_is_remade_by_time_touch_or_copy(workdir: Path) -> None:
     assert jobs(workdir) == {}
 
 
+@pytest.mark.slow
 def test_one_more_rate_trains_only_that_one(workdir: Path) -> None:
     pretend_done(workdir, little())
     more = little() | {"sweeps": {"unet_lr": {"grid": {"train.unet_lr": [1e-3, 1e-2, 5e-2]}}}}
