@@ -255,3 +255,12 @@ def test_facts_add_up():
     assert not child.refused
     assert not nude.refused
     assert (child | nude).refused
+
+
+@given(st.integers(0, 60_000), st.integers(0, 60_000), st.sampled_from([", ", "\n", " ", "x"]))
+@settings(max_examples=30, deadline=None)
+def test_a_word_anywhere_in_a_long_text(before, after, between):
+    unit = "smile" + between
+    text = unit * (before // len(unit)) + " loli " + unit * (after // len(unit))
+    assert gate.of_text(text).named
+    assert not gate.of_text(text.replace(" loli ", " lolita fashion ")).named

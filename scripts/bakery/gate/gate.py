@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from operator import or_
@@ -42,6 +42,9 @@ _TAGS = re.compile(r"tag|keyword|^(general|species|character|copyright|lore|meta
 _FORMED = re.compile(r"^\s*[\[{]|Steps:")
 _NO = frozenset({"", "0", "0.0", "false", "no", "none", "null"})
 _PLAIN_KEY = re.compile(r"[^0-9a-z]+")
+_LONGEST_PIECE, _OVERLAP = 20_000, 200
+_LONGEST_REMEMBERED = 2000
+_CUTS = (",", "\n", "\r")
 _NUMBER = re.compile(r"[\d.,/ +-]*")
 _NEGATIVE = re.compile(
     r"^[ \t]*Negative prompt:.*?(?=^[^\n]*\bSteps: *\d)", re.MULTILINE | re.DOTALL
@@ -80,9 +83,47 @@ def together(facts: Iterable[Facts]) -> Facts:
     return reduce(or_, facts, NOTHING)
 
 
-@lru_cache(maxsize=8192)
 def of_text(text: str) -> Facts:
-    """The facts in a caption, a list of tags or a prompt."""
+    """The facts in a caption, a list of tags, a prompt, or megabytes of it."""
+    return _in_pieces(text, _read)
+
+
+def of_name(text: str) -> Facts:
+    """The facts in the name of a person or a site, or in an address: the plainest words only."""
+    return _in_pieces(text, _read_name)
+
+
+def _in_pieces(text: str, read: Callable[[str], Facts]) -> Facts:
+    return together(
+        _remembered(piece, read) if len(piece) <= _LONGEST_REMEMBERED else read(piece)
+        for piece in dict.fromkeys(_pieces(text))
+    )
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """`text` in pieces that need little memory, cut between tags where there are any.
+
+    Where there are none, a piece begins with the end of the one before.
+    """
+    start = 0
+    while len(text) - start > _LONGEST_PIECE:
+        end = start + _LONGEST_PIECE
+        cut = max(text.rfind(mark, start + 1, end) for mark in _CUTS)
+        again = 0
+        if cut < 0:
+            space = text.rfind(" ", start + 2 * _OVERLAP, end)
+            cut, again = (end if space < 0 else space), _OVERLAP
+        yield text[start:cut]
+        start = cut - again
+    yield text[start:]
+
+
+@lru_cache(maxsize=16384)
+def _remembered(text: str, read: Callable[[str], Facts]) -> Facts:
+    return read(text)
+
+
+def _read(text: str) -> Facts:
     named = minor = adult = False
     for form in forms(text):
         form = words.INNOCENT.of(form).sub("-", form)
@@ -92,8 +133,7 @@ def of_text(text: str) -> Facts:
     return Facts(named, minor, adult)
 
 
-def of_name(text: str) -> Facts:
-    """The facts in the name of a person or a site, or in an address: the plainest words only."""
+def _read_name(text: str) -> Facts:
     return Facts(named=any(words.EXACT.of(form).search(form) for form in forms(text)))
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from bakery.gate import gate
 from bakery.gate.gate import Facts
 from bakery.io import images
+from bakery.io.png_texts import MOST_TEXT, TooMuchText
 
 # fmt: off
 TEXT_LIKE = frozenset({
@@ -90,11 +91,18 @@ def of_sidecar(path: Path) -> Facts:
 
 
 def inside(picture: Path) -> Facts:
-    """What is written in the picture's file; nothing where that is no picture."""
+    """What is written in the picture's file; nothing where that is no picture.
+
+    Raises `BrokenSidecar` where it is more than can be read.
+    """
     try:
         texts = images.written_inside(picture)
     except images.UnreadableImage:
         return gate.NOTHING  # no stage takes it for a picture
+    except TooMuchText:
+        raise BrokenSidecar(
+            f"{picture.name} holds more than {MOST_TEXT >> 20} MB of text: save it without its metadata"
+        ) from None
     if "prompt" in texts:
         # ComfyUI writes the same twice, and only here it shows what was asked not to be drawn
         texts.pop("workflow", None)
@@ -111,8 +119,12 @@ class Sidecars:
     def said_of(self, picture: Path) -> Said:
         """Everything written next to and inside `picture`, and in its path below the folder."""
         within = picture.relative_to(self.folder)
-        facts = gate.of_text(", ".join((*within.parts[:-1], within.stem))) | inside(picture)
+        facts = gate.of_text(", ".join((*within.parts[:-1], within.stem)))
         troubles = []
+        try:
+            facts |= inside(picture)
+        except BrokenSidecar as problem:
+            troubles.append(str(problem))
         listing = self._listing(picture.parent)
         for sidecar in (*listing.beside(picture.name), *listing.mirrors):
             try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from functools import lru_cache
 from urllib.parse import unquote
 
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
@@ -42,7 +41,6 @@ _BADGES = {start + n: chr(ord("a") + n) for start in (0x1F170, 0x1F150, 0x1F1E6)
 _DIGITS = (str.maketrans("013457", "oieast"), str.maketrans("013457", "oleast"))
 
 
-@lru_cache(maxsize=8192)
 def forms(text: str) -> tuple[str, ...]:
     """The plain forms of `text`, each once: as it is, and with words and digits read in other ways."""
     text = _unescaped(text)

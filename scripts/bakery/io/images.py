@@ -29,6 +29,7 @@ from PIL import (
     UnidentifiedImageError,
 )
 
+from bakery.io import png_texts
 from bakery.io.errors import BakeryError
 
 Size = tuple[int, int]
@@ -62,6 +63,10 @@ class UnreadableImage(BakeryError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is not a usable picture: {reason}; replace or remove the file")
         self.reason = reason
+
+
+class UnreadFormat(UnreadableImage):
+    """A picture of a kind that is not read here; `reason` says what to do."""
 
 
 def open_rgb(path: Path) -> Image.Image:
@@ -108,12 +113,15 @@ def written_inside(path: Path) -> dict[str, str]:
     """The texts in a picture's file, by name: PNG's chunks, EXIF, XMP, IPTC, comments.
 
     From the header alone, unless a PNG has texts behind its pixels. Raises `UnreadableImage` as
-    `real_format` does; EXIF that is damaged is left out.
+    `real_format` does, and `png_texts.TooMuchText`; EXIF that is damaged is left out.
     """
-    with _opened(Path(path)) as image:
-        if image.format == "PNG" and _has_late_texts(Path(path)):
+    path = Path(path)
+    with _opened(path) as image:
+        if image.format == "PNG" and _has_late_texts(path):
             image.load()
         found: dict[str, object] = {str(name): value for name, value in image.info.items()}
+        if image.format == "PNG":
+            found |= png_texts.texts(path)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             found |= {f"tiff {tag}": value for tag, value in image.tag_v2.items()
                       if tag not in _EXIF_UNREAD}  # fmt: skip
@@ -186,7 +194,12 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_DECODERS) as image:
+            large = png_texts.large_chunks(path)
+            with Image.open(
+                png_texts.without(path, large) if large else path, formats=_DECODERS
+            ) as image:
+                if profile := png_texts.profile(path, large):
+                    image.info["icc_profile"] = profile
                 yield image
     except UnreadableImage:
         raise
@@ -197,10 +210,29 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         limit = f"more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
         raise UnreadableImage(path, limit) from None
     except UnidentifiedImageError:
+        if kind := _foreign_kind(path):
+            raise UnreadFormat(
+                path, f"{kind} is not read here: convert the picture to PNG or JPEG"
+            ) from None
         raise UnreadableImage(path, "its content is not of a known image format") from None
     except _DECODE_ERRORS as problem:
         cut = "truncated" in str(problem).lower()
         raise UnreadableImage(path, "truncated" if cut else "corrupt") from None
+
+
+def _foreign_kind(path: Path) -> str:
+    """The kind of a picture that needs a decoder which is not here, by its first bytes; else empty."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[:2] == b"\xff\x0a" or head[4:12] == b"JXL \r\n\x87\n":
+        return "JPEG XL"
+    if head[4:8] == b"ftyp":  # ISO base media: the brands say what is in it
+        brands = {head[at : at + 4] for at in range(8, 64, 4)}
+        if brands & {b"avif", b"avis"}:
+            return "AVIF"
+        if brands & {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}:
+            return "HEIC"
+    return ""
 
 
 def _format_name(image: Image.Image) -> str:

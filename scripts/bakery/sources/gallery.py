@@ -287,7 +287,11 @@ class _Job(job.DownloadJob):
             if not file.is_file():
                 self._note(kwdict, posts.FAILED, self._why(said), url)
                 return
-        facts |= sidecars.inside(file)
+        try:
+            facts |= sidecars.inside(file)
+        except sidecars.BrokenSidecar as problem:
+            self._note(kwdict, posts.FAILED, str(problem), url)
+            return
         if facts.refused:
             self._refuse(stem, kwdict)
             return
