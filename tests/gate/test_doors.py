@@ -92,11 +92,26 @@ def test_what_was_fetched_before_its_tags_changed_leaves_the_store(tmp_path):
     assert not list((tmp_path / "store").rglob("embedded-1.*"))
 
 
+ENCODED = {
+    "utf-16": "1girl, loli".encode("utf-16"),
+    "utf-16 without its mark": "1girl, loli".encode("utf-16-le"),
+    "shift-jis": "ロリ".encode("shift-jis"),
+    "latin-1": "café, loli".encode("latin-1"),
+    "a wrong guess": "萝莉, 1girl".encode("gb18030"),
+    "nul behind it": b"1girl, loli\0\0\0",
+}
+
+
+@pytest.mark.parametrize("case", ENCODED)
+def test_other_encodings_are_read_too(tmp_path, case):
+    picture(tmp_path / "a/x.png")
+    (tmp_path / "a/x.txt").write_bytes(ENCODED[case])
+    picture(tmp_path / "a/y.png", "blue")
+    _, rows = scraped(tmp_path, urls=(), folders=(str(tmp_path / "a"),))
+    assert [(row.status, row.reason) for row in rows] == [("skipped", "forbidden_tag"), ("ok", "")]
+
+
 BROKEN = {
-    "utf-16": ("x.txt", "1girl, loli".encode("utf-16")),
-    "utf-16 without its mark": ("x.txt", "1girl, loli".encode("utf-16-le")),
-    "shift-jis": ("x.txt", "ロリ".encode("shift-jis")),
-    "latin-1": ("x.txt", "café, loli".encode("latin-1")),
     "in the second": ("x.png.txt", b"\xff\xfe\xfa"),
     "upper case": ("X.TXT", b"\xff\xfe\xfa"),
     "json": ("x.json", b"{"),

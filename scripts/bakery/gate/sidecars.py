@@ -21,8 +21,9 @@ from typing import Any
 
 from bakery.gate import gate
 from bakery.gate.gate import Facts
-from bakery.io import images
+from bakery.io import images, text_files
 from bakery.io.png_texts import MOST_TEXT, TooMuchText
+from bakery.io.text_files import DecodedText, UnreadableText
 
 # fmt: off
 TEXT_LIKE = frozenset({
@@ -57,25 +58,35 @@ class Said:
 
 def read_text(path: Path) -> str:
     """The text of a sidecar. Raises `BrokenSidecar` when it is none, or OSError."""
+    return decoded(path).text
+
+
+def decoded(path: Path) -> DecodedText:
+    """The text of a sidecar and its encoding. Raises `BrokenSidecar` when it is none, or OSError."""
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
             raise BrokenSidecar(f"{path.name} is no file, where text should be: remove it")
         if about.st_size > MOST_BYTES:
             raise BrokenSidecar(f"{path.name} is larger than {MOST_BYTES >> 20} MB: shorten it")
-        text = path.read_text(encoding="utf-8-sig")
-    except ValueError:
-        text = "\0"
+        return text_files.read(path)
+    except UnreadableText as problem:
+        raise BrokenSidecar(f"{path.name} {problem}") from None
     except FileNotFoundError:
         raise BrokenSidecar(f"{path.name} is a link to nothing: repair or remove it") from None
-    if "\0" in text:  # UTF-16 without its mark reads as UTF-8 with a NUL behind each letter
-        raise BrokenSidecar(f"{path.name} is not UTF-8 text: save it as UTF-8")
-    return text
 
 
 def of_sidecar(path: Path) -> Facts:
-    """The facts in one sidecar. Raises `BrokenSidecar`, or OSError."""
-    text, kind = read_text(path), path.suffix.lower()
+    """The facts in one sidecar; where its encoding is a guess, those in the other readings, too.
+
+    Raises `BrokenSidecar`, or OSError.
+    """
+    read = decoded(path)
+    return _of_text(path, read.text) | gate.of_texts(read.others)
+
+
+def _of_text(path: Path, text: str) -> Facts:
+    kind = path.suffix.lower()
     if kind == ".json":
         try:
             return gate.of_json(gate.parse(text))
