@@ -536,6 +536,6 @@ def test_sample_auto_asks_for_nothing_that_the_gate_refuses():
 def test_a_folder_whose_pictures_are_all_refused_says_so(tmp_path):
     picture(tmp_path / "a/x.png")
     (tmp_path / "a/x.txt").write_text("loli")
-    assert [post for post, _ in folders.collect(tmp_path / "a")] == [posts.refused()]
+    assert [post for post, _ in folders.collect(tmp_path / "a", tmp_path)] == [posts.refused()]
     with pytest.raises(BakeryError, match="skipped on purpose"):
         scraped(tmp_path, urls=(), folders=(str(tmp_path / "a"),))

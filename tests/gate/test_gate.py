@@ -78,7 +78,8 @@ def _pile(root, cases):
     for number, (shape, tags, rating) in enumerate(cases):
         picture = plain_picture(root / f"p{number:05}.png")
         SHAPES[shape](picture, list(tags), rating)
-    return {path.stem: post for post, path in folders.collect(root) if path.suffix == ".png"}
+    found = folders.collect(root, root.parent / "unpacked")
+    return {path.stem: post for post, path in found if path.suffix == ".png"}
 
 
 def _refused(every, rng, number):

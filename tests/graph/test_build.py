@@ -219,7 +219,7 @@ def test_the_order_of_values_changes_no_folder(root: Path) -> None:
         ({"scrape": {"folders": ["nowhere/at/all"]}}, ["scrape.folders", "nowhere"]),
         (
             {"layout": {"reg": {"folder": "my/class", "class_tokens": "1girl"}}},
-            ["layout.reg.folder", "my/class", "not a folder"],
+            ["layout.reg.folder", "my/class", "does not exist"],
         ),
         ({"sweeps": {"a": {"grid": {"train.unet_l": [1]}}}}, ["unet_l", "unet_lr"]),
         ({"sweeps": {"a": {"grid": {"unet_lr": [1]}}}}, ["unet_lr", "train.unet_lr"]),

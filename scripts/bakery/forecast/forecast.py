@@ -26,6 +26,7 @@ from bakery.io.images import Size
 from bakery.io.manifest import NAME
 from bakery.sampling import prompts
 from bakery.settings.layout import Layout
+from bakery.settings.named_files import expanded
 from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
 from bakery.settings.train import Train
@@ -227,7 +228,9 @@ def _laid_out(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
     table = tables.read(path, ("file", "concept", "kind", "caption", "by_hand"))
     rows = tables.records(table)
     reg = bake.settings["train"].get("reg_data_dir")
-    items = repeat_folders.read_folders(folders["layout"], None if reg is None else Path(reg)).items
+    items = repeat_folders.read_folders(
+        folders["layout"], None if reg is None else expanded(reg)
+    ).items
     shown = tuple(
         ShownPicture(item.folder, images.size_of(item.image), item.repeats, item.is_reg)
         for item in items

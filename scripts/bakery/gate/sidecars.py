@@ -97,7 +97,12 @@ def _of_text(path: Path, text: str) -> Facts:
     if kind in _LINES:
         return gate.of_json(_lines(path, text))
     if kind in _TABLES:
-        return gate.together(map(_of_row, csv.reader(text.splitlines(), dialect=_dialect(kind))))
+        try:
+            return gate.together(
+                map(_of_row, csv.reader(text.splitlines(), dialect=_dialect(kind)))
+            )
+        except csv.Error:
+            return gate.of_text(text)
     return gate.of_note(text)
 
 
@@ -144,11 +149,17 @@ class Sidecars:
                 troubles.append(str(problem))
             except OSError as problem:
                 troubles.append(f"{sidecar.name} cannot be read: {problem.strerror}")
-        for folder in (picture.parent, *picture.parent.parents):
-            facts |= self._listing(folder).of_tables(picture.name)
-            if folder == self.folder:
-                break
+        facts |= self.of_tables(picture.parent, picture.name)
         return Said(facts, "; ".join(troubles))
+
+    def of_tables(self, folder: Path, picture: str) -> Facts:
+        """What the tables in `folder` and those above it say of a picture of this name."""
+        facts = gate.NOTHING
+        for above in (folder, *folder.parents):
+            facts |= self._listing(above).of_tables(picture)
+            if above == self.folder:
+                break
+        return facts
 
     def _listing(self, folder: Path) -> _Listing:
         if folder not in self._listed:
@@ -212,7 +223,7 @@ def _records(path: Path) -> Iterator[tuple[str, Facts]]:
             yield from ((_stem(cell), _of_row(row)) for row in rows for cell in row[:3])
             return
         data = _lines(path, text) if kind in _LINES else gate.parse(text)
-    except (BrokenSidecar, OSError, ValueError, RecursionError):
+    except (BrokenSidecar, OSError, ValueError, RecursionError, csv.Error):
         return  # it belongs to no picture in particular
     waiting: list[Any] = [data]
     while waiting:

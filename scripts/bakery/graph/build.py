@@ -22,12 +22,13 @@ from bakery.families import recognise, registry
 from bakery.families.recognise import Place
 from bakery.graph import finished, halving
 from bakery.graph.nodes import CODE_VERSIONS, Graph, Node, Rung
+from bakery.io import walk
 from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
 from bakery.settings import config as cfg
 from bakery.settings.halve import Halving
-from bakery.settings.named_files import locate, named_in
-from bakery.settings.scrape import Scrape
+from bakery.settings.named_files import PictureFolder, locate, named_in
+from bakery.settings.scrape import SITES_VERSION, Scrape
 from bakery.settings.sections import Section
 from bakery.settings.sweeps import Sweep
 from bakery.settings.train import Train
@@ -110,6 +111,7 @@ class Builder:
                 registry.check_parts(section.base)  # a part that no family knows is not a file
             files = self._named(stage, section) | _edits(stage, config.scrape.name, self.roots)
             content = {name: self._fingerprint(path) for name, path in files.items()}
+            content |= _of_sources(section)
             if isinstance(section, Train):
                 content |= _family(section, self.roots)
             place = rung and rung.at(stage)
@@ -170,6 +172,19 @@ def _family(train: Train, roots: Sequence[Path]) -> dict[str, str]:
     if family is not None:
         registry.check(family, place, train.model_dump())
     return {f"code of {n}": str(version) for n, version in registry.versions(family).items()}
+
+
+def _of_sources(section: Section) -> dict[str, str]:
+    """The versions of the code that reads folders and sites, where `section` names any.
+
+    They are apart from the stage's, so that reading folders better makes nobody's scrape of a site anew.
+    """
+    found = {}
+    if any(isinstance(one.mark, PictureFolder) for one in named_in(section)):
+        found["code of folders"] = str(PictureFolder.code_version)
+    if isinstance(section, Scrape) and any(not url.is_embedded for url in section.urls):
+        found["code of sites"] = str(SITES_VERSION)
+    return found
 
 
 def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
@@ -233,7 +248,7 @@ def dataset_of(node: Node) -> str:
 
 def _fingerprint(path: Path) -> str:
     """sha256 over the names and contents of `path` (a file, or a folder's files)."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = list(walk.files(path)) if path.is_dir() else [path]
     listing = []
     for file in files:
         size = file.stat().st_size

@@ -96,6 +96,8 @@ def overlay(config: Config, changes: dict[str, Any]) -> Config:
     """`config` with dotted settings (`{"train.unet_lr": 1e-3}`) applied, validated again."""
     raw = config.model_dump()
     raw["sweeps"] = {}
+    if "urls" not in config.scrape.model_fields_set:
+        del raw["scrape"]["urls"]  # the default depends on the folders
     for dotted, value in changes.items():
         *path, last = dotted.split(".")
         place: Any = raw

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bakery.settings.filter import Rating
-from bakery.settings.named_files import OwnFolder
+from bakery.settings.named_files import PictureFolder
 from bakery.settings.sections import Name, Section, Words
 
 Repeats = Annotated[int, Field(ge=1, le=1000)]
@@ -33,7 +33,7 @@ class Concept(Section):
 class Regularization(Section):
     """Pictures of the class that the character belongs to; they keep the class from changing."""
 
-    folder: Annotated[str, OwnFolder("reg")]
+    folder: Annotated[str, PictureFolder("reg")]
     """Local folder of pictures; a picture's own `.txt` is its caption."""
     class_tokens: Words
     """Caption of pictures without a `.txt`, for example `1girl`."""

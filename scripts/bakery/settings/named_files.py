@@ -7,6 +7,7 @@ follow where the name is looked for, what is refused, and that the content is pa
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,19 @@ from typing import Any
 from pydantic import BaseModel
 
 from bakery.io.errors import BakeryError
+
+ARCHIVES = (".zip", ".cbz")
+"""Extensions of the archives that are read like folders."""
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+_MODEL_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
+_LOCAL = frozenset({
+    "model", "models", "checkpoint", "checkpoints", "ckpt", "resources", "results", "data", "dataset",
+    "datasets", "train", "training", "picture", "pictures", "pics", "image", "images", "tagger",
+    "taggers", "lora", "loras", "vae", "home", "mnt", "downloads", "desktop", "documents",
+})  # fmt: skip
+"""First parts of a path that are nobody's name on a hub."""
+_DRIVE = re.compile(r"([A-Za-z]):/")
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\|[^/]*\\")
 
 
 @dataclass(frozen=True)
@@ -55,14 +69,30 @@ class ModelFile(NamedFile):
 
 
 class OwnFolder(NamedFile):
-    """A folder of the user's own pictures: looked for where the user stands, nowhere else."""
+    """A folder of the user's own: looked for where the user stands, nowhere else."""
 
     def find(self, text: str, roots: Sequence[Path], where: str) -> Path | None:
-        if (roots[0] / text).is_dir():
-            return roots[0] / text
-        raise BakeryError(
-            f"config: {where} names {text}, which is not a folder: check the spelling"
-        )
+        place = roots[0] / expanded(text, roots[0])
+        if self.fits(place):
+            return place
+        if place.exists():
+            raise BakeryError(
+                f"config: {where} names {text}, which is not a folder: give its folder"
+            )
+        raise _missing(text, roots, where)
+
+    def fits(self, place: Path) -> bool:
+        return place.is_dir()
+
+
+class PictureFolder(OwnFolder):
+    """A folder or an archive of the user's own pictures, read with `sources/folders.py`."""
+
+    code_version = 2
+    """Part of the keys of the stages that read one; raised when the same files are read differently."""
+
+    def fits(self, place: Path) -> bool:
+        return place.is_dir() or (place.is_file() and place.suffix.lower() in ARCHIVES)
 
 
 @dataclass(frozen=True)
@@ -120,14 +150,57 @@ def _of_entry(where: str, entry: Any) -> Iterator[Named]:
 def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
     """The local file or folder `name`, or None for a hub id; a missing file is an error."""
     for root in roots:
-        if (root / name).exists():
-            return root / name
-    first, _, rest = name.partition("/")
-    looks_like_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name)
-    local = any((root / first).is_dir() for root in roots) or first in {".", ".."}
-    if looks_like_hub and not local and not rest.endswith((".safetensors", ".ckpt", ".pt")):
-        return None
-    raise BakeryError(
-        f"config: {where} names {name}, which does not exist: give a file or folder, "
-        "or a hub id such as SmilingWolf/wd-swinv2-tagger-v3"
-    )
+        place = root / expanded(name, root)
+        if place.exists():
+            return place
+    if not _HUB_ID.fullmatch(name) or _looks_local(name, roots):
+        raise _missing(name, roots, where, hub="/" not in name.replace("\\", "/"))
+    return None
+
+
+def expanded(text: str, root: Path = Path(".")) -> Path:
+    """The path that `text` names: `~` and `~user` are home folders, environment variables nothing.
+
+    A path as Windows writes it is read with slashes where that leads to something below `root`, and in
+    WSL also by its drive.
+    """
+    path = Path(text)
+    if text.startswith("~"):
+        try:
+            path = path.expanduser()
+        except RuntimeError:  # no such user
+            return path
+    if "\\" not in text or (root / path).exists():
+        return path
+    slashed = str(path).replace("\\", "/")
+    drive = _DRIVE.match(slashed)
+    ways = [Path(slashed)] + ([Path("/mnt", drive[1].lower(), slashed[3:])] if drive else [])
+    return next((way for way in ways if (root / way).exists()), path)
+
+
+def _looks_local(name: str, roots: Sequence[Path]) -> bool:
+    """Whether what has the form of a hub id is rather a path."""
+    first = name.partition("/")[0]
+    if name.endswith(_MODEL_FILES) or first.lower() in _LOCAL or first in {".", "..", "~"}:
+        return True
+    return any((root / first).is_dir() for root in roots)
+
+
+def _missing(name: str, roots: Sequence[Path], where: str, *, hub: bool = False) -> BakeryError:
+    """The sentence for what does not exist: what is like it there, or what else it could be."""
+    says = f"config: {where} names {name}, which does not exist"
+    if _WINDOWS.match(name) and Path(name).anchor == "":
+        return BakeryError(
+            f"{says}: it is a path of Windows, and this is another system; write the path as it is here"
+        )
+    for root in roots:
+        place = root / expanded(name, root)
+        if place.parent.is_dir():
+            there = [path.name for path in place.parent.iterdir()]
+            if near := difflib.get_close_matches(place.name, there, n=1, cutoff=0.7):
+                return BakeryError(f"{says}; did you mean {Path(name).parent / near[0]}?")
+    if hub:
+        return BakeryError(
+            f"{says}: give a file or folder, or a hub id such as SmilingWolf/wd-swinv2-tagger-v3"
+        )
+    return BakeryError(f"{says}: check the path")

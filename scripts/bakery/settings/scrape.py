@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_serializer, m
 
 from bakery.gate import gate
 from bakery.settings import credentials
-from bakery.settings.named_files import Embedded, OwnFolder
+from bakery.settings.named_files import Embedded, PictureFolder
 from bakery.settings.sections import Name, Section, Share
 
 HOW = frozenset(
@@ -22,6 +22,9 @@ HOW = frozenset(
 """gallery-dl options that affect how a site is queried, never what it returns."""
 EMBEDDED_BOORU = Embedded("embedded", scheme="embedded:", folder="resources/world/booru")
 """The booru that comes with the project."""
+
+SITES_VERSION = 2
+"""Part of the keys of scrapes from sites; raised when the same answers are read differently."""
 
 
 class Source(Section):
@@ -62,6 +65,10 @@ class Url(Source):
     url: Annotated[str, Field(min_length=1), EMBEDDED_BOORU]
     """Address that gallery-dl understands; `embedded://` is the booru that comes with the project."""
 
+    @property
+    def is_embedded(self) -> bool:
+        return self.url.startswith(EMBEDDED_BOORU.scheme)
+
     @field_validator("url")
     @classmethod
     def _holds_no_credential(cls, value: str) -> str:
@@ -76,8 +83,9 @@ class Url(Source):
 class Folder(Source):
     """Pictures on this machine."""
 
-    path: Annotated[str, Field(min_length=1), OwnFolder()]
-    """Folder of pictures, with or without sidecars (`.txt` tags, gallery-dl's `.json`)."""
+    path: Annotated[str, Field(min_length=1), PictureFolder()]
+    """Folder of pictures, or a `.zip` or `.cbz` of them, with or without sidecars (see
+    docs/curating.md); `~` is your home folder."""
 
 
 def what_is_fetched(options: dict[str, Any]) -> dict[str, Any]:
@@ -111,10 +119,10 @@ class Scrape(Section):
     urls: tuple[Url, ...] = (Url(url="embedded://posts?tags=mirael"),)
     """Addresses gallery-dl understands, as text or as `{url, limit, concept}`. A post found by
     several entries belongs to the first of them, so put a concept's search before the general
-    one."""
+    one. Without any, the embedded booru's mirael is baked, unless `folders` names something."""
     folders: tuple[Folder, ...] = ()
-    """Local folders of pictures, as text or as `{path, limit, concept}`, with or without sidecars
-    (`.txt` tags, gallery-dl's `.json`)."""
+    """Local folders of pictures, or archives (`.zip`, `.cbz`), as text or as `{path, limit, concept}`,
+    with or without sidecars of download managers, taggers and trainers (see docs/curating.md)."""
     limit: Annotated[int, Field(ge=1, le=100_000)] = 130
     """Most posts to request from each URL, newest first. Raising it fetches only the new ones."""
     minimum_share: Share = 0.9
@@ -125,6 +133,14 @@ class Scrape(Section):
     gallery_dl: GalleryDlOptions = {}
     """gallery-dl options, nested as in its own configuration file; they override it. Waits,
     retries and proxies are not part of the key; accounts are refused here."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folders_are_enough(cls, raw: Any) -> Any:
+        """Who names folders and no address does not bake the default's character besides."""
+        if isinstance(raw, dict) and raw.get("folders") and "urls" not in raw:
+            return raw | {"urls": ()}
+        return raw
 
     @model_validator(mode="after")
     def _some_source(self) -> Scrape:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from bakery.gate import gate
 
@@ -22,9 +23,52 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_a_list(cls, raw: Any) -> Any:
+        """One value where a list is asked for is a list of it, and a list of one is that value."""
+        if not isinstance(raw, dict):
+            return raw
+        fields = {f.alias or name: f.annotation for name, f in cls.model_fields.items()}
+        return {k: as_declared(fields[k], v) if k in fields else v for k, v in raw.items()}
+
     not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Settings that affect speed, never results."""
 
     def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
         """`chosen` without what inside of a setting says how fast."""
         return chosen
+
+
+def as_declared(annotation: Any, value: Any) -> Any:
+    """`value` as a list of one where `annotation` takes only lists, and without its list where it takes
+    none; inside of lists and mappings, too."""
+    kinds = _kinds(annotation)
+    lists = [kind for kind in kinds if _is_list(kind)]
+    if isinstance(value, (list, tuple)):
+        if lists:
+            (entry, *_) = get_args(lists[0])
+            return [as_declared(entry, one) for one in value]
+        takes_none = all(kind is not Any and get_origin(kind) is not tuple for kind in kinds)
+        return value[0] if takes_none and len(value) == 1 else value
+    if lists and len(lists) == len(kinds) and isinstance(value, (str, int, float, dict)):
+        (entry, *_) = get_args(lists[0])
+        return value if isinstance(value, bool) else [as_declared(entry, value)]
+    tables = [kind for kind in kinds if get_origin(kind) is dict]
+    if isinstance(value, dict) and tables:
+        return {key: as_declared(get_args(tables[0])[1], one) for key, one in value.items()}
+    return value
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The alternatives of an annotation, null left out."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for one in get_args(annotation) for kind in _kinds(one)]
+    return [] if annotation is type(None) else [annotation]
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether it is `tuple[X, ...]`; a pair of numbers is no list."""
+    return get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis

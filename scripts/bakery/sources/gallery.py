@@ -30,7 +30,7 @@ from bakery.gate import gate, sidecars
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings import credentials
-from bakery.sources import posts
+from bakery.sources import metadata, posts
 from bakery.sources.posts import Post
 
 EMBEDDED = "embedded://"
@@ -335,7 +335,9 @@ class _Job(job.DownloadJob):
         return gate.of_json(data) | posts.known(self._post(data))
 
     def _post(self, data: dict) -> Post:
-        return posts.from_metadata(data, danbooru=self.extractor.basecategory == "Danbooru")
+        kind = self.extractor.basecategory
+        site = "danbooru" if kind == "Danbooru" else self.extractor.category
+        return metadata.of_table(data, site)
 
     def _note(
         self, data: dict, status: str, reason: str, url: str = "", facts: gate.Facts | None = None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from bakery.gate import gate
 from bakery.gate.gate import FORBIDDEN, Facts
@@ -22,11 +20,6 @@ GATE_COLUMNS = ("image", "minor", "adult")
 
 _OF_SENTENCES = frozenset({"a", "an", "the", "is", "with"})
 """Words that are not tags."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
-_RATINGS = {"g": "general", "s": "sensitive", "q": "questionable", "e": "explicit",
-            "safe": "general"}  # fmt: skip
-_SAFE_MEANS_GENERAL = {**_RATINGS, "s": "general"}
 
 
 @dataclass
@@ -95,46 +88,6 @@ def _columns(post: Post) -> Facts:
     return facts | gate.of_name(post.tags_artist) | gate.of_rating(post.rating)
 
 
-def from_metadata(data: Mapping[str, Any], *, danbooru: bool) -> Post:
-    """The post in a site's metadata as gallery-dl gives it.
-
-    `danbooru`: ratings are Danbooru's, where `s` is sensitive; elsewhere `s` is safe.
-    """
-
-    def first(*names: str) -> str:
-        for name in names:
-            value = data.get(name)
-            if value not in (None, "") and not isinstance(value, (list, dict, tuple)):
-                return _CONTROL.sub(" ", str(value)).strip()
-        return ""
-
-    ratings = _RATINGS if danbooru else _SAFE_MEANS_GENERAL
-    rating = first("rating").lower()
-    tags = {name: _tags(data, name) for name in
-            ("general", "character", "copyright", "artist", "meta")}  # fmt: skip
-    if not any(tags.values()):  # sites without tag categories
-        tags["general"] = _words(data.get("tag_string") or data.get("tags"))
-    return Post(
-        id=first("id"),
-        md5=first("md5"),
-        source=first("source"),
-        rating=ratings.get(rating, rating),
-        score=first("score"),
-        fav_count=first("fav_count", "favorite_count", "favorites"),
-        width=first("image_width", "width"),
-        height=first("image_height", "height"),
-        file_ext=first("file_ext", "extension"),
-        parent_id=first("parent_id"),
-        created_at=first("created_at", "date"),
-        licence=first("licence", "license"),
-        tags_general=tags["general"],
-        tags_character=tags["character"],
-        tags_copyright=tags["copyright"],
-        tags_artist=tags["artist"],
-        tags_meta=tags["meta"],
-    )
-
-
 def _as_written(group: str) -> str:
     """Tags with commas between them; but a sidecar's sentence as it was, for its words go together."""
     tags = group.split()
@@ -181,17 +134,3 @@ def _read_gate(path: Path) -> dict[str, Facts]:
         return {}
     rows = tables.records(tables.read(path, GATE_COLUMNS))
     return {row["image"]: Facts(minor=bool(row["minor"]), adult=bool(row["adult"])) for row in rows}
-
-
-def _tags(data: Mapping[str, Any], name: str) -> str:
-    return _words(data.get(f"tag_string_{name}") or data.get(f"tags_{name}"))
-
-
-def _words(value: Any) -> str:
-    """Tags given as a list or as one text, as one text."""
-    if isinstance(value, str):
-        tags = value.split(",") if "," in value else value.split()
-        return " ".join("_".join(tag.split()) for tag in tags if tag.strip())
-    if isinstance(value, (list, tuple)):
-        return " ".join("_".join(tag.split()) for tag in value if isinstance(tag, str))
-    return ""

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from bakery.gate import gate
 from bakery.io import images, tables
 from bakery.io.errors import BakeryError
 from bakery.settings.layout import Concept, Layout, Regularization
+from bakery.settings.named_files import expanded
 from bakery.settings.thresholds import Thresholds
 from bakery.sources import folders, posts
 from bakery.tags import captions, tagging
@@ -247,10 +249,28 @@ def _lay_out(
 def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
     """Lays the regularization pictures out; pictures left out are counted with the reason."""
     assert settings.reg is not None
-    folder, reg = Path(settings.reg.folder), settings.reg
+    folder, reg = expanded(settings.reg.folder), settings.reg
+    with tempfile.TemporaryDirectory(dir=out) as unpacked:
+        entries, dropped = _regularizing(reg, folder, Path(unpacked))
+        for why, count in sorted(dropped.items()):
+            log.warning("layout: %d regularization pictures are left out: %s", count, why)
+        if not entries:
+            raise BakeryError(
+                f"layout.reg.folder {folder} has no usable picture "
+                f"({', '.join(f'{why} {n}' for why, n in sorted(dropped.items()))}): use other pictures"
+            )
+        target = out / REG / f"{reg.repeats}_{concepts.safe(reg.class_tokens)}"
+        _lay_out(settings, entries, target, reg.repeats, out, tally)
+    return {"reg": {target.name: len(entries)}, "reg_dropped": dict(sorted(dropped.items()))}
+
+
+def _regularizing(
+    reg: Regularization, folder: Path, unpacked: Path
+) -> tuple[list[Entry], Counter[str]]:
+    """The regularization pictures, and how many are left out by reason."""
     entries: list[Entry] = []
     dropped: Counter[str] = Counter()
-    for post, path in folders.collect(folder, "layout.reg.folder"):
+    for post, path in folders.collect(folder, unpacked, "layout.reg.folder"):
         if why := _unfit(reg, post, path):
             dropped[why] += 1
             continue
@@ -261,18 +281,9 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
         if (posts.known(post) | gate.of_text(caption)).refused:
             dropped[gate.FORBIDDEN] += 1
             continue
-        name = path.relative_to(folder).as_posix()
+        name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else post.url
         entries.append(Entry(name, path, REG, caption, REG))
-    for why, count in sorted(dropped.items()):
-        log.warning("layout: %d regularization pictures are left out: %s", count, why)
-    if not entries:
-        raise BakeryError(
-            f"layout.reg.folder {folder} has no usable picture "
-            f"({', '.join(f'{why} {n}' for why, n in sorted(dropped.items()))}): use other pictures"
-        )
-    target = out / REG / f"{reg.repeats}_{concepts.safe(reg.class_tokens)}"
-    _lay_out(settings, entries, target, reg.repeats, out, tally)
-    return {"reg": {target.name: len(entries)}, "reg_dropped": dict(sorted(dropped.items()))}
+    return entries, dropped
 
 
 def _unfit(reg: Regularization, post: posts.Post, path: Path) -> str:

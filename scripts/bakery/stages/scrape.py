@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,6 +19,7 @@ from bakery.io import images
 from bakery.io.errors import BakeryError
 from bakery.io.files import copy, link
 from bakery.settings import credentials
+from bakery.settings.named_files import expanded
 from bakery.settings.scrape import Scrape
 from bakery.sources import booru as loopback
 from bakery.sources import folders, gallery, posts
@@ -85,20 +87,34 @@ def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[Fe
     """What the local folders give, copied into the store: the originals stay the user's own."""
     copies = store / "folders"
     for entry in settings.folders:
-        kept: list[FetchedPost] = []
-        for post, path in folders.collect(Path(entry.path))[: entry.limit]:
-            post.concept = entry.concept
-            if post.status != posts.FETCHED:
-                kept.append(FetchedPost(post))
-                continue
-            copies.mkdir(exist_ok=True)
-            own = copies / f"{folders.safe_stem(path)}-{post.md5}{_extension(path)}"
-            if not own.is_file():
-                copy(path, own)
-            kept.append(FetchedPost(post, own))
+        with tempfile.TemporaryDirectory(dir=store) as unpacked:
+            place = expanded(entry.path)
+            found = folders.collect(place, Path(unpacked))[: entry.limit]
+            kept = [_copied(post, path, copies) for post, path in found]
+        for each in kept:
+            each.post.concept = entry.concept
         log.info("%s: %d files", entry.path, len(kept))
-        name = Path(entry.path).name
-        yield {"source": name, "concept": entry.concept, "limit": entry.limit}, kept
+        _tell(entry.path, kept)
+        about = {"source": place.name, "concept": entry.concept, "limit": entry.limit}
+        yield about, kept
+
+
+def _copied(post: posts.Post, path: Path, copies: Path) -> FetchedPost:
+    if post.status != posts.FETCHED:
+        return FetchedPost(post)
+    copies.mkdir(exist_ok=True)
+    own = copies / f"{folders.safe_stem(path)}-{post.md5}{_extension(path)}"
+    if not own.is_file():
+        copy(path, own)
+    return FetchedPost(post, own)
+
+
+def _tell(place: str, kept: list[FetchedPost]) -> None:
+    """Logs in one line what of a folder is left alone, by reason."""
+    left = Counter(each.post.reason for each in kept if each.post.status == posts.SKIPPED)
+    if left:
+        listed = "; ".join(f"{count} {reason}" for reason, count in left.most_common())
+        log.warning("%s: left alone: %s", place, listed)
 
 
 def _extension(path: Path) -> str:
