@@ -79,7 +79,7 @@ class Piece:
     """A tag or a sentence of a caption."""
 
     text: str
-    """Tags with spaces, as prompts are written."""
+    """Tags with spaces, as prompts are written; an artist's keeps its namespace, as some bases want."""
     kind: str = "general"
     """One of `CATEGORIES`, or `SENTENCE`."""
 
@@ -108,6 +108,8 @@ class WrittenCaption:
     def tags(self, category: str) -> str:
         """The tags of a category, underscored and separated by spaces; placeholders left out."""
         mine = [one.text for one in self.pieces if one.kind == category]
+        if category == "artist":
+            mine = [text.partition(":")[2] for text in mine]
         return " ".join(
             dict.fromkeys("_".join(text.split()) for text in mine if PLACEHOLDER not in text)
         )

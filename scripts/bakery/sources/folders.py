@@ -1,10 +1,10 @@
 """Local folders of pictures as a source, with their sidecars.
 
-For a picture `a.jpg` these are looked for: `a.jpg.json` or `a.json` (gallery-dl's metadata), then
-`a.jpg.txt`, `a.txt` or `a.caption` (tags: comma-separated, one a line, or space-separated). Every
-other file is recorded, used or not; hidden folders are skipped. The gate also reads everything else
-written about a picture (`gate/sidecars.py`). A picture with an unreadable sidecar is not
-used, because its content is unknown; other pictures are not affected.
+For a picture `a.jpg` these are looked for: `a.jpg.json` or `a.json` (gallery-dl's metadata), and its
+caption (`caption_files.py`), whose tags count where the metadata have none. Every other file is
+recorded, used or not; hidden folders are skipped. The gate also reads everything else written about a
+picture (`gate/sidecars.py`). A picture with an unreadable sidecar is not used, because its content is
+unknown; other pictures are not affected.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from bakery.gate.sidecars import BrokenSidecar, Sidecars
 from bakery.io import images
 from bakery.io.errors import BakeryError
 from bakery.sources import posts
+from bakery.sources.caption_files import CaptionFiles, OwnCaption
+from bakery.sources.caption_grammar import CATEGORIES
 from bakery.sources.posts import Post
 
 SIDECARS = {".txt", ".caption", ".json"}
@@ -37,14 +39,14 @@ def collect(folder: Path, where: str = "scrape.folders") -> list[tuple[Post, Pat
     if not folder.is_dir():
         raise BakeryError(f"{where}: {folder} is not a folder: check the spelling")
     found = []
-    sidecars = Sidecars(folder)
+    sidecars, captions = Sidecars(folder), CaptionFiles()
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if any(part.startswith(".") for part in inside.parts[:-1]):
             continue  # a hidden folder is another program's
         if path.is_dir() or path.suffix.lower() in SIDECARS:
             continue
-        post = _post(path, f"{folder.name}/{inside.as_posix()}", sidecars)
+        post = _post(path, f"{folder.name}/{inside.as_posix()}", sidecars, captions)
         found.append((posts.refused() if posts.forbidden(post) else post, path))
     strangers = [post for post, _ in found if post.status == posts.SKIPPED]
     if len(found) == sum(post.reason != posts.FORBIDDEN for post in strangers):
@@ -58,7 +60,7 @@ def safe_stem(path: Path) -> str:
     return _UNSAFE.sub("_", plain).strip("._-")[:_LONGEST] or "picture"
 
 
-def _post(path: Path, address: str, sidecars: Sidecars) -> Post:
+def _post(path: Path, address: str, sidecars: Sidecars, captions: CaptionFiles) -> Post:
     # Undecodable bytes of a file name must not stop the table from being written.
     post = Post(url=address.encode("utf-8", "replace").decode())
     if path.name.startswith("."):
@@ -74,7 +76,8 @@ def _post(path: Path, address: str, sidecars: Sidecars) -> Post:
     post.facts = said.facts
     try:
         content = path.read_bytes()
-        noted = _sidecar(path)
+        noted = _metadata(path)
+        own = captions.of(path)
         if said.trouble:
             raise BrokenSidecar(said.trouble)
     except OSError as problem:
@@ -85,6 +88,8 @@ def _post(path: Path, address: str, sidecars: Sidecars) -> Post:
         return post
     if noted:
         noted.url, noted.facts, post = post.url, post.facts, noted
+    if own:
+        _caption(post, own)
     # The file's own, not the sidecar's: the picture may have been edited since.
     post.md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     post.file_ext = path.suffix[1:].lower()
@@ -101,8 +106,17 @@ def _post(path: Path, address: str, sidecars: Sidecars) -> Post:
     return post
 
 
-def _sidecar(path: Path) -> Post | None:
-    """The content of the picture's sidecar; raises `BrokenSidecar`, or OSError."""
+def _caption(post: Post, own: OwnCaption) -> None:
+    """Adds a picture's caption to its post, and its tags and rating where the metadata have none."""
+    post.own = own
+    post.rating = post.rating or own.rating
+    if not post.tags():
+        for name in CATEGORIES:
+            setattr(post, f"tags_{name}", own.caption.tags(name))
+
+
+def _metadata(path: Path) -> Post | None:
+    """What gallery-dl noted of the picture; raises `BrokenSidecar`, or OSError."""
     for ending in (path.name + ".json", path.stem + ".json"):
         if (text := _text(path.with_name(ending))) is None:
             continue
@@ -113,9 +127,6 @@ def _sidecar(path: Path) -> Post | None:
         if not isinstance(data, dict):
             raise BrokenSidecar(f"{ending} is not gallery-dl's metadata: repair or remove it")
         return posts.from_metadata(data, danbooru="tag_string_general" in data)
-    for ending in (path.name + ".txt", path.stem + ".txt", path.stem + ".caption"):
-        if (text := _text(path.with_name(ending))) is not None:
-            return Post(tags_general=_tags(text))
     return None
 
 
@@ -128,10 +139,3 @@ def _text(note: Path) -> str | None:
         if problem.errno != errno.ENAMETOOLONG:  # then there cannot be such a file
             raise
     return None
-
-
-def _tags(text: str) -> str:
-    """Tags of a caption file, underscored and space-separated."""
-    text = text.strip()
-    pieces = re.split(r"[,\n]", text) if re.search(r"[,\n]", text) else text.split()
-    return " ".join("_".join(piece.split()) for piece in pieces if piece.strip())
