@@ -20,6 +20,9 @@ HOW = frozenset(
     }
 )  # fmt: skip
 """gallery-dl options that affect how a site is queried, never what it returns."""
+FOLDERS_READ = 2
+"""Raised when local folders or their captions are read in another way. It is in the keys of configs that
+name such folders only, so that all others keep their results."""
 EMBEDDED_BOORU = Embedded("embedded", scheme="embedded:", folder="resources/world/booru")
 """The booru that comes with the project."""
 
@@ -77,7 +80,7 @@ class Folder(Source):
     """Pictures on this machine."""
 
     path: Annotated[str, Field(min_length=1), OwnFolder()]
-    """Folder of pictures, with or without sidecars (`.txt` tags, gallery-dl's `.json`)."""
+    """Folder of pictures, with or without captions (`.txt`, `.caption`) and gallery-dl's `.json`."""
 
 
 def what_is_fetched(options: dict[str, Any]) -> dict[str, Any]:
@@ -113,8 +116,8 @@ class Scrape(Section):
     several entries belongs to the first of them, so put a concept's search before the general
     one."""
     folders: tuple[Folder, ...] = ()
-    """Local folders of pictures, as text or as `{path, limit, concept}`, with or without sidecars
-    (`.txt` tags, gallery-dl's `.json`)."""
+    """Local folders of pictures, as text or as `{path, limit, concept}`, with or without captions
+    (`.txt`, `.caption`) and gallery-dl's `.json`. `prune.source: captions` keeps the captions."""
     limit: Annotated[int, Field(ge=1, le=100_000)] = 130
     """Most posts to request from each URL, newest first. Raising it fetches only the new ones."""
     minimum_share: Share = 0.9
@@ -135,4 +138,5 @@ class Scrape(Section):
     def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
         options = what_is_fetched(chosen.get("gallery_dl", {}))
         rest = {name: value for name, value in chosen.items() if name != "gallery_dl"}
-        return rest | ({"gallery_dl": options} if options else {})
+        read = {"folders_read": FOLDERS_READ} if self.folders else {}
+        return rest | read | ({"gallery_dl": options} if options else {})

@@ -66,10 +66,14 @@ class CaptionFiles:
         unused = tuple(other.name for other, _, _ in parsed if other is not path)
         return OwnCaption(caption, path.name, encoding, unused)
 
-    def beside(self, picture: Path) -> list[Path]:
-        """The caption files of a picture, the one that counts first; their content is not looked at."""
+    def beside(self, picture: Path, *, stem_only: bool = False) -> list[Path]:
+        """The caption files of a picture, the one that counts first; their content is not looked at.
+
+        `stem_only`: `a.jpg.txt` is none, as for trainers.
+        """
         listing = self._listing(picture.parent)
-        names = [stem + ending for stem in (picture.name, picture.stem) for ending in EXTENSIONS]
+        stems = (picture.stem,) if stem_only else (picture.name, picture.stem)
+        names = [stem + ending for stem in stems for ending in EXTENSIONS]
         return [listing[same] for name in names if (same := _same(name)) in listing]
 
     def _listing(self, folder: Path) -> dict[str, Path]:

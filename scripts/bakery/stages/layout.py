@@ -29,6 +29,7 @@ from bakery.io.errors import BakeryError
 from bakery.settings.layout import Concept, Layout, Regularization
 from bakery.settings.thresholds import Thresholds
 from bakery.sources import folders, posts
+from bakery.sources.caption_grammar import PLACEHOLDER
 from bakery.tags import captions, tagging
 from bakery.tags.trigger import Trigger
 
@@ -250,14 +251,15 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
     folder, reg = Path(settings.reg.folder), settings.reg
     entries: list[Entry] = []
     dropped: Counter[str] = Counter()
+    captioned = 0
     for post, path in folders.collect(folder, "layout.reg.folder"):
         if why := _unfit(reg, post, path):
             dropped[why] += 1
             continue
-        own = [p for p in (path.with_name(path.name + ".txt"), path.with_suffix(".txt"))
-               if p.is_file()]  # fmt: skip
-        caption = caption_edits.caption(own[0]) if own else captions.join(
-            captions.split(reg.class_tokens))  # fmt: skip
+        caption = post.own.caption.text if post.own else ""
+        caption = caption.replace(PLACEHOLDER, reg.class_tokens)
+        captioned += bool(caption)
+        caption = caption or captions.join(captions.split(reg.class_tokens))
         if (posts.known(post) | gate.of_text(caption)).refused:
             dropped[gate.FORBIDDEN] += 1
             continue
@@ -270,6 +272,11 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
             f"layout.reg.folder {folder} has no usable picture "
             f"({', '.join(f'{why} {n}' for why, n in sorted(dropped.items()))}): use other pictures"
         )
+    log.info(
+        "layout: %d of %d regularization pictures have captions of their own",
+        captioned,
+        len(entries),
+    )
     target = out / REG / f"{reg.repeats}_{concepts.safe(reg.class_tokens)}"
     _lay_out(settings, entries, target, reg.repeats, out, tally)
     return {"reg": {target.name: len(entries)}, "reg_dropped": dict(sorted(dropped.items()))}
