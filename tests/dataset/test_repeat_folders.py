@@ -45,7 +45,7 @@ def test_repeat_folders(layout):
     ]
     assert [i.caption for i in found.items[:3]] == [
         "mirael 1girl",  # no caption: class tokens
-        "mirael, smile",
+        "mirael",  # the first line, as sd-scripts reads it
         "mirael, Smile, tag 0",
     ]
 
@@ -58,7 +58,7 @@ def test_facts_for_the_metadata(layout):
     }
     frequency = found.tag_frequency()  # once a picture, not once a repeat
     assert frequency["5_mirael"] == {"mirael": 3, "smile": 3, "tag 0": 1, "tag 1": 1, "tag 2": 1}
-    assert frequency["2_mirael 1girl"] == {"mirael 1girl": 1, "mirael": 1, "smile": 1}
+    assert frequency["2_mirael 1girl"] == {"mirael 1girl": 1, "mirael": 1}
 
 
 def test_nothing_to_train_on(tmp_path):
@@ -77,9 +77,28 @@ def test_two_pictures_of_one_caption(layout):
         repeat_folders.read_folders(layout)
 
 
-def test_caption_in_another_encoding(layout):
-    (layout / "5_mirael" / "1.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(BakeryError, match=r"1\.txt is not UTF-8"):
+def test_captions_as_editors_leave_them(layout):
+    """Encodings, line ends and capitals, each as meant; what differs from sd-scripts is said."""
+    folder = layout / "5_mirael"
+    (folder / "0.txt").write_bytes("\ufeffmirael, ドレス\r\n".encode("utf-16-le"))
+    (folder / "1.txt").rename(folder / "1.TXT")
+    (folder / "1.TXT").write_bytes(b"mirael, caf\xe9\rsmile\r")
+    (folder / "2.txt").write_bytes(b"")
+    (folder / "2.caption").write_text("mirael")
+    found = repeat_folders.read_folders(layout)
+    captions = [i.caption for i in found.items if i.folder == "5_mirael"]
+    assert captions == ["mirael, ドレス", "mirael, café", ""]
+    assert found.notes == (
+        "1 .caption files are not used beside a .txt",
+        "1 captions are read as UTF-16, which sd-scripts refuses",
+        "1 captions are read as Windows-1252, which sd-scripts refuses",
+        "2 captions have several lines, of which the first counts, as in sd-scripts",
+    )
+
+
+def test_a_caption_that_is_no_text(layout):
+    (layout / "5_mirael" / "1.txt").write_bytes(b"\x80\x81")
+    with pytest.raises(BakeryError, match=r"1\.txt is not UTF-8 text"):
         repeat_folders.read_folders(layout)
 
 

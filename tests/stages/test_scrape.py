@@ -17,7 +17,7 @@ from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.settings import config, credentials
 from bakery.settings.scrape import Scrape
-from bakery.sources import booru, folders, posts
+from bakery.sources import booru, caption_files, folders, posts
 from bakery.stages import scrape
 
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -364,7 +364,8 @@ def test_text_and_mapping_are_one_key():
     plain = Scrape(urls=("https://a.example/", "https://b.example/"))
     spelled = Scrape(urls=({"url": "https://a.example/", "concept": ""}, "https://b.example/"))
     assert plain == spelled
-    assert config.chosen(spelled) == {"urls": ["https://a.example/", "https://b.example/"]}
+    assert config.chosen(spelled)["urls"] == ["https://a.example/", "https://b.example/"]
+    assert config.chosen(spelled) == config.chosen(plain)
     again = Scrape.model_validate(spelled.model_dump(mode="json"))
     assert again == plain
 
@@ -474,6 +475,95 @@ def test_a_folder_with_sidecars_of_every_kind(tmp_path):
     assert (noted.id, noted.rating, noted.score, noted.tags_character) == (
         "9", "questionable", "-2", "ada",
     )  # fmt: skip
+
+
+PARK = "A girl with blue hair stands in a park, smiling at the viewer."
+
+
+def test_captions_of_three_programs_are_kept_as_they_were_meant(tmp_path, caplog):
+    caplog.set_level("INFO")
+    captions = {
+        "IMG_1.TXT": rb"hoshi \(blue archive\), 1girl, (blue_hair:1.2), BREAK, :d",
+        "b.caption": PARK.encode("utf-16"),
+        "c.png.txt": "hoshi, 1girl, ドレス".encode("cp932"),
+        "d.txt": b"hoshi, 1girl",
+        "d.caption": b"a girl",
+        "e.txt": b" \r\n",
+        "twin.txt": b"1girl long_hair\r",
+    }
+    for name in (
+        "IMG_1.JPG",
+        "b.png",
+        "c.png",
+        "d.png",
+        "e.png",
+        "none.png",
+        "twin.png",
+        "twin.jpg",
+    ):
+        picture(tmp_path / "a" / name)
+    for name, data in captions.items():
+        (tmp_path / "a" / name).write_bytes(data)
+    summary, rows = local(tmp_path, "a")
+    written = tables.read(tmp_path / "out/captions.csv", caption_files.COLUMNS)
+    assert {r["image"]: (r["caption"], r["file"]) for r in tables.records(written)} == {
+        "IMG_1.jpg": ("hoshi (blue archive), 1girl, blue hair, :d", "a/IMG_1.TXT"),
+        "b.png": (PARK, "a/b.caption"),
+        "c.png": ("hoshi, 1girl, ドレス", "a/c.png.txt"),
+        "d.png": ("hoshi, 1girl", "a/d.txt"),
+        "twin.jpg": ("1girl, long hair", "a/twin.txt"),
+        "twin-2.png": ("1girl, long hair", "a/twin.txt"),
+    }  # fmt: skip
+    assert caption_files.read(tmp_path / "out/captions.csv")["d.png"] == "hoshi, 1girl"
+    tags = {row.image: row.tags_general for row in rows}
+    assert tags["IMG_1.jpg"] == "hoshi_(blue_archive) 1girl blue_hair :d"
+    assert tags["b.png"] == tags["e.png"] == tags["none.png"] == ""
+    assert summary["own_captions"] == {
+        "captions": 6, "of_pictures": 8, "empty": 1, "unused_files": 1,
+        "encodings": {"Shift-JIS": 1, "UTF-16": 1},
+        "changes": {"BREAK or AND": 1, "escaped bracket": 2, "weight": 1},
+    }  # fmt: skip
+    (line,) = [r.getMessage() for r in caplog.records if "of their own" in r.getMessage()]
+    assert line.startswith("6 of 8 pictures have captions of their own; empty caption files: 1; ")
+    assert line.endswith("BREAK or AND: 1; taken out or made plain, escaped bracket: 2; "
+                         "taken out or made plain, weight: 1")  # fmt: skip
+    assert caption_files.count(tmp_path / "a") == (7, 8)  # the blank one is not read
+
+
+def test_without_captions_nothing_is_added(tmp_path):
+    picture(tmp_path / "a/x.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/captions.csv").write_text("image\n")  # of an earlier run
+    summary, _ = local(tmp_path, "a")
+    assert "own_captions" not in summary
+    assert not (tmp_path / "out/captions.csv").exists()
+
+
+def test_a_caption_beside_metadata_says_what_they_do_not(tmp_path):
+    for name in ("x", "y"):
+        picture(tmp_path / f"a/{name}.png")
+        (tmp_path / f"a/{name}.txt").write_text("artist:ada, character:bo, hat, rating:sensitive")
+    (tmp_path / "a/x.json").write_text('{"tags": "1girl", "rating": "q"}')
+    _, (x, y) = local(tmp_path, "a")
+    assert (x.tags_general, x.tags_artist, x.rating) == ("1girl", "", "questionable")
+    assert (y.tags_general, y.tags_artist, y.tags_character) == ("hat", "ada", "bo")
+    assert y.rating == "sensitive"
+    kept = caption_files.read(tmp_path / "out/captions.csv")
+    assert set(kept.values()) == {"artist:ada, bo, hat"}
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    ["(loli:1.2)", "<lora:loli:1>", "embedding:loli", "{loli|hat}", "creator:x, rating:loli",
+     "1girl\nNegative prompt: x\nloli"],
+)  # fmt: skip
+def test_what_is_taken_out_of_a_caption_is_judged_too(tmp_path, hidden):
+    picture(tmp_path / "a/x.png")
+    picture(tmp_path / "a/y.png")
+    (tmp_path / "a/y.txt").write_text(f"1girl, {hidden}, smile")
+    _, rows = local(tmp_path, "a")
+    assert [row.reason for row in rows] == ["", "forbidden_tag"]
+    assert not (tmp_path / "out/captions.csv").exists()
 
 
 def test_one_name_from_two_folders_does_not_collide(tmp_path):

@@ -16,15 +16,17 @@ from pathlib import Path
 from bakery.dataset.buckets import Fit, batches_per_epoch, fit
 from bakery.gate import gate
 from bakery.gate.sidecars import Sidecars
-from bakery.io import images, seeds
+from bakery.io import images, seeds, text_files
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
+from bakery.io.text_files import UTF8, UnreadableText
 from bakery.settings.train import Train
+from bakery.sources.caption_files import EXTENSIONS as CAPTIONS
+from bakery.sources.caption_files import CaptionFiles
 from bakery.tags import captions
 
 FOLDER = re.compile(r"(\d+)_(.*)")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-CAPTIONS = (".txt", ".caption")
 REGULARIZATION = "reg"
 """A folder of this name inside a dataset has no number, so kohya's scripts ignore it there; it is
 passed to them as reg_data_dir."""
@@ -53,6 +55,8 @@ class Folders:
     number of repeats, and in the others everything that is neither picture nor caption."""
     unused: int = 0
     """Regularization pictures beyond what balances the training pictures."""
+    notes: tuple[str, ...] = ()
+    """What of captions is not as written, a sentence each."""
 
     def directories(self, is_reg: bool = False) -> dict[str, dict[str, int]]:
         """Repeats and pictures of each folder, as in ss_dataset_dirs and ss_reg_dataset_dirs."""
@@ -100,16 +104,17 @@ class Batch:
 def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     """The repeat folders under `layout`: `5_name` is shown five times, `name` are class tokens.
 
-    A caption is the `.txt` or `.caption` with the picture's stem; without one, the class tokens
-    are used. Regularization pictures are in such folders under `reg`, by default `layout`/reg.
-    Raises `BakeryError` if there is nothing to train on, two pictures share a caption, or the gate
-    refuses a picture for anything written about it.
+    A caption is the first line of the `.txt` or `.caption` with the picture's stem, in any case;
+    without one, the class tokens are used. Regularization pictures are in such folders under `reg`,
+    by default `layout`/reg. Raises `BakeryError` if there is nothing to train on, two pictures share a
+    caption, or the gate refuses a picture for anything written about it.
     """
     if not layout.is_dir():
         raise BakeryError(f"there is no dataset folder {layout}: run layout first")
     inner = layout / REGULARIZATION
     taken = reg is None and inner.is_dir()
-    items, ignored = _repeat_folders(layout, is_reg=False, skip={inner} if taken else set())
+    notes: Counter[str] = Counter()
+    items, ignored = _repeat_folders(layout, notes, is_reg=False, skip={inner} if taken else set())
     if not items:
         raise BakeryError(
             f"{layout} has no pictures in a folder named <repeats>_<name>, such as "
@@ -117,10 +122,10 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
         )
     reg = inner if taken else reg
     if reg is None:
-        return Folders(tuple(items), tuple(ignored))
+        return Folders(tuple(items), tuple(ignored), notes=_sentences(notes))
     if not reg.is_dir():
         raise BakeryError(f"train.reg_data_dir: there is no folder {reg}: check the spelling")
-    extra, more_ignored = _repeat_folders(reg, is_reg=True)
+    extra, more_ignored = _repeat_folders(reg, notes, is_reg=True)
     if not extra:
         raise BakeryError(
             f"train.reg_data_dir: {reg} has no pictures in a folder named <repeats>_<class>, such "
@@ -128,7 +133,11 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
         )
     used = balanced(extra, sum(item.repeats for item in items))
     ignored += [f"{reg.name}/{name}" for name in more_ignored]
-    return Folders((*items, *used), tuple(ignored), len(extra) - len(used))
+    return Folders((*items, *used), tuple(ignored), len(extra) - len(used), _sentences(notes))
+
+
+def _sentences(notes: Counter[str]) -> tuple[str, ...]:
+    return tuple(f"{count} {what}" for what, count in sorted(notes.items()))
 
 
 def balanced(reg: Sequence[Item], wanted: int) -> list[Item]:
@@ -245,10 +254,11 @@ def arrange(folders: Folders, buckets: Sequence[Size]) -> Dataset:
 
 
 def _repeat_folders(
-    parent: Path, *, is_reg: bool, skip: Collection[Path] = ()
+    parent: Path, notes: Counter[str], *, is_reg: bool, skip: Collection[Path] = ()
 ) -> tuple[list[Item], list[str]]:
-    """(pictures with their captions, what is ignored)."""
+    """(pictures with their captions, what is ignored); `notes` counts what of captions differs."""
     items: list[Item] = []
+    files = CaptionFiles()
     ignored: list[str] = []
     for folder in sorted(path for path in parent.iterdir() if path.is_dir() and path not in skip):
         match = FOLDER.fullmatch(folder.name)
@@ -258,7 +268,7 @@ def _repeat_folders(
         found, strangers = _pictures(folder)
         ignored += [f"{folder.name}/{path.name}" for path in strangers]
         mine = [
-            Item(path, folder.name, _caption(path, match[2]), int(match[1]), is_reg)
+            Item(path, folder.name, _caption(path, match[2], files, notes), int(match[1]), is_reg)
             for path in found
         ]
         _pass_gate(mine, parent)
@@ -296,13 +306,21 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     return list(found.values()), strangers
 
 
-def _caption(image: Path, class_tokens: str) -> str:
-    for suffix in CAPTIONS:
-        path = image.with_suffix(suffix)
-        if path.is_file():
-            try:
-                lines = path.read_text(encoding="utf-8-sig").splitlines()
-            except UnicodeDecodeError:
-                raise BakeryError(f"{path} is not UTF-8 text: save it with that encoding") from None
-            return ", ".join(text for line in lines if (text := line.strip(" \t,")))
-    return class_tokens
+def _caption(image: Path, class_tokens: str, files: CaptionFiles, notes: Counter[str]) -> str:
+    """The caption as sd-scripts reads it, the first line of its file; `notes` counts what differs."""
+    beside = files.beside(image, stem_only=True)
+    if not beside:
+        return class_tokens
+    path = beside[0]
+    if len(beside) > 1:
+        notes[f"{beside[1].suffix} files are not used beside a {path.suffix}"] += 1
+    try:
+        read = text_files.read(path)
+    except UnreadableText as problem:
+        raise BakeryError(f"{path} {problem}") from None
+    if read.encoding != UTF8:
+        notes[f"captions are read as {read.encoding}, which sd-scripts refuses"] += 1
+    lines = [text for line in read.text.splitlines() if (text := line.strip(" \t,"))]
+    if len(lines) > 1:
+        notes["captions have several lines, of which the first counts, as in sd-scripts"] += 1
+    return lines[0] if lines else ""

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bakery.io import text_files
 from bakery.io.errors import BakeryError
+from bakery.io.text_files import UnreadableText
 from bakery.tags import captions
 
 LONGEST = 4000
@@ -28,7 +30,7 @@ class CaptionEdits:
 def read_captions(folder: Path | None, images: Iterable[str]) -> CaptionEdits:
     """The rewritten captions in `folder` (None: there are none) of `images`.
 
-    Raises `BakeryError` for a caption that is not UTF-8, empty or too long.
+    Raises `BakeryError` for a caption that is no text, empty or too long.
     """
     if folder is None:
         return CaptionEdits({}, ())
@@ -48,12 +50,12 @@ def read_captions(folder: Path | None, images: Iterable[str]) -> CaptionEdits:
 def caption(path: Path) -> str:
     """The caption in a text file, its lines joined to one.
 
-    Raises `BakeryError` when the file is not UTF-8, empty, or too long for a caption.
+    Raises `BakeryError` when the file is no text, empty, or too long for a caption.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise BakeryError(f"{path} is not UTF-8 text: save it with that encoding") from None
+        text = text_files.read(path).text
+    except UnreadableText as problem:
+        raise BakeryError(f"{path} {problem}") from None
     tags = [tag for line in text.splitlines() for tag in captions.split(line)]
     if not tags:
         raise BakeryError(f"{path} is empty: write the caption, or remove the file")

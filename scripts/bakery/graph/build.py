@@ -27,8 +27,8 @@ from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
 from bakery.settings import config as cfg
 from bakery.settings.halve import Halving
-from bakery.settings.named_files import PictureFolder, locate, named_in
-from bakery.settings.scrape import SITES_VERSION, Scrape
+from bakery.settings.named_files import locate, named_in
+from bakery.settings.scrape import Scrape
 from bakery.settings.sections import Section
 from bakery.settings.sweeps import Sweep
 from bakery.settings.train import Train
@@ -111,7 +111,6 @@ class Builder:
                 registry.check_parts(section.base)  # a part that no family knows is not a file
             files = self._named(stage, section) | _edits(stage, config.scrape.name, self.roots)
             content = {name: self._fingerprint(path) for name, path in files.items()}
-            content |= _of_sources(section)
             if isinstance(section, Train):
                 content |= _family(section, self.roots)
             place = rung and rung.at(stage)
@@ -172,19 +171,6 @@ def _family(train: Train, roots: Sequence[Path]) -> dict[str, str]:
     if family is not None:
         registry.check(family, place, train.model_dump())
     return {f"code of {n}": str(version) for n, version in registry.versions(family).items()}
-
-
-def _of_sources(section: Section) -> dict[str, str]:
-    """The versions of the code that reads folders and sites, where `section` names any.
-
-    They are apart from the stage's, so that reading folders better makes nobody's scrape of a site anew.
-    """
-    found = {}
-    if any(isinstance(one.mark, PictureFolder) for one in named_in(section)):
-        found["code of folders"] = str(PictureFolder.code_version)
-    if isinstance(section, Scrape) and any(not url.is_embedded for url in section.urls):
-        found["code of sites"] = str(SITES_VERSION)
-    return found
 
 
 def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from bakery.interop import plain_values
 from bakery.interop.other_config import KohyaConfig, Subset
+from bakery.io import text_files
+from bakery.io.text_files import UTF8, UnreadableText
 from bakery.tags import captions
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -113,9 +115,14 @@ def _read(subset: Subset, source: KohyaConfig, said: Counter[str], fixed: set[in
     for picture in pictures:
         beside = picture.with_name(picture.stem + extension)
         if beside.is_file():
-            text = beside.read_text(encoding="utf-8-sig", errors="replace")
+            try:
+                read = text_files.read(beside)
+            except UnreadableText as problem:
+                source.notes.append(f"{beside} {problem}")
+                continue
+            said[f"encoding {read.encoding}"] += read.encoding != UTF8
             subset.captions[picture] = _caption(
-                text, source, said, None if subset.is_reg else fixed
+                read.text, source, said, None if subset.is_reg else fixed
             )
 
 
@@ -153,6 +160,11 @@ def _tell(source: KohyaConfig, said: Counter[str], fixed: set[int]) -> None:
     if said["lines"]:
         how = "there one of them is drawn by lot" if wild else "the others do nothing there, either"
         notes.append(f"{said['lines']} captions have several lines: the first is taken ({how})")
+    for name in sorted(+said):
+        if name.startswith("encoding "):
+            notes.append(
+                f"{said[name]} captions are in {name.removeprefix('encoding ')}, not in UTF-8"
+            )
     if wild:
         found = f"{said['wildcards']} captions hold {{a|b}}, which stays as it is" if count else ""
         notes.append("enable_wildcard is not carried over" + (f": {found}" if found else ""))

@@ -30,8 +30,10 @@ _LINE_END = re.compile(r"\r\n?")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _TYPOGRAPHY = "‘’“”„–—…•€™©®°·«»¡¿´"
-_WESTERN = re.compile(
-    rf"(?<![^\x00-\x7f])[À-ÖØ-öø-ÿŠšŽžŒœŸ]{{1,2}}(?![^\x00-\x7f])|[{_TYPOGRAPHY}]"
+_ACCENTED = "[À-ÖØ-öø-ÿŠšŽžŒœŸ]{1,2}"
+_WESTERN = re.compile(  # in a word of ASCII letters, or one of the few words of one letter
+    rf"(?<=[A-Za-z]){_ACCENTED}(?![^\x00-\x7f])|(?<![^\x00-\x7f]){_ACCENTED}(?=[A-Za-z])|"
+    rf"(?<![^\x00-\x7f])[àáéêèíóôúåøÀÉ](?![^\x00-\x7f])|[{_TYPOGRAPHY}]"
 )
 _KANA = re.compile(r"[ぁ-ゖァ-ヺー]")
 _CYRILLIC = re.compile(r"(?<![A-Za-z])[А-ЯЁа-яё][а-яё]*(?![A-Za-z])")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from bakery.settings.filter import Rating
 from bakery.settings.named_files import PictureFolder
+from bakery.settings.scrape import FOLDERS_READ
 from bakery.settings.sections import Name, Section, Words
 
 Repeats = Annotated[int, Field(ge=1, le=1000)]
@@ -34,9 +35,9 @@ class Regularization(Section):
     """Pictures of the class that the character belongs to; they keep the class from changing."""
 
     folder: Annotated[str, PictureFolder("reg")]
-    """Local folder of pictures; a picture's own `.txt` is its caption."""
+    """Local folder or archive of pictures; a picture's own `.txt` or `.caption` is its caption."""
     class_tokens: Words
-    """Caption of pictures without a `.txt`, for example `1girl`."""
+    """Caption of pictures without one of their own, for example `1girl`."""
     repeats: Repeats = 1
     """How often an epoch shows each picture, at least."""
     ratings: tuple[Rating, ...] = ("general",)
@@ -74,3 +75,6 @@ class Layout(Section):
                 f"concepts ask for {sum(shares):g} of all showings: shares must leave room for the rest"
             )
         return self
+
+    def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        return chosen | ({"folders_read": FOLDERS_READ} if self.reg else {})

@@ -88,9 +88,6 @@ class OwnFolder(NamedFile):
 class PictureFolder(OwnFolder):
     """A folder or an archive of the user's own pictures, read with `sources/folders.py`."""
 
-    code_version = 2
-    """Part of the keys of the stages that read one; raised when the same files are read differently."""
-
     def fits(self, place: Path) -> bool:
         return place.is_dir() or (place.is_file() and place.suffix.lower() in ARCHIVES)
 

@@ -20,11 +20,13 @@ HOW = frozenset(
     }
 )  # fmt: skip
 """gallery-dl options that affect how a site is queried, never what it returns."""
+FOLDERS_READ = 3
+"""Raised when local folders or their captions are read in another way. It is in the keys of configs that
+name such folders only, so that all others keep their results."""
+SITES_READ = 2
+"""The same for the answers of sites."""
 EMBEDDED_BOORU = Embedded("embedded", scheme="embedded:", folder="resources/world/booru")
 """The booru that comes with the project."""
-
-SITES_VERSION = 2
-"""Part of the keys of scrapes from sites; raised when the same answers are read differently."""
 
 
 class Source(Section):
@@ -122,7 +124,8 @@ class Scrape(Section):
     one. Without any, the embedded booru's mirael is baked, unless `folders` names something."""
     folders: tuple[Folder, ...] = ()
     """Local folders of pictures, or archives (`.zip`, `.cbz`), as text or as `{path, limit, concept}`,
-    with or without sidecars of download managers, taggers and trainers (see docs/curating.md)."""
+    with or without captions (`.txt`, `.caption`) and sidecars of download managers, taggers and
+    trainers (see docs/curating.md). `prune.source: captions` keeps the captions."""
     limit: Annotated[int, Field(ge=1, le=100_000)] = 130
     """Most posts to request from each URL, newest first. Raising it fetches only the new ones."""
     minimum_share: Share = 0.9
@@ -151,4 +154,7 @@ class Scrape(Section):
     def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
         options = what_is_fetched(chosen.get("gallery_dl", {}))
         rest = {name: value for name, value in chosen.items() if name != "gallery_dl"}
-        return rest | ({"gallery_dl": options} if options else {})
+        read = {"folders_read": FOLDERS_READ} if self.folders else {}
+        if any(not url.is_embedded for url in self.urls):
+            read["sites_read"] = SITES_READ
+        return rest | read | ({"gallery_dl": options} if options else {})

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bakery.settings.named_files import Model, OwnFolder
 from bakery.settings.optimizers import OPTIMIZERS, problem
+from bakery.settings.scrape import FOLDERS_READ
 from bakery.settings.sections import Section, Share
 
 LrScheduler = Literal[
@@ -272,3 +273,6 @@ class Train(Section):
                 "persistent_data_loader_workers needs max_data_loader_n_workers above 0"
             )
         return self
+
+    def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        return chosen | ({"folders_read": FOLDERS_READ} if self.reg_data_dir else {})

@@ -1,7 +1,7 @@
 """What the files of a folder say about a picture: its own sidecars, and tables of many pictures.
 
 For `a.jpg`, in this order: `a.jpg.json`, `a.json` or `.a_meta.json` (metadata in any shape that
-`metadata` knows), a caption file (`a.jpg.txt`, `a.txt`, `a.caption`), `a.csv`; then tables in its
+`metadata` knows), its caption (`caption_files`), `a.csv`; then tables in its
 folder and those above, the nearest first: `{"sub/a.jpg": {...}}` in any depth, lists and lines of
 `{"file_name": "a.jpg", ...}`, and CSV with a column of file names. What the first does not say is taken
 from the next. Names match in any case.
@@ -15,7 +15,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +25,8 @@ from bakery.gate.gate import BELIEVED
 from bakery.gate.sidecars import BrokenSidecar
 from bakery.io import images
 from bakery.sources import metadata, tag_shapes
+from bakery.sources.caption_files import CaptionFiles, OwnCaption
+from bakery.sources.caption_grammar import CATEGORIES
 from bakery.sources.posts import Post
 
 NOT_KNOWN = "its .json holds no metadata that we know"
@@ -50,17 +52,21 @@ class Notes:
     """The files below `root` that say something about pictures."""
 
     root: Path
+    captions: CaptionFiles = field(default_factory=CaptionFiles)
     _folders: dict[Path, _Folder] = field(default_factory=dict)
 
     def of(self, picture: Path, md5: str) -> Note:
         """What is written of `picture`. Raises `BrokenSidecar`, or OSError."""
         folder, post = self._folder(picture.parent), Post()
-        noted = [_chosen(_parsed(own), picture, md5) for own in folder.own(picture, (".json",))]
+        noted = [
+            _named(_chosen(_parsed(own), picture, md5), own)
+            for own in folder.own(picture, (".json",))
+        ]
         for told in filter(None, noted):
             post = metadata.filled(post, told)
-        for own in folder.own(picture, (".txt", ".caption"))[:1]:
-            tags = " ".join(tag_shapes.words(gate_files.read_text(own).strip()))
-            post = metadata.filled(post, Post(tags_general=tags))
+        if own := self.captions.of(picture):
+            post = metadata.filled(post, _of_caption(own))
+            post.own = own
         for own in folder.own(picture, (".csv", ".tsv"))[:1]:
             post = metadata.filled(post, Post(tags_general=" ".join(_of_cells(own))))
         for above in (picture.parent, *picture.parent.parents):
@@ -148,6 +154,7 @@ class _Folder:
             if not found:
                 self._useless[path] = "no metadata that we know"
             for name, post in found:
+                _named(post, path)
                 parts = tuple(map(_same, PurePosixPath(name.replace("\\", "/")).parts))
                 if parts:
                     told[_stem(parts[-1])].append((parts, post))
@@ -164,6 +171,19 @@ def _alike(key: tuple[str, ...], parts: tuple[str, ...]) -> int:
         return 0
     pairs = list(zip(reversed(folders), reversed(parts[:-1]), strict=False))
     return 1 + len(pairs) if all(one == other for one, other in pairs) else 0
+
+
+def _named(post: Post | None, file: Path) -> Post | None:
+    """`post` with the name of the file that its caption is from."""
+    if post and post.own:
+        post.own = replace(post.own, file=file.name)
+    return post
+
+
+def _of_caption(own: OwnCaption) -> Post:
+    """The tags and the rating in a caption."""
+    tags = {f"tags_{name}": own.caption.tags(name) for name in CATEGORIES}
+    return Post(rating=own.rating, **tags)
 
 
 def _chosen(data: Any, picture: Path, md5: str) -> Post | None:

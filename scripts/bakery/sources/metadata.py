@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bakery.sources import ratings, tag_shapes
+from bakery.sources.caption_files import OwnCaption
+from bakery.sources.caption_grammar import CATEGORIES, parse
 from bakery.sources.posts import Post
 
 Data = Mapping[str, Any]
@@ -57,21 +59,35 @@ def of_table(data: Data, site: str = "") -> Post:
     """The post in one table. `site` is gallery-dl's name of the site, where the caller knows it."""
     site = site or site_of(data)
     groups = tag_shapes.read(data)
-    if not groups:
-        text = next((t for name in _CAPTIONS if (t := _caption(data.get(name)))), "")
-        groups = {tag_shapes.GENERAL: tag_shapes.words(text)} if text else {}
+    post = Post(**_fields(data))
+    if not site and not post.id:  # a site's `caption` is its artist's description
+        _add_caption(post, data, groups)
     said = groups.pop("rating", [])
-    rating = ratings.of(data, site, list(tag_shapes.flat(groups)))
-    rating = rating or ratings.of({"rating": next(iter(said), "")}, site, [])
-    post = Post(rating=rating, **_fields(data))
-    for name in ("general", "character", "copyright", "artist", "meta"):
-        setattr(post, f"tags_{name}", " ".join(groups.get(name, ())))
+    post.rating = ratings.of(data, site, list(tag_shapes.flat(groups))) or post.rating
+    post.rating = post.rating or ratings.of({"rating": next(iter(said), "")}, site, [])
+    for name in tag_shapes.OURS:
+        if name in groups:
+            setattr(post, f"tags_{name}", " ".join(groups[name]))
     return post
+
+
+def _add_caption(post: Post, data: Data, groups: tag_shapes.Groups) -> None:
+    """The caption in a trainer's metadata; where there are no tags besides, its tags."""
+    text = next((t for name in _CAPTIONS if (t := _caption(data.get(name)))), "")
+    if not text:
+        return
+    beside = data.get("tags")
+    whole = f"{text}, {beside}" if isinstance(beside, str) and beside.strip() else text
+    post.own = OwnCaption(parse(whole), "")
+    post.rating = ratings.in_our_words(post.own.caption.rating)
+    if not groups:
+        for name in CATEGORIES:
+            setattr(post, f"tags_{name}", post.own.caption.tags(name))
 
 
 def known(post: Post) -> bool:
     """Whether what `of_table` found is a post: a workflow, too, may have an `id`."""
-    return bool(post.tags() or post.rating or post.md5 or (post.id and post.score))
+    return bool(post.tags() or post.rating or post.md5 or post.own or (post.id and post.score))
 
 
 def filled(post: Post, other: Post) -> Post:

@@ -9,6 +9,7 @@ from pathlib import Path
 from bakery.gate import gate
 from bakery.gate.gate import FORBIDDEN, Facts
 from bakery.io import tables
+from bakery.sources.caption_files import OwnCaption
 
 FETCHED, FAILED, SKIPPED = "ok", "failed", "skipped"
 """Values of `status`: has a picture; should have one and has none; left alone on purpose."""
@@ -56,6 +57,8 @@ class Post:
     reason: str = ""
     facts: Facts = field(default=gate.NOTHING, compare=False)
     """What the gate has learnt from everything written about it; not a column."""
+    own: OwnCaption | None = field(default=None, compare=False)
+    """The caption beside a local picture; not a column."""
 
     def tags(self) -> set[str]:
         """Every tag of the post, whatever its category."""
@@ -64,7 +67,7 @@ class Post:
         return {tag for group in groups for tag in group.lower().split()}
 
 
-COLUMNS = tuple(column.name for column in fields(Post) if column.name != "facts")
+COLUMNS = tuple(column.name for column in fields(Post) if column.name not in ("facts", "own"))
 
 
 def forbidden(post: Post) -> bool:

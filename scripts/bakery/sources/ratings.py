@@ -48,14 +48,15 @@ def of(data: Mapping[str, Any], site: str, tags: list[str]) -> str:
         if isinstance(value, Mapping):
             value = _likeliest(value)
         if isinstance(value, str) and value.strip():
-            return _in_our_words(value, site, data)
+            return in_our_words(value, site, data)
     if site in PHILOMENA or "wilson_score" in data:
         found = next((word for word in _BY_TAG if word in tags), "")
         return _WORDS.get(found, "")
     return ""
 
 
-def _in_our_words(value: str, site: str, data: Mapping[str, Any]) -> str:
+def in_our_words(value: str, site: str = "", data: Mapping[str, Any] = {}) -> str:
+    """A rating as a site or a person writes it, in our words; a word that is not known as it is."""
     plain = " ".join(value.casefold().replace("_", " ").replace("-", " ").split())
     plain = plain.removeprefix("rating").lstrip(" :=")
     if site == "newgrounds" and plain in _NEWGROUNDS:

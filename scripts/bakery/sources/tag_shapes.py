@@ -23,6 +23,7 @@ from typing import Any
 from bakery.gate.gate import BELIEVED
 
 GENERAL, CHARACTER, COPYRIGHT, ARTIST, META = "general", "character", "copyright", "artist", "meta"
+OURS = (GENERAL, CHARACTER, COPYRIGHT, ARTIST, META)
 Groups = dict[str, list[str]]
 """Category -> its tags, underscored; `rating` is a category, too."""
 
@@ -53,6 +54,7 @@ _OF_TYPE = ("category", "type", "namespace", "tag_type")
 _CHANCES = ("confidence", "probability", "prob", "score")
 _CURRENT = "0"
 """Hydrus' status of tags that a file has; others are pending or deleted."""
+_ESCAPED = re.compile(r"\\([()])")  # as prompts need them
 _ENTITY = re.compile(r"&#?\w+;")  # Gelbooru's API gives tags as its pages have them
 _WITH_NUMBER = re.compile(r"(?:page|chapter|volume|score|id|parent|pool|width|height):\d+")
 
@@ -175,7 +177,8 @@ def _believed(chance: Any) -> bool:
 
 
 def _underscored(tag: str) -> str:
-    return "_".join(_ENTITY.sub(lambda entity: html.unescape(entity[0]), tag).split())
+    tag = _ENTITY.sub(lambda entity: html.unescape(entity[0]), tag)
+    return "_".join(_ESCAPED.sub(r"\1", tag).split())
 
 
 def flat(groups: Groups) -> Iterator[str]:

@@ -31,6 +31,7 @@ from bakery.settings.layout import Concept, Layout, Regularization
 from bakery.settings.named_files import expanded
 from bakery.settings.thresholds import Thresholds
 from bakery.sources import folders, posts
+from bakery.sources.caption_grammar import PLACEHOLDER
 from bakery.tags import captions, tagging
 from bakery.tags.trigger import Trigger
 
@@ -270,19 +271,25 @@ def _regularizing(
     """The regularization pictures, and how many are left out by reason."""
     entries: list[Entry] = []
     dropped: Counter[str] = Counter()
+    captioned = 0
     for post, path in folders.collect(folder, unpacked, "layout.reg.folder"):
         if why := _unfit(reg, post, path):
             dropped[why] += 1
             continue
-        own = [p for p in (path.with_name(path.name + ".txt"), path.with_suffix(".txt"))
-               if p.is_file()]  # fmt: skip
-        caption = caption_edits.caption(own[0]) if own else captions.join(
-            captions.split(reg.class_tokens))  # fmt: skip
+        caption = post.own.caption.text if post.own else ""
+        caption = caption.replace(PLACEHOLDER, reg.class_tokens)
+        captioned += bool(caption)
+        caption = caption or captions.join(captions.split(reg.class_tokens))
         if (posts.known(post) | gate.of_text(caption)).refused:
             dropped[gate.FORBIDDEN] += 1
             continue
         name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else post.url
         entries.append(Entry(name, path, REG, caption, REG))
+    log.info(
+        "layout: %d of %d regularization pictures have captions of their own",
+        captioned,
+        len(entries),
+    )
     return entries, dropped
 
 

@@ -22,14 +22,15 @@ from bakery.settings import credentials
 from bakery.settings.named_files import expanded
 from bakery.settings.scrape import Scrape
 from bakery.sources import booru as loopback
-from bakery.sources import folders, gallery, posts
+from bakery.sources import caption_files, folders, gallery, posts
 from bakery.sources.gallery import EMBEDDED, FetchedPost
 
 log = logging.getLogger("bakery.stages.scrape")
 
 
 def run(settings: Scrape, *, booru: Path, out: Path, store: Path) -> dict:
-    """Writes `images/` and `posts.csv` to `out`; returns counts, in all and by source.
+    """Writes `images/` and `posts.csv` to `out`, and `captions.csv` where pictures of local folders
+    have captions of their own (`caption_files.COLUMNS`); returns counts, in all and by source.
 
     `booru` is the folder behind `embedded://` addresses. `store` is shared between runs: a raised
     limit, another search or a killed run fetches only what is not there yet, and tries again what
@@ -48,10 +49,14 @@ def run(settings: Scrape, *, booru: Path, out: Path, store: Path) -> dict:
         out.mkdir(parents=True, exist_ok=True)
         _link(found, out / "images")
     posts.write(out / "posts.csv", [each.post for each in found])
-    return _counts(found) | {
-        "reasons": _reasons(found),
-        "sources": [about | _counts(listed) for about, listed in listings],
-    }
+    return (
+        _counts(found)
+        | {
+            "reasons": _reasons(found),
+            "sources": [about | _counts(listed) for about, listed in listings],
+        }
+        | _captions(found, out)
+    )
 
 
 def _from_urls(
@@ -202,6 +207,21 @@ def _counts(found: list[FetchedPost]) -> dict:
 def _reasons(found: list[FetchedPost]) -> dict:
     reasons = Counter(each.post.reason for each in found if each.post.reason)
     return dict(sorted(reasons.items()))
+
+
+def _captions(found: list[FetchedPost], out: Path) -> dict:
+    """Writes the pictures' own captions, and counts them; nothing without any caption file."""
+    own = [
+        (each.post.image, f"{each.post.url.rpartition('/')[0]}/{each.post.own.file}", each.post.own)
+        for each in found
+        if each.post.image and each.post.own
+    ]
+    caption_files.write(out / caption_files.NAME, own)
+    if not own:
+        return {}
+    counts = caption_files.summary([one for _, _, one in own], _counts(found)["images"])
+    log.info("%s", caption_files.told(counts))
+    return {"own_captions": counts}
 
 
 @contextmanager

@@ -10,14 +10,7 @@ import random
 from collections.abc import Iterable, Sequence
 
 from bakery.io.errors import BakeryError
-
-# fmt: off
-KAOMOJI = frozenset({
-    "0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9",
-    ">_o", "@_@", "^_^", "o_o", "u_u", "x_x", "|_|", "||_||",
-})
-# fmt: on
-"""Tags whose underscore is drawn, not a space."""
+from bakery.sources.emoticons import KAOMOJI
 
 
 def normalise(tag: str) -> str:

@@ -108,6 +108,8 @@ def about_pictures(settings: Train, folders: Folders, data: Dataset) -> dict[str
     """How much cropping removes, and pictures that are not used; returns the figures."""
     for name in folders.ignored:
         log.warning("ignored %s: no <repeats>_<name> folder, picture or caption", name)
+    for note in folders.notes:
+        log.warning("%s", note)
     if folders.unused:
         log.warning(
             "%d regularization pictures are not used: there are more than training pictures",

@@ -1,0 +1,170 @@
+"""Captions that lie beside pictures: which file is a picture's, and what it says.
+
+For a picture `a.jpg` these are looked for, in any case: `a.jpg.txt`, `a.jpg.caption`, `a.txt`,
+`a.caption`. The first that is not empty counts, as most programs write `.txt`; the others are on record.
+Pictures whose names differ in their extension only share one caption.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bakery.gate import sidecars
+from bakery.io import images, tables
+from bakery.io.text_files import UTF8
+from bakery.sources.caption_grammar import WrittenCaption, parse, together
+
+EXTENSIONS = (".txt", ".caption")
+"""Of caption files, the one that counts first."""
+NAME = "captions.csv"
+"""The table beside posts.csv, where there are captions."""
+COLUMNS = ("image", "caption", "file", "changes")
+"""Of `NAME`: the caption as one line, the file it is from, and what was taken out of it."""
+_RATINGS = {"g": "general", "s": "general", "safe": "general", "q": "questionable", "e": "explicit"}
+
+
+@dataclass(frozen=True)
+class OwnCaption:
+    """What a person or a program wrote beside a picture."""
+
+    caption: WrittenCaption
+    """Without pieces where all its files are empty."""
+    file: str
+    """Name of the file."""
+    encoding: str = UTF8
+    unused: tuple[str, ...] = ()
+    """Other caption files of the picture."""
+
+    @property
+    def rating(self) -> str:
+        """What it says of the rating, in our words."""
+        said = self.caption.rating.strip().lower()
+        return _RATINGS.get(said, said)
+
+
+@dataclass
+class CaptionFiles:
+    """The caption files of the folders that pictures lie in."""
+
+    _listed: dict[Path, dict[str, Path]] = field(default_factory=dict)
+
+    def of(self, picture: Path) -> OwnCaption | None:
+        """The caption of a picture, None where there is no file.
+
+        Raises `BrokenSidecar` when a file is no text, or OSError.
+        """
+        read = [(path, sidecars.decoded(path)) for path in self.beside(picture)]
+        parsed = [(path, parse(text.text), text.encoding) for path, text in read]
+        if not parsed:
+            return None
+        path, caption, encoding = next((one for one in parsed if one[1].pieces), parsed[0])
+        unused = tuple(other.name for other, _, _ in parsed if other is not path)
+        return OwnCaption(caption, path.name, encoding, unused)
+
+    def beside(self, picture: Path, *, stem_only: bool = False) -> list[Path]:
+        """The caption files of a picture, the one that counts first; their content is not looked at.
+
+        `stem_only`: `a.jpg.txt` is none, as for trainers.
+        """
+        listing = self._listing(picture.parent)
+        stems = (picture.stem,) if stem_only else (picture.name, picture.stem)
+        names = [stem + ending for stem in stems for ending in EXTENSIONS]
+        return [listing[same] for name in names if (same := _same(name)) in listing]
+
+    def _listing(self, folder: Path) -> dict[str, Path]:
+        if folder not in self._listed:
+            paths = sorted(folder.iterdir())  # of `a.TXT` and `a.txt` the latter counts
+            self._listed[folder] = {
+                _same(path.name): path for path in paths if path.suffix.lower() in EXTENSIONS
+            }
+        return self._listed[folder]
+
+
+def count(folder: Path) -> tuple[int, int]:
+    """(pictures below `folder` that have a caption file with something in it, all pictures there).
+
+    Goes by names and sizes; nothing is read.
+    """
+    known = {*images.REAL_EXTENSIONS.values(), ".jpeg"}
+    pictures = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in known
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    files = CaptionFiles()
+    captioned = (any(map(_has_content, files.beside(path))) for path in pictures)
+    return sum(captioned), len(pictures)
+
+
+def write(path: Path, own: Iterable[tuple[str, str, OwnCaption]]) -> None:
+    """Writes `NAME` from (image, address of its caption file, caption); no captions, no file."""
+    rows = [
+        {
+            "image": image,
+            "caption": one.caption.text,
+            "file": file,
+            "changes": tables.join(f"{what} {n}" for what, n in one.caption.changes.items()),
+        }
+        for image, file, one in own
+        if one.caption.pieces
+    ]
+    if rows:
+        tables.write(path, rows, COLUMNS)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, str]:
+    """Image -> its own caption, from the scrape stage's `NAME`; {} where there is none."""
+    if not path.exists():
+        return {}
+    return {row["image"]: row["caption"] for row in tables.records(tables.read(path, COLUMNS))}
+
+
+def summary(own: Sequence[OwnCaption], pictures: int) -> dict[str, Any]:
+    """Counts for the manifest: captions, what was taken out of them, other encodings, other files."""
+    encodings = Counter(one.encoding for one in own if one.encoding != UTF8)
+    return {
+        "captions": sum(bool(one.caption.pieces) for one in own),
+        "of_pictures": pictures,
+        "empty": sum(not one.caption.pieces for one in own),
+        "unused_files": sum(len(one.unused) for one in own),
+        "encodings": dict(sorted(encodings.items())),
+        "changes": together(one.caption for one in own),
+    }
+
+
+def told(counts: dict[str, Any]) -> str:
+    """`summary` as a line for the log."""
+    parts = [f"{counts['captions']} of {counts['of_pictures']} pictures have captions of their own"]
+    parts += [f"{what}: {n}" for what, n in _counted(counts)]
+    return "; ".join(parts)
+
+
+def _counted(counts: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    if counts["empty"]:
+        yield "empty caption files", counts["empty"]
+    if counts["unused_files"]:
+        yield "second caption files of a picture, not used", counts["unused_files"]
+    for name, n in counts["encodings"].items():
+        yield f"read as {name}", n
+    for what, n in counts["changes"].items():
+        yield f"taken out or made plain, {what}", n
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _same(name: str) -> str:
+    """A form that is equal for names that some file system treats as the same."""
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,0 +1,192 @@
+"""Captions of other programs, and what their writers meant."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bakery.sources import caption_grammar
+from bakery.sources.caption_grammar import SENTENCE, parse
+from bakery.sources.emoticons import KAOMOJI, is_emoticon
+from bakery.sources.sentences import SAYS
+from bakery.tags import captions
+
+PARK = "A girl with blue hair stands in a park, smiling at the viewer."
+
+
+def read(text: str) -> list[str]:
+    return [piece.text for piece in parse(text).pieces]
+
+
+def sentences(text: str) -> list[str]:
+    return [piece.text for piece in parse(text).pieces if piece.kind == SENTENCE]
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        (r"hoshi \(blue archive\), fate \(series\)", ["hoshi (blue archive)", "fate (series)"]),
+        ("hoshi (blue archive), 1girl", ["hoshi (blue archive)", "1girl"]),
+        ("hoshi_(blue_archive) 1girl", ["hoshi (blue archive)", "1girl"]),
+        (r"(hoshi \(blue archive\):1.2), ((ganyu (genshin impact)))",
+         ["hoshi (blue archive)", "ganyu (genshin impact)"]),
+        ("(blue hair:1.2), ((smile)), [hat], {{cap}}", ["blue hair", "smile", "hat", "cap"]),
+        ("(blue hair, smile:1.2), (a, (b:1.1), c)", ["blue hair", "smile", "a", "b", "c"]),
+        ("1.2::blue hair, smile::, hat", ["blue hair", "smile", "hat"]),
+        ("(red dress)1.2, (hat)++, smile:0.98", ["red dress", "hat", "smile"]),
+        ("{red|blue} hair, [day:night:0.5]", ["red hair", "day"]),
+        ("hoshi, BREAK, 1girl AND smile BREAK", ["hoshi", "1girl", "smile"]),
+        ("<lora:foo:0.8>, hoshi, embedding:bad, (embedding:x:1.2), <lyco:b:1:2>", ["hoshi"]),
+        ("hoshi, 1girl ||| smile ;;; hat", ["hoshi", "1girl", "smile", "hat"]),
+        ("blue hair", ["blue hair"]),
+        ("1girl blue_hair smile", ["1girl", "blue hair", "smile"]),
+        ("1girl; blue hair; ;d; smile", ["1girl", "blue hair", ";d", "smile"]),
+        ("猫耳，女仆，尾巴", ["猫耳", "女仆", "尾巴"]),
+        ("青い髪、笑顔、制服", ["青い髪", "笑顔", "制服"]),
+        ("1girl\nblue_hair\nlooking at viewer\n", ["1girl", "blue hair", "looking at viewer"]),
+        ("hoshi, 1girl,\nsmile", ["hoshi", "1girl", "smile"]),
+        ("hoshi,, ,smile, ", ["hoshi", "smile"]),
+        ("1girl, smile.", ["1girl", "smile"]),
+        ("[trigger], 1girl, {name}", ["{trigger}", "1girl", "{trigger}"]),
+        ("score_9, score_8_up, source_anime, long_hair",
+         ["score_9", "score_8_up", "source_anime", "long hair"]),
+        ("hoshi, 16:9, re:zero, fate/stay night, ..., !?",
+         ["hoshi", "16:9", "re:zero", "fate/stay night", "...", "!?"]),
+        ("", []), ("\n ,,\n", []), ("BREAK", []),
+    ],
+)  # fmt: skip
+def test_tags(text, pieces):
+    assert read(text) == pieces
+    assert not sentences(text)
+
+
+FACES = (
+    ":)",
+    ";)",
+    ":d",
+    ":3",
+    ":(",
+    ";d",
+    ":<",
+    ":|",
+    "\\o/",
+    "d:",
+    ">:)",
+    "=)",
+    ";_;",
+    "(:",
+    ":>=",
+)
+
+
+@pytest.mark.parametrize("face", [*sorted(KAOMOJI), *FACES])
+def test_faces_survive(face):
+    assert is_emoticon(face)
+    assert read(f"hoshi, {face}, smile") == ["hoshi", face, "smile"]
+    assert read(f"{face}, ({face}:1.2)") == [face, face]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (PARK, [PARK]),
+        (f"hoshi, 1girl, {PARK}", [PARK]),
+        (f"hoshi, 1girl\n{PARK}", [PARK]),
+        (f"{PARK} She waves, laughing. Clouds.", [f"{PARK} She waves, laughing. Clouds."]),
+        ("a girl with blue hair, 1girl, solo, smile", ["a girl with blue hair"]),
+        ("a girl with blue hair, wearing a red dress, standing in a park", None),
+        ("Une fille aux cheveux bleus se tient dans un parc.", None),
+        ("青い髪の女の子が公園に立っている。", None),
+        ("一个蓝色头发的女孩站在公园里。", None),
+        ("A girl stands, 1girl, solo, smile.", ["A girl stands"]),
+        ("a girl with (blue hair:1.3) in a park", ["a girl with blue hair in a park"]),
+        ("A girl (standing) in a park.", None),
+        ("hand on own hip, looking at viewer, head out of frame", []),
+        ("the legend of zelda, love live! sunshine!!, dr. kawashima", []),
+    ],
+)
+def test_sentences(text, found):
+    assert sentences(text) == ([text] if found is None else found)
+
+
+def test_a_caption_is_one_line_with_its_sentences_as_they_were():
+    assert parse(f"hoshi, {PARK} smile_x, hat").text == f"hoshi, {PARK} smile_x, hat"
+    assert parse(f"hoshi, blue_hair\n{PARK}\n1girl").text == f"hoshi, blue hair, {PARK} 1girl"
+    assert parse("1girl blue_hair").tags("general") == "1girl blue_hair"
+    assert parse(f"[trigger], hoshi (x), hoshi_(x), {PARK}").tags("general") == "hoshi_(x)"
+
+
+def test_lines_that_begin_alike_are_alternatives():
+    caption = parse("hoshi, 1girl, smile\nhoshi, 1girl, frown\nhoshi, hat")
+    assert caption.text == "hoshi, 1girl, smile"
+    assert caption.changes == {"other line": 2}
+
+
+def test_namespaces_of_download_managers():
+    caption = parse(
+        "1girl\ncharacter:hoshi (x)\nseries:blue archive\ncreator:y\nrating:safe\npage:3"
+    )
+    assert [caption.tags(name) for name in caption_grammar.CATEGORIES[:3]] == [
+        "1girl", "hoshi_(x)", "blue_archive",
+    ]  # fmt: skip
+    assert (caption.text, caption.rating) == ("1girl, hoshi (x), blue archive", "safe")
+    assert caption.changes == {"note about the file": 2, "rating": 1}
+
+
+def test_what_was_taken_out_is_counted():
+    text = r"(a:1.2), [b], BREAK, <lora:x:1>, c \(d\), [trigger], {e|f}"
+    assert parse(text).changes == {
+        "BREAK or AND": 1, "LoRA or embedding": 1, "escaped bracket": 2, "placeholder": 1, "weight": 3,
+    }  # fmt: skip
+    settings = "hoshi, smile\nNegative prompt: bad, worse\nSteps: 20, Sampler: Euler a"
+    assert (parse(settings).text, parse(settings).changes) == (
+        "hoshi, smile", {"generation settings": 1},
+    )  # fmt: skip
+    assert caption_grammar.together([parse("(a)"), parse("((b)), a BREAK b")]) == {
+        "BREAK or AND": 1, "weight": 2,
+    }  # fmt: skip
+
+
+WORDS = st.text("abcdfghijklmnopqruvwxyz", min_size=2, max_size=9).filter(
+    lambda word: word not in SAYS | {"the"}
+)
+TAG = st.lists(WORDS, min_size=1, max_size=2).map(" ".join)
+QUALIFIED = st.tuples(TAG, TAG).map(lambda pair: f"{pair[0]} ({pair[1]})")
+TAGS = st.lists(TAG | QUALIFIED | st.sampled_from(sorted(KAOMOJI | set(FACES))), max_size=12)
+
+
+@given(TAGS, st.sampled_from([", ", ",", " , ", "，", "、", "\n"]))
+def test_tags_come_back_from_any_separator(tags, separator):
+    assert read(separator.join(tags)) == tags
+
+
+@given(TAGS)
+def test_escaping_and_weights_come_off(tags):
+    marks = str.maketrans({"(": r"\(", ")": r"\)"})
+    escaped = [tag if is_emoticon(tag) else tag.translate(marks) for tag in tags]
+    assert read(", ".join(escaped)) == tags
+    assert read(", ".join(f"({tag}:1.1)" for tag in escaped)) == tags
+    assert read(", ".join(f"{{{{{tag}}}}}" for tag in escaped)) == tags
+
+
+@given(st.lists(st.lists(WORDS, min_size=2, max_size=4), min_size=1, max_size=4), TAGS)
+def test_a_sentence_is_never_split(phrases, tags):
+    said = ", ".join(" ".join(words) for words in phrases)
+    sentence = f"The girl is {said}."
+    plain = [tag for tag in tags if not is_emoticon(tag)]
+    assert read(", ".join([*plain, sentence])) == [*plain, sentence]
+    assert sentences(sentence) == [sentence]
+
+
+BITS = ("hoshi", "blue hair", "1girl", "long_hair", "(x:1.2)", "((y z))", "[w]", "{a|b}", "(", ")", ":d",
+        ">_<", "A girl stands there.", "She waves, smiling", "BREAK", "<lora:x:1>", "[trigger]",
+        "猫耳", "女の子が立っている。", "rating:safe", "hat.")  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(BITS) | st.sampled_from([", ", " ", "\n", "，"]), max_size=14))
+def test_reading_its_own_line_changes_nothing_more(bits):
+    text = "".join(bits)
+    once = parse(text)
+    assert parse(once.text).text == once.text
+    assert bool(once.pieces) == bool(captions.split(once.text))
