@@ -51,9 +51,10 @@ def as_declared(annotation: Any, value: Any) -> Any:
             return [as_declared(entry, one) for one in value]
         takes_none = all(kind is not Any and get_origin(kind) is not tuple for kind in kinds)
         return value[0] if takes_none and len(value) == 1 else value
-    if lists and len(lists) == len(kinds) and isinstance(value, (str, int, float, dict)):
+    one = isinstance(value, (str, int, float, dict, BaseModel)) and not isinstance(value, bool)
+    if one and lists and len(lists) == len(kinds):
         (entry, *_) = get_args(lists[0])
-        return value if isinstance(value, bool) else [as_declared(entry, value)]
+        return [as_declared(entry, value)]
     tables = [kind for kind in kinds if get_origin(kind) is dict]
     if isinstance(value, dict) and tables:
         return {key: as_declared(get_args(tables[0])[1], one) for key, one in value.items()}

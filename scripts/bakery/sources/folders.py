@@ -137,7 +137,8 @@ class _Tree:
         inside = _Tree(place, self.address, self.unpacked, told, done.names)
         yield from inside.read(top)
         for name, reason in done.left:
-            yield inside._line(top / name, posts.SKIPPED, reason), path
+            address = f"{self._address(path)}/{name.encode('utf-8', 'replace').decode()}"
+            yield Post(url=address, status=posts.SKIPPED, reason=reason), path
 
     def _outside(self, archive: Path, facts: Facts, picture: str) -> Facts:
         return facts | self.sidecars.of_tables(archive.parent, picture)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from bakery.sources import ratings, tag_shapes
 from bakery.sources.caption_files import OwnCaption
-from bakery.sources.caption_grammar import CATEGORIES, parse
+from bakery.sources.caption_grammar import CATEGORIES, parse, split_tags
 from bakery.sources.posts import Post
 
 Data = Mapping[str, Any]
@@ -58,9 +58,12 @@ def several(data: Any, depth: int = 0) -> Iterator[Data]:
 def of_table(data: Data, site: str = "") -> Post:
     """The post in one table. `site` is gallery-dl's name of the site, where the caller knows it."""
     site = site or site_of(data)
-    groups = tag_shapes.read(data)
     post = Post(**_fields(data))
-    if not site and not post.id:  # a site's `caption` is its artist's description
+    of_site = site or post.id or post.md5 or any(data.get(name) for name in ("rating", "safety"))
+    if not of_site and isinstance(data.get("tags"), str):
+        data = {**data, "tags": split_tags(data["tags"])}  # `blue hair`; a site's text is two tags
+    groups = tag_shapes.read(data)
+    if not of_site:  # a site's `caption` is its artist's description
         _add_caption(post, data, groups)
     said = groups.pop("rating", [])
     post.rating = ratings.of(data, site, list(tag_shapes.flat(groups))) or post.rating
@@ -76,8 +79,8 @@ def _add_caption(post: Post, data: Data, groups: tag_shapes.Groups) -> None:
     text = next((t for name in _CAPTIONS if (t := _caption(data.get(name)))), "")
     if not text:
         return
-    beside = data.get("tags")
-    whole = f"{text}, {beside}" if isinstance(beside, str) and beside.strip() else text
+    beside = data.get("tags") if isinstance(data.get("tags"), list) else []
+    whole = ", ".join([text, *(tag for tag in beside if isinstance(tag, str))])
     post.own = OwnCaption(parse(whole), "")
     post.rating = ratings.in_our_words(post.own.caption.rating)
     if not groups:

@@ -65,9 +65,7 @@ def read(data: Mapping[str, Any]) -> Groups:
     for key, value in data.items():
         if match := _OF_CATEGORY.fullmatch(str(key)):
             found.add(value, _category(match[1]))
-    if found.groups.get(GENERAL):
-        return found.lists()
-    for key in _FLAT:
+    for key in _FLAT:  # those that are in no category; moebooru's have one only where it is known
         found.add(data.get(key), GENERAL)
     if not found.groups:
         for key in _OF_TAGGERS:
@@ -97,8 +95,6 @@ class _Found:
 
     def add(self, value: Any, category: str | None) -> None:
         """The tags of `value`, of whatever shape, to `category` unless they name their own."""
-        if category is None:
-            return
         if isinstance(value, str):
             for tag in words(value):
                 self._one(tag, category)
@@ -108,7 +104,7 @@ class _Found:
         elif isinstance(value, Mapping):
             self._table(value, category)
 
-    def _entry(self, entry: Any, category: str) -> None:
+    def _entry(self, entry: Any, category: str | None) -> None:
         """An entry of a list: a tag, a tag with its probability, or a table about a tag."""
         if isinstance(entry, str):
             self._one(_underscored(entry), category)
@@ -121,11 +117,9 @@ class _Found:
             if name is None or not all(_believed(entry[c]) for c in _CHANCES if c in entry):
                 return
             kinds = (entry[kind] for kind in _OF_TYPE if entry.get(kind) is not None)
-            own = _category(next(kinds, category))
-            if own is not None:
-                self._one(_underscored(name), own)
+            self._one(_underscored(name), _category(next(kinds, category)))
 
-    def _table(self, table: Mapping[str, Any], category: str) -> None:
+    def _table(self, table: Mapping[str, Any], category: str | None) -> None:
         """Probabilities by tag, tags by category, or Hydrus' services."""
         for key, value in table.items():
             if value is None or isinstance(value, (int, float)):
@@ -143,21 +137,22 @@ class _Found:
             else:
                 self.add(value, _category(str(key)))
 
-    def _one(self, tag: str, category: str) -> None:
+    def _one(self, tag: str, category: str | None) -> None:
+        """Adds a tag; of category None it is only noted, lest it count as another's."""
         prefix, colon, rest = tag.partition(":")
         if _WITH_NUMBER.fullmatch(tag):
             return
         if colon and rest and prefix.lower() in CATEGORIES:
-            own = CATEGORIES[prefix.lower()]
-            if own is None:
-                return
-            tag, category = rest, own
+            tag, category = rest, CATEGORIES[prefix.lower()]
         if tag and tag not in self._seen:
             self._seen.add(tag)
-            self.groups.setdefault(category, {})[tag] = None
+            if category is not None:
+                self.groups.setdefault(category, {})[tag] = None
 
 
 def _category(name: Any) -> str | None:
+    if name is None:
+        return None
     if isinstance(name, int):
         return _NUMBERED.get(name, GENERAL)
     plain = str(name).casefold()

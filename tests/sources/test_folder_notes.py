@@ -1,0 +1,143 @@
+"""What is written of a picture in its own files and in tables of many pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bakery.gate.sidecars import BrokenSidecar
+from bakery.sources.folder_notes import NOT_KNOWN, Notes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with pictures, of which only the names count."""
+    for name in ("a.png", "b.jpg", "sub/c.png", "sub/deep/d.webp", "twin.png", "twin.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    return tmp_path
+
+
+def tags(folder: Path, name: str, md5: str = "") -> str:
+    return Notes(folder).of(folder / name, md5).post.tags_general
+
+
+def put(folder: Path, name: str, data: object) -> None:
+    (folder / name).write_text(
+        data if isinstance(data, str) else json.dumps(data), encoding="utf-8"
+    )
+
+
+@pytest.mark.parametrize("name", ["a.png.json", "a.json", ".a_meta.json", "A.JSON", "a.PNG.Json"])
+def test_its_own_metadata(folder, name):
+    put(folder, name, {"tags": ["solo"]})
+    assert tags(folder, "a.png") == "solo"
+
+
+def test_what_one_does_not_say_another_does(folder):
+    put(folder, "a.png.json", {"id": 3, "score": 5, "rating": "q"})
+    put(folder, "a.txt", "1girl, blue hair")
+    put(folder, "meta_cap.json", {"a": {"tags": "other", "caption": "A girl."}})
+    note = Notes(folder).of(folder / "a.png", "")
+    assert (note.post.id, note.post.rating, note.post.tags_general) == (
+        "3",
+        "questionable",
+        "1girl blue_hair",
+    )
+    assert (note.post.own.file, note.post.own.caption.text) == ("a.txt", "1girl, blue hair")
+
+
+def test_unknown_json_is_told_and_the_rest_counts(folder):
+    put(folder, "a.json", {"nodes": [], "version": 0.4})
+    put(folder, "a.txt", "solo")
+    note = Notes(folder).of(folder / "a.png", "")
+    assert (note.post.tags_general, note.remark) == ("solo", NOT_KNOWN)
+    put(folder, "a.png.json", {"tags": "solo"})
+    assert Notes(folder).of(folder / "a.png", "").remark == ""
+
+
+def test_broken_json_is_an_error(folder):
+    put(folder, "a.json", "{")
+    with pytest.raises(BrokenSidecar, match=r"a\.json is not JSON"):
+        tags(folder, "a.png")
+
+
+def test_of_several_posts_its_own(folder):
+    posts = [{"id": n, "md5": f"{n:032x}", "tags": f"tag{n}"} for n in (1, 2, 3)]
+    put(folder, "a.json", posts)
+    assert tags(folder, "a.png", md5=f"{2:032x}") == "tag2"
+    assert tags(folder, "a.png", md5="") == ""
+    (folder / "site_3.png").write_bytes(b"x")
+    put(folder, "site_3.json", {"posts": posts})
+    assert tags(folder, "site_3.png") == "tag3"
+
+
+TABLES = {
+    "kohya": ("meta_cap.json", {"a": {"tags": "of a"}, "c": {"tags": "of c"}}),
+    "kohya, full path": ("meta_lat.json", {
+        "/data/train/a.png": {"tags": "of a", "train_resolution": [512, 512]},
+        "/data/train/sub/c.png": {"tags": "of c"}}),
+    "Windows' path": ("meta.json", {"C:\\train\\a.png": {"tags": "of a,"},
+                                    "sub\\c.png": {"tags": "of c,"}}),
+    "a tree": ("all.json", {"a.png": {"tags": ["of a"]}, "sub": {"c.png": {"tags": ["of c"]}}}),
+    "a tree of lists": ("all.json", {"a.png": ["of a"], "sub": {"c.png": ["of c"]}}),
+    "a tree of texts": ("all.json", {"x": {"a.png": "of a,"}, "sub": {"c.png": "of c,"}}),
+    "a list": ("data.json", [{"file_name": "a.png", "text": "of a"},
+                             {"image_path": "/x/sub/c.png", "caption": "of c"}]),
+    "an editor's": ("project.json", {"version": 2, "images": [
+        {"filename": "a", "extension": "png", "tags": ["of a"]}, {"file": "c.png", "tags": ["of c"]}]}),
+    "lines": ("metadata.jsonl", '{"file_name": "a.png", "text": "of a"}\n'
+              '{"file_name": "sub/c.png", "text": "of c"}\n'),
+    "csv": ("tags.csv", "filename,tags\na.png,of a\nsub/c.png,of c\n"),
+    "csv without headings": ("tags.csv", 'a.png,"of a, x"\nsub/c.png,"of c, x"\n'),
+    "csv of cells": ("tags.csv", "a.png,of a,x\nc.png,of c,x\n"),
+    "csv of probabilities": ("tags.csv", "image,tag,prob\na.png,of a,0.9\na.png,hat,0.1\n"
+                             "a.png,x,.8\nc.png,of c,0.9\n"),
+    "semicolons": ("tags.csv", "path;tags\na.png;of a, x\nc.png;of c, x\n"),
+    "tsv": ("tags.tsv", "image\tcaption\na.png\tof a, x\nc.png\tof c, x\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", TABLES)
+def test_a_table_of_many_pictures(folder, shape):
+    put(folder, *TABLES[shape])
+    assert tags(folder, "a.png").split()[0] == "of_a"
+    assert tags(folder, "sub/c.png").split()[0] == "of_c"
+    assert "hat" not in tags(folder, "a.png")
+    assert tags(folder, "b.jpg") == tags(folder, "sub/deep/d.webp") == ""
+
+
+def test_the_nearest_and_most_exact_table_counts(folder):
+    put(folder, "meta.json", {"c": {"tags": "far"}, "sub/d.webp": {"tags": "wrong place"}})
+    put(folder / "sub", "meta.json", {"c.png": {"tags": "near"}, "d": {"tags": "stem"},
+                                      "deep/d.webp": {"tags": "exact"}})  # fmt: skip
+    assert tags(folder, "sub/c.png") == "near"
+    assert tags(folder, "sub/deep/d.webp") == "exact"
+    put(folder, "twins.json", {"twin.png": {"tags": "png"}, "twin.jpg": {"tags": "jpg"}})
+    assert (tags(folder, "twin.png"), tags(folder, "twin.jpg")) == ("png", "jpg")
+
+
+def test_a_caption_in_a_table_is_its_own(folder):
+    put(folder, "meta_cap.json", {"a": {"caption": "A girl smiles.", "tags": "1girl, smile"}})
+    note = Notes(folder).of(folder / "a.png", "")
+    assert note.post.own.file == "meta_cap.json"
+    assert note.post.own.caption.text == "A girl smiles. 1girl, smile"
+    assert note.post.tags_general == "1girl smile"
+
+
+def test_what_says_nothing_of_any_picture(folder):
+    put(folder, "workflow.json", {"nodes": []})
+    put(folder, "broken.json", "{")
+    put(folder, "readme.txt", "hello")
+    put(folder, "b.txt", "solo")
+    put(folder, "meta.json", {"a": {"tags": "x"}})
+    put(folder, "long.csv", '"' + "x" * 200_000)
+    notes = Notes(folder)
+    assert {path.name: why for path, why in notes.strangers(folder)} == {
+        "workflow.json": "no metadata that we know",
+        "broken.json": "broken.json is not JSON (Expecting property name enclosed in double quotes: "
+                       "line 1 column 2 (char 1)): repair or remove it",
+        "readme.txt": "text that belongs to no picture",
+    }  # fmt: skip
