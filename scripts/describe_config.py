@@ -27,7 +27,8 @@ HEAD = """\
 # The config
 
 `config.yaml` describes one bake. You may leave out any key below. A typo, a wrong type or a value
-out of range is an error with a clear message. Numbers may be written as `1e-4` or `1.0e-4`. To
+out of range is an error with a clear message. Numbers may be written as `1e-4` or `1.0e-4`. Where a
+list is wanted, a single value does; `~` in paths is your home folder. To
 change a setting on the command line: `snakemake --cores all --config 'train={{network_dim: 32}}'`;
 to use another file: `--configfile`. Run it in a clone of the repository, because the rules need the
 library in `scripts/`.

@@ -106,7 +106,10 @@ def test_what_may_be_a_hub_id(root):
         ),
         ({"tag": {"model": "~/taggers/x"}}, "tag.model names ~/taggers/x"),
         ({"scrape": {"folders": "~/gone"}}, "scrape.folders names ~/gone"),
-        ({"train": {"reg_data_dir": "gone"}}, "train.reg_data_dir names gone"),
+        (
+            {"train": {"base": "models/base", "reg_data_dir": "gone"}},
+            "train.reg_data_dir names gone",
+        ),
     ],
 )
 def test_every_setting_that_names_a_path(root, raw, where):

@@ -14,8 +14,9 @@ E621 = {
     "copyright": [], "meta": ["hi_res"], "lore": ["sibling_(lore)"], "invalid": ["oops"],
 }  # fmt: skip
 DANBOORU = {
-    "id": 7, "created_at": "2024-02-03T04:05:06.000+09:00", "score": 12, "rating": "s", "file_ext": "png",
-    "md5": "a" * 32, "source": "", "parent_id": None, "fav_count": 3, "image_width": 300,
+    "id": 7, "created_at": "2024-02-03T04:05:06.000+09:00", "score": 12, "rating": "s",
+    "file_ext": "png", "md5": "a" * 32, "source": "", "parent_id": None, "fav_count": 3,
+    "image_width": 300,
     "image_height": 360, "tag_string": "1girl ada solo ann_b game", "tag_string_general": "1girl solo",
     "tag_count_general": 2, "tag_string_character": "ada", "tag_string_copyright": "game",
     "tag_string_artist": "ann_b", "tag_string_meta": "",

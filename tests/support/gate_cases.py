@@ -3,6 +3,7 @@ the shapes in which they lie beside a picture. The pictures are plain."""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Callable
@@ -148,6 +149,75 @@ def _hidden(picture: Path, tags: list[str], rating: str) -> None:
     file.write_text(json.dumps(about), encoding="utf-8")
 
 
+def _table_of(name: str, about: Callable[[Path, list[str], str], object]) -> Writer:
+    """One JSON for a folder: picture -> what is said of it."""
+
+    def write(picture: Path, tags: list[str], rating: str) -> None:
+        file = picture.with_name(name)
+        table = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        key = about(picture, tags, rating)
+        file.write_text(json.dumps(table | key), encoding="utf-8")
+
+    return write
+
+
+def _kohya(picture: Path, tags: list[str], rating: str) -> object:
+    return {f"/data/uploads/path/{picture.stem}": {"tags": _listed(tags, rating),
+                                                   "train_resolution": [512, 512]}}  # fmt: skip
+
+
+def _tree(picture: Path, tags: list[str], rating: str) -> object:
+    return {f"user/file/{picture.name}": {"file": {"tags": tags, "rating": rating}}}
+
+
+def _rows(picture: Path, tags: list[str], rating: str) -> None:
+    with (picture.parent / "wd14.csv").open("a", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerow([picture.name, _listed(tags, rating)])
+
+
+def _raw(wrap: Callable[[dict[str, object]], object]) -> Writer:
+    """A site's own answer, as it was saved."""
+
+    def write(picture: Path, tags: list[str], rating: str) -> None:
+        post = {
+            "id": 7,
+            "tags": _words(tags),
+            "rating": rating,
+            "file_url": "https://a.example/a.png",
+        }
+        file = picture.with_name(picture.name + ".json")
+        file.write_text(json.dumps(wrap(post)), encoding="utf-8")
+
+    return write
+
+
+def _tagger(picture: Path, tags: list[str], rating: str) -> None:
+    said = [{rating or "general": 0.9}, dict.fromkeys(tags, 0.91)]
+    picture.with_suffix(".json").write_text(json.dumps(said), encoding="utf-8")
+
+
+def _waifuc(picture: Path, tags: list[str], rating: str) -> None:
+    post = {"id": 7, "rating": rating, "tag_string": _words(tags), "tag_string_general": "1girl"}
+    about = {
+        "danbooru": post,
+        "group_id": "danbooru_7",
+        "filename": picture.name,
+        "tags": {"1girl": 1.0},
+    }
+    file = picture.with_name(f".{picture.stem}_meta.json")
+    file.write_text(json.dumps(about), encoding="utf-8")
+
+
+def _megabytes(picture: Path, tags: list[str], rating: str) -> None:
+    """A text that Pillow does not read."""
+    chunks = PngImagePlugin.PngInfo()
+    text = "smile, " * 160_000 + _listed(tags, rating)
+    chunks.add_itxt("notes", text, zip=True)
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (90, 140, 200)).save(buffer, "PNG", pnginfo=chunks)
+    picture.write_bytes(buffer.getvalue())
+
+
 def _words(tags: list[str]) -> str:
     return " ".join("_".join(tag.split()) for tag in tags)
 
@@ -175,6 +245,24 @@ SHAPES: dict[str, Writer] = {
     "szurubooru": _data(tags=lambda tags: [{"names": [tag], "usages": 1} for tag in tags]),
     "probabilities": _data(tags=lambda tags: dict.fromkeys(tags, 0.91)),
     "hydrus": _data(services=lambda tags: {"my tags": {"0": [f"general:{tag}" for tag in tags]}}),
+    "hydrus' api": _data(tags=lambda tags: {"6c6f": {"name": "my tags", "storage_tags": {"0": tags}}}),
+    "hydrus' sidecar": _data(metadata=lambda tags: {"tags": [f"general:{tag}" for tag in tags]}),
+    "szurubooru's api": _data(
+        tags=lambda tags: [{"names": [tag, "alias"], "category": "default"} for tag in tags],
+        safety=lambda _: "safe", version=lambda _: 3,
+    ),
+    "grabber": _data(website=lambda _: "danbooru.donmai.us", tags=list),
+    "tagger's service": _data(general=lambda tags: [[tag, 0.9] for tag in tags]),
+    "gelbooru's api": _raw(lambda post: {"@attributes": {"count": 1}, "post": [post]}),
+    "danbooru's api": _raw(lambda post: [post]),
+    "e621's api": _raw(lambda post: {"posts": [post | {"tags": {"lore": str(post["tags"]).split()}}]}),
+    "dumped": _raw(lambda post: [[3, "https://a.example/a.png", post]]),
+    "wd tagger": _tagger,
+    "waifuc": _waifuc,
+    "kohya": _table_of("meta_cap.json", _kohya),
+    "tree": _table_of("all.json", _tree),
+    "wd14.csv": _rows,
+    "megabytes": _megabytes,
     "caption field": _data(caption=", ".join, id=lambda _: 7),
     "text in text": _data(info=lambda tags: json.dumps({"prompt": ", ".join(tags)})),
     "behind a json": _second(_data(id=lambda _: 7), _text("{stem}.txt")),
