@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -120,3 +121,29 @@ def test_a_base_that_cannot_be_trained_is_told(tmp_path: Path) -> None:
     shipped = Path(__file__).parents[2] / "resources" / "world" / "base"
     assert footguns.of_base(str(shipped)) == footguns.of_base("owner/name") == []
     assert footguns.of_base({"checkpoint": str(shipped), "vae": "owner/vae"}) == []
+
+
+def test_captions_that_would_not_be_used(tmp_path: Path) -> None:
+    scraped, folder = tmp_path / "scraped", tmp_path / "mine"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.PNG", "b.jpg", "deep/c.webp", "d.png"):
+        (folder / name).write_bytes(b"x")
+    (folder / "a.TXT").write_text("hat")
+    (folder / "b.txt").write_text("")
+    (folder / "deep/c.caption").write_text("A girl.")
+    found = footguns.of_captions([folder, tmp_path / "gone"], scraped, "tagger")
+    assert found == [
+        "2 of 4 pictures have captions of their own; prune.source is tagger, so they are not used: set "
+        "prune.source: captions to keep them."
+    ]
+    assert footguns.of_captions([folder], scraped, "captions") == []
+    assert footguns.of_captions([], scraped, "tagger") == []
+    scraped.mkdir()
+    own = {"captions": 1, "of_pictures": 3}
+    (scraped / "manifest.json").write_text(json.dumps({"summary": {"own_captions": own}}))
+    (one,) = footguns.of_captions([folder], scraped, "booru")
+    assert one.startswith(
+        "1 of 3 pictures have captions of their own; prune.source is booru, so only"
+    )
+    (scraped / "manifest.json").write_text(json.dumps({"summary": {}}))
+    assert footguns.of_captions([folder], scraped, "tagger") == []

@@ -337,7 +337,7 @@ def test_an_edit_of_no_picture_is_counted_and_said(world, caplog):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"mirael, \xff\xfe", "a.txt is not UTF-8"),
+        (b"mirael, \x80\x81", "a.txt is not UTF-8"),
         (b" ,\n , ", "a.txt is empty"),
         (b"tag, " * 900, "a.txt is 4498 characters long"),
     ],

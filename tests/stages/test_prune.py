@@ -13,7 +13,7 @@ from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.settings.prune import Prune
 from bakery.settings.tag import Tag
-from bakery.sources import posts
+from bakery.sources import caption_files, posts
 from bakery.stages import prune, tag
 from bakery.tags import captions, tagging, traits
 
@@ -495,3 +495,80 @@ def test_whatever_is_seen_the_lists_hold(
 )  # fmt: skip
 def test_the_vocabulary_of_traits(name, kind):
     assert traits.kind(name) == kind
+
+
+PARK = "A girl with pink hair stands in a park, smiling at the viewer."
+
+
+def _captioned(folder, **written):
+    rows = [
+        {"image": f"{stem.removeprefix('p')}.png", "caption": text, "file": "x", "changes": ""}
+        for stem, text in written.items()
+    ]
+    tables.write(folder / "scrape" / caption_files.NAME, rows, caption_files.COLUMNS)
+
+
+def test_captions_of_a_person_are_kept_and_others_are_made(mirael):
+    _captioned(mirael, p0="smile, mirael, pink hair, my hat, :d", p1=f"halo, {PARK}")
+    summary, table, said, trigger = _run(mirael, source="captions", class_tokens="1girl")
+    lines = tables.read(mirael / "out" / "captions.csv", ("image", "caption"))
+    kept = dict(zip(lines["image"], lines["caption"], strict=True))
+    assert kept["0.png"] == "mirael, 1girl, smile, pink hair, my hat, :d"
+    assert kept["1.png"] == f"mirael, 1girl, halo, {PARK}"
+    assert not set(said["2.png"]) & set(MIRAEL)  # the tagger's, by the usual rules
+    assert summary["own_captions"] == 2
+    assert summary["warnings"] == []
+    assert table.loc["my hat", "decision"] == "keep"
+    assert table.loc["halo", "reason"].endswith("; stays in 1 of 2 captions written for them")
+    assert "mirael" not in table.index
+    assert set(trigger["traits"]) == set(MIRAEL)
+
+
+def test_what_most_captions_name_is_not_said_to_be_absorbed(mirael):
+    _captioned(mirael, p0="pink hair, halo", p1="pink hair", p2="pink hair, smile", p3="hat")
+    _, _, said, trigger = _run(mirael, source="captions")
+    assert set(trigger["pruned"]) == set(MIRAEL) - {"pink hair"}
+    assert said["2.png"] == ["mirael", "pink hair", "smile"]
+
+
+def test_always_and_decisions_by_hand_count_in_captions_too(mirael):
+    _captioned(mirael, p0="halo, my hat, Pink_Hair, smile", p1="my hat, beach")
+    edits = "tag,decision\nmy hat,prune\n"
+    _, table, said, _ = _run(mirael, edits, source="captions", always=["pink hair"])
+    assert said["0.png"] == ["mirael", "halo", "smile"]
+    assert said["1.png"] == ["mirael", "beach"]
+    assert table.loc["my hat", "decided_by"] == "hand"
+    _, _, said, _ = _run(mirael, source="captions", always=["pink hair"], enabled=False)
+    assert said["0.png"] == ["mirael", "halo", "my hat", "Pink_Hair", "smile"]
+
+
+@pytest.mark.parametrize("source", ["tagger", "union"])
+def test_captions_that_are_not_used_are_told(mirael, source, caplog):
+    _captioned(mirael, p0="hat", p1=PARK)
+    summary, _, _, _ = _run(mirael, source=source)
+    (warning,) = summary["warnings"]
+    assert warning.startswith("2 of 4 pictures have captions of their own; prune.source is")
+    assert warning.endswith("set prune.source: captions to keep them")
+    assert warning in caplog.text
+    assert "own_captions" not in summary
+
+
+def test_captions_are_asked_for_and_there_are_none(mirael):
+    summary, _, said, _ = _run(mirael, source="captions")
+    assert "no picture has a caption of its own" in summary["warnings"][0]
+    assert said["0.png"][:2] == ["mirael", "1girl"]
+
+
+def test_the_tagger_may_see_nothing_where_all_have_captions(tmp_path):
+    _write(tmp_path, {"0.png": {}, "1.png": {}})
+    _captioned(tmp_path, p0=PARK, p1=PARK)
+    summary, _, _, trigger = _run(tmp_path, source="captions")
+    assert summary["own_captions"] == 2
+    assert trigger["pruned"] == []
+
+
+def test_a_kept_caption_passes_the_gate(mirael):
+    _captioned(mirael, p0="hat, A loli stands in a park.", p1="hat")
+    summary, _, said, _ = _run(mirael, source="captions")
+    assert "0.png" not in said
+    assert summary["reasons"] == {"forbidden_tag": 1}

@@ -9,10 +9,13 @@ from bakery.dataset.buckets import fit
 from bakery.dataset.concepts import RepeatFolder
 from bakery.families import registry, tokenizer_probe
 from bakery.families.recognise import Place
+from bakery.io import manifest
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
+from bakery.sources import caption_files
+from bakery.tags import own_captions
 from bakery.tags.trigger import Trigger
 from bakery.training.schedules import StepCounts
 
@@ -22,6 +25,23 @@ COMMON = 0.5
 """The base knows a word well if it is in this first part of the vocabulary."""
 PAGE: Size = (1000, 1414)
 """A page of a book, as an example of what a bucket cuts if no picture is known yet."""
+
+
+def of_captions(folders: Sequence[Path], scraped: Path, source: str) -> list[str]:
+    """Captions that lie beside the pictures and are not used.
+
+    `folders` are the local ones of `scrape`, `scraped` is the folder of its results, which may not be
+    there yet; `source` is `prune.source`.
+    """
+    if source == "captions":
+        return []
+    if (scraped / manifest.NAME).is_file():
+        counts = manifest.read(scraped).get("summary", {}).get("own_captions", {})
+        mine, pictures = counts.get("captions", 0), counts.get("of_pictures", 0)
+    else:
+        found = [caption_files.count(folder) for folder in folders if folder.is_dir()]
+        mine, pictures = sum(one for one, _ in found), sum(of for _, of in found)
+    return [f"{own_captions.not_used(mine, pictures, source)}."] if mine else []
 
 
 def of_buckets(train: Train, sizes: Sequence[Size], lost: float | None) -> list[str]:

@@ -29,6 +29,7 @@ from bakery.settings.layout import Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
+from bakery.settings.scrape import Scrape
 from bakery.settings.train import Train
 from bakery.tags import captions, vocabulary
 from bakery.tags.trigger import Trigger
@@ -159,6 +160,7 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *footguns.of_concepts(known.folders),
         *footguns.of_base(bake.base),
         *footguns.of_trigger(prune, Path(main_part(bake.base))),
+        *footguns.of_captions(_own_folders(bake), Path(bake.folders["scrape"]), prune.source),
         *_by_hand(known),
     ]
     return Forecast(
@@ -175,6 +177,12 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         past=past.recall(trained, bake.settings["train"]),
         warnings=tuple(warnings),
     )
+
+
+def _own_folders(bake: PlannedBake) -> list[Path]:
+    """The local folders that the scrape takes pictures from."""
+    entries = Scrape.model_validate(bake.settings["scrape"]).folders
+    return [Path(entry.path) for entry in entries]
 
 
 def mean_epochs(rungs: Sequence[Mapping[str, Any]]) -> float:

@@ -122,10 +122,23 @@ def _captions(draft: Draft, folders: list[Subset], name: str) -> None:
                 draft.notes.append(f"{picture} is not the only {stem}: its caption is made anew")
             else:
                 draft.captions[stem] = text
-    if draft.captions:
+    if not draft.captions:
+        return
+    draft.put("prune.source", "captions", "as there; tagger writes new ones and prunes them")
+    draft.notes.append(
+        f"there are {len(draft.captions)} captions, which are kept as they are, with the trigger in "
+        f"front; --captions copies them to config/edits/{name}/captions, where you can change them"
+    )
+    others = sum(
+        extension != ".txt" and picture.with_suffix(".txt").is_file()
+        for subset in folders
+        if (extension := subset.extension)
+        for picture in subset.captions
+    )
+    if others:
         draft.notes.append(
-            f"there are {len(draft.captions)} captions; the pictures are tagged anew unless --captions "
-            f"copies them to config/edits/{name}/captions"
+            f"{others} pictures have a .txt beside the caption that the file asks for: the .txt is "
+            "taken unless you move it away, or use --captions"
         )
 
 

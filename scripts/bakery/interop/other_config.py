@@ -20,6 +20,8 @@ class Subset:
     class_tokens: str = ""
     is_reg: bool = False
     caption_extension: str = ""
+    extension: str = ""
+    """Of the captions that were looked for, when the folder has been read."""
     captions: dict[Path, str] = field(default_factory=dict)
     """Picture -> what its caption file says, for those that have one."""
     images: int = 0

@@ -15,6 +15,7 @@ from bakery.interop import plain_values
 from bakery.interop.other_config import KohyaConfig, Subset
 from bakery.io import text_files
 from bakery.io.text_files import UTF8, UnreadableText
+from bakery.sources.caption_files import CaptionFiles
 from bakery.tags import captions
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -112,9 +113,11 @@ def _read(subset: Subset, source: KohyaConfig, said: Counter[str], fixed: set[in
     subset.images = len(pictures)
     extension = subset.caption_extension or source.arguments.get("caption_extension", ".caption")
     extension = extension if extension.startswith(".") else f".{extension}"
+    subset.extension = extension
+    files = CaptionFiles()
     for picture in pictures:
-        beside = picture.with_name(picture.stem + extension)
-        if beside.is_file():
+        found = files.beside(picture, stem_only=True, endings=(extension.lower(),))
+        for beside in filter(Path.is_file, found):
             try:
                 read = text_files.read(beside)
             except UnreadableText as problem:
@@ -166,7 +169,11 @@ def _tell(source: KohyaConfig, said: Counter[str], fixed: set[int]) -> None:
                 f"{said[name]} captions are in {name.removeprefix('encoding ')}, not in UTF-8"
             )
     if wild:
-        found = f"{said['wildcards']} captions hold {{a|b}}, which stays as it is" if count else ""
+        found = (
+            f"{said['wildcards']} captions hold {{a|b}}, of which the first is taken"
+            if count
+            else ""
+        )
         notes.append("enable_wildcard is not carried over" + (f": {found}" if found else ""))
     if said["separator"]:
         notes.append(f"caption_separator {given['caption_separator']!r} becomes a comma")

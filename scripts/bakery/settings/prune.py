@@ -19,8 +19,10 @@ class Prune(Section):
     """The word that calls the character; it comes first in every caption."""
     class_tokens: Words = ""
     """Tags right after the trigger, for example `1girl`."""
-    source: Literal["tagger", "booru", "union"] = "tagger"
-    """Which tags go into captions: the tagger's, the booru's (or a sidecar's), or both."""
+    source: Literal["tagger", "booru", "union", "captions"] = "tagger"
+    """Which tags go into captions: the tagger's, the booru's (or a sidecar's), or both (`union`).
+    `captions` keeps the captions that lie beside the pictures of `scrape.folders` as they are, with
+    the trigger in front; pictures without one get the tagger's tags."""
     general_threshold: Threshold | Literal["published"] = 0.35
     """Lowest probability (0.05 to 1) at which a general tag counts, or `published`: the value at
     which precision equals recall according to the tagger's own page. Changing it needs no new

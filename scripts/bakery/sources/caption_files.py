@@ -66,22 +66,22 @@ class CaptionFiles:
         unused = tuple(other.name for other, _, _ in parsed if other is not path)
         return OwnCaption(caption, path.name, encoding, unused)
 
-    def beside(self, picture: Path, *, stem_only: bool = False) -> list[Path]:
+    def beside(
+        self, picture: Path, *, stem_only: bool = False, endings: Sequence[str] = EXTENSIONS
+    ) -> list[Path]:
         """The caption files of a picture, the one that counts first; their content is not looked at.
 
-        `stem_only`: `a.jpg.txt` is none, as for trainers.
+        `stem_only`: `a.jpg.txt` is none, as for trainers. `endings` are those of caption files.
         """
         listing = self._listing(picture.parent)
         stems = (picture.stem,) if stem_only else (picture.name, picture.stem)
-        names = [stem + ending for stem in stems for ending in EXTENSIONS]
+        names = [stem + ending for stem in stems for ending in endings]
         return [listing[same] for name in names if (same := _same(name)) in listing]
 
     def _listing(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listed:
             paths = sorted(folder.iterdir())  # of `a.TXT` and `a.txt` the latter counts
-            self._listed[folder] = {
-                _same(path.name): path for path in paths if path.suffix.lower() in EXTENSIONS
-            }
+            self._listed[folder] = {_same(path.name): path for path in paths}
         return self._listed[folder]
 
 
@@ -144,7 +144,8 @@ def told(counts: dict[str, Any]) -> str:
     """`summary` as a line for the log."""
     parts = [f"{counts['captions']} of {counts['of_pictures']} pictures have captions of their own"]
     parts += [f"{what}: {n}" for what, n in _counted(counts)]
-    return "; ".join(parts)
+    changes = ", ".join(f"{what} {n}" for what, n in counts["changes"].items())
+    return "; ".join([*parts, *([f"taken out or made plain: {changes}"] if changes else [])])
 
 
 def _counted(counts: dict[str, Any]) -> Iterator[tuple[str, int]]:
@@ -154,8 +155,6 @@ def _counted(counts: dict[str, Any]) -> Iterator[tuple[str, int]]:
         yield "second caption files of a picture, not used", counts["unused_files"]
     for name, n in counts["encodings"].items():
         yield f"read as {name}", n
-    for what, n in counts["changes"].items():
-        yield f"taken out or made plain, {what}", n
 
 
 def _has_content(path: Path) -> bool:

@@ -120,7 +120,7 @@ def parse(text: str) -> WrittenCaption:
     changes: Counter[str] = Counter()
     text = unicodedata.normalize("NFC", text)
     text = _without_settings(text, changes)
-    lines = [" ".join(line.split()) for line in text.splitlines()]
+    lines = [" ".join(line.split()).strip(f"{sentences.SEPARATORS} ") for line in text.splitlines()]
     lines = _first_alternative([line for line in lines if line], changes)
     pieces: list[Piece] = []
     rating = ""

@@ -32,8 +32,17 @@ from bakery.pages import prune_page
 from bakery.settings import thresholds
 from bakery.settings.prune import Prune
 from bakery.settings.thresholds import Thresholds
-from bakery.sources import posts
-from bakery.tags import captions, evidence, outfits, pruning, tagging, traits
+from bakery.sources import caption_files, posts
+from bakery.tags import (
+    caption_lines,
+    captions,
+    evidence,
+    outfits,
+    own_captions,
+    pruning,
+    tagging,
+    traits,
+)
 from bakery.tags.evidence import Evidence
 from bakery.tags.outfits import Outfit
 from bakery.tags.pruning import DecidedTag
@@ -74,18 +83,23 @@ def run(
     tagged = tagging.read_tags(tag)
     limits = _limits(settings, tagged.model)
     images, known = _admitted(settings, tagged, limits, decisions.kept(filter), scrape)
-    seen = _seen(settings, tagged, limits, images, scrape)
+    own, warnings = _own(settings, images, scrape)
+    seen = _seen(settings, tagged, limits, images, scrape, own)
     tags_of = seen.groupby("image")["tag"].agg(list)
     worn = outfits.find({str(image): tags for image, tags in tags_of.items()})
     found = evidence.gather(seen, images, tagged.vocabulary, worn)
-    warnings = _check_words(settings, found, tagged.vocabulary)
+    warnings += _check_words(settings, found, tagged.vocabulary)
     unseen, more = _unseen(settings, by_hand, found)
     decided = pruning.decide(settings, [*found, *unseen], by_hand)
-    lines, refused = _past_the_gate(_captions(settings, images, seen, decided), known)
-    warnings += [*more, *_about_captions(settings, lines)]
+    named = own_captions.named(own, Trigger.of(settings))
+    decided = [_with_captions(one, named.get(one.evidence.name, 0), len(own)) for one in decided]
+    lines = caption_lines.lines(settings, images, seen, decided, own)
+    lines, refused = _past_the_gate(lines, known)
+    warnings += [*more, *caption_lines.warnings(settings, lines)]
     for warning in warnings:
         _log.warning("prune: %s", warning)
     trigger = _trigger(settings, decided, limits)
+    trigger = replace(trigger, pruned=_absorbed(trigger, decided, named, len(own)))
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
     proposed = _proposals(settings, worn, found, len(images))
@@ -107,7 +121,42 @@ def run(
         "never_seen": [one.tag for one in unseen],
         "captions_without_tags": sum(not line["tags"] for line in lines),
         "warnings": warnings,
+        **({"own_captions": sum(line["image"] in own for line in lines)} if own else {}),
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
+
+
+def _own(settings: Prune, images: Sequence[str], scrape: Path) -> tuple[dict[str, str], list[str]]:
+    """The captions that are kept (image -> one line), and a warning where that is not as expected."""
+    written = caption_files.read(scrape / caption_files.NAME)
+    mine = {image: written[image] for image in images if image in written}
+    if settings.source != "captions":
+        return {}, own_captions.unused(mine, images, settings.source)
+    if not mine:
+        return {}, [
+            "prune.source is captions, but no picture has a caption of its own: all get the tagger's "
+            "tags"
+        ]
+    return mine, []
+
+
+def _with_captions(one: DecidedTag, named: int, captioned: int) -> DecidedTag:
+    """A decision with the captions that do not follow it, since they stay as they were written."""
+    if one.action != "prune" or one.by != "rule" or not named:
+        return one
+    reason = f"{one.automatic.reason}; stays in {named} of {captioned} captions written for them"
+    return replace(one, automatic=replace(one.automatic, reason=reason))
+
+
+def _absorbed(
+    trigger: Trigger, decided: Sequence[DecidedTag], named: Mapping[str, int], captioned: int
+) -> tuple[str, ...]:
+    """The pruned tags without those that more than half of the kept captions still name."""
+    stays = {
+        one.evidence.tag
+        for one in decided
+        if one.by == "rule" and 2 * named.get(one.evidence.name, 0) > captioned
+    }
+    return tuple(tag for tag in trigger.pruned if tag not in stays)
 
 
 def _admitted(
@@ -159,13 +208,22 @@ def _limits(settings: Prune, model: str) -> Thresholds:
 
 
 def _seen(
-    settings: Prune, tagged: tagging.Tagging, limits: Thresholds, images: list[str], scrape: Path
+    settings: Prune,
+    tagged: tagging.Tagging,
+    limits: Thresholds,
+    images: list[str],
+    scrape: Path,
+    own: Mapping[str, str],
 ) -> pd.DataFrame:
     """Rows (image, tag, category, probability) of what is believed of the kept pictures."""
     lineage = posts.read(scrape / "posts.csv") if settings.source != "tagger" else []
     seen = evidence.with_booru(tagged.seen(limits), lineage, settings.source)
     seen = seen[seen["image"].isin(images)]
-    if (seen["category"] == "rating").all():
+    if own:
+        trigger = Trigger.of(settings)
+        tags = {image: own_captions.tags(text, trigger) for image, text in own.items()}
+        seen = evidence.with_captions(seen, tags)
+    if (seen["category"] == "rating").all() and len(own) < len(images):
         cure = (
             "neither a booru nor a sidecar gives them tags; set prune.source to tagger"
             if settings.source == "booru"
@@ -320,61 +378,3 @@ def _unseen(
 def _hint(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, [other for other in names if other], n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _captions(
-    settings: Prune, images: list[str], seen: pd.DataFrame, decided: Sequence[DecidedTag]
-) -> list[dict[str, Any]]:
-    """For each of `images` its caption, and `tags`: those after trigger, class tokens, sub-triggers."""
-    kept = {(one.evidence.tag, one.evidence.category) for one in decided if one.action == "keep"}
-    ordered = seen.sort_values(["probability", "tag"], ascending=[False, True])
-    of_image: dict[str, list[str]] = {image: [] for image in images}
-    shown: dict[str, set[str]] = {image: set() for image in images}
-    for image, tag, category in zip(
-        *(ordered[c] for c in ("image", "tag", "category")), strict=True
-    ):
-        shown[image].add(captions.same(tag))
-        if (tag, category) in kept:
-            of_image[image].append(tag)
-    trigger = Trigger.of(settings)
-    lines = []
-    for image, tags in of_image.items():
-        words = [word for word in settings.outfits if _wears(settings.outfits[word], shown[image])]
-        gone = pruning.known(
-            [*trigger.own, *words, *(t for w in words for t in settings.outfits[w])]
-        )
-        if settings.enabled and settings.drop_implied:
-            names = set(map(captions.same, tags))
-            gone |= {other for name in names for other in traits.implied(name, names)}
-        tags = [tag for tag in tags if captions.same(tag) not in gone]
-        caption = trigger.front(captions.join([*words, *tags]))
-        lines.append({"image": image, "caption": caption, "tags": tags})
-    return lines
-
-
-def _wears(tags: Iterable[str], shown: set[str]) -> bool:
-    """Whether a picture that shows these tags wears an outfit: more than half of its tags are there."""
-    asked = pruning.known(tags)
-    return 2 * len(asked & shown) > len(asked)
-
-
-def _about_captions(settings: Prune, lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Warnings about the captions as a whole."""
-    bare = sum(not line["tags"] for line in lines)
-    found = []
-    if bare == len(lines):
-        found.append(
-            "every tag is pruned, so that each caption is the trigger alone and learns clothes and "
-            "scene, too; raise prune.min_frequency or shorten prune.always"
-        )
-    elif bare:
-        found.append(
-            f"{bare} of {len(lines)} captions hold no tag beside the trigger: what these pictures "
-            "show besides the character is learnt as the character's"
-        )
-    for word, tags in settings.outfits.items():
-        if not any(word in captions.split(line["caption"]) for line in lines):
-            found.append(
-                f"no picture shows more than half of {', '.join(tags)}: {word!r} is unused"
-            )
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -73,13 +73,31 @@ def gather(
     return sorted(found, key=lambda one: (-len(one.images), one.tag))
 
 
+def with_captions(seen: pd.DataFrame, written: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The tags `seen` by the tagger, and those that captions name (image -> tags), as certain ones."""
+    categories = dict(zip(map(captions.same, seen["tag"]), seen["category"], strict=True))
+    spelled = dict(zip(map(captions.same, seen["tag"]), seen["tag"], strict=True))
+    rows = [
+        {
+            "image": image,
+            "tag": spelled.get(captions.same(tag), captions.normalise(tag)),
+            "category": categories.get(captions.same(tag), "general"),
+            "probability": 1.0,
+        }
+        for image, tags in written.items()
+        for tag in tags
+    ]
+    both = pd.concat([pd.DataFrame(rows, columns=list(seen.columns)), seen], ignore_index=True)
+    return both.drop_duplicates(["image", "tag"])
+
+
 def with_booru(seen: pd.DataFrame, lineage: Iterable[posts.Post], source: str) -> pd.DataFrame:
-    """The tags `seen` by the tagger, and those of the posts: `source` is tagger, booru or union.
+    """The tags `seen` by the tagger, and those of the posts: `source` is a `prune.source`.
 
     A post's tags are certain (probability 1), and win if both name a tag. Ratings, artists and the
     like never go into captions and are left out.
     """
-    if source == "tagger":
+    if source in ("tagger", "captions"):
         return seen
     rows = [
         {

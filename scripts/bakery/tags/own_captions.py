@@ -1,0 +1,96 @@
+"""Captions that a person wrote, kept as they are: for `prune.source: captions`.
+
+Only what the person decided otherwise goes (`prune.always`, decisions by hand), a placeholder becomes
+the trigger, and trigger and class tokens lead, each once. Where the caption begins with a sentence that
+names the trigger, nothing is put in front of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from bakery.sources import sentences
+from bakery.sources.caption_grammar import PLACEHOLDER, SENTENCE, Piece, WrittenCaption
+from bakery.tags import captions
+from bakery.tags.trigger import Trigger
+
+
+@dataclass(frozen=True)
+class KeptCaption:
+    """A caption as it goes into training."""
+
+    text: str
+    rest: tuple[str, ...]
+    """Its tags and sentences after trigger and class tokens."""
+
+
+def tags(caption: str, trigger: Trigger) -> list[str]:
+    """The tags of a caption, sentences, placeholders and the character's own words left out."""
+    mine = set(map(captions.same, (trigger.word, *trigger.outfits)))
+    return [
+        piece.text
+        for piece in _pieces(caption)
+        if piece.kind != SENTENCE
+        and PLACEHOLDER not in piece.text
+        and captions.same(piece.text) not in mine
+    ]
+
+
+def keep(caption: str, trigger: Trigger, gone: Collection[str]) -> KeptCaption:
+    """A caption as written, one line of the scrape stage's table, with the trigger in front.
+
+    `gone` are tags that leave it, as `captions.same` spells them; sentences are never changed.
+    """
+    pieces = list(_pieces(caption.replace(PLACEHOLDER, trigger.word)))
+    pieces = [one for one in pieces if one.kind == SENTENCE or captions.same(one.text) not in gone]
+    if pieces and pieces[0].kind == SENTENCE and _names(pieces[0].text, trigger.word):
+        return KeptCaption(_line(pieces), tuple(one.text for one in pieces))
+    front = set(map(captions.same, trigger.own))
+    rest = [one for one in pieces if one.kind == SENTENCE or captions.same(one.text) not in front]
+    line = _line([*map(Piece, trigger.own), *rest])
+    return KeptCaption(line, tuple(one.text for one in rest))
+
+
+def named(own: Mapping[str, str], trigger: Trigger) -> dict[str, int]:
+    """Tag, as `captions.same` spells it -> how many of the captions name it."""
+    count: dict[str, int] = {}
+    for caption in own.values():
+        for tag in set(map(captions.same, tags(caption, trigger))):
+            count[tag] = count.get(tag, 0) + 1
+    return count
+
+
+def unused(own: Collection[str], images: Collection[str], source: str) -> list[str]:
+    """A warning where pictures have captions of their own and the config asks for other tags."""
+    mine = len(set(own) & set(images))
+    if not mine:
+        return []
+    return [not_used(mine, len(images), source)]
+
+
+def not_used(captioned: int, pictures: int, source: str) -> str:
+    """That captions are not used, and what to set; `source` is `prune.source`."""
+    what = "they are not used" if source == "tagger" else "only their tags are used"
+    return (
+        f"{captioned} of {pictures} pictures have captions of their own; prune.source is {source}, so "
+        f"{what}: set prune.source: captions to keep them"
+    )
+
+
+def _pieces(caption: str) -> Iterator[Piece]:
+    for part in sentences.parts(caption):
+        if part.is_sentence:
+            yield Piece(part.text, SENTENCE)
+        else:
+            yield from map(Piece, captions.split(part.text))
+
+
+def _line(pieces: list[Piece]) -> str:
+    return WrittenCaption(tuple(pieces)).text
+
+
+def _names(sentence: str, word: str) -> bool:
+    """Whether a sentence names the trigger."""
+    return bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", sentence, re.IGNORECASE))
