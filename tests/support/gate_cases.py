@@ -212,7 +212,7 @@ def _megabytes(picture: Path, tags: list[str], rating: str) -> None:
     """A text that Pillow does not read."""
     chunks = PngImagePlugin.PngInfo()
     text = "smile, " * 160_000 + _listed(tags, rating)
-    chunks.add_itxt("notes", text, zip=True)
+    chunks.add_itxt("Description", text, zip=True)
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), (90, 140, 200)).save(buffer, "PNG", pnginfo=chunks)
     picture.write_bytes(buffer.getvalue())

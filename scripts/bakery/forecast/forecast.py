@@ -182,7 +182,7 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
 def _own_folders(bake: PlannedBake) -> list[Path]:
     """The local folders that the scrape takes pictures from."""
     entries = Scrape.model_validate(bake.settings["scrape"]).folders
-    return [Path(entry.path) for entry in entries]
+    return [expanded(entry.path) for entry in entries]
 
 
 def mean_epochs(rungs: Sequence[Mapping[str, Any]]) -> float:
