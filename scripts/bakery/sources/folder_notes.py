@@ -67,11 +67,11 @@ class Notes:
         if own := self.captions.of(picture):
             post = metadata.filled(post, _of_caption(own))
             post.own = own
-        for own in folder.own(picture, (".csv", ".tsv"))[:1]:
-            post = metadata.filled(post, Post(tags_general=" ".join(_of_cells(own))))
+        for cells in folder.own(picture, (".csv", ".tsv"))[:1]:
+            post = metadata.filled(post, Post(tags_general=" ".join(_of_cells(cells))))
         for above in (picture.parent, *picture.parent.parents):
-            if told := self._folder(above).told(picture):
-                post = metadata.filled(post, told)
+            if of_table := self._folder(above).told(picture):
+                post = metadata.filled(post, of_table)
             if above == self.root:
                 break
         return Note(post, NOT_KNOWN if noted and not any(noted) else "")
@@ -182,8 +182,10 @@ def _named(post: Post | None, file: Path) -> Post | None:
 
 def _of_caption(own: OwnCaption) -> Post:
     """The tags and the rating in a caption."""
-    tags = {f"tags_{name}": own.caption.tags(name) for name in CATEGORIES}
-    return Post(rating=own.rating, **tags)
+    post = Post(rating=own.rating)
+    for name in CATEGORIES:
+        setattr(post, f"tags_{name}", own.caption.tags(name))
+    return post
 
 
 def _chosen(data: Any, picture: Path, md5: str) -> Post | None:

@@ -58,7 +58,9 @@ def several(data: Any, depth: int = 0) -> Iterator[Data]:
 def of_table(data: Data, site: str = "") -> Post:
     """The post in one table. `site` is gallery-dl's name of the site, where the caller knows it."""
     site = site or site_of(data)
-    post = Post(**_fields(data))
+    post = Post()
+    for name, text in _fields(data).items():
+        setattr(post, name, text)
     of_site = site or post.id or post.md5 or any(data.get(name) for name in ("rating", "safety"))
     if not of_site and isinstance(data.get("tags"), str):
         data = {**data, "tags": split_tags(data["tags"])}  # `blue hair`; a site's text is two tags
@@ -79,8 +81,9 @@ def _add_caption(post: Post, data: Data, groups: tag_shapes.Groups) -> None:
     text = next((t for name in _CAPTIONS if (t := _caption(data.get(name)))), "")
     if not text:
         return
-    beside = data.get("tags") if isinstance(data.get("tags"), list) else []
-    whole = ", ".join([text, *(tag for tag in beside if isinstance(tag, str))])
+    beside = data.get("tags")
+    tags = beside if isinstance(beside, list) else []
+    whole = ", ".join([text, *(tag for tag in tags if isinstance(tag, str))])
     post.own = OwnCaption(parse(whole), "")
     post.rating = ratings.in_our_words(post.own.caption.rating)
     if not groups:
