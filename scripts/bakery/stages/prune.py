@@ -76,7 +76,7 @@ def run(
     trigger, class tokens, sub-trigger, tags by falling probability, or what a person wrote),
     `trigger.json` (trigger, class_tokens, pruned, thresholds, and traits: what pruning takes for the
     character even when `enabled` is false) and `prune.html`, which hands back `edits`, the decisions
-    by hand about `dataset`. Raises `BakeryError` when the settings contradict each other or the pictures.
+    by hand about `dataset`. Raises `BakeryError` when settings contradict each other or the pictures.
     """
     by_hand = tag_edits.read_decisions(edits) if edits else {}
     _check(settings, by_hand)
