@@ -13,7 +13,10 @@ from bakery.graph import build, summary
 from bakery.graph.nodes import CODE_VERSIONS
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
+from bakery.settings import layout as settings_layout
 from bakery.settings import named_files
+from bakery.settings import scrape as settings_scrape
+from bakery.settings import train as settings_train
 
 SWEEP = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3, 1e-2]}}}}
 
@@ -267,6 +270,24 @@ def test_a_bake_on_two_pages_is_called_by_each_page_s_own_words(root: Path) -> N
 def test_how_fast_is_not_what(root: Path) -> None:
     fast = {"tag": {"batch_size": 1}, "score": {"batch_size": 1}}
     assert nodes(root, fast) == nodes(root, {})
+
+
+def test_how_folders_are_read_counts_only_where_there_is_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "mine").mkdir()
+    raw: dict[str, dict] = {
+        "none": {},
+        "scrape": {"scrape": {"folders": ["mine"]}},
+        "layout": {"layout": {"reg": {"folder": "mine", "class_tokens": "1girl"}}},
+        "train": {"train": {"reg_data_dir": "mine"}},
+    }
+    before = {name: nodes(root, one) for name, one in raw.items()}
+    for module in (settings_scrape, settings_layout, settings_train):
+        monkeypatch.setattr(module, "FOLDERS_READ", settings_scrape.FOLDERS_READ + 1)
+    for name, one in raw.items():
+        first = next(iter(changed(before[name], nodes(root, one))), "none")
+        assert first == name
 
 
 @pytest.mark.parametrize(

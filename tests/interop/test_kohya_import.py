@@ -233,12 +233,22 @@ def test_a_config_toml_brings_its_dataset(here: Path) -> None:
 
 
 def test_captions_can_be_kept(here: Path) -> None:
-    _, draft, _ = imported(here / "guide.json", GUIDE)
+    config, draft, _ = imported(here / "guide.json", GUIDE)
+    assert config.prune.source == "captions", "as there, where captions are trained on as they are"
     target = here / "config/edits/shiroko/captions"
     assert kohya_import.keep_captions(draft, target) == 4
     assert (target / "5_shiroko_1.txt").read_text() == "shiroko, 1girl, tag 1, beach\n"
     with pytest.raises(BakeryError, match="not empty"):
         kohya_import.keep_captions(draft, target)
+
+
+def test_captions_of_any_encoding_and_case(here: Path) -> None:
+    first = here / "imgs/5_shiroko"
+    (first / "5_shiroko 1.txt").rename(first / "5_shiroko 1.TXT")
+    (first / "5_shiroko 1.TXT").write_bytes("shiroko, 1girl, ドレス".encode("cp932"))
+    _, draft, _ = imported(here / "guide.json", GUIDE)
+    assert any("in Shift-JIS, not in UTF-8" in note for note in draft.notes)
+    assert "shiroko, 1girl, ドレス" in draft.captions.values()
 
 
 def test_captions_are_named_as_the_pictures_will_be(here: Path) -> None:

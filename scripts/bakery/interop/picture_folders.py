@@ -161,8 +161,12 @@ def _tell(source: KohyaConfig, said: Counter[str], fixed: set[int]) -> None:
     given, notes, count = source.arguments, source.notes, said["captions"]
     wild = given.get("enable_wildcard")
     if said["lines"]:
-        how = "there one of them is drawn by lot" if wild else "the others do nothing there, either"
-        notes.append(f"{said['lines']} captions have several lines: the first is taken ({how})")
+        how = "one of them is drawn by lot" if wild else "the others do nothing"
+        notes.append(
+            f"{said['lines']} captions have several lines: there {how}, here lines that begin alike "
+            "are alternatives, of which the first is taken, and other lines go on with the caption; "
+            "with --captions the first is taken"
+        )
     for name in sorted(+said):
         if name.startswith("encoding "):
             notes.append(

@@ -73,10 +73,10 @@ def run(
     """Decides about every tag and writes the captions.
 
     Writes `prune.csv` (a row for each tag seen), `outfits.csv`, `captions.csv` (image, caption: the
-    trigger, class tokens, sub-trigger, tags by falling probability), `trigger.json` (trigger,
-    class_tokens, pruned, thresholds, and traits: what pruning takes for the character even when
-    `enabled` is false) and `prune.html`, which hands back `edits`, the decisions by hand about
-    `dataset`. Raises `BakeryError` when the settings contradict each other or the pictures.
+    trigger, class tokens, sub-trigger, tags by falling probability, or what a person wrote),
+    `trigger.json` (trigger, class_tokens, pruned, thresholds, and traits: what pruning takes for the
+    character even when `enabled` is false) and `prune.html`, which hands back `edits`, the decisions
+    by hand about `dataset`. Raises `BakeryError` when settings contradict each other or the pictures.
     """
     by_hand = tag_edits.read_decisions(edits) if edits else {}
     _check(settings, by_hand)
@@ -91,15 +91,12 @@ def run(
     warnings += _check_words(settings, found, tagged.vocabulary)
     unseen, more = _unseen(settings, by_hand, found)
     decided = pruning.decide(settings, [*found, *unseen], by_hand)
-    named = own_captions.named(own, Trigger.of(settings))
-    decided = [_with_captions(one, named.get(one.evidence.name, 0), len(own)) for one in decided]
+    decided = _beside_captions(settings, decided, own)
     lines = caption_lines.lines(settings, images, seen, decided, own)
     lines, refused = _past_the_gate(lines, known)
     warnings += [*more, *caption_lines.warnings(settings, lines)]
-    for warning in warnings:
-        _log.warning("prune: %s", warning)
-    trigger = _trigger(settings, decided, limits)
-    trigger = replace(trigger, pruned=_absorbed(trigger, decided, named, len(own)))
+    _warn(warnings)
+    trigger = _trigger(settings, decided, limits, own)
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
     proposed = _proposals(settings, worn, found, len(images))
@@ -125,6 +122,11 @@ def run(
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
 
 
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        _log.warning("prune: %s", warning)
+
+
 def _own(settings: Prune, images: Sequence[str], scrape: Path) -> tuple[dict[str, str], list[str]]:
     """The captions that are kept (image -> one line), and a warning where that is not as expected."""
     written = caption_files.read(scrape / caption_files.NAME)
@@ -139,24 +141,21 @@ def _own(settings: Prune, images: Sequence[str], scrape: Path) -> tuple[dict[str
     return mine, []
 
 
-def _with_captions(one: DecidedTag, named: int, captioned: int) -> DecidedTag:
-    """A decision with the captions that do not follow it, since they stay as they were written."""
-    if one.action != "prune" or one.by != "rule" or not named:
-        return one
-    reason = f"{one.automatic.reason}; stays in {named} of {captioned} captions written for them"
-    return replace(one, automatic=replace(one.automatic, reason=reason))
+def _beside_captions(
+    settings: Prune, decided: Sequence[DecidedTag], own: Mapping[str, str]
+) -> list[DecidedTag]:
+    """The decisions, with the number of captions that do not follow one: they stay as written."""
+    named = own_captions.named(own, Trigger.of(settings))
 
+    def told(one: DecidedTag) -> DecidedTag:
+        count = named.get(one.evidence.name, 0)
+        if one.action != "prune" or one.by != "rule" or not count:
+            return one
+        more = f"stays in {count} of {len(own)} captions written for them"
+        automatic = replace(one.automatic, reason=f"{one.automatic.reason}; {more}")
+        return replace(one, automatic=automatic)
 
-def _absorbed(
-    trigger: Trigger, decided: Sequence[DecidedTag], named: Mapping[str, int], captioned: int
-) -> tuple[str, ...]:
-    """The pruned tags without those that more than half of the kept captions still name."""
-    stays = {
-        one.evidence.tag
-        for one in decided
-        if one.by == "rule" and 2 * named.get(one.evidence.name, 0) > captioned
-    }
-    return tuple(tag for tag in trigger.pruned if tag not in stays)
+    return [told(one) for one in decided]
 
 
 def _admitted(
@@ -235,13 +234,20 @@ def _seen(
     return seen
 
 
-def _trigger(settings: Prune, decided: Sequence[DecidedTag], limits: Thresholds) -> Trigger:
-    return replace(
-        Trigger.of(settings),
-        pruned=tuple(one.evidence.tag for one in decided if one.action == "prune"),
-        traits=tuple(one.evidence.tag for one in decided if one.is_trait),
-        thresholds=limits,
-    )
+def _trigger(
+    settings: Prune, decided: Sequence[DecidedTag], limits: Thresholds, own: Mapping[str, str]
+) -> Trigger:
+    """The trigger; it absorbs no tag that more than half of the kept captions still name."""
+    trigger = Trigger.of(settings)
+    named = own_captions.named(own, trigger)
+    pruned = [
+        one.evidence.tag
+        for one in decided
+        if one.action == "prune"
+        and (one.by != "rule" or 2 * named.get(one.evidence.name, 0) <= len(own))
+    ]
+    traits = tuple(one.evidence.tag for one in decided if one.is_trait)
+    return replace(trigger, pruned=tuple(pruned), traits=traits, thresholds=limits)
 
 
 def _row(one: DecidedTag) -> dict[str, Any]:
