@@ -95,6 +95,29 @@ def test_the_hash_sees_through_imports(tmp_path, monkeypatch) -> None:
     assert code_versions.code_hash("filter") != before
 
 
+def test_the_hash_sees_the_tables_that_a_module_reads(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(code_versions, "LIBRARY", tmp_path)
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "tags").mkdir()
+    (tmp_path / "stages" / "filter.py").write_text("from bakery.tags import words\n")
+    (tmp_path / "tags" / "words.py").write_text('PATH = HERE / "words.csv"\n')
+    table = tmp_path / "tags" / "words.csv"
+    table.write_text("tag\nhalo\n")
+    before = code_versions.code_hash("filter")
+    assert code_versions.current("filter")["data"] == ["tags/words.csv"]
+    table.write_text("tag\nhalo\nhorns\n")
+    assert code_versions.code_hash("filter") != before
+
+
+def test_a_corrected_word_asks_for_a_decision_about_the_stages_that_read_it() -> None:
+    record = code_versions.record()
+    reading = {
+        stage for stage in STAGES if "tags/tag_vocabulary.csv" in record[stage].get("data", ())
+    }
+    assert reading >= {"filter", "prune", "sample", "score"}
+    assert not reading & {"scrape", "tag", "train"}
+
+
 FAMILIES = [family.name for family in registry.FAMILIES]
 
 

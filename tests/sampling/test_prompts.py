@@ -13,7 +13,7 @@ from bakery.io.errors import BakeryError
 from bakery.sampling import prompts
 from bakery.settings import config as cfg
 from bakery.settings.sample import Auto, Prompt, Sample
-from bakery.tags import captions, topics, vocabulary
+from bakery.tags import captions, tagger_counts, vocabulary
 from bakery.tags.trigger import Trigger
 
 WORDS = {
@@ -84,7 +84,7 @@ def test_what_cannot_be_derived_is_said() -> None:
     assert lacking == [
         "the tagger knows no outfit that a prompt could ask, so none is asked",
         "the tagger knows no scene that a prompt could ask, so none is asked",
-        "no caption names an outfit, so there is no recreate prompt",
+        "no caption names an outfit that a prompt could ask, so there is no recreate prompt",
     ]
 
 
@@ -111,7 +111,7 @@ def test_prompts_depend_on_the_set_alone_and_ask_only_what_may_be_asked(
     for prompt in flexible:
         asked = [tag for tag in captions.split(prompt.prompt) if tag != "{trigger}"]
         assert asked
-        assert all(topics.askable(tag) for tag in asked)
+        assert all(vocabulary.askable(tag) for tag in asked)
 
 
 def test_cells_cross_prompts_and_seeds() -> None:
@@ -150,10 +150,10 @@ def test_a_bleed_prompt_must_not_ask_for_the_trigger() -> None:
 def test_the_vocabulary_has_general_tags_with_their_counts(tmp_path: Path) -> None:
     tags = ["pink hair", "null", "mirael (game)"]
     folder = tiny_tagger(tmp_path / "a", tags, categories={"mirael (game)": "character"})
-    assert vocabulary.read_counts(folder) == {"pink hair": 1000, "null": 1000}
-    path = folder / vocabulary.FILE
+    assert tagger_counts.read_counts(folder) == {"pink hair": 1000, "null": 1000}
+    path = folder / tagger_counts.FILE
     path.write_text("name,category\nlong_hair,0\n^_^,0\ngeneral,9\n")
-    assert vocabulary.read_counts(folder) == {"long hair": 0, "^_^": 0}
+    assert tagger_counts.read_counts(folder) == {"long hair": 0, "^_^": 0}
     path.write_text("name,category\ngeneral,9\n")
     with pytest.raises(BakeryError, match="has no general tag"):
-        vocabulary.read_counts(folder)
+        tagger_counts.read_counts(folder)
