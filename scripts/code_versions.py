@@ -152,12 +152,14 @@ def code_hash(stage: str) -> str:
 def current(stage: str) -> dict[str, int | str | list[str]]:
     """What the record holds of a stage, as the code is now."""
     names = closure(stage)
-    data = [path.relative_to(LIBRARY).as_posix() for path in data_files(names)]
-    return {
+    now: dict[str, int | str | list[str]] = {
         "version": nodes.CODE_VERSIONS[stage],
         "code": code_hash(stage),
         "modules": sorted(names),
-    } | ({"data": data} if data else {})
+    }
+    if data := [path.relative_to(LIBRARY).as_posix() for path in data_files(names)]:
+        now["data"] = data
+    return now
 
 
 def current_family(name: str) -> dict[str, int | str | list[str]]:

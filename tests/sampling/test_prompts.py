@@ -13,7 +13,7 @@ from bakery.io.errors import BakeryError
 from bakery.sampling import prompts
 from bakery.settings import config as cfg
 from bakery.settings.sample import Auto, Prompt, Sample
-from bakery.tags import captions, tagger_counts, vocabulary
+from bakery.tags import captions, tagger_list, vocabulary
 from bakery.tags.trigger import Trigger
 
 WORDS = {
@@ -150,10 +150,10 @@ def test_a_bleed_prompt_must_not_ask_for_the_trigger() -> None:
 def test_the_vocabulary_has_general_tags_with_their_counts(tmp_path: Path) -> None:
     tags = ["pink hair", "null", "mirael (game)"]
     folder = tiny_tagger(tmp_path / "a", tags, categories={"mirael (game)": "character"})
-    assert tagger_counts.read_counts(folder) == {"pink hair": 1000, "null": 1000}
-    path = folder / tagger_counts.FILE
+    assert tagger_list.read_counts(folder) == {"pink hair": 1000, "null": 1000}
+    path = folder / tagger_list.FILE
     path.write_text("name,category\nlong_hair,0\n^_^,0\ngeneral,9\n")
-    assert tagger_counts.read_counts(folder) == {"long hair": 0, "^_^": 0}
+    assert tagger_list.read_counts(folder) == {"long hair": 0, "^_^": 0}
     path.write_text("name,category\ngeneral,9\n")
     with pytest.raises(BakeryError, match="has no general tag"):
-        tagger_counts.read_counts(folder)
+        tagger_list.read_counts(folder)
