@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tagger import tiny_tagger
 
+from bakery.gate import gate
 from bakery.io.errors import BakeryError
 from bakery.sampling import prompts
 from bakery.settings import config as cfg
@@ -112,6 +114,29 @@ def test_prompts_depend_on_the_set_alone_and_ask_only_what_may_be_asked(
         asked = [tag for tag in captions.split(prompt.prompt) if tag != "{trigger}"]
         assert asked
         assert all(vocabulary.askable(tag) for tag in asked)
+
+
+EVERY = sorted(vocabulary.table().entries)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(EVERY), max_size=12), min_size=1, max_size=6),
+    st.integers(0, 39),
+)
+def test_whatever_is_said_nothing_but_what_may_be_asked_is_asked(
+    said: list[list[str]], first: int
+) -> None:
+    """Captions say anything at all, and the tagger knows that and each fortieth tag of the table."""
+    said = [[tag for tag in dict.fromkeys(tags) if "," not in tag] for tags in said]
+    texts = [captions.join(["mirael", *tags]) for tags in said]
+    words = dict.fromkeys([*EVERY[first::40], *itertools.chain(*said)], 1)
+    found, _ = prompts.derive(Auto(flexibility=6, recreate=3), texts, words, ["mirael"])
+    for entry in found:
+        asked = [t for t in captions.split(entry.prompt.prompt) if not t.startswith("{")]
+        assert not gate.of_text(entry.prompt.prompt).adult
+        if entry.prompt.purpose != "identity":
+            assert all(map(vocabulary.askable, asked)), asked
 
 
 def test_cells_cross_prompts_and_seeds() -> None:

@@ -55,9 +55,9 @@ def test_reading_takes_a_moment() -> None:
     vocabulary.table.cache_clear()
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         vocabulary.table.__wrapped__()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.05
 
 
