@@ -2,7 +2,8 @@
 
 A key carries each stage's code version (`nodes.CODE_VERSIONS`), raised by hand, because a reformatted
 file must not cost a night of baking. This chore hashes the syntax trees of a stage's module and of
-all that it imports, without comments and docstrings, its page's templates, and its settings' defaults.
+all that it imports, without comments and docstrings, the data files that these read, its page's
+templates, and its settings' defaults.
 `tests/code_versions.json` holds the hashes that belong to each version, and the modules they cover.
 When they differ, either raise the version (results differ) or run `make same-results` (they do not).
 The modules behind a family of base models count for that family alone (`Family.code_version`), so that
@@ -15,6 +16,7 @@ import ast
 import functools
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -125,22 +127,39 @@ def templates(names: set[str]) -> list[Path]:
     return sorted({*shared, *(path for page in rendered for path in folder.glob(f"{page}.*"))})
 
 
+def data_files(names: set[str]) -> list[Path]:
+    """The tables in `resources/` that these modules name, such as the vocabulary's."""
+    found = {
+        LIBRARY.parents[1] / node.value
+        for name in names
+        for node in ast.walk(_tree(name))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"resources/[\w./-]+\.[a-z]+", node.value)
+    }
+    return sorted(path for path in found if path.suffix != ".py" and path.is_file())
+
+
 def code_hash(stage: str) -> str:
     """Hash of everything in the code that may change the stage's results."""
     parts = [json.dumps(config.Config.model_fields[stage].default.model_dump(mode="json"))]
     names = closure(stage)
     parts += [_code(_text(name)) for name in sorted(names)]
-    parts += [template.read_text(encoding="utf-8") for template in templates(names)]
+    parts += [path.read_text(encoding="utf-8") for path in [*data_files(names), *templates(names)]]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def current(stage: str) -> dict[str, int | str | list[str]]:
     """What the record holds of a stage, as the code is now."""
-    return {
+    names = closure(stage)
+    now: dict[str, int | str | list[str]] = {
         "version": nodes.CODE_VERSIONS[stage],
         "code": code_hash(stage),
-        "modules": sorted(closure(stage)),
+        "modules": sorted(names),
     }
+    if data := [path.relative_to(LIBRARY.parents[1]).as_posix() for path in data_files(names)]:
+        now["data"] = data
+    return now
 
 
 def current_family(name: str) -> dict[str, int | str | list[str]]:

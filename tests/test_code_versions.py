@@ -95,6 +95,31 @@ def test_the_hash_sees_through_imports(tmp_path, monkeypatch) -> None:
     assert code_versions.code_hash("filter") != before
 
 
+def test_the_hash_sees_the_tables_that_a_module_reads(tmp_path, monkeypatch) -> None:
+    library = tmp_path / "scripts" / "bakery"
+    monkeypatch.setattr(code_versions, "LIBRARY", library)
+    (library / "stages").mkdir(parents=True)
+    (library / "tags").mkdir()
+    (library / "stages" / "filter.py").write_text("from bakery.tags import words\n")
+    (library / "tags" / "words.py").write_text('PATH = HOME / "resources/words.csv"\n')
+    table = tmp_path / "resources" / "words.csv"
+    table.parent.mkdir()
+    table.write_text("tag\nhalo\n")
+    before = code_versions.code_hash("filter")
+    assert code_versions.current("filter")["data"] == ["resources/words.csv"]
+    table.write_text("tag\nhalo\nhorns\n")
+    assert code_versions.code_hash("filter") != before
+
+
+def test_a_corrected_word_asks_for_a_decision_about_the_stages_that_read_it() -> None:
+    record = code_versions.record()
+    reading = {
+        stage for stage in STAGES if "resources/vocabulary.csv" in record[stage].get("data", ())
+    }
+    assert reading >= {"filter", "prune", "sample", "score"}
+    assert not reading & {"scrape", "tag", "train"}
+
+
 FAMILIES = [family.name for family in registry.FAMILIES]
 
 

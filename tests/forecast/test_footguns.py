@@ -97,7 +97,14 @@ def test_a_trigger_that_is_a_common_word_or_several_tokens_is_told(base: Path) -
     assert of("sks") == [], "a rare word of one token is what one wants"
     assert "'miro' is 4 tokens to the base (m + i + r + o)" in of("miro")[0]
     assert "'xy' is 2 tokens to the base (x + y)" in of("xy")[0]
-    assert footguns.of_trigger(Prune(trigger="rose"), base / "nowhere") == []
+    assert footguns.of_trigger(Prune(trigger="mirael"), base / "nowhere") == []
+
+
+@pytest.mark.parametrize("trigger", ["kitsune", "School_Uniform", "bunny ears"])
+def test_a_trigger_that_is_a_booru_tag_is_told_whatever_the_base(trigger: str, base: Path) -> None:
+    (sentence,) = footguns.of_trigger(Prune(trigger=trigger), base)
+    assert f"{trigger!r} is a booru tag" in sentence
+    assert footguns.of_trigger(Prune(trigger=trigger), base / "nowhere") == [sentence]
 
 
 @pytest.mark.parametrize("word", ["mirael", "Halo_x", "it's 1girl", "a  b", "顔☆", "!?"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tagger import tiny_tagger
 
+from bakery.gate import gate
 from bakery.io.errors import BakeryError
 from bakery.sampling import prompts
 from bakery.settings import config as cfg
 from bakery.settings.sample import Auto, Prompt, Sample
-from bakery.tags import captions, topics, vocabulary
+from bakery.tags import captions, tagger_list, vocabulary
 from bakery.tags.trigger import Trigger
 
 WORDS = {
@@ -84,7 +86,7 @@ def test_what_cannot_be_derived_is_said() -> None:
     assert lacking == [
         "the tagger knows no outfit that a prompt could ask, so none is asked",
         "the tagger knows no scene that a prompt could ask, so none is asked",
-        "no caption names an outfit, so there is no recreate prompt",
+        "no caption names an outfit that a prompt could ask, so there is no recreate prompt",
     ]
 
 
@@ -111,7 +113,30 @@ def test_prompts_depend_on_the_set_alone_and_ask_only_what_may_be_asked(
     for prompt in flexible:
         asked = [tag for tag in captions.split(prompt.prompt) if tag != "{trigger}"]
         assert asked
-        assert all(topics.askable(tag) for tag in asked)
+        assert all(vocabulary.askable(tag) for tag in asked)
+
+
+EVERY = sorted(vocabulary.table().entries)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(EVERY), max_size=12), min_size=1, max_size=6),
+    st.integers(0, 39),
+)
+def test_whatever_is_said_nothing_but_what_may_be_asked_is_asked(
+    said: list[list[str]], first: int
+) -> None:
+    """Captions say anything at all, and the tagger knows that and each fortieth tag of the table."""
+    said = [[tag for tag in dict.fromkeys(tags) if "," not in tag] for tags in said]
+    texts = [captions.join(["mirael", *tags]) for tags in said]
+    words = dict.fromkeys([*EVERY[first::40], *itertools.chain(*said)], 1)
+    found, _ = prompts.derive(Auto(flexibility=6, recreate=3), texts, words, ["mirael"])
+    for entry in found:
+        asked = [t for t in captions.split(entry.prompt.prompt) if not t.startswith("{")]
+        assert not gate.of_text(entry.prompt.prompt).adult
+        if entry.prompt.purpose != "identity":
+            assert all(map(vocabulary.askable, asked)), asked
 
 
 def test_cells_cross_prompts_and_seeds() -> None:
@@ -150,10 +175,10 @@ def test_a_bleed_prompt_must_not_ask_for_the_trigger() -> None:
 def test_the_vocabulary_has_general_tags_with_their_counts(tmp_path: Path) -> None:
     tags = ["pink hair", "null", "mirael (game)"]
     folder = tiny_tagger(tmp_path / "a", tags, categories={"mirael (game)": "character"})
-    assert vocabulary.read_counts(folder) == {"pink hair": 1000, "null": 1000}
-    path = folder / vocabulary.FILE
+    assert tagger_list.read_counts(folder) == {"pink hair": 1000, "null": 1000}
+    path = folder / tagger_list.FILE
     path.write_text("name,category\nlong_hair,0\n^_^,0\ngeneral,9\n")
-    assert vocabulary.read_counts(folder) == {"long hair": 0, "^_^": 0}
+    assert tagger_list.read_counts(folder) == {"long hair": 0, "^_^": 0}
     path.write_text("name,category\ngeneral,9\n")
     with pytest.raises(BakeryError, match="has no general tag"):
-        vocabulary.read_counts(folder)
+        tagger_list.read_counts(folder)

@@ -15,7 +15,7 @@ from bakery.settings.prune import Prune
 from bakery.settings.tag import Tag
 from bakery.sources import caption_files, posts
 from bakery.stages import prune, tag
-from bakery.tags import captions, tagging, traits
+from bakery.tags import captions, tagging, vocabulary
 
 MIRAEL = ("pink hair", "long hair", "twintails", "purple eyes", "halo")
 SCENES = (
@@ -111,7 +111,7 @@ def test_reasons_are_words_a_person_understands(mirael):
     assert reasons["halo"] == (
         "on 75% of the pictures and a trait of the character (halo): the trigger absorbs it"
     )
-    assert reasons["hair flower"].startswith("a trait (ornaments), but on 25% of the pictures only")
+    assert reasons["hair flower"].startswith("a trait (ornament), but on 25% of the pictures only")
     assert "a class word" in reasons["1girl"]
     assert reasons["beach"].startswith("on 25% of the pictures; it changes from picture to picture")
     assert (reasons.str.len() > 10).all()
@@ -313,8 +313,9 @@ def test_an_outfit_can_have_a_word_of_its_own(tmp_path):
     assert trigger["outfits"] == {word: list(tags) for word, tags in words.items()}
     assert any("'mirael nude' is unused" in warning for warning in summary["warnings"])
     worn = tables.read(tmp_path / "out" / "outfits.csv", prune.OUTFITS).set_index("outfit")
-    assert worn.loc["red dress", ["pictures", "tags"]].tolist() == ["6", "red dress"]
-    assert worn.loc["red dress", "proposal"] == '"mirael outfit 1": ["red dress"]'
+    gala = worn.loc["red dress, tiara"]
+    assert gala[["pictures", "tags"]].tolist() == ["6", "red dress; tiara"]
+    assert gala["proposal"] == '"mirael outfit 1": ["red dress", "tiara"]'
     assert worn.loc["coat, dress", "proposal"] == "", "3 pictures teach no word"
 
 
@@ -480,9 +481,9 @@ def test_whatever_is_seen_the_lists_hold(
         ("red eyes", "eyes"), ("heterochromia", "eyes"), ("slit pupils", "eyes"),
         ("cat ears", "ears"), ("animal ear fluff", "ears"), ("fox tail", "tail"),
         ("angel wings", "wings"), ("halo", "halo"), ("dragon horns", "horns"),
-        ("hair ornament", "ornaments"), ("wing hair ornament", "ornaments"),
-        ("hair flower", "ornaments"), ("mole under eye", "marks"), ("scar on face", "marks"),
-        ("arm tattoo", "marks"), ("dark skin", "skin"), ("skin fang", "teeth"),
+        ("hair ornament", "ornament"), ("wing hair ornament", "ornament"),
+        ("hair flower", "ornament"), ("mole under eye", "mark"), ("scar on face", "mark"),
+        ("arm tattoo", "mark"), ("dark skin", "skin"), ("skin fang", "teeth"),
         ("closed eyes", None), ("half-closed eyes", None), ("one eye closed", None),
         ("looking at viewer", None), ("rolling eyes", None), ("covering own eyes", None),
         ("wet hair", None), ("floating hair", None), ("hand in own hair", None),
@@ -490,11 +491,11 @@ def test_whatever_is_seen_the_lists_hold(
         ("fake animal ears", None), ("shiny skin", None), ("hair flip", None), ("scarf", None),
         ("hairdressing", None), ("smile", None), ("black jacket", None), ("bear", None),
         ("hair brush", None), ("moletom", None), ("fishing line", None), ("horned headwear", None),
-        ("coattails", None), ("glowing eyes", None), ("hair over shoulder", None), ("crown", None),
+        ("coattails", None), ("glowing eyes", "eyes"), ("hair over shoulder", None), ("crown", None),
     ],
 )  # fmt: skip
 def test_the_vocabulary_of_traits(name, kind):
-    assert traits.kind(name) == kind
+    assert vocabulary.of(name).trait == kind
 
 
 PARK = "A girl with pink hair stands in a park, smiling at the viewer."

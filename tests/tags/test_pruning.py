@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bakery.settings.prune import Prune
 from bakery.sources import posts
-from bakery.tags import captions, evidence, outfits, pruning, traits
+from bakery.tags import captions, evidence, outfits, pruning, vocabulary
 from bakery.tags.tagging import Vocabulary
 from world import avatar
 from world.planting import CAST
@@ -20,7 +20,7 @@ from world.planting import CAST
 NOBODY = Vocabulary({}, {}, 0)
 
 
-def vocabulary(size: int = 3000) -> Vocabulary:
+def usual_tags(size: int = 3000) -> Vocabulary:
     """How often the world's tags usually are, counted on random looks."""
     rng = np.random.default_rng(11)
     counts: dict[str, int] = {}
@@ -31,7 +31,7 @@ def vocabulary(size: int = 3000) -> Vocabulary:
     return Vocabulary(categories, counts | {"general": size}, size)
 
 
-USUAL = vocabulary()
+USUAL = usual_tags()
 HEADWEAR = (None, "halo", "horns", "cat ears", "hair bow", "hair flower")
 
 
@@ -58,7 +58,7 @@ def traits_of(fixed: dict) -> set[str]:
         "dark skin" if fixed["skin"] == "dark" else None,
         "facial hair" if fixed.get("facial_hair") else None,
     }  # fmt: skip
-    return {tag for tag in planted if tag and traits.kind(tag)}
+    return {tag for tag in planted if tag and vocabulary.of(tag).trait}
 
 
 def pictures(rng: np.random.Generator, fixed: dict, count: int, wardrobe: int, noise: float):
@@ -231,7 +231,7 @@ def test_what_a_tag_contains(tag: str, wider: set[str]) -> None:
         "jacket", "long hair", "very long hair", "animal ears", "twintails", "pants", "tail",
         "hair ornament", "hair bun", "short hair",
     }  # fmt: skip
-    assert traits.implied(tag, known) == wider
+    assert vocabulary.implied(tag, known) == wider
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,8 @@ def test_what_a_tag_contains(tag: str, wider: set[str]) -> None:
     [
         ("red jacket", True), ("shirt", True), ("school uniform", True), ("thighhighs", True),
         ("no pants", False), ("holding shirt", False), ("beach", False), ("hair bow", False),
-        ("dressing", False), ("long sleeves", True), ("unworn hat", False),
+        ("dressing", False), ("long sleeves", False), ("unworn hat", False), ("glasses", True),
+        ("plaid", False), ("hood down", False), ("swimsuit", True), ("necklace", True),
     ],
 )  # fmt: skip
 def test_what_is_a_garment(tag: str, worn: bool) -> None:

@@ -160,7 +160,7 @@ def test_a_truncated_model_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("tag_id,tag,category\n1,a,0\n", "no column name"),
+        ("tag_id,word,category\n1,a,0\n", "no column name"),
         ("name,category\na,7\n", "category '7'"),
         ("name,category,count\na,0,many\n", "count 'many' where a whole number"),
         ("", "cannot be read as a table"),

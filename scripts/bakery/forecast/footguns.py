@@ -15,7 +15,7 @@ from bakery.io.images import Size
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
 from bakery.sources import caption_files
-from bakery.tags import own_captions
+from bakery.tags import own_captions, vocabulary
 from bakery.tags.trigger import Trigger
 from bakery.training.schedules import StepCounts
 
@@ -131,16 +131,19 @@ def of_base(place: Place) -> list[str]:
 
 
 def of_trigger(prune: Prune, base: Path) -> list[str]:
-    """A trigger that the base already knows, or that it splits into several words."""
+    """A trigger that already means something, to the base or as a booru tag, or that the base splits."""
     cut = tokenizer_probe.cut(base, prune.trigger)
-    if cut is None:
-        return []
-    if cut.whole and cut.rank < COMMON:
+    if cut is not None and cut.whole and cut.rank < COMMON:
         return [
             f"The trigger {prune.trigger!r} is a common word that already means something to the "
             "base: choose one that it does not know."
         ]
-    if not cut.whole:
+    if vocabulary.listed(prune.trigger):
+        return [
+            f"The trigger {prune.trigger!r} is a booru tag, which other pictures have, too: choose a "
+            "made-up word."
+        ]
+    if cut is not None and not cut.whole:
         return [
             f"The trigger {prune.trigger!r} is {len(cut.pieces)} tokens to the base "
             f"({' + '.join(cut.pieces)}), which it also meets in other words: it takes longer to "

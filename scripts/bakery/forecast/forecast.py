@@ -31,7 +31,7 @@ from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
 from bakery.settings.scrape import Scrape
 from bakery.settings.train import Train
-from bakery.tags import captions, vocabulary
+from bakery.tags import captions, tagger_list
 from bakery.tags.trigger import Trigger
 from bakery.training import schedules
 
@@ -350,10 +350,10 @@ def _samples(bake: PlannedBake, files: Mapping[int, str]) -> tuple[int | None, s
     try:
         if settings.prompts is not None:
             trigger = Trigger.of(Prune.model_validate(bake.settings["prune"]))
-        elif (prune / NAME).is_file() and (tagger / vocabulary.FILE).is_file():
+        elif (prune / NAME).is_file() and (tagger / tagger_list.FILE).is_file():
             trigger = Trigger.read(prune)
             texts = list(tables.read(prune / "captions.csv", ("caption",))["caption"])
-            words = vocabulary.read_counts(tagger)
+            words = tagger_list.read_counts(tagger)
         else:
             return None, ""
         chosen, _ = prompts.resolve(settings, texts, words, trigger)

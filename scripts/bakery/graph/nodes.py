@@ -17,13 +17,13 @@ from bakery.settings.train import Train
 
 CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "scrape": 2,
-    "filter": 2,
+    "filter": 3,
     "tag": 2,
-    "prune": 2,
+    "prune": 3,
     "layout": 2,
     "train": 2,
-    "sample": 3,
-    "score": 4,
+    "sample": 4,
+    "score": 5,
     "compare": 5,
     "halve": 1,
 }

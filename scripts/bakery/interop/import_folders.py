@@ -16,7 +16,7 @@ from bakery.interop.config_draft import Draft
 from bakery.interop.other_config import KohyaConfig, Subset
 from bakery.interop.picture_folders import REPEATS, common_front
 from bakery.sources.folders import safe_stem
-from bakery.tags import captions, topics, traits
+from bakery.tags import captions, vocabulary
 
 EVERY_PICTURE: dict[str, Any] = {
     "min_side": 0, "max_aspect": None, "min_score": None, "extra_characters": False,
@@ -24,12 +24,6 @@ EVERY_PICTURE: dict[str, Any] = {
     "min_jpeg_quality": 0, "duplicate_distance": -1,
 }  # fmt: skip
 """The filter that lets pass what other trainers would train on; ratings still count."""
-_ORDINARY = re.compile(
-    r"\d+\+?(girl|boy|other)s?|(multiple|no) (girls|boys|humans)|solo( focus)?|looking at viewer|simple "
-    r"background|white background|masterpiece|(best|high|normal) quality|highres|absurdres|general|safe|"
-    r"sensitive|upper body|portrait|full body|cowboy shot|virtual youtuber|anime|illustration"
-)
-"""Tags that taggers put in front of everybody's captions."""
 _MOST_REPEATS = 1000
 
 
@@ -101,8 +95,8 @@ def _trigger(
 
 
 def _ordinary(tag: str) -> bool:
-    plain = captions.same(tag).replace("_", " ")
-    return bool(_ORDINARY.fullmatch(plain)) or bool(traits.kind(plain) or topics.topic(plain))
+    """Whether a tag says something of many pictures, so that it is nobody's trigger."""
+    return bool(vocabulary.of(tag).topic)
 
 
 def _of_folder(subset: Subset, source: KohyaConfig) -> str:

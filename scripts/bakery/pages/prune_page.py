@@ -14,7 +14,7 @@ from bakery.edits import tag_edits
 from bakery.io.images import UnreadableImage
 from bakery.pages import page
 from bakery.settings.prune import Prune
-from bakery.tags.outfits import garment
+from bakery.tags import pruning
 from bakery.tags.pruning import DecidedTag
 
 EXAMPLES = 5
@@ -52,7 +52,7 @@ def draw(
         images=len(images),
         dataset=dataset,
         path=f"config/edits/{dataset}/{tag_edits.NAME}",
-        kind_of=lambda one: one.kind or ("garment" if garment(one.name) else ""),
+        kind_of=pruning.kind,
     )
 
 

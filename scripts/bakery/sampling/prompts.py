@@ -23,7 +23,7 @@ from typing import Any
 from bakery.gate import gate
 from bakery.io.errors import BakeryError
 from bakery.settings.sample import Auto, Prompt, Sample
-from bakery.tags import captions, topics
+from bakery.tags import captions, vocabulary
 from bakery.tags.trigger import Trigger
 
 PLAIN = (
@@ -91,7 +91,7 @@ def derive(
     `texts` are the training captions; `words` leads from the tagger's general tags to how many
     pictures taught it each; `own` are the character's tags, which no prompt may contain.
 
-    Of the tags that a prompt may ask (`topics.askable`) and that the tagger knows, those on the
+    Of the tags that a prompt may ask (`vocabulary.askable`) and that the tagger knows, those on the
     fewest training captions are taken; among equals the one that the tagger learnt from the most
     pictures, then the first by name. Outfits differ in the kind of garment. Nothing is random.
     Words for children are never asked of themselves.
@@ -102,7 +102,7 @@ def derive(
     words = {tag: count for tag, count in words.items() if tag not in children}
     mine = {captions.same(tag) for tag in own}
     counts = Counter(tag for tags in said for tag in tags)
-    ranked = {topic: _rank(topic, words, counts, mine) for topic in topics.TOPICS}
+    ranked = {topic: _rank(topic, words, counts, mine) for topic in vocabulary.ASKED}
     found = _identity(wanted)
     flexible = _flexibility(wanted, ranked, words, counts, len(said))
     found += flexible
@@ -213,7 +213,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _rank(topic: str, words: Mapping[str, int], counts: Counter[str], mine: set[str]) -> list[str]:
-    known = [t for t in words if topics.askable(t) == topic and captions.same(t) not in mine]
+    known = [t for t in words if vocabulary.askable(t) == topic and captions.same(t) not in mine]
     return sorted(known, key=lambda tag: (counts[captions.same(tag)], -words[tag], tag))
 
 
@@ -246,7 +246,7 @@ def _flexibility(
         for tag in chosen.values():
             asked.append(tag)
             why.append(f"{tag} (on {counts[captions.same(tag)]} of {pictures} training pictures)")
-        plain = topics.garment(chosen.get("outfit", ""))
+        plain = vocabulary.plain(chosen.get("outfit", ""))
         if plain in words:  # boorus say both, and so do captions
             asked.insert(1, plain)
         text = captions.join(["{trigger}", *asked])
@@ -262,7 +262,7 @@ def _kinds(ranked: Sequence[str], number: int) -> list[str]:
     """The first outfits of `ranked`, each of another kind while there are kinds left."""
     first: dict[str, str] = {}
     for tag in ranked:
-        first.setdefault(topics.head(tag), tag)
+        first.setdefault(tag.rsplit(" ", 1)[-1], tag)
     kinds = list(first.values())
     rest = [tag for tag in ranked if tag not in kinds]
     return [*kinds, *rest][:number]
@@ -271,9 +271,10 @@ def _kinds(ranked: Sequence[str], number: int) -> list[str]:
 def _recreate(wanted: Auto, said: Sequence[set[str]], mine: set[str]) -> list[PromptEntry]:
     """The most common outfits: the commonest garment, and what most of its pictures also show.
 
-    A further outfit is looked for on the pictures without the garments before.
+    Only of what a prompt may ask (`vocabulary.askable`). A further outfit is looked for on the
+    pictures without the garments before.
     """
-    left = [{t for t in tags if topics.topic(t) == "outfit"} - mine for tags in said]
+    left = [{t for t in tags if vocabulary.askable(t) == "outfit"} - mine for tags in said]
     found: list[PromptEntry] = []
     for number in range(1, wanted.recreate + 1):
         counts = Counter(tag for tags in left for tag in tags)
@@ -305,13 +306,15 @@ def _lacking(
 ) -> list[str]:
     sentences = []
     if wanted.flexibility:
-        for topic in topics.TOPICS:
+        for topic in vocabulary.ASKED:
             if not ranked[topic]:
                 sentences.append(
                     f"the tagger knows no {topic} that a prompt could ask, so none is asked"
                 )
     if wanted.recreate and not any(a.prompt.purpose == "recreate" for a in found):
-        sentences.append("no caption names an outfit, so there is no recreate prompt")
+        sentences.append(
+            "no caption names an outfit that a prompt could ask, so there is no recreate prompt"
+        )
     return sentences
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from bakery.io import tables
 from bakery.scoring import formulas
 from bakery.settings.thresholds import LEAST
-from bakery.tags import captions, topics
+from bakery.tags import captions, vocabulary
 
 TRIGGER_PURPOSES = ("identity", "flexibility", "recreate")
 """Purposes of pictures whose prompt has the trigger."""
@@ -216,7 +216,7 @@ def _habits(
         for name in training
         if captions.same(name) in plain.matrix.known
         and captions.same(name) not in pruned
-        and topics.topic(captions.same(name)) in ("outfit", "scene")
+        and vocabulary.of(name).topic in ("outfit", "scene")
     ]
     seen = plain.matrix.seen[:, plain.matrix.columns(names)][mine]
     unasked = _open(plain.samples, names)[mine]

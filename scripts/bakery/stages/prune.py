@@ -41,7 +41,7 @@ from bakery.tags import (
     own_captions,
     pruning,
     tagging,
-    traits,
+    vocabulary,
 )
 from bakery.tags.evidence import Evidence
 from bakery.tags.outfits import Outfit
@@ -259,7 +259,7 @@ def _row(one: DecidedTag) -> dict[str, Any]:
         "usual_frequency": "" if found.usual != found.usual else f"{found.usual:.4f}",
         "lift": "" if found.lift != found.lift else f"{found.lift:.2f}",
         "category": one.category,
-        "kind": found.kind or ("garment" if outfits.garment(found.name) else ""),
+        "kind": pruning.kind(found),
         "outfits": f"{found.outfits}/{found.of_outfits}",
         "outfit": found.outfit,
         "decision": one.action,
@@ -333,7 +333,7 @@ def _check(settings: Prune, by_hand: Mapping[str, str]) -> None:
 
 
 def _check_words(
-    settings: Prune, found: Sequence[Evidence], vocabulary: tagging.Vocabulary
+    settings: Prune, found: Sequence[Evidence], tagger: tagging.Vocabulary
 ) -> list[str]:
     """Triggers that mean something already: warnings, and an error for a tag of a caption."""
     warnings = []
@@ -347,9 +347,9 @@ def _check_words(
                 f"own, such as {word + '_x'!r}, or list the tag in prune.always so that only the "
                 "trigger says it"
             )
-        if tag := vocabulary.find(word):
+        if tag := tagger.find(word):
             warnings.append(
-                f"the trigger {word!r} is the {vocabulary.categories[tag]} tag {tag!r}: a base that "
+                f"the trigger {word!r} is the {tagger.categories[tag]} tag {tag!r}: a base that "
                 f"knows it starts from that meaning; a made-up word such as {word + '_x'!r} has none"
             )
     return warnings
@@ -371,7 +371,7 @@ def _unseen(
     for where, entries in lists.items():
         missing = sorted({name for entry in entries if (name := captions.same(entry)) not in names})
         for name in missing:
-            unseen.setdefault(name, Evidence(name, "general", kind=traits.kind(name)))
+            unseen.setdefault(name, Evidence(name, "general", kind=vocabulary.of(name).trait))
         if missing:
             hints = [_hint(name, names) for name in missing]
             warnings.append(

@@ -33,7 +33,7 @@ from bakery.sampling.pictures import IMAGES, Lora, Picture, SampleSet, Writer
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.sampling.prompts import Cell, GridRow, PromptEntry
 from bakery.settings.sample import Sample
-from bakery.tags import vocabulary
+from bakery.tags import tagger_list
 from bakery.tags.trigger import Trigger
 
 COLUMNS = (
@@ -253,7 +253,7 @@ def choose(
     texts, words = [], {}
     if settings.prompts is None and tagger is not None:
         texts = list(tables.read(prune / "captions.csv", ("image", "caption"))["caption"])
-        words = vocabulary.read_counts(tagger)
+        words = tagger_list.read_counts(tagger)
     asked, warnings = prompts.resolve(settings, texts, words, trigger)
     if not asked:
         raise BakeryError(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bakery.settings.prune import Prune
-from bakery.tags import captions, own_captions, pruning, traits
+from bakery.tags import captions, own_captions, pruning, vocabulary
 from bakery.tags.pruning import DecidedTag
 from bakery.tags.trigger import Trigger
 
@@ -49,7 +49,7 @@ def lines(
         )
         if settings.enabled and settings.drop_implied:
             names = set(map(captions.same, tags))
-            gone |= {other for name in names for other in traits.implied(name, names)}
+            gone |= {other for name in names for other in vocabulary.implied(name, names)}
         tags = [tag for tag in tags if captions.same(tag) not in gone]
         caption = trigger.front(captions.join([*words, *tags]))
         found.append({"image": image, "caption": caption, "tags": tags})

@@ -6,28 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from bakery.sources.posts import Post
+from bakery.tags import vocabulary
 
-_SEVERAL = re.compile(
-    r"[2-9]\+?(girls|boys|others|koma)"
-    r"|multiple_(girls|boys|others|views|persona)|dual_persona"
-    r"|comic|reference_sheet|character_sheet|everyone|crowd"
-)
 _ONE_EACH = {"1girl", "1boy", "1other"}
 _QUALIFIER = re.compile(r"_\([^()]*\)")
-_COLORLESS = {"monochrome", "greyscale", "grayscale", "sepia", "sketch", "lineart"}
-# Writing is the point of the picture: one tag is enough.
-_WRITING = {
-    "text_focus", "text-only_page", "text_only_page", "wall_of_text", "speech_bubble",
-    "dialogue_box", "subtitled", "lyrics", "chat_log", "infographic", "how_to", "user_interface",
-    "character_profile", "screenshot", "game_screenshot", "fake_screenshot",
-    "fake_phone_screenshot", "cover", "cover_page", "album_cover", "doujin_cover", "fake_cover",
-    "magazine_cover", "manga_cover",
-}  # fmt: skip
-# Some writing is in it: it takes several.
-_SOME_WRITING = re.compile(
-    r"[a-z]+_text|(partially_)?translated|translation_request|check_translation|watermark"
-    r"|sample_watermark|logo|title|(character|copyright|group|song)_name|dated|twitter_username"
-)
 _MUCH_WRITING = 3
 _MADE_BY_A_MODEL = re.compile(
     r"ai[-_](generated|assisted|art)|stable_diffusion|novelai|nai_diffusion|midjourney|dall-e"
@@ -37,7 +19,7 @@ _MADE_BY_A_MODEL = re.compile(
 def shows_several(post: Post) -> bool:
     """Whether the tags speak of more than one character, or of one in several panels or views."""
     general = set(post.tags_general.lower().split())
-    if any(_SEVERAL.fullmatch(tag) for tag in general) or len(general & _ONE_EACH) > 1:
+    if any(vocabulary.of(tag).kind == "several" for tag in general) or len(general & _ONE_EACH) > 1:
         return True
     names = set(post.tags_character.lower().split())
     # `miku_(summer)` beside `miku` is a costume, not a second character.
@@ -52,14 +34,14 @@ def shows_several(post: Post) -> bool:
 
 def is_colorless(tags: Iterable[str]) -> bool:
     """Whether the tags speak of a picture without colour, or of a sketch."""
-    return not _COLORLESS.isdisjoint(tags)
+    return any(vocabulary.of(tag).kind == "colorless" for tag in tags)
 
 
 def is_writing(tags: Iterable[str]) -> bool:
-    """Whether the tags speak of a picture that is mostly writing."""
-    tags = set(tags)
-    some = sum(bool(_SOME_WRITING.fullmatch(tag)) for tag in tags)
-    return bool(tags & _WRITING) or some >= _MUCH_WRITING
+    """Whether the tags speak of a picture that is mostly writing: of a page of it, or three times of
+    some."""
+    kinds = [vocabulary.of(tag).kind for tag in set(tags)]
+    return "page" in kinds or kinds.count("text") >= _MUCH_WRITING
 
 
 def is_generated(tags: Iterable[str]) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bakery.sources import posts
-from bakery.tags import captions, outfits, traits
+from bakery.tags import captions, outfits, vocabulary
 from bakery.tags.outfits import Outfit
 from bakery.tags.tagging import Vocabulary
 
@@ -49,7 +49,7 @@ class Evidence:
 
 
 def gather(
-    seen: pd.DataFrame, images: Sequence[str], vocabulary: Vocabulary, worn: Sequence[Outfit]
+    seen: pd.DataFrame, images: Sequence[str], tagger: Vocabulary, worn: Sequence[Outfit]
 ) -> list[Evidence]:
     """The evidence about each tag of `seen` (image, tag, category, probability), most frequent first."""
     found = []
@@ -63,8 +63,8 @@ def gather(
                 category,
                 mine,
                 len(mine) / len(images),
-                vocabulary.usual(tag),
-                traits.kind(captions.same(tag)),
+                tagger.usual(tag),
+                vocabulary.of(tag).trait,
                 outfits.spread(frozenset(mine), worn),
                 len(worn),
                 outfits.own(frozenset(mine), worn, len(images)),

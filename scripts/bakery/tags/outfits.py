@@ -15,6 +15,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist, pdist
 from scipy.special import bdtr
 
+from bakery.tags import vocabulary
+
 FEWEST = 3
 """Fewest pictures of an outfit; fewer may be chance."""
 INSIDE = 0.5
@@ -25,22 +27,6 @@ pictures are the outfit's, and it is rarer elsewhere than CHANCE explains."""
 
 _CUT = 0.6  # Jaccard distance: the same garment in another colour (2 of 3 words) is apart
 _MOST = 1500  # distinct sets of garments that are clustered: 1500 have a million distances
-
-# fmt: off
-_GARMENTS = frozenset({
-    "shirt", "t-shirt", "blouse", "sweater", "sweatshirt", "hoodie", "cardigan", "turtleneck",
-    "jacket", "blazer", "coat", "labcoat", "vest", "waistcoat", "dress", "sundress", "gown",
-    "skirt", "miniskirt", "pants", "jeans", "shorts", "leggings", "overalls", "jumpsuit",
-    "bodysuit", "leotard", "swimsuit", "bikini", "uniform", "serafuku", "suit", "tuxedo", "kimono",
-    "yukata", "hakama", "haori", "apron", "cape", "capelet", "cloak", "robe", "poncho", "tabard",
-    "tunic", "armor", "breastplate", "pajamas", "sleepwear", "sportswear", "gym uniform", "corset",
-    "camisole", "necktie", "bowtie", "ascot", "scarf", "neckerchief", "gloves", "mittens", "socks",
-    "thighhighs", "kneehighs", "pantyhose", "tights", "boots", "shoes", "sneakers", "sandals",
-    "slippers", "heels", "footwear", "hat", "cap", "beret", "beanie", "helmet", "hood", "belt",
-    "sash", "obi", "armband", "sleeves", "top", "costume", "outfit", "habit",
-})
-# fmt: on
-"""Names of clothes: a tag that ends in one of these is a garment."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +39,12 @@ class Outfit:
 
 
 def garment(tag: str) -> bool:
-    """Whether a tag (caption words) is something to wear: `red jacket`, `thighhighs`."""
-    words = tag.split(" ")
-    unworn = {"no", "unworn", "removing", "holding"} & set(words)
-    return words[-1] in _GARMENTS and not unworn
+    """Whether a tag is something to wear by itself: `red jacket`, `thighhighs`, `glasses`.
+
+    Patterns and cuts (plaid, sleeveless, hood down) say how clothes are, not which they are.
+    """
+    entry = vocabulary.of(tag)
+    return entry.topic == "outfit" and entry.kind in ("garment", "accessory")
 
 
 def find(tags: Mapping[str, Iterable[str]]) -> list[Outfit]:

@@ -11,24 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bakery.settings.prune import Prune
-from bakery.tags import captions, traits
+from bakery.tags import captions, vocabulary
 from bakery.tags.evidence import Evidence
 from bakery.tags.trigger import Trigger
-
-# fmt: off
-CLASS_WORDS = frozenset({
-    "1girl", "1boy", "1other", "multiple girls", "multiple boys", "2girls", "2boys", "solo",
-    "solo focus", "male focus", "no humans", "animal focus", "furry", "furry female", "furry male",
-})
-# fmt: on
-"""Words for the kind of subject; they usually stay in captions."""
 
 CONSTANT = 0.9
 """A reason calls a tag constant from this share of the pictures."""
 STRIKING = 5.0
 """A reason mentions the lift of a kept tag from this value."""
-_APART = ("ornaments", "marks")
-"""Traits whose special cases are separate things: a flower in the hair besides a ribbon."""
+_APART = ("ornament", "mark", "face")
+"""Traits whose special cases are separate things: a flower in the hair besides a ribbon, lipstick
+besides other makeup."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +127,12 @@ def known(tags: Iterable[str]) -> set[str]:
     return {captions.same(tag) for tag in tags}
 
 
+def kind(one: Evidence) -> str:
+    """The kind of a trait or of something that is worn, in one word; "" for all else."""
+    entry = vocabulary.of(one.name)
+    return entry.kind if entry.topic in ("trait", "outfit") else ""
+
+
 def _together(settings: Prune, found: Sequence[Evidence]) -> list[Decision]:
     """The automatic decisions: each by itself, the trigger, and tags that follow another tag."""
     decisions = [decide_tag(settings, one) for one in found]
@@ -161,7 +160,9 @@ def _with_others(
     movable = decision.category == "trait" and (decision.action, decision.by) == ("keep", "rule")
     if not settings.enabled or not movable or one.kind in _APART or one.outfit:
         return decision
-    wider = sorted(other for other in traits.implied(one.name, pruned) if traits.kind(other))
+    wider = sorted(
+        other for other in vocabulary.implied(one.name, pruned) if vocabulary.of(other).trait
+    )
     if not wider:
         return decision
     reason = f"{_often(one)}; it says {pruned[wider[0]]} more closely, and goes with it"
@@ -214,7 +215,8 @@ def _decide_trait(settings: Prune, one: Evidence) -> Decision:
 def _category(one: Evidence) -> str:
     if one.category != "general":
         return one.category
-    if one.name in CLASS_WORDS:
+    entry = vocabulary.of(one.name)
+    if entry.topic == "people" and entry.kind:
         return "class"
     return "trait" if one.kind else "other"
 

@@ -27,19 +27,9 @@ from PIL import Image
 
 from bakery.io import tables
 from bakery.io.errors import BakeryError
-from bakery.tags import captions
+from bakery.tags import tagger_list
 
-CATEGORIES = {
-    0: "general",
-    1: "artist",
-    3: "copyright",
-    4: "character",
-    5: "meta",
-    9: "rating",
-}
-"""Danbooru's numbers for kinds of tags; the WD models use 0, 4 and 9."""
-
-MODEL, TAGS = "model.onnx", "selected_tags.csv"
+MODEL, TAGS = "model.onnx", tagger_list.FILE
 
 GPUS = (
     "CUDAExecutionProvider",
@@ -50,6 +40,7 @@ GPUS = (
 """onnxruntime's GPU providers; the first available one is used."""
 
 _LARGEST = 8192  # side of the padded square in pixels: 200 MB; a comic strip can be far longer
+_OTHER_LISTS = ("tag_mapping.json", "metadata.json", "tags.json", "tags.txt", "tags.csv")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -100,8 +91,11 @@ def _download(model: str) -> Path:
 def _check_files(folder: Path) -> None:
     for name in (MODEL, TAGS):
         if not (folder / name).is_file():
+            other = next((n for n in _OTHER_LISTS if name == TAGS and (folder / n).is_file()), None)
             raise BakeryError(
-                f"tagger: {folder} has no {name}; a tagger is a folder with {MODEL} and {TAGS}"
+                f"tagger: {folder} has no {name}"
+                + (f", and its {other} is not read here" if other else "")
+                + f"; a tagger is a folder with {MODEL} and {TAGS}"
             )
 
 
@@ -166,7 +160,7 @@ class Tagger:
                 f"tagger: there is no folder {folder}; give a folder with {MODEL} and {TAGS}"
             )
         _check_files(folder)
-        tags = _read_tags(folder / TAGS)
+        tags = tagger_list.read(folder / TAGS)
         return cls(_session(folder / MODEL, threads), tags, folder, threads)
 
     def vocabulary(self) -> list[dict[str, str]]:
@@ -240,40 +234,6 @@ class Tagger:
                 f"tagger: {self._folder / TAGS} lists {len(self.names)} tags, but {MODEL} gives "
                 f"{width} values; take both files from the same model"
             )
-
-
-def _read_tags(path: Path) -> pd.DataFrame:
-    """Each line's name as a caption word, its category as a word, and its count as text."""
-    try:
-        # keep_default_na: "null" and "nan" are tags like any other
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as problem:  # pandas' parser errors are ValueErrors
-        raise BakeryError(f"tagger: {path} cannot be read as a table: {problem}") from None
-    missing = [column for column in ("name", "category") if column not in table]
-    if missing:
-        raise BakeryError(
-            f"tagger: {path} has no column {missing[0]}; expected tag_id,name,category,count"
-        )
-    known = {str(number): word for number, word in CATEGORIES.items()}
-    strange = sorted(set(table["category"]) - set(known))
-    if strange:
-        raise BakeryError(
-            f"tagger: {path} has the category {strange[0]!r}; known are "
-            + ", ".join(f"{number} ({word})" for number, word in known.items())
-        )
-    counts = table["count"] if "count" in table else pd.Series("", table.index)
-    no_counts = counts[~counts.str.fullmatch(r"\d*")]
-    if len(no_counts):
-        raise BakeryError(
-            f"tagger: {path} has the count {no_counts.iloc[0]!r} where a whole number is expected"
-        )
-    return pd.DataFrame(
-        {
-            "name": table["name"].map(captions.normalise),
-            "category": table["category"].map(known),
-            "count": counts,
-        }
-    )
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
