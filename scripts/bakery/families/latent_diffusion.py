@@ -244,6 +244,9 @@ class LatentDiffusion(Model):
                 output_type="latent",
             ).images  # (B, C, h, w)
 
+    def schedule_type(self, sampler: str) -> str:
+        return samplers.schedule_type(sampler, self.noise_scheduler.config)
+
     def prompt_embeds(self, text: Text, negative: Text) -> dict[str, torch.Tensor]:
         """Texts under the pipeline's names."""
         return {"prompt_embeds": text["hidden"], "negative_prompt_embeds": negative["hidden"]}
