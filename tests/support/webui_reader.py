@@ -1,8 +1,9 @@
 """A reader of infotexts and prompts that follows A1111's rules, step by step.
 
-Written from the behaviour of AUTOMATIC1111/stable-diffusion-webui 1.10.1: what its "PNG info" tab takes
-from an infotext, and what it then gives to the text encoder with which weights. `benchmarks/webui.py`
-holds it against that program's own code.
+Written from how the code of A1111 and its fork Forge works: what "PNG info" takes from an infotext, and
+what is then
+given to the text encoder with which weights. `benchmarks/webui/prompts.py` puts the same kinds of prompts to
+their own code instead of this.
 """
 
 from __future__ import annotations
