@@ -1,9 +1,8 @@
 """A reader of infotexts and prompts that follows A1111's rules, step by step.
 
 Written from how the code of A1111 and its fork Forge works: what "PNG info" takes from an infotext, and
-what is then
-given to the text encoder with which weights. `benchmarks/webui/prompts.py` puts the same kinds of prompts to
-their own code instead of this.
+what is then given to the text encoder with which weights. `benchmarks/webui/prompts.py` puts the same
+kinds of prompts to their own code instead of this.
 """
 
 from __future__ import annotations
