@@ -1,6 +1,8 @@
 """One file as people download it: what it is, and that its weights arrive where they belong."""
 
+import hashlib
 import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors.torch import save_file
 from single_file import checkpoint_of
 from tiny_base import TINY, tiny_vae
 
 from bakery.families import published as shapes_of
-from bakery.families import registry, single_file
+from bakery.families import recognise, registry, single_file
 from bakery.families.recognise import Header
 from bakery.io.errors import BakeryError
 
@@ -282,7 +285,26 @@ def test_a_vae_of_its_own(base, own_vae, form, tmp_path, monkeypatch):
     said = model.describe()
     assert said["ss_sd_model_name"] == Path(base.path).name
     assert said["ss_vae_name"] == place.name
-    assert "ss_vae_name" not in base.describe()
+    folder = place.is_dir()
+    assert (said["ss_new_vae_hash"] == "IsADirectory") == folder
+    if not folder:
+        content = place.read_bytes()
+        assert said["ss_new_vae_hash"] == hashlib.sha256(content).hexdigest()
+        window = content[0x100000:0x110000]
+        assert said["ss_vae_hash"] == hashlib.sha256(window).hexdigest()[:8]
+    assert not {"ss_vae_name", "ss_vae_hash", "ss_new_vae_hash"} & set(base.describe())
+
+
+def test_the_hashes_of_a_file_are_those_that_a1111_shows(tmp_path):
+    """Golden values, computed with kohya's model_hash and calculate_sha256."""
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(bytes(range(256)) * 5000)
+    assert recognise.hashes(str(file)) == (
+        "7daca209",
+        "7d471e4af16db5a30ce10aebbc29f5178b2edbad6c7dc2e8ff8ee6e4848a726f",
+    )
+    file.write_bytes(b"short")
+    assert recognise.hashes(str(file))[0] == "e3b0c442"
 
 
 @pytest.mark.slow
@@ -299,3 +321,148 @@ def test_a_vae_that_is_none(base, tmp_path, monkeypatch):
         assert str(file) in str(caught.value)
     with pytest.raises(BakeryError, match=r"train\.base\.vae: cannot read"):
         registry.load({"checkpoint": base.path, "vae": str(tmp_path)})
+
+
+SCHEDULE = DDPMScheduler.from_config(shapes_of.SCHEDULER).alphas_cumprod
+
+
+def harmless_of(base) -> dict[str, torch.Tensor]:
+    """What checkpoints carry besides a model: a tensor or two of each kind."""
+    clip = "conditioner.embedders.0" if base.family.name == "sdxl" else "cond_stage_model"
+    return {
+        "model_ema.decay": torch.tensor(0.9999),
+        "model_ema.diffusion_modelinput_blocks00weight": torch.zeros(3),
+        "model_ema.num_updates": torch.tensor(5),
+        f"{clip}.transformer.text_projection.weight": torch.zeros(8, 8),
+        f"{clip}.transformer.logit_scale": torch.tensor(4.6),
+        f"{clip}.transformer.vision_model.embeddings.class_embedding": torch.zeros(4),
+        f"{clip}.logit_scale": torch.tensor(4.6),
+        "alphas_cumprod": SCHEDULE.clone(),
+        "sqrt_one_minus_alphas_cumprod": torch.zeros(1000),
+        "betas": torch.zeros(1000),
+        "denoiser.sigmas": torch.zeros(1000),
+        "logvar": torch.zeros(1000),
+        "first_stage_model.loss.logvar": torch.zeros(1),
+        "first_stage_model.loss.discriminator.main.0.weight": torch.zeros(2),
+        "optimizer.state.0.exp_avg": torch.zeros(2),
+        "global_step": torch.tensor(5),
+        "metadata": torch.zeros(9, dtype=torch.uint8),
+        "somebody.elses": torch.zeros(2),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_what_no_picture_depends_on_is_counted_and_left_out(base, beside, suffix, caplog):
+    file = beside / f"model{suffix}"
+    state = checkpoint_of(base) | harmless_of(base)
+    save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
+    with caplog.at_level(logging.INFO):
+        same_model(base, registry.load(str(file)))
+    said = [record.getMessage() for record in caplog.records if str(file) in record.getMessage()]
+    counts = {line.split("left out, ")[1]: line for line in said}
+    assert all(line.startswith(f"{file}: ") for line in said)
+    for what, number in {
+        "averaged copies of weights": 3,
+        "position numbers": 1,
+        "a projection that only SDXL's second text encoder has a use for": 1,
+        "CLIP's scale of likeness": 3 if base.family.name == "sdxl" else 2,
+        "CLIP's encoder of pictures": 1,
+        "numbers of the noise schedule": 5,
+        "what the VAE was trained with": 2,
+        "a trainer's state": 2,
+        "notes": 1,
+        "of no part of the model (somebody.elses)": 1,
+    }.items():
+        (line,) = [line for kind, line in counts.items() if kind.startswith(what)]
+        assert f": {number} tensors left out" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "warned"),
+    [(lambda a: a, False), (lambda a: a.half(), False), (lambda a: a * 0.9, True)],
+)
+def test_a_noise_schedule_of_its_own_is_said(base, beside, change, warned, caplog):
+    file = beside / "model.safetensors"
+    save_file(checkpoint_of(base) | {"alphas_cumprod": change(SCHEDULE.clone())}, file)
+    registry.load(str(file))
+    assert ("alphas_cumprod differs" in caplog.text) == warned
+
+
+BLOCK = "model.diffusion_model.input_blocks.1.0.in_layers.2"
+BESIDE = {
+    "lora_unet_mid_block.lora_down.weight": "a LoRA",
+    f"{BLOCK}.lora_up.weight": "a LoRA",
+    "control_model.input_blocks.0.0.weight": "a ControlNet",
+    "ip_adapter.1.to_k_ip.weight": "an IP-Adapter",
+    "model.diffusion_model.input_blocks.1.2.motion_modules.0.x": "a motion module",
+    "model.diffusion_model.scaled_fp8": "scaled fp8",
+    f"{BLOCK}.scale_weight": "scaled fp8",
+    f"{BLOCK}.weight.absmax": "few bits",
+    "model.diffusion_model.foo.weight": "1 weights that are not of this family",
+    "model.diffusion_model.input_blocks.77.0.op.weight": "1 weights that are not of this family",
+    "model.diffusion_model.input_blocks.1.5.weight": "1 weights that are not of this family",
+}
+"""A tensor that changes what a program draws -> how it is called."""
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_would_change_pictures_is_refused_by_name(base, beside, name):
+    file = beside / "model.safetensors"
+    save_file(checkpoint_of(base) | {name: torch.zeros(2)}, file)
+    refused(file, BESIDE[name], name)
+
+
+def test_a_checkpoint_without_vae_asks_for_one(base, own_vae, beside, tmp_path):
+    file, vae = beside / "model.safetensors", tmp_path / "vae.safetensors"
+    state = {k: v for k, v in checkpoint_of(base).items() if not k.startswith("first_stage_model.")}
+    save_file(state, file)
+    save_file(own_vae.state_dict(), vae)
+    refused(file, "has no VAE", f"base: {{checkpoint: {file}, vae: ...}}")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_checkpoint_with_a_vae_beside_it_needs_none(
+    base, own_vae, beside, tmp_path, monkeypatch, inside
+):
+    published(monkeypatch, base)
+    file, vae = beside / "model.safetensors", tmp_path / "vae.safetensors"
+    state = checkpoint_of(base)
+    damaged = "first_stage_model.encoder.conv_in.weight"
+    if inside:  # and is not read
+        state[damaged] = torch.full_like(state[damaged], float("nan"))
+    else:
+        state = {k: v for k, v in state.items() if not k.startswith("first_stage_model.")}
+    save_file(state, file)
+    save_file(own_vae.state_dict(), vae)
+    model = registry.load({"checkpoint": str(file), "vae": str(vae)})
+    assert torch.equal(model.vae.encoder.conv_in.weight, own_vae.encoder.conv_in.weight)
+    assert torch.equal(model.unet.conv_in.weight, base.unet.conv_in.weight)
+
+
+@pytest.mark.slow
+def test_names_that_older_programs_wrote(base, beside):
+    """A1111 and ComfyUI read a text encoder without the level text_model, and SDXL's projection as
+    a layer."""
+    state = checkpoint_of(base)
+    if base.family.name == "sd1":
+        place = "cond_stage_model.transformer."
+        state = {k.replace(f"{place}text_model.", place): v for k, v in state.items()}
+    else:
+        key = "conditioner.embedders.1.model.text_projection"
+        state[f"{key}.weight"] = state.pop(key).T.contiguous()
+    save_file(state, beside / "model.safetensors")
+    same_model(base, registry.load(str(beside / "model.safetensors")))
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16])
+def test_low_precision_is_widened(base, beside, dtype):
+    file = beside / "model.safetensors"
+    state = {
+        key: value.to(dtype) if key.startswith("model.") else value
+        for key, value in checkpoint_of(base).items()
+    }
+    save_file(state, file)
+    weight = registry.load(str(file)).unet.conv_in.weight
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, base.unet.conv_in.weight.to(dtype).float())

@@ -48,7 +48,7 @@ def results(tmp_path: Path) -> Path:
             infotext.save_png(picture, sample / "images" / name, infotext.Infotext("p", "", facts))
     tables.write(train / "epochs.csv", rows, ("epoch", "file"))
     tables.write(sample / "samples.csv", pictures, ("epoch", "purpose", "image"))
-    sidecar.write(train / "mirael.safetensors", activation="mirael, 1girl")
+    sidecar.write(train / "mirael.safetensors", activation="mirael (booru), 1girl")
     settings = {"lora_weight": 0.8, "negative_prompt": "lowres"}
     manifest.write(sample, {"settings": settings, "above": {"mirael-abc": "train"}}, {})
     return tmp_path
@@ -65,6 +65,19 @@ def test_the_keys_are_the_ones_a1111_reads() -> None:
     assert made["description"] == "mirael, epoch 2 of 4"
     assert "clip skip 2" in made["notes"]
     assert made["notes"].endswith("baked slowly")
+
+
+def test_brackets_are_written_as_a1111_reads_them() -> None:
+    made = sidecar.describe(METADATA, activation="shiroko (blue archive)", negative="text (logo)")
+    assert made["activation text"] == r"shiroko \(blue archive\)"
+    assert made["negative text"] == r"text \(logo\)"
+    phrase = {"modelspec.trigger_phrase": "shiroko (blue archive)"}
+    assert sidecar.describe(METADATA | phrase)["activation text"] == r"shiroko \(blue archive\)"
+
+
+def test_a_trigger_that_a1111_would_cut_is_noted() -> None:
+    assert "Enable comments" in sidecar.describe({}, activation="voidoll (#compass)")["notes"]
+    assert "Enable comments" not in sidecar.describe({}, activation="voidoll")["notes"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +113,7 @@ def test_gathered_loras_carry_their_own_preview(results: Path, tmp_path: Path) -
             assert preview.getpixel((0, 0)) == (80 * epoch, 90, 0), "the identity prompt's"
         assert infotext.read_png(lora.with_suffix(".preview.png"))
     told = json.loads((out / "m-000002.json").read_text("utf-8"))
-    assert told["activation text"] == "mirael, 1girl", "as written when it was baked"
+    assert told["activation text"] == r"mirael \(booru\), 1girl", "as written when it was baked"
 
 
 @pytest.mark.slow

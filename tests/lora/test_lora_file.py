@@ -1,11 +1,13 @@
 import hashlib
 import json
 import struct
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save
 from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery.dataset import repeat_folders
@@ -51,23 +53,38 @@ def test_model_hash_covers_the_tensors_alone(tmp_path):
     assert lora_file.write(file, some_state(11), NOTES) != model_hash
 
 
-@pytest.mark.parametrize("numbers", [10, 700_000])
-def test_legacy_hash_is_that_of_the_file_itself(tmp_path, numbers):
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        (10, "e3b0c442"),  # of nothing, in a small file
+        (700_000, "54811e1b"),
+    ],
+)
+def test_legacy_hash_is_kohyas(tmp_path, numbers, expected):
+    """Golden values of its precalculate_safetensors_hashes."""
     file = tmp_path / "x.safetensors"
-    lora_file.write(file, some_state(numbers), NOTES)
-    with file.open("rb") as stream:
-        stream.seek(0x100000)
-        expected = hashlib.sha256(stream.read(0x10000)).hexdigest()[:8]
+    lora_file.write(file, some_state(numbers), NOTES | {"bakery_bake": "not of kohya's" * 99})
     assert by_hand(file)[0]["sshs_legacy_hash"] == expected
-    assert (expected == "e3b0c442") == (numbers == 10)  # of nothing, in a small file
 
 
-def test_no_legacy_hash_when_it_would_cover_itself(tmp_path):
+@pytest.mark.parametrize("length", range(0, 40, 3))
+def test_legacy_hash_is_of_the_file_with_ss_metadata_only(tmp_path, length):
+    """Wherever the header's padding ends."""
+    state, notes = some_state(700_000), {"ss_note": 'é\n"\\' + "x" * length}
     file = tmp_path / "x.safetensors"
-    lora_file.write(file, some_state(), {"ss_tag_frequency": "x" * 0x100000})
-    metadata, data = by_hand(file)
-    assert "sshs_legacy_hash" not in metadata
-    assert metadata["sshs_model_hash"] == hashlib.sha256(data).hexdigest()
+    lora_file.write(file, state, notes | {"bakery_x": "1", "modelspec.title": "mirael"})
+    window = save(state, notes)[0x100000 : 0x100000 + 0x10000]
+    assert by_hand(file)[0]["sshs_legacy_hash"] == hashlib.sha256(window).hexdigest()[:8]
+
+
+def test_a_header_beyond_1_mib_has_a_legacy_hash_all_the_same(tmp_path):
+    file = tmp_path / "x.safetensors"
+    for at in (0x100000 - 300, 0x100000, 0x120000):
+        lora_file.write(file, some_state(), {"ss_tag_frequency": "x" * at})
+        metadata, data = by_hand(file)
+        window = save(some_state(), {"ss_tag_frequency": "x" * at})[0x100000:][:0x10000]
+        assert metadata["sshs_legacy_hash"] == hashlib.sha256(window).hexdigest()[:8]
+        assert metadata["sshs_model_hash"] == hashlib.sha256(data).hexdigest()
 
 
 def test_safetensors_reads_what_was_written(tmp_path):
@@ -151,7 +168,10 @@ def described(model, tmp_path_factory, **more):
 def test_what_a1111_reads(description):
     expected = {
         "ss_output_name": "mirael",
-        "ss_base_model_version": "sd_v1",
+        "ss_base_model_version": "sd_v1_v",  # the tiny model predicts v
+        "ss_training_comment": "None",
+        "ss_sd_model_hash": "IsADirectory",  # as kohya's scripts say of a folder
+        "ss_new_sd_model_hash": "IsADirectory",
         "ss_v2": "False",
         "ss_sd_model_name": "toon",
         "ss_clip_skip": "2",
@@ -176,6 +196,39 @@ def test_what_a1111_reads(description):
         "1": {"resolution": [64, 64], "count": 25},
     }
     assert buckets["mean_img_ar_error"] == pytest.approx((1 / 2 - 1 / 3) / 4)
+
+
+def test_the_dataset_in_detail(description):
+    (dataset,) = json.loads(description["ss_datasets"])
+    for key in ("tag_frequency", "bucket_info"):
+        assert dataset.pop(key) == json.loads(description[f"ss_{key}"])
+    train, reg = dataset.pop("subsets")
+    assert dataset == {
+        "is_dreambooth": True,
+        "batch_size_per_device": 2,
+        "num_train_images": 15,
+        "num_reg_images": 1,
+        "resolution": [64, 64],
+        "enable_bucket": True,
+        "min_bucket_reso": 32,
+        "max_bucket_reso": 96,
+        "resize_interpolation": None,
+    }
+    assert train == {
+        "img_count": 3, "num_repeats": 5, "color_aug": False, "flip_aug": True,
+        "random_crop": True, "shuffle_caption": True, "keep_tokens": 1,
+        "keep_tokens_separator": None, "secondary_separator": None, "enable_wildcard": False,
+        "caption_prefix": None, "caption_suffix": None, "resize_interpolation": None,
+        "image_dir": "5_mirael", "class_tokens": "mirael", "is_reg": False,
+    }  # fmt: skip
+    same = ("img_count", "num_repeats", "image_dir", "class_tokens", "is_reg")
+    assert [reg[key] for key in same] == [1, 1, "1_girl", "girl", True]
+
+
+def test_nothing_in_it_is_of_this_machine_or_moment(description):
+    volatile = {"ss_session_id", "ss_training_started_at", "modelspec.date"}
+    assert not volatile & set(description)
+    assert not any(str(Path.home()) in value or "/tmp" in value for value in description.values())
 
 
 def test_every_setting_under_kohyas_name(description):
@@ -223,6 +276,7 @@ def test_modelspec(description):
     expected = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": "stable-diffusion-v1/lora",
+        "modelspec.implementation": "diffusers",
         "modelspec.title": "mirael",
         "modelspec.resolution": "64x64",
         "modelspec.prediction_type": "v",
@@ -242,6 +296,7 @@ def test_sdxl_says_so(tmp_path_factory, prediction):
         "ss_v2": "False",
         "ss_zero_terminal_snr": str(v),
         "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
         "modelspec.prediction_type": "v" if v else "epsilon",
         "modelspec.encoder_layer": "2",  # whatever clip_skip says
     }

@@ -28,6 +28,20 @@ def test_yaml_learning_rates_are_numbers_however_written(text: str) -> None:
     assert cfg.load(raw).train.unet_lr == 1e-4
 
 
+@pytest.mark.parametrize(
+    ("given", "literal"),
+    [
+        ("shiroko_(blue_archive)", "shiroko (blue archive)"),
+        (r"shiroko \(blue archive\)", "shiroko (blue archive)"),
+        (r"shiroko_\(blue_archive\)", "shiroko (blue archive)"),
+        ("ohwx_woman", "ohwx_woman"),
+        ("(o)_(o)", "(o)_(o)"),
+    ],
+)
+def test_a_trigger_is_literal(given: str, literal: str) -> None:
+    assert cfg.load({"prune": {"trigger": given}}).prune.trigger == literal
+
+
 def test_an_empty_section_is_the_defaults() -> None:
     assert cfg.load({"train": None}) == cfg.Config()
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import webui_reader
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -21,7 +22,7 @@ from bakery.interop import infotext
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.lora.network import LoRANetwork
-from bakery.sampling import prompts
+from bakery.sampling import infotexts, prompts
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.settings.sample import Auto, Prompt, Sample, Sampler
 from bakery.settings.thresholds import Thresholds
@@ -254,7 +255,9 @@ def test_the_config_offers_the_samplers_there_are(bake: Path) -> None:
     assert list(samplers.TABLE) == list(get_args(Sampler))
     cell = prompts.Cell("a", "identity", "mirael", (), 1)
     chosen = settings(sampler="DPM++ 2M Karras")
-    info = sample.describe(cell, prompts.GridRow(0), chosen, "base", 1)
+    info = infotexts.describe(
+        cell, prompts.GridRow(0), "", infotexts.common_settings(chosen, "base", 1)
+    )
     assert infotext.parse(infotext.write(info)).settings["Sampler"] == "DPM++ 2M Karras"
 
 
@@ -302,7 +305,7 @@ def test_prompts_are_derived_where_the_config_has_none(
 
 def test_pictures_carry_their_infotext(bake: Path, drawn: Path) -> None:
     info = infotext.parse(infotext.read_png(drawn / "images" / "e1_NA_s2.png"))
-    assert info.prompt == "mirael, 1girl, ;d, blue_shirt, beach <lora:mirael-000001:1>"
+    assert info.prompt == "mirael, 1girl, ;d, blue_shirt, beach"
     assert info.loras == {"mirael-000001": 1.0}
     assert info.negative_prompt == "sad"
     assert info.settings == {
@@ -313,6 +316,7 @@ def test_pictures_carry_their_infotext(bake: Path, drawn: Path) -> None:
         "Size": "32x32",
         "Model": "tinytoon",
         "Clip skip": "1",
+        "RNG": "CPU",
         "Lora hashes": "mirael-000001: 111111111111",
     }
     assert infotext.parse(infotext.read_png(drawn / "images" / "e0_NA_s2.png")).loras == {}
@@ -498,7 +502,53 @@ def test_what_is_missing_or_wrong_is_said(
 
 
 def test_a_prompt_beyond_all_chunks_is_said_to_be_cut(base: Path) -> None:
-    warnings = sample.too_long(registry.load(str(base)), ["short", "x" * 80 + " " + "y" * 200])
+    warnings = sample.about_prompts(registry.load(str(base)), ["short", "x" * 80 + " " + "y" * 200])
     assert len(warnings) == 1
     assert "is cut" in warnings[0]
     assert "4 chunks" in warnings[0]
+
+
+@pytest.mark.slow
+def test_a_prompt_in_a1111s_syntax_is_drawn_literally_and_said(base: Path) -> None:
+    loaded = registry.load(str(base))
+    (warning,) = sample.about_prompts(loaded, ["mirael", r"shiroko \(blue archive\)"])
+    assert "drawn as they are written" in warning
+
+
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        ("models/toon v1.5.safetensors", "toon v1.5"),
+        ("models/old.ckpt", "old"),
+        ("models/sd-v1.5", "sd-v1.5"),
+        ("someone/sd-v1.5", "sd-v1.5"),
+        ({"checkpoint": "a.safetensors", "vae": "b.safetensors"}, "a"),
+        (".", Path().resolve().name),
+    ],
+)
+def test_the_model_is_called_as_a1111_calls_it(base: str | dict[str, str], name: str) -> None:
+    assert infotexts.common_settings(settings(), base, 1)["Model"] == name
+
+
+def test_an_infotext_has_no_empty_value() -> None:
+    for sampler in samplers.TABLE:
+        found = infotexts.common_settings(settings(sampler=sampler), "toon", 1, "")
+        assert all(found.values())
+        assert "Schedule type" not in found
+    found = infotexts.common_settings(settings(), "toon", 1, "Uniform")
+    assert list(found)[:4] == ["Steps", "Sampler", "Schedule type", "CFG scale"]
+
+
+def test_brackets_of_a_trigger_reach_a1111() -> None:
+    trigger = Trigger("shiroko (blue archive)", "1girl")
+    asked = (Prompt(id="a", prompt="{trigger}, smile", purpose="identity"),)
+    (cell,) = prompts.cells(asked, [1], trigger)
+    assert cell.prompt == "shiroko (blue archive), 1girl, smile"  # drawn as it stands
+    facts = infotexts.common_settings(settings(), "toon", 1)
+    lora = prompts.GridRow(1, Path("shiroko.safetensors"), "1" * 64, 0.8)
+    written = infotext.write(infotexts.describe(cell, lora, "", facts))
+    read = webui_reader.read_infotext(written)
+    conditions = webui_reader.read_prompt(read.prompt)
+    assert conditions.networks == ["<lora:shiroko:0.8>"]
+    assert conditions.literal.strip() == cell.prompt
+    assert read.settings["Lora hashes"] == "shiroko: 111111111111"

@@ -273,6 +273,11 @@ class Model(ABC):
         continues after the noise of its row: some samplers add more.
         """
 
+    def schedule_type(self, sampler: str) -> str:
+        """A1111's name of the noise levels that `draw` takes with this sampler; "" for its
+        default."""
+        return ""
+
     @abstractmethod
     def describe(self) -> dict[str, object]:
         """The base's entries in a LoRA file, under the names that other programs read."""

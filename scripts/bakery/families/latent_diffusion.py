@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -244,6 +245,9 @@ class LatentDiffusion(Model):
                 output_type="latent",
             ).images  # (B, C, h, w)
 
+    def schedule_type(self, sampler: str) -> str:
+        return samplers.schedule_type(sampler, self.noise_scheduler.config)
+
     def prompt_embeds(self, text: Text, negative: Text) -> dict[str, torch.Tensor]:
         """Texts under the pipeline's names."""
         return {"prompt_embeds": text["hidden"], "negative_prompt_embeds": negative["hidden"]}
@@ -263,14 +267,27 @@ class LatentDiffusion(Model):
         }
 
     def describe(self) -> dict[str, object]:
-        vae = None if isinstance(self.place, str) else self.place.get("vae")
         return {
             "ss_base_model_version": self.family.base_version,
             "ss_v2": False,
-            "ss_sd_model_name": Path(recognise.main_part(self.place)).name,
             "ss_zero_terminal_snr": self.zero_terminal_snr,
             "modelspec.prediction_type": "epsilon" if self.prediction_type == "epsilon" else "v",
-        } | ({"ss_vae_name": Path(vae).name} if vae else {})
+        } | self._files
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        """Names and hashes of the files, read once: a full-size checkpoint takes seconds."""
+        vae = None if isinstance(self.place, str) else self.place.get("vae")
+        facts: dict[str, str] = {}
+        for part, path in (("sd_model", recognise.main_part(self.place)), ("vae", vae)):
+            if path is None:
+                continue
+            facts[f"ss_{part}_name"] = path
+            if Path(path).exists():  # otherwise it is a hub id
+                facts[f"ss_{part}_name"] = Path(path).name
+                old, new = recognise.hashes(path)
+                facts |= {f"ss_{part}_hash": old, f"ss_new_{part}_hash": new}
+        return facts
 
     @classmethod
     def load(

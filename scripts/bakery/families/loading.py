@@ -31,7 +31,7 @@ def read(
     pieces = {"checkpoint": place} if isinstance(place, str) else place
     path = pieces["checkpoint"]
     if Path(path).is_file():
-        parts = single_file.load(path, family, dtype)
+        parts = single_file.load(path, family, dtype, own_vae="vae" in pieces)
     else:
         parts = diffusers_folder.load(path, family.folders, family.name, dtype)
     if "vae" in pieces:

@@ -6,6 +6,7 @@ with the name of its pipeline. Other models (a pickle, a hub id) are known only 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from bakery.io.errors import BakeryError, first_line
+from bakery.io.manifest import digest
 
 Place = str | Mapping[str, str]
 """What `train.base` names: one path or hub id, or a file for each part."""
@@ -24,7 +26,6 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 # The first sign that is found names the unsupported model; specific signs come before general ones.
 _STRANGERS = (
-    (("lora_unet_", "lora_te", "lora_transformer_"), "a LoRA, not a model"),
     (("edm_mean", "edm_vpred.sigma_max"), "an SDXL model of the EDM formulation"),
     (("joint_blocks.", "model.diffusion_model.joint_blocks."), "a Stable Diffusion 3 model"),
     (("double_blocks.", "model.diffusion_model.double_blocks."), "a Flux model"),
@@ -35,6 +36,66 @@ _STRANGERS = (
     (("text_model.", "transformer.text_model."), "a text encoder alone"),
     (("encoder.down.", "decoder.up."), "a VAE alone"),
 )
+_UNET = "model.diffusion_model."
+_LORA_SIGNS = ("lora_unet_", "lora_te", "lora_transformer_")
+
+_CLIP = r"(?:cond_stage_model|conditioner\.embedders\.\d)\.(?:transformer|model)\."
+_HARMLESS = tuple(
+    (re.compile(pattern), what)
+    for pattern, what in (
+        (r"model_ema\.", "averaged copies of weights"),
+        (r".*\.position_ids", "position numbers"),
+        (
+            rf"(?:{_CLIP}|cond_stage_model\.|conditioner\.embedders\.\d\.)logit_scale",
+            "CLIP's scale of likeness",
+        ),
+        (
+            r"(?:cond_stage_model|conditioner\.embedders\.0)\.transformer\.text_projection(?:\.weight)?",
+            "a projection that only SDXL's second text encoder has a use for",
+        ),
+        (rf"{_CLIP}(?:vision_model|visual_projection|visual)\.", "CLIP's encoder of pictures"),
+        (rf"{_CLIP}attn_mask", "an attention mask"),
+        (
+            r"(?:model\.|denoiser\.|model_sampling\.)?(?:(?:log_)?sigmas|betas|alphas_cumprod(?:_prev)?"
+            r"|(?:sqrt|log)_\w*alphas_cumprod\w*|posterior_\w+|logvar|lvlb_weights|scale_factor)",
+            "numbers of the noise schedule",
+        ),
+        (
+            r"(?:first_stage_model\.)?(?:loss|discriminator|model_ema)\.",
+            "what the VAE was trained with",
+        ),
+        (
+            r"(?:optimizers?|optimizer_states?|lr_schedulers?|callbacks|loops|epoch|(?:global_)?step)"
+            r"(?:[._]|$)",
+            "a trainer's state",
+        ),
+        (r"(?:__metadata__|metadata|modelspec|ss_\w+|sshs_\w+)(?:[._]|$)", "notes"),
+    )
+)
+"""Tensors that no program draws with: how their names begin, and what they are."""
+_MARKS = ("v_pred", "ztsnr")
+"""Empty tensors that say what a model predicts."""
+_BESIDE = tuple(
+    (re.compile(pattern), what)
+    for pattern, what in (
+        (
+            r"lora_(?:unet|te|transformer)|.*\.(?:lora_\w+|hada_w\w*|lokr_w\w*|dora_scale)\b",
+            "a LoRA",
+        ),
+        (r"control_model\.|(?:.*\.)?input_hint_block\.", "a ControlNet"),
+        (r"ip_adapter\.|image_proj\.", "an IP-Adapter"),
+        (r"(?:.*\.)?(?:motion_modules?|temporal_transformer)\.", "a motion module"),
+        (
+            r"(?:.*\.)?(?:scaled_fp8|scale_weight|scale_input|weight_scale|input_scale|comfy_quant)$",
+            "weights in scaled fp8",
+        ),
+        (
+            r".*\.(?:absmax|quant_map|nested_absmax|quant_state\b.*|qweight)",
+            "weights quantised to few bits",
+        ),
+    )
+)
+"""What a program that reads it draws with, and that is not trained on here."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +112,33 @@ class Header:
         """Whether the name of any tensor begins with one of these."""
         return any(name.startswith(prefixes) for name in self.shapes)
 
+    def beside(self) -> tuple[str, str] | None:
+        """What a checkpoint has besides a model that would change pictures, and its first tensor."""
+        for name in sorted(self.shapes):
+            for pattern, what in _BESIDE:
+                if pattern.match(name):
+                    return what, name
+        return None
+
+    def left_out(self, prefixes: tuple[str, ...]) -> dict[str, list[str]]:
+        """Tensors that no picture depends on: what they are -> their names.
+
+        `prefixes` are those of the model's parts; what is unknown outside of them is listed, too.
+        """
+        found: dict[str, list[str]] = {}
+        for name in self.shapes:
+            what = next((what for pattern, what in _HARMLESS if pattern.match(name)), "")
+            if not what and not name.startswith(prefixes) and name not in _MARKS:
+                what = "of no part of the model"
+            if what:
+                found.setdefault(what, []).append(name)
+        return found
+
     @property
     def stranger(self) -> str:
         """What the file is, if it certainly cannot be trained; "" otherwise."""
+        if self.has(*_LORA_SIGNS) and not self.has(_UNET):
+            return "a LoRA, not a model"
         return next((what for signs, what in _STRANGERS if self.has(*signs)), "")
 
 
@@ -72,6 +157,21 @@ def each(place: Place, change: Callable[[str, str], str]) -> Place:
 def label(place: Place) -> str:
     """A base in a sentence."""
     return place if isinstance(place, str) else " with ".join(place.values())
+
+
+def hashes(path: str) -> tuple[str, str]:
+    """The old and the new hash that kohya's scripts store of a model's file.
+
+    The old one is the first 8 hex digits of the sha256 of 64 KiB from 1 MiB on, the new one the
+    sha256 of all. A folder has the word IsADirectory for both.
+    """
+    place = Path(path)
+    if place.is_dir():
+        return "IsADirectory", "IsADirectory"
+    with place.open("rb") as file:
+        file.seek(0x100000)
+        window = file.read(0x10000)
+    return hashlib.sha256(window).hexdigest()[:8], digest(place)
 
 
 def header(path: str) -> Header | None:

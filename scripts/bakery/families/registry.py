@@ -123,7 +123,8 @@ def family_of_metadata(metadata: Mapping[str, str]) -> Family | None:
     """The family that a LoRA file names in its metadata (ss_base_model_version)."""
     said = metadata.get("ss_base_model_version", "")
     exact = (family for family in FAMILIES if said == family.base_version)
-    alike = (family for family in FAMILIES if said and said.startswith(family.name))
+    # v-prediction has a version of its own: sd_v1_v
+    alike = (f for f in FAMILIES if said and said.startswith((f.base_version, f.name)))
     return next(exact, next(alike, None))
 
 

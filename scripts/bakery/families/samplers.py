@@ -36,6 +36,26 @@ TABLE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """A1111's name -> diffusers' class, and what is set besides the model's own config."""
 
+_OWN_STEPS = ("DDIMScheduler", "PNDMScheduler", "UniPCMultistepScheduler")
+"""A1111's versions of these choose their timesteps themselves, whatever the schedule type."""
+_SCHEDULE_TYPES = {"leading": "DDIM", "linspace": "Uniform", "trailing": "Simple"}
+_MULTISTEP_TYPES = {"leading": "SGM Uniform", "linspace": "SGM Uniform", "trailing": "Simple"}
+"""Spacing of timesteps -> A1111's schedule type with the nearest sigmas, which are the same ones except
+for `leading` with DPM++. Diffusers' DPM++ divides 1000 by one step more than the others."""
+
+
+def schedule_type(name: str, config: Mapping[str, Any]) -> str:
+    """A1111's `Schedule type` for the sampler `name` of a model with the scheduler config `config`.
+
+    Without it A1111 takes Karras' or exponential sigmas for half of the samplers. "" where the
+    sampler's name says it (`DPM++ 2M Karras`) or there is no choice.
+    """
+    kind, options = TABLE[name]
+    if kind in _OWN_STEPS or options.get("use_karras_sigmas"):
+        return ""
+    types = _MULTISTEP_TYPES if kind == "DPMSolverMultistepScheduler" else _SCHEDULE_TYPES
+    return types[config.get("timestep_spacing", "linspace")]
+
 
 def scheduler(name: str, config: Mapping[str, Any]) -> SchedulerMixin:
     """The scheduler of the sampler `name` for a model with the scheduler config `config`."""

@@ -43,7 +43,11 @@ class SD1Model(LatentDiffusion):
         )
 
     def describe(self) -> dict[str, object]:
+        version = self.family.base_version
         return super().describe() | {
+            "ss_base_model_version": version
+            if self.prediction_type == "epsilon"
+            else f"{version}_v",
             "modelspec.architecture": "stable-diffusion-v1/lora",
             "modelspec.encoder_layer": self.clip_skip,
         }

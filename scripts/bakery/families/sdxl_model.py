@@ -93,6 +93,7 @@ class SDXLModel(LatentDiffusion):
     def describe(self) -> dict[str, object]:
         return super().describe() | {
             "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
+            "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
             "modelspec.encoder_layer": 2,
         }
 

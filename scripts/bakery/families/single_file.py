@@ -1,14 +1,15 @@
 """Single-file checkpoints, the usual download: one file with the weights of all parts.
 
-Steps of `load`: check by the names and shapes of the tensors that all parts are there, read the file,
-build each part by the published shape of its family (or by the configs beside the file), and fill it.
-Nothing is guessed from the file's name.
+Steps of `load`: check by the names and shapes of the tensors that all parts are there and nothing that
+would change pictures, read what the parts need, build each part by the published shape of its family (or
+by the configs beside the file), and fill it. Nothing is guessed from the file's name.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -35,11 +36,18 @@ from bakery.families.stable_diffusion import StableDiffusion
 from bakery.io.errors import BakeryError, first_line
 
 Tensors = Mapping[str, torch.Tensor]
+log = logging.getLogger(__name__)
 
 FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
+_CLIP = "cond_stage_model.transformer."
+_CLIP_WITHOUT_LEVEL = tuple(
+    f"{_CLIP}{name}." for name in ("embeddings", "encoder", "final_layer_norm")
+)
 _VAE_OF_DIFFUSERS = ("encoder.down_blocks.", "decoder.up_blocks.")
 _VAE_OF_OTHERS = ("encoder.down.", "decoder.up.")
+_SCHEDULE = "alphas_cumprod"
+_OPEN_CLIP = "conditioner.embedders.1.model."
 _LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
 
 
@@ -49,17 +57,25 @@ def pickled_header(path: str) -> Header:
     return Header({name: tuple(value.shape) for name, value in tensors.items()})
 
 
-def load(path: str, family: StableDiffusion, dtype: torch.dtype) -> dict[str, Any]:
-    """The parts of a checkpoint by the names that a diffusers folder gives them."""
+def load(
+    path: str, family: StableDiffusion, dtype: torch.dtype, *, own_vae: bool = False
+) -> dict[str, Any]:
+    """The parts of a checkpoint by the names that a diffusers folder gives them.
+
+    With `own_vae` the VAE comes from elsewhere: the file's is left out, if it has one.
+    """
     file = Path(path)
-    if file.suffix == ".safetensors":
+    pickled = None if file.suffix == ".safetensors" else _unpickle(path, file)
+    if pickled is None:
         found = of_file(path)
-        check_whole(path, family, found)
-        tensors = _read(path, file)
     else:
-        tensors = _unpickle(path, file)
-        found = Header({name: tuple(value.shape) for name, value in tensors.items()})
-        check_whole(path, family, found)
+        found = Header({name: tuple(value.shape) for name, value in pickled.items()})
+    check_whole(path, family, found, own_vae=own_vae)
+    wanted = _wanted(path, family, found, own_vae=own_vae)
+    tensors = _renamed(
+        _read(path, file, wanted) if pickled is None else {name: pickled[name] for name in wanted}
+    )
+    _warn_of_schedule(path, found, pickled)
     configs = file.parent if (file.parent / INDEX).is_file() else None
     parts: dict[str, Any] = {
         name: _tokenizer(path, file, name)
@@ -69,7 +85,9 @@ def load(path: str, family: StableDiffusion, dtype: torch.dtype) -> dict[str, An
     parts["scheduler"] = _scheduler(tensors, found.metadata, configs)
     name = ""
     try:
-        for name, model, weights in _models(family, tensors, configs):
+        for name, model, weights in _models(family, tensors, configs, own_vae=own_vae):
+            if name == "unet":
+                _check_all_used(path, tensors, weights)
             parts[name] = _fill(path, name, model, weights, dtype_of(family.name, name, dtype))
     except _LOAD_ERRORS as error:
         raise BakeryError(
@@ -104,9 +122,22 @@ def load_vae(path: str, family: StableDiffusion, dtype: torch.dtype) -> nn.Modul
         ) from None
 
 
-def check_whole(path: str, family: StableDiffusion, found: Header) -> None:
+def check_whole(
+    path: str, family: StableDiffusion, found: Header, *, own_vae: bool = False
+) -> None:
     """`BakeryError` for a file of this family that lacks a part, or has one that cannot be trained."""
-    for part in (_UNET, _VAE, *family.text_prefixes):
+    if (beside := found.beside()) is not None:
+        what, name = beside
+        raise BakeryError(
+            f"train.base: {path} has {what} in it ({name}), with which its pictures would be other "
+            f"ones: give a plain {family.title} checkpoint"
+        )
+    if not own_vae and not found.has(_VAE):
+        raise BakeryError(
+            f"train.base: {path} has no VAE (no {_VAE}* weights): name one beside it, "
+            f"`base: {{checkpoint: {path}, vae: ...}}`"
+        )
+    for part in (_UNET, *family.text_prefixes):
         if not found.has(part):
             raise BakeryError(
                 f"train.base: {path} has no {part}* weights: it is not a whole "
@@ -120,10 +151,70 @@ def check_whole(path: str, family: StableDiffusion, found: Header) -> None:
         )
 
 
-def _read(path: str, file: Path) -> Tensors:
+def _wanted(path: str, family: StableDiffusion, found: Header, *, own_vae: bool) -> list[str]:
+    """The names of the tensors to read; the others are counted in the log."""
+    left_out = found.left_out((_UNET, _VAE, *family.text_prefixes))
+    if own_vae and (inner := [name for name in found.shapes if name.startswith(_VAE)]):
+        left_out["the VAE, as another one is named"] = inner
+    for what, names in left_out.items():
+        log.info("%s: %d tensors left out, %s (%s)", path, len(names), what, _shown(names))
+    unread = {name for names in left_out.values() for name in names}
+    return [name for name in found.shapes if name not in unread]
+
+
+def _warn_of_schedule(path: str, found: Header, pickled: Tensors | None) -> None:
+    """Log a noise schedule in the file that is not Stable Diffusion's.
+
+    A1111 draws with it; ComfyUI and kohya's scripts do not read it, and neither is it read here.
+    """
+    if _SCHEDULE not in found.shapes:
+        return
+    stored = (_read(path, Path(path), [_SCHEDULE]) if pickled is None else pickled)[_SCHEDULE]
+    plain = DDPMScheduler.from_config(published.SCHEDULER).alphas_cumprod
+    # half precision rounds to 3 digits
+    if stored.shape != plain.shape or not torch.allclose(
+        stored.float(), plain, rtol=2e-3, atol=1e-4
+    ):
+        log.warning(
+            "%s: its %s differs from Stable Diffusion's and is not used; if the model was made with "
+            "zero terminal SNR, set train.zero_terminal_snr",
+            path,
+            _SCHEDULE,
+        )
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def _renamed(tensors: Tensors) -> Tensors:
+    """Names as most files have them: A1111 and ComfyUI read others, too."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        if name.startswith(_CLIP_WITHOUT_LEVEL):  # written by an old transformers
+            name = name.replace(_CLIP, f"{_CLIP}text_model.", 1)
+        elif name == f"{_OPEN_CLIP}text_projection.weight":  # a layer's weight, not a matrix
+            name, tensor = f"{_OPEN_CLIP}text_projection", tensor.T
+        renamed[name] = tensor
+    return renamed
+
+
+def _check_all_used(path: str, tensors: Tensors, weights: Tensors) -> None:
+    """`BakeryError` for tensors of the UNet that its conversion left behind."""
+    used = {id(weight) for weight in weights.values()}
+    unknown = [k for k, v in tensors.items() if k.startswith(_UNET) and id(v) not in used]
+    if unknown:
+        raise BakeryError(
+            f"train.base: the UNet of {path} has {len(unknown)} weights that are not of this family "
+            f"({_shown(sorted(unknown))}): it is a different kind of model than it seems"
+        )
+
+
+def _read(path: str, file: Path, wanted: Sequence[str] | None = None) -> Tensors:
+    """The tensors of a safetensors file by name, all of them or those that are wanted."""
     try:
         with safe_open(file, framework="pt") as tensors:
-            names = tensors.keys()
+            names = tensors.keys() if wanted is None else wanted
             return {name: tensors.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise BakeryError(
@@ -192,7 +283,7 @@ def _scheduler(
 
 
 def _models(
-    family: StableDiffusion, tensors: Tensors, configs: Path | None
+    family: StableDiffusion, tensors: Tensors, configs: Path | None, *, own_vae: bool
 ) -> Iterable[tuple[str, nn.Module, Tensors]]:
     """(name, model without weights, its weights under the model's own names)."""
 
@@ -203,9 +294,11 @@ def _models(
 
     with init_empty_weights():
         unet = UNet2DConditionModel.from_config(config("unet", published.UNET[family.name]))
-        vae = AutoencoderKL.from_config(config("vae", published.VAE[family.name]))
     yield "unet", unet, convert_ldm_unet_checkpoint(tensors, unet.config)
-    yield "vae", vae, convert_ldm_vae_checkpoint(tensors, vae.config)
+    if not own_vae:
+        with init_empty_weights():
+            vae = AutoencoderKL.from_config(config("vae", published.VAE[family.name]))
+        yield "vae", vae, convert_ldm_vae_checkpoint(tensors, vae.config)
     shapes = published.TEXT_ENCODERS[family.name]
     with init_empty_weights():
         first = CLIPTextModel(CLIPTextConfig(**config("text_encoder", shapes[0])))
@@ -229,11 +322,7 @@ def _fill(
     if isinstance(model, CLIPTextModel) and not hasattr(model, "text_model"):
         # transformers >= 5.6 has no text_model level inside CLIPTextModel any more
         weights = {key.removeprefix("text_model."): value for key, value in weights.items()}
-    weights = {
-        key: value.to(dtype, copy=True)
-        for key, value in weights.items()
-        if "position_ids" not in key
-    }
+    weights = {key: value.to(dtype, copy=True) for key, value in weights.items()}
     report = model.load_state_dict(weights, strict=False, assign=True)
     if report.missing_keys:
         raise BakeryError(

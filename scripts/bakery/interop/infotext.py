@@ -2,8 +2,8 @@
 
 The text chunk `parameters` holds up to three parts: the prompt, a line `Negative prompt: ...` and a
 last line of `Name: value` pairs. Image boards, A1111's "PNG info" tab and model sites read it.
-`parse` gives back what `write` was given, but for blanks around the prompts; only a prompt that has
-itself a line starting with `Negative prompt:` is read differently.
+An `Infotext` holds literal text: `write` escapes it (`prompt_syntax`), and `parse` un-escapes what it
+reads. `parse` gives back what `write` was given, but for blanks around the prompts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from bakery.interop import prompt_syntax
 from bakery.io.errors import BakeryError
 from bakery.io.files import whole
 
@@ -23,23 +24,21 @@ CHUNK = "parameters"
 FEWEST = 3
 """Settings a last line must have to be taken for settings; A1111 counts the same."""
 _NEGATIVE = "Negative prompt:"
-_NAME = re.compile(r"[A-Za-z0-9][\w /-]*")
+_NAME = re.compile(r"[A-Za-z0-9][\w /-]+")
 _PAIR = re.compile(rf'\s*({_NAME.pattern}):\s*("(?:\\.|[^"\\])*"|[^,"]*)\s*(?:,|$)')
-_LORA = re.compile(r"<lora:([^:<>]+):(-?[0-9.]+(?:e-?[0-9]+)?)>")
+_LORA = re.compile(r"\s*<lora:([^:<>]+)(?::([^<>]*))?>")
+_MUST_QUOTE = re.compile(r'[,:"\\\x00-\x1f]')
 
 
 @dataclass(frozen=True)
 class Infotext:
-    """A prompt, a negative prompt, and the settings in the order in which they are written."""
+    """What was drawn: literal prompts, and the settings in the order in which they are written."""
 
     prompt: str
     negative_prompt: str = ""
     settings: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def loras(self) -> dict[str, float]:
-        """Name and weight of each `<lora:name:weight>` in the prompt."""
-        return {name: float(weight) for name, weight in _LORA.findall(self.prompt)}
+    loras: dict[str, float] = field(default_factory=dict)
+    """Name and weight of each LoRA; A1111 has them in the prompt, as `<lora:name:weight>`."""
 
 
 def lora_token(name: str, weight: float = 1.0) -> str:
@@ -48,35 +47,46 @@ def lora_token(name: str, weight: float = 1.0) -> str:
 
 
 def write(info: Infotext) -> str:
-    """The infotext as one string.
+    """The infotext as one string, the LoRAs at the end of the prompt.
 
     Values with a comma, colon, quote or line break are quoted the JSON way, as A1111 does.
-    Raises `ValueError` for a setting without a proper name and for fewer than `FEWEST` settings.
+    Raises `ValueError` for a setting without a proper name or without a value, neither of which
+    A1111 reads, and for fewer than `FEWEST` settings.
     """
     if len(info.settings) < FEWEST:
         raise ValueError(f"an infotext needs {FEWEST} settings or more, not {len(info.settings)}")
-    for name in info.settings:
+    for name, value in info.settings.items():
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot be a setting's name in an infotext")
-    lines = [info.prompt.strip()]
+        if not value.strip():
+            raise ValueError(f"{name} has no value: leave it out of the infotext")
+    tokens = (lora_token(name, weight) for name, weight in info.loras.items())
+    lines = [" ".join(filter(None, [prompt_syntax.escape(info.prompt.strip()), *tokens]))]
     if info.negative_prompt.strip():
-        lines.append(f"{_NEGATIVE} {info.negative_prompt.strip()}")
+        lines.append(f"{_NEGATIVE} {prompt_syntax.escape(info.negative_prompt.strip())}")
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in info.settings.items()))
     return "\n".join(lines)
 
 
 def parse(text: str) -> Infotext:
-    """The parts of an infotext. A last line that is no list of settings belongs to the prompt."""
-    lines = text.strip().split("\n")
+    """The parts of an infotext, ours or a person's.
+
+    A last line that is no list of settings belongs to the prompt. Emphasis stays as written,
+    `(smile:1.2)`.
+    """
+    lines = [line.strip() for line in text.strip().split("\n")]
     settings = _settings(lines[-1])
     if settings:
         lines.pop()
     starts = [i for i, line in enumerate(lines) if line.startswith(_NEGATIVE)]
     cut = starts[0] if starts else len(lines)
+    negative = "\n".join(lines[cut:]).removeprefix(_NEGATIVE)
+    prompt = "\n".join(lines[:cut])
     return Infotext(
-        prompt="\n".join(lines[:cut]).strip(),
-        negative_prompt="\n".join(lines[cut:]).removeprefix(_NEGATIVE).strip(),
+        prompt=prompt_syntax.unescape(_LORA.sub("", prompt).strip()),
+        negative_prompt=prompt_syntax.unescape(negative.strip()),
         settings=settings,
+        loras={name: _weight(options) for name, options in _LORA.findall(prompt)},
     )
 
 
@@ -107,8 +117,16 @@ def read_png(path: Path) -> str:
         ) from None
 
 
+def _weight(options: str) -> float:
+    """The first number after a LoRA's name, 1 where there is none, as A1111 takes it."""
+    try:
+        return float(options.partition(":")[0])
+    except ValueError:
+        return 1.0
+
+
 def _quoted(value: str) -> str:
-    plain = value == value.strip() and not re.search(r'[,:"\n\\]', value)
+    plain = value == value.strip() and not _MUST_QUOTE.search(value)
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 

@@ -1,8 +1,9 @@
 """The files that A1111 (and its forks) reads next to a LoRA: `<name>.json` and
 `<name>.preview.png`.
 
-Clicking the card adds `<lora:name:preferred weight> activation text` to the prompt; the picture,
-the description and the notes are shown. Read by modules/ui_extra_networks.py and
+Texts are given literally and written as A1111 reads them (`prompt_syntax`). Clicking the card adds
+`<lora:name:preferred weight> activation text` to the prompt; the picture, the description and the
+notes are shown. Read by modules/ui_extra_networks.py and
 extensions-builtin/Lora of AUTOMATIC1111/stable-diffusion-webui.
 
 Steps of `gather`: link each epoch's LoRA under a name of its own, write its sidecar, copy the first
@@ -20,12 +21,14 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from bakery.families import registry
+from bakery.interop import prompt_syntax
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import link, write_text
 
 VERSIONS = ("SD1", "SD2", "SDXL")
 """A1111's words for the family of a base, as far as we bake for it."""
+_COMMENTS = "A1111 cuts a prompt at #: switch off its setting Enable comments for this trigger"
 
 
 def describe(
@@ -38,13 +41,15 @@ def describe(
 ) -> dict[str, Any]:
     """The content of `<name>.json` for a LoRA with this metadata (see `metadata.describe`).
 
-    Without `activation`, the trigger phrase of the metadata is used. `weight` 0 leaves the choice
-    to the program; `notes` is added to what the metadata tells.
+    `activation` and `negative` are literal. Without `activation`, the trigger phrase of the
+    metadata is used. `weight` 0 leaves the choice to the program; `notes` is added to what the
+    metadata tells.
     """
 
     def known(key: str) -> str:
         return metadata.get(f"ss_{key}", "?")
 
+    activation = activation or metadata.get("modelspec.trigger_phrase", "")
     epoch = f"epoch {known('epoch')} of {known('num_epochs')}"
     size = f"dim {known('network_dim')}, alpha {known('network_alpha')}"
     rates = f"unet_lr {known('unet_lr')}, text_encoder_lr {known('text_encoder_lr')}"
@@ -53,14 +58,15 @@ def describe(
         f"{size}; {rates}; {known('lr_scheduler')}",
         f"base {known('sd_model_name')}, clip skip {known('clip_skip')}",
         f"sshs_model_hash {metadata.get('sshs_model_hash', '?')}",
+        _COMMENTS if prompt_syntax.has_comment(activation) else "",
         notes,
     ]
     return {
         "description": f"{known('output_name')}, {epoch}",
         "sd version": _version(metadata),
-        "activation text": activation or metadata.get("modelspec.trigger_phrase", ""),
+        "activation text": prompt_syntax.escape(activation),
         "preferred weight": weight,
-        "negative text": negative,
+        "negative text": prompt_syntax.escape(negative),
         "notes": "\n".join(line for line in told if line),
     }
 
@@ -137,7 +143,7 @@ def _place(lora: Path, target: Path, drawn: Mapping[str, Any], preview: Path) ->
     link(lora, target)
     write(
         target,
-        activation=told.get("activation text", ""),
+        activation=prompt_syntax.unescape(told.get("activation text", "")),
         weight=drawn["lora_weight"],
         negative=drawn["negative_prompt"],
     )

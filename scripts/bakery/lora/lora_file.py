@@ -42,16 +42,9 @@ def pack(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> tupl
     known = {
         **metadata,
         "sshs_model_hash": model_hash,
-        "sshs_legacy_hash": "0" * 8,
+        "sshs_legacy_hash": legacy_hash(layout, metadata, data),
         "modelspec.hash_sha256": f"0x{model_hash}",
     }
-    # The legacy hash reads bytes from 1 MiB on, behind any usual header. Its value is as long as
-    # its placeholder, so that writing it moves nothing.
-    draft = _header(layout, known) + data
-    if len(draft) - len(data) <= _LEGACY_START:
-        known["sshs_legacy_hash"] = legacy_hash(draft)
-    else:  # such a long header would have to contain its own hash
-        del known["sshs_legacy_hash"]
     return _header(layout, known) + data, model_hash
 
 
@@ -64,9 +57,18 @@ def model_hash(path: Path) -> str | None:
     return sha256(content[start:]).hexdigest() if 8 < start <= len(content) else None
 
 
-def legacy_hash(content: bytes) -> str:
-    """The old short hash of a file: 8 hex digits over 64 KiB from 1 MiB on."""
-    window = content[_LEGACY_START : _LEGACY_START + _LEGACY_LENGTH]
+def legacy_hash(layout: Mapping[str, object], metadata: Mapping[str, str], data: bytes) -> str:
+    """sshs_legacy_hash: 8 hex digits over 64 KiB from 1 MiB on, of the file with ss_* metadata only.
+
+    As `precalculate_safetensors_hashes` of kohya's scripts computes it, since other metadata may be
+    edited later. `layout` is the header's part about the tensors. A header of more than 1 MiB
+    is itself in that window, where safetensors would write its entries in any order; here sorted.
+    """
+    lasting = {key: value for key, value in metadata.items() if key.startswith("ss_")}
+    header = _header(layout, lasting)
+    start = max(0, _LEGACY_START - len(header))
+    window = header[_LEGACY_START:][:_LEGACY_LENGTH]
+    window += data[start : start + _LEGACY_LENGTH - len(window)]
     return sha256(window).hexdigest()[:8]
 
 

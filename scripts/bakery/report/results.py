@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bakery.interop import infotext
+from bakery.interop import infotext, prompt_syntax
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
@@ -156,9 +156,10 @@ class BakeResult:
         return str(self.bake.settings.get("scrape.name") or self.last.lora_name)
 
     def prompt_line(self, name: str) -> str:
-        """What a prompt starts with: `<lora:mirael:0.8>, mirael, 1girl`, for the LoRA called `name`."""
+        """What a prompt in A1111 starts with: `<lora:mirael:0.8>, mirael, 1girl`, for the LoRA
+        called `name`."""
         token = infotext.lora_token(name, self.weight)
-        return ", ".join(filter(None, (token, self.bake.trigger)))
+        return ", ".join(filter(None, (token, prompt_syntax.escape(self.bake.trigger))))
 
 
 def read_bake(bake: Bake) -> BakeResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -10,13 +11,18 @@ from bakery.settings.sections import Section, Share, Words
 
 Threshold = Annotated[float, Field(ge=0.05, le=1)]
 """Below 0.05 the tag stage writes nothing down."""
+_ESCAPED_BRACKET = re.compile(r"\\([()\[\]])")
+_QUALIFIED = re.compile(r"[^()]+_\([^()]+\)")
+"""A booru's tag that says which of several it is: `name_(series)`."""
 
 
 class Prune(Section):
     """Which tags count, and which of them the trigger word absorbs."""
 
     trigger: Words = "mirael"
-    """The word that calls the character; it comes first in every caption."""
+    """The word that calls the character; it comes first in every caption. A booru's tag or a word
+    escaped for A1111 is taken literally: `shiroko_(blue_archive)` and `shiroko \\(blue archive\\)`
+    are `shiroko (blue archive)`."""
     class_tokens: Words = ""
     """Tags right after the trigger, for example `1girl`."""
     source: Literal["tagger", "booru", "union", "captions"] = "tagger"
@@ -74,7 +80,9 @@ class Prune(Section):
     @field_validator("trigger")
     @classmethod
     def _one_caption_word(cls, value: str) -> str:
-        value = value.strip()
+        value = _ESCAPED_BRACKET.sub(r"\1", value.strip())
+        if _QUALIFIED.fullmatch(value):
+            value = value.replace("_", " ")
         if not value:
             raise ValueError("is empty: give the word that will call the character")
         if "," in value or "\n" in value:

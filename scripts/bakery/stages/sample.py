@@ -22,13 +22,13 @@ import torch
 from PIL import Image
 
 from bakery.families.family import Model
-from bakery.families.recognise import Place, main_part
-from bakery.interop import infotext
+from bakery.families.recognise import Place
+from bakery.interop import prompt_syntax
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.jobs import claims, rungs
 from bakery.pages import grid
-from bakery.sampling import batches, prompts
+from bakery.sampling import batches, infotexts, prompts
 from bakery.sampling.pictures import IMAGES, Lora, Picture, SampleSet, Writer
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.sampling.prompts import Cell, GridRow, PromptEntry
@@ -113,13 +113,16 @@ class SampleStage:
         settings = self.settings
         torch.set_num_threads(max(1, self.threads))
         asked, cells, warnings = choose(settings, prune=self.prune, tagger=self.tagger)
-        found = [self._sample_set(spec, cells) for spec in specs]
-        refused = [one for one in found if isinstance(one, BakeryError)]
-        if len(refused) == len(found):
+        planned = [self._rows(spec) for spec in specs]
+        refused = [one for one in planned if isinstance(one, BakeryError)]
+        if len(refused) == len(planned):
             return refused
         pipeline = self._load()
-        warnings += too_long(pipeline.base, _texts(cells, settings))
-        found = [_checked(pipeline, one) for one in found]
+        warnings += about_prompts(pipeline.base, _texts(cells, settings))
+        found = [
+            self._checked(pipeline, spec, epochs, cells)
+            for spec, epochs in zip(specs, planned, strict=True)
+        ]
         sample_sets = [one for one in found if isinstance(one, SampleSet)]
         for sample_set in sample_sets:
             sample_set.open()
@@ -131,16 +134,40 @@ class SampleStage:
             for one in found
         ]
 
-    def _sample_set(self, spec: SampleSpec, cells: Sequence[Cell]) -> SampleSet | BakeryError:
-        """The pictures that a bake is to have."""
+    def _rows(self, spec: SampleSpec) -> list[GridRow] | BakeryError:
+        """The base and the LoRAs that a bake's pictures are drawn with."""
         try:
             epochs = read_epochs(spec.train, self.settings.lora_weight)
             if not rungs.is_stopped(spec.train):  # a stopped bake may lack the epoch asked for
                 epochs += prompts.weighed(epochs, self.settings)
         except BakeryError as error:
             return error
+        return epochs
+
+    def _checked(
+        self,
+        pipeline: ImagePipeline,
+        spec: SampleSpec,
+        epochs: list[GridRow] | BakeryError,
+        cells: Sequence[Cell],
+    ) -> SampleSet | BakeryError:
+        """The pictures that a bake is to have, if all its LoRAs can be used."""
+        if isinstance(epochs, BakeryError):
+            return epochs
+        try:
+            for epoch in epochs:
+                if epoch.file is not None:
+                    pipeline.check(epoch.file)
+        except BakeryError as error:
+            return error
+        facts = infotexts.common_settings(
+            self.settings,
+            self.base,
+            self._clip_skip,
+            pipeline.base.schedule_type(self.settings.sampler),
+        )
         infos = {
-            (epoch, cell): describe(cell, epoch, self.settings, self.base, self._clip_skip)
+            (epoch, cell): infotexts.describe(cell, epoch, self.settings.negative_prompt, facts)
             for epoch in epochs
             for cell in prompts.of_epoch(cells, epoch)
         }
@@ -157,19 +184,6 @@ class SampleStage:
             v_parameterization=self.v_parameterization,
             zero_terminal_snr=self.zero_terminal_snr,
         )
-
-
-def _checked(pipeline: ImagePipeline, found: SampleSet | BakeryError) -> SampleSet | BakeryError:
-    """The sample set if all its LoRAs can be used, before the first picture is drawn."""
-    if isinstance(found, BakeryError):
-        return found
-    try:
-        for epoch in found.epochs:
-            if epoch.file is not None:
-                pipeline.check(epoch.file)
-    except BakeryError as error:
-        return error
-    return found
 
 
 def _finish(
@@ -278,41 +292,24 @@ def read_epochs(train: Path, weight: float) -> list[GridRow]:
     return epochs
 
 
-def describe(
-    cell: Cell, epoch: GridRow, settings: Sample, base: Place, clip_skip: int
-) -> infotext.Infotext:
-    """The infotext of a picture; the LoRA is called as A1111 calls it, at the prompt's end."""
-    prompt = cell.prompt
-    facts = {
-        "Steps": str(settings.steps),
-        "Sampler": settings.sampler,
-        "CFG scale": f"{settings.cfg_scale:g}",
-        "Seed": str(cell.seed),
-        "Size": f"{settings.width}x{settings.height}",
-        "Model": Path(main_part(base)).name,
-        "Clip skip": str(clip_skip),
-    }
-    if epoch.file is not None:
-        name = epoch.file.stem
-        prompt = f"{prompt} {infotext.lora_token(name, epoch.weight)}"
-        # A1111 shows the first 12 digits of sshs_model_hash
-        facts["Lora hashes"] = f"{name}: {epoch.sshs_model_hash[:12]}"
-    return infotext.Infotext(prompt, settings.negative_prompt, facts)
-
-
 def _texts(cells: Sequence[Cell], settings: Sample) -> list[str]:
     """Every prompt once; references are prompts without the trigger, so never longer."""
     asked = (cell.prompt for cell in cells if cell.purpose != "base")
     return list(dict.fromkeys([*asked, settings.negative_prompt]))
 
 
-def too_long(base: Model, prompts: Sequence[str]) -> list[str]:
-    """A warning for each prompt that the base does not read unchanged."""
+def about_prompts(base: Model, prompts: Sequence[str]) -> list[str]:
+    """Warnings about prompts that the base does not read unchanged, or otherwise than A1111."""
     warnings = []
     for prompt in prompts:
         short = prompt if len(prompt) <= 60 else prompt[:57] + "..."
         if told := base.about_length(prompt):
             warnings.append(f"the prompt {short!r} {told}")
+        if prompt_syntax.is_marked(prompt):
+            warnings.append(
+                f"the prompt {short!r} has A1111's weights or escaped brackets, which are drawn as "
+                "they are written: leave weights and backslashes out"
+            )
     return warnings
 
 

@@ -2,7 +2,8 @@
 bakery_*.
 
 Nothing that changes from run to run is included (ss_training_started_at, ss_session_id,
-modelspec.date ...), so that equal work gives equal bytes.
+modelspec.date ...), so that equal work gives equal bytes. Names are those of train_network.py and
+library/sai_model_spec.py of kohya-ss/sd-scripts; `benchmarks/kohya/metadata.py` compares.
 """
 
 from __future__ import annotations
@@ -43,18 +44,55 @@ def describe(
     values |= _settings(settings, counts)
     values |= _learning(settings, optimizer)
     values |= _dataset(folders, data)
-    values |= base.describe()
+    values["ss_datasets"] = [_detailed(settings, folders, values)]
     values |= {
         "ss_output_name": name,
+        "ss_training_comment": None,
         # https://github.com/Stability-AI/ModelSpec 1.0.1
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.implementation": "diffusers",
         "modelspec.title": name,
         "modelspec.resolution": f"{settings.resolution}x{settings.resolution}",
     }
+    values |= base.describe()
     if extra.get("trigger"):
         values["modelspec.trigger_phrase"] = extra["trigger"]
     return {key: text(value) for key, value in values.items()}
+
+
+def _detailed(settings: Train, folders: Folders, values: Mapping[str, object]) -> dict[str, object]:
+    """The entry of ss_datasets, which kohya's scripts write besides when a dataset TOML is given."""
+    same = (
+        "batch_size_per_device", "num_train_images", "num_reg_images", "resolution",
+        "enable_bucket", "min_bucket_reso", "max_bucket_reso", "tag_frequency", "bucket_info",
+    )  # fmt: skip
+    subsets = [
+        {
+            "img_count": found["img_count"],
+            "num_repeats": found["n_repeats"],
+            "color_aug": False,
+            "flip_aug": settings.flip_aug,
+            "random_crop": settings.random_crop,
+            "shuffle_caption": settings.shuffle_caption,
+            "keep_tokens": settings.keep_tokens,
+            "keep_tokens_separator": None,
+            "secondary_separator": None,
+            "enable_wildcard": False,
+            "caption_prefix": None,
+            "caption_suffix": None,
+            "resize_interpolation": None,
+            "image_dir": folder,
+            "class_tokens": folder.partition("_")[2],
+            "is_reg": is_reg,
+        }
+        for is_reg in (False, True)
+        for folder, found in folders.directories(is_reg).items()
+    ]
+    return {
+        "is_dreambooth": True,
+        "resize_interpolation": None,
+        "subsets": subsets,
+    } | {name: values[f"ss_{name}"] for name in same}
 
 
 def _settings(settings: Train, counts: StepCounts) -> dict[str, object]:
