@@ -54,5 +54,9 @@ include: "workflow/rules/best.smk"
 include: "workflow/rules/plan.smk"
 
 
+onstart:
+    begin_run()
+
+
 onerror:
     repeat_failures()

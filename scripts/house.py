@@ -16,7 +16,10 @@ from code_versions import imported, modules
 
 PICTURE = Path(__file__).parents[1] / "docs" / "house.svg"
 FLOORS: tuple[dict[str, str], ...] = (
-    {"stages": "what a rule runs, one module a stage"},
+    {
+        "stages": "what a rule runs, one module a stage",
+        "console": "what a terminal shows, and how a run stops",
+    },
     {
         "report": "results read back for people",
         "forecast": "what a bake will cost, and where it may trip",

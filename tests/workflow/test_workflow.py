@@ -227,7 +227,8 @@ def test_the_whole_chain_for_real(workdir: Path) -> None:
     assert re.search(r"unet_lr 0.01 .* 0 s .* nothing$", planned.stdout, re.MULTILINE)
 
     again = snakemake(workdir)
-    assert "Nothing to be done" in again.stdout + again.stderr
+    assert "Nothing to do: all of it is made." in again.stderr
+    assert "index.html" in again.stderr, "and where it is"
 
     before = {p: p.read_bytes() for p in (workdir / "results/train").glob("*/manifest.json")}
     for manifest in before:
@@ -244,7 +245,7 @@ def test_a_bake_that_fails_ends_no_other(workdir: Path) -> None:
     run = snakemake(workdir)
     assert run.returncode != 0
     assert "Traceback" not in run.stdout + run.stderr
-    _, ends = run.stderr.split("Exiting because a job execution failed")
+    _, ends = run.stderr.split("What failed in this run:")
     assert run.stderr.count("lower the learning rates") == 2, "once when it failed"
     assert ends.count("lower the learning rates") == 1, "and said again at the end"
     assert "INFO" not in ends, "and nothing else of the log of the job that trained it"

@@ -21,6 +21,7 @@ if not (HOME / "scripts/bakery").is_dir():
 
 sys.path.insert(0, str(HOME / "scripts"))
 
+from bakery.console import handler, one_run, stopping
 from bakery.graph import build as graph
 from bakery.graph import halving, summary
 from bakery.io.errors import BakeryError
@@ -46,6 +47,15 @@ if "gpu" not in workflow.global_resources:
         ),
     )
 WORKERS = max(1, workflow.global_resources["gpu"].value)  # 0 asks for no GPU
+
+# What is shown: by our own handler, unless another was asked for; jobs' processes show nothing.
+CONSOLE = handler.attach(
+    workflow, lambda *node: name_of(*node), lambda: recommendations()
+)
+if CONSOLE is not None:
+    os.environ[job.CONSOLE] = "1"  # for the jobs that run here
+if workflow.is_main_process:
+    one_run.forget_the_dead(Path(".snakemake"))
 
 try:
     GRAPH = graph.build(settings.load(config), ROOTS)
@@ -155,6 +165,37 @@ def planned_bakes(wildcards):
     return summary.planned_bakes(GRAPH, ROOTS)
 
 
+def name_of(stage, key):
+    """What the terminal calls the node of `stage` with this {bake}; a verdict or page by its folder."""
+    nodes = GRAPH.nodes.get(stage, {})
+    return nodes[key].readable if key in nodes else key
+
+
+def recommendations():
+    """What this config's finished pages recommend."""
+    best = "results/best"
+    return handler.recommendations(
+        {
+            Path(page.folder): Path(file).parent
+            for page in GRAPH.of("compare")
+            for file in page.wanted
+            if file.startswith(f"{best}/")
+        }
+    )
+
+
+def begin_run():
+    """Nothing is to run twice at a time in one folder; the dry bake looks on."""
+    if {job.rule.name for job in workflow.dag.needrun_jobs()} <= {"plan"}:
+        return
+    try:
+        one_run.begin(Path(".snakemake"))
+    except BakeryError as error:
+        raise WorkflowError(str(error)) from None
+    if CONSOLE is not None:
+        stopping.arm(lambda: CONSOLE.board.running, CONSOLE.stopped)
+
+
 def repeat_failures():
     """Say again at the end, where people look, what went wrong in this run; the same once."""
     logs = [
@@ -163,5 +204,8 @@ def repeat_failures():
         if log.stat().st_mtime >= STARTED
     ]
     said = [f"{log.parent.name}: {error}" for log in logs for error in job.errors(log)]
+    if CONSOLE is not None:
+        CONSOLE.repeat(list(dict.fromkeys(said)))
+        return
     for line in dict.fromkeys(said):
         print(line, file=sys.stderr)

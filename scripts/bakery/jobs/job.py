@@ -6,15 +6,18 @@ import fcntl
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bakery.io import manifest
+from bakery.io import manifest, status
 from bakery.io.errors import BakeryError
 from bakery.jobs import leases
 from bakery.settings import config as cfg
@@ -24,6 +27,8 @@ log = logging.getLogger("bakery")
 
 LINE = "%(asctime)s %(levelname)s %(message)s"
 """Of a job's log."""
+CONSOLE = "BAKERY_CONSOLE"
+"""Set in the environment where the engine shows each job's progress and errors itself."""
 _BEGINS = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
 
 
@@ -39,14 +44,17 @@ class LoggedJob:
         self._log_file = Path(snakemake.log[0])
 
     def __enter__(self) -> Self:
+        self._log_file.write_text("")
         logging.basicConfig(
             filename=self._log_file,
-            filemode="w",
+            filemode="a",
             level=logging.INFO,
             format=LINE,
             force=True,
         )
         logging.captureWarnings(True)
+        status.write_to(status.beside(self._log_file))
+        _stop_with_the_engine()
         return self
 
     def __exit__(
@@ -55,19 +63,26 @@ class LoggedJob:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(error, KeyboardInterrupt):  # its status stays: the engine says how far it is
+            log.info("stopped on request")
+            sys.exit(130)  # as a shell says it
+        status.write_to(None)
         if isinstance(error, BakeryError):
             log.error("%s", error)
-            print(f"\n{self.name}: {error}\n", file=sys.stderr, flush=True)
+            self._tell(str(error))
             sys.exit(1)
         if isinstance(error, Exception):
             log.critical("unexpected error", exc_info=error)
-            print(
-                f"\n{self.name}: unexpected {type(error).__name__}: {error} "
-                f"(a bug of ours: please report it with {self._log_file})\n",
-                file=sys.stderr,
-                flush=True,
+            self._tell(
+                f"unexpected {type(error).__name__}: {error} "
+                f"(a bug of ours: please report it with {self._log_file})"
             )
             sys.exit(1)
+
+    def _tell(self, sentence: str) -> None:
+        """On the terminal, unless the engine reads it from the log and shows it itself."""
+        if CONSOLE not in os.environ:
+            print(f"\n{self.name}: {sentence}\n", file=sys.stderr, flush=True)
 
 
 class Job(LoggedJob):
@@ -104,6 +119,10 @@ class Job(LoggedJob):
     def __enter__(self) -> Self:
         self.out.mkdir(parents=True, exist_ok=True)
         super().__enter__()
+        if CONSOLE in os.environ:  # what libraries print goes into the log, not between live lines
+            with self._log_file.open("ab") as file:
+                for stream in (1, 2):
+                    os.dup2(file.fileno(), stream)
         # lockf, not flock: a flock stays held by forked children of a killed process
         self._lock = (self.out / ".lock").open("w")
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
@@ -117,6 +136,23 @@ class Job(LoggedJob):
     ) -> None:
         self._lock.close()
         super().__exit__(kind, error, trace)
+
+
+def _stop_with_the_engine() -> None:
+    """SIGTERM, and the end of the process that started this one, interrupt the job like Ctrl-C.
+
+    A killed engine leaves its jobs behind; they would train beside those of the next run.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    engine = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == engine:
+            time.sleep(1)
+        log.warning("the engine is gone: stopping; the next run goes on from here")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="watch-engine", daemon=True).start()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from PIL import Image
 
 from bakery.interop import infotext
 from bakery.interop.infotext import Infotext
+from bakery.io import status
 from bakery.io.errors import BakeryError
 from bakery.io.files import copy, write_text
 from bakery.sampling.prompts import Cell, GridRow
@@ -63,6 +64,10 @@ class SampleSet:
         return list(dict.fromkeys(epoch for epoch, _ in self.infos))
 
     @property
+    def last_epoch(self) -> int:
+        return max(epoch.number for epoch in self.epochs)
+
+    @property
     def names(self) -> list[str]:
         return [cell.image(epoch) for epoch, cell in self.infos]
 
@@ -78,6 +83,9 @@ class SampleSet:
         line = {"epoch": epoch.number, "step": self.done, "steps": len(self.infos)}
         with (self.out / PROGRESS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        status.tell(
+            "drawing", self.done, len(self.infos), epoch=epoch.number, epochs=self.last_epoch
+        )
 
 
 @dataclass(frozen=True)

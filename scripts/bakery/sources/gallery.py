@@ -27,6 +27,7 @@ from typing import Any
 from gallery_dl import config, exception, extractor, job, util
 
 from bakery.gate import gate, sidecars
+from bakery.io import status
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings import credentials
@@ -270,6 +271,7 @@ class _Job(job.DownloadJob):
         stem = kwdict["bakery_stem"] = self._stem(kwdict, url)
         if stem in self.listing.found:
             return
+        status.tell("fetching posts", len(self.listing.found), self.listing.limit)
         facts = self._facts(kwdict)
         if facts.refused:
             self._refuse(stem, kwdict)

@@ -17,7 +17,7 @@ from PIL import Image
 from bakery.dataset import checks
 from bakery.dataset.checks import Candidate
 from bakery.edits.image_edits import EXCLUDE, INCLUDE, ImageEdits, match_images
-from bakery.io import images, tables
+from bakery.io import images, status, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import contact_sheet
@@ -61,7 +61,7 @@ def run(
     coding = contact_sheet.coding(len(rows))
     candidates = []
     with duplicates.Spool(out) as spool:
-        for post in rows:
+        for post in status.each(rows, "measuring pictures"):
             candidate = measure(post, scrape / "images" / post.image, image_models, coding)
             checks.examine(settings, candidate)
             if candidate.small is not None:

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from bakery.dataset.buckets import Fit
 from bakery.dataset.repeat_folders import Dataset, View
 from bakery.families.family import LatentSpace, Model
-from bakery.io import images, seeds
+from bakery.io import images, seeds, status
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.io.manifest import digest
@@ -98,7 +98,7 @@ class Latents:
         vae = space.module.to(self.base.device)
         sizes = Counter(self.data.fits[view.index].bucket for view in views)
         rooms: dict[Size, Iterator[Moments]] = {}
-        for view, pixels in self._pixels(views):
+        for view, pixels in status.each(self._pixels(views), "encoding latents", len(views)):
             moments = _moments(space, pixels.to(self.base.device, space.dtype))
             if not (torch.isfinite(moments.mean).all() and torch.isfinite(moments.std).all()):
                 raise BakeryError(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from bakery.io import status
 from bakery.training import compiling, memory, train_step
 from bakery.training.run import Run
 from bakery.training.train_step import TrainContext
@@ -16,6 +17,7 @@ def fit(context: TrainContext, runs: Sequence[Run]) -> None:
     while live := [run for run in runs if run.live]:
         _begin_epochs(context, live)
         train_step.step(context, live)
+        _tell(live)
 
 
 def check_memory(context: TrainContext, runs: Sequence[Run]) -> None:
@@ -58,6 +60,17 @@ def compiled(context: TrainContext, runs: Sequence[Run]) -> Iterator[None]:
 
     with compiling.compiled(context.base.core, settings.dynamo_backend, first_pass):
         yield
+
+
+def _tell(live: Sequence[Run]) -> None:
+    """How far the first of the bakes is: they go in step."""
+    run = live[0]
+    recent = run.progress.recent if run.progress is not None else ()
+    status.tell(
+        "training", run.step, run.counts.total, bakes=len(live),
+        epoch=min(run.epoch + 1, run.counts.epochs), epochs=run.counts.epochs,
+        loss=round(sum(recent) / len(recent), 6) if recent else None,
+    )  # fmt: skip
 
 
 def _begin_epochs(context: TrainContext, live: Sequence[Run]) -> None:

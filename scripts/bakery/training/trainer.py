@@ -20,6 +20,7 @@ from bakery.dataset import repeat_folders
 from bakery.dataset.repeat_folders import Folders
 from bakery.families import registry
 from bakery.families.family import Model
+from bakery.io import status
 from bakery.io.errors import BakeryError
 from bakery.settings.train import Train
 from bakery.training import advice, checkpoint, loop, metadata, optimizers, schedules, setup
@@ -100,6 +101,7 @@ class Trainer:
         return repeat_folders.read_folders(self.layout, reg)
 
     def _base(self, settings: Train) -> Model:
+        status.tell("loading the base")
         return registry.load(
             settings.base, self.device, DTYPES[settings.mixed_precision],
             **settings.model_dump(exclude={"base"}),

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ import onnxruntime
 import pandas as pd
 from PIL import Image
 
-from bakery.io import tables
+from bakery.io import status, tables
 from bakery.io.errors import BakeryError
 from bakery.tags import tagger_list
 
@@ -189,6 +189,7 @@ class Tagger:
         two.
         """
         size = self._fixed_batch or batch_size
+        total = len(items) if isinstance(items, Sized) else 0
         with ThreadPoolExecutor(self._readers) as readers:
             coming: deque[Future[np.ndarray | None]] = deque()
             waiting = iter(items)
@@ -198,12 +199,15 @@ class Tagger:
                     coming.append(readers.submit(self._ready, open, item))
 
             read_ahead()
+            done = 0
             while coming:
                 squares = [coming.popleft().result() for _ in range(min(size, len(coming)))]
                 read_ahead()
                 there = [square for square in squares if square is not None]
                 rows = iter(self._infer(np.stack(there)) if there else ())
                 yield from (None if square is None else next(rows) for square in squares)
+                done += len(squares)
+                status.tell("tagging pictures", done, total)
 
     def _ready(self, open: Callable[[T], Image.Image | None], item: T) -> np.ndarray | None:
         picture = open(item)

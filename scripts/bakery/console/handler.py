@@ -1,0 +1,309 @@
+"""What a bake shows on a terminal: a live line for each running job, a line for each finished stage, and
+at the end what is recommended.
+
+A logger plugin of Snakemake's (`LogHandler`). `attach` puts it in place of Snakemake's own while the
+Snakefile is read, so that it needs no installation; whoever asks for another logger, for `--verbose`,
+`--quiet` or a dry run gets Snakemake's own output. All that Snakemake says stays in its log file.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from bakery.console import one_run, sentences
+from bakery.console.board import Board, NameOf, RunningJob
+from bakery.io import manifest
+
+DEFAULT = "DefaultStreamHandler"
+"""What Snakemake calls its own handler."""
+EVERY = 60.0
+"""Seconds between two lines about a running job where there is no terminal."""
+_MUTE = {"plan"}  # rules that print for themselves
+_NOTHING = "Nothing to be done"
+_WHERE = re.compile(r'^WorkflowError in .*:\n|^  File ".*$\n?', re.MULTILINE)
+
+Ending = Callable[[], Sequence[str]]
+"""Gives the lines to end with, when all went well."""
+
+
+def attach(workflow: Any, name_of: NameOf, ending: Ending) -> LogHandler | None:
+    """Put the handler in place of Snakemake's own; None where that was not wanted.
+
+    `workflow` is Snakemake's. Only the main process draws, not the jobs it starts.
+    """
+    manager = getattr(workflow, "logger_manager", None)
+    settings = workflow.output_settings
+    own = [one for one in manager.logger.handlers if one.name == DEFAULT] if manager else []
+    if not (own and workflow.is_main_process) or (
+        settings.verbose or settings.quiet or settings.debug_dag or settings.dryrun
+        or settings.printshellcmds
+    ):  # fmt: skip
+        return None
+    handler = LogHandler(settings, None)
+    handler.watch(Board(name_of), ending)
+    for one in own:
+        manager.logger.removeHandler(one)
+    manager.logger.addHandler(handler)
+    return handler
+
+
+class LogHandler(LogHandlerBase):
+    """Draws the board. See the module."""
+
+    writes_to_stream = True
+    writes_to_file = False
+    has_filter = True
+    has_formatter = True
+    needs_rulegraph = False
+
+    def __post_init__(self) -> None:
+        self.name = "bakery"
+        stream = sys.stdout if self.common_settings.stdout else sys.stderr
+        self._console = Console(
+            file=stream,
+            highlight=False,
+            soft_wrap=True,
+            no_color=self.common_settings.nocolor or None,
+        )
+        self._live: Live | None = None
+        self._told: dict[int, float] = {}
+        self._said: set[str] = set()
+        self._quiet = threading.Event()
+        self.watch(Board(lambda stage, key: key), lambda: ())
+
+    def watch(self, board: Board, ending: Ending) -> None:
+        """Draw this board from here on."""
+        self.board, self._ending = board, ending
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`: a fault here never ends the bake."""
+        try:
+            event = getattr(record, "event", None)
+            act = self._ACTS.get(event) if event else None
+            if act is not None:
+                act(self, record.__dict__)
+            elif event is None and record.getMessage().startswith(_NOTHING):
+                self._print(Text("Nothing to do: all of it is made."))
+                self._end()
+            elif event is None and record.levelno >= logging.ERROR:
+                self._engine_says(record.getMessage())
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Ends the live lines."""
+        self._quiet.set()
+        self._stop()
+        super().close()
+
+    def _planned(self, facts: Mapping[str, Any]) -> None:
+        self.board.plan(facts["stats"])
+        rules = {rule for rule in facts["stats"] if rule != "total"}
+        if rules <= _MUTE or self._live is not None:
+            return
+        jobs = self.board.total
+        self._print(Text(f"{jobs} {'job' if jobs == 1 else 'jobs'} to do; stop with Ctrl-C, "
+                         "go on by the same command"))  # fmt: skip
+        if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self._draw,
+                console=self._console,
+                refresh_per_second=4,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        else:
+            threading.Thread(target=self._tell_now_and_then, daemon=True).start()
+
+    def _started(self, facts: Mapping[str, Any]) -> None:
+        self.board.start(facts)
+
+    def _finished(self, facts: Mapping[str, Any]) -> None:
+        job = self.board.finish(facts["job_id"])
+        if job is None or job.stage in _MUTE:
+            return
+        summary = job.summary()
+        line = Text.assemble(
+            (f"{_clock()} ", "dim"),
+            ("done ", "green"),
+            (job.label, "bold"),
+            (f" {_took(job)}", "dim"),
+        )
+        if said := sentences.line(job.stage, summary):
+            line.append(f"  {said}")
+        self._print(line)
+        for warning in sentences.warnings(summary):
+            if warning not in self._said:  # of several bakes the same
+                self._said.add(warning)
+                self._print(Text.assemble(("         note ", "yellow"), warning))
+
+    def _failed(self, facts: Mapping[str, Any]) -> None:
+        job = self.board.fail(facts["jobid"])
+        if job is None or self._quiet.is_set():
+            return
+        said = job.errors()
+        log = f"; its log is {job.log}"
+        sentence = said[0] if said else f"ended without a word (killed, or out of memory?){log}"
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self._print(
+                Text.assemble(
+                    (f"{_clock()} ", "dim"),
+                    ("failed ", "red"),
+                    (job.label, "bold"),
+                    f"  {sentence}",
+                )
+            )
+
+    def _engine_error(self, facts: Mapping[str, Any]) -> None:
+        text = str(facts.get("msg") or "")
+        if facts.get("exception") == "WorkflowError":  # a sentence: where in our rules says nothing
+            text = _WHERE.sub("", text)
+        elif facts.get("exception") == "LockException":
+            text = one_run.refusal(Path(".snakemake"))
+        self._engine_says(text)
+
+    def _engine_says(self, text: str) -> None:
+        """An error of Snakemake itself, unless it only repeats that a job failed."""
+        text = text.strip()
+        repeats = (
+            "At least one job did not complete",
+            "Exiting because a job",
+            "CalledProcessError",
+        )
+        if self._quiet.is_set() or not text or any(said in text for said in repeats):
+            return
+        if self.board.failed and text.startswith(("RuleException", "Error in rule")):
+            return
+        self._print(Text(text, style="red"))
+
+    def _progress(self, facts: Mapping[str, Any]) -> None:
+        if facts["done"] == facts["total"]:
+            self._end()
+
+    _ACTS: Mapping[LogEvent, Callable[[LogHandler, Mapping[str, Any]], None]] = {
+        LogEvent.RUN_INFO: _planned,
+        LogEvent.JOB_INFO: _started,
+        LogEvent.JOB_FINISHED: _finished,
+        LogEvent.JOB_ERROR: _failed,
+        LogEvent.ERROR: _engine_error,
+        LogEvent.PROGRESS: _progress,
+    }
+
+    def _end(self) -> None:
+        """All is done: what is recommended."""
+        self._stop()
+        if self.board.finished and {job.stage for job in self.board.finished} <= _MUTE:
+            return
+        for line in self._ending():
+            self._print(Text(line, style="bold"))
+
+    def repeat(self, failures: Sequence[str]) -> None:
+        """Say again at the end, where people look, what went wrong; unless the run was stopped."""
+        if self._quiet.is_set() or not failures:
+            return
+        self._stop()
+        self._print(Text("What failed in this run:", style="bold red"))
+        for line in failures:
+            self._print(Text(f"  {line}"))
+
+    def stopped(self, sentence: str) -> None:
+        """The last word: jobs that end now have been asked to."""
+        self._quiet.set()
+        self._stop()
+        self._print(Text(sentence, style="bold"))
+
+    def _stop(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _print(self, line: Text) -> None:
+        self._console.print(line)
+
+    def _draw(self) -> Group:
+        lines = [_running(job, self._console.width) for job in self.board.running]
+        board = self.board
+        total = Text(f"{board.done} of {board.total} jobs done", style="dim")
+        if board.failed:
+            total.append(f", {board.failed} failed", style="red")
+        return Group(*lines, total)
+
+    def _tell_now_and_then(self) -> None:
+        while not self._quiet.wait(1):
+            for job in self.board.running:
+                since = self._told.setdefault(job.number, job.started)
+                if time.time() - since >= EVERY:
+                    self._told[job.number] = time.time()
+                    self._print(Text(f"{_clock()} ") + _running(job, 10_000))
+
+
+def _running(job: RunningJob, width: int) -> Text:
+    """A job's live line, at most `width` characters."""
+    line = Text.assemble((job.label, "bold cyan"), "  ", progress(job.status()) or "starting")
+    line.truncate(max(20, width - 1), overflow="ellipsis")
+    return line
+
+
+def progress(status: Mapping[str, Any]) -> str:
+    """A status as words: `training epoch 2/4, 25/40, 9.99/s, 1:20 left, loss 0.0412`."""
+    if not status:
+        return ""
+    parts = [str(status["doing"])]
+    if "epoch" in status:
+        parts[0] += f" epoch {status['epoch']}/{status['epochs']}"
+    if status.get("of"):
+        parts.append(f"{status['done']}/{status['of']}")
+    if (rate := status.get("per_second")) and status["done"] < status["of"]:
+        parts.append(f"{rate:.2f} it/s" if rate >= 1 else f"{1 / rate:.2f} s/it")
+        parts.append(f"{clock(status['eta_seconds'])} left")
+    if isinstance(status.get("loss"), float):
+        parts.append(f"loss {status['loss']:.4f}")
+    if status.get("bakes", 1) > 1:
+        parts.append(f"{status['bakes']} bakes side by side")
+    return ", ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """`0:08`, `12:30`, `1:02:03`."""
+    whole = max(0, round(seconds))
+    minutes, hours = whole // 60 % 60, whole // 3600
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def recommendations(pages: Mapping[Path, Path]) -> list[str]:
+    """For each finished page what it recommends, and where things are.
+
+    `pages`: folder of a page -> folder of its recommended LoRA.
+    """
+    lines = []
+    for page, best in pages.items():
+        summary = RunningJob(0, "compare", "", None, page / manifest.NAME).summary()
+        if not summary:
+            continue
+        lines += [sentences.line("compare", summary), f"  page: {page / 'index.html'}"]
+        lines += [f"  LoRA: {file}" for file in sorted(best.glob("*.safetensors"))]
+    return lines
+
+
+def _took(job: RunningJob) -> str:
+    return f"in {clock(time.time() - job.started)}"
+
+
+def _clock() -> str:
+    return time.strftime("%H:%M:%S")

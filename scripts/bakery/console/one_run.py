@@ -1,0 +1,67 @@
+"""One run at a time in a folder, and none locked out by a run that is dead.
+
+Snakemake's lock is a file that says nothing of its owner: after a kill or a power cut it stays until
+somebody unlocks by hand. Here the owner holds a lock of the operating system, which ends with its
+process, however that ends. So Snakemake's files are left over if nobody holds ours, and are removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import IO
+
+from bakery.io.errors import BakeryError
+
+NAME = "bakery.lock"
+"""In Snakemake's folder `.snakemake`."""
+
+_held: list[IO[str]] = []  # open for the life of the process: closing a file ends its lock
+
+
+def forget_the_dead(folder: Path) -> int:
+    """Remove Snakemake's locks in `folder` (`.snakemake`) if no run is alive; returns how many."""
+    left = sorted((folder / "locks").glob("*.lock"))
+    if not left or not (folder / NAME).is_file():
+        return 0
+    with (folder / NAME).open("r+") as file:
+        if not _try(file):
+            return 0
+        for lock in left:
+            lock.unlink(missing_ok=True)
+    return len(left)
+
+
+def begin(folder: Path) -> None:
+    """Hold the lock until this process ends. Raises `BakeryError` if another run holds it."""
+    folder.mkdir(exist_ok=True)
+    file = (folder / NAME).open("a+", encoding="utf-8")
+    if not _try(file):
+        file.close()
+        raise BakeryError(refusal(folder))
+    file.truncate(0)
+    file.write(f"process {os.getpid()}, since {time.strftime('%H:%M on %Y-%m-%d')}\n")
+    file.flush()
+    _held.append(file)
+
+
+def refusal(folder: Path) -> str:
+    """Why a run cannot begin while another holds the lock."""
+    try:
+        owner = (folder / NAME).read_text(encoding="utf-8").strip()
+    except OSError:
+        owner = ""
+    return (
+        f"another run is at work in this folder ({owner or 'it has just begun'}): wait for it, stop it, "
+        "or bake in another folder with --directory"
+    )
+
+
+def _try(file: IO[str]) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,183 @@
+"""What a terminal shows of a run, from Snakemake's own records and real manifests."""
+
+import io
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from bakery.console import handler, sentences, stopping
+from bakery.console.board import Board, RunningJob
+from bakery.io import manifest, status
+
+
+def record(event: LogEvent | None = None, message: str = "", level: int = logging.INFO, **facts):
+    made = logging.LogRecord("snakemake", level, "", 0, message, (), None)
+    made.__dict__.update(facts, **({"event": event} if event else {}))
+    return made
+
+
+def job_info(number: int, stage: str, bake: str) -> logging.LogRecord:
+    return record(
+        LogEvent.JOB_INFO,
+        jobid=number,
+        rule_name=stage,
+        wildcards={"bake": bake},
+        log=[f"logs/{stage}/{bake}.log"],
+        output=[f"results/{stage}/{bake}/manifest.json"],
+    )
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """A handler that writes into `shown.text()`, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    settings = SimpleNamespace(stdout=False, nocolor=True)
+    made = handler.LogHandler(settings, None)
+    stream = io.StringIO()
+    made._console = Console(file=stream, width=200, soft_wrap=True)
+    made.watch(Board(lambda stage, key: key.rpartition("-")[0]), lambda: ["take this one"])
+    yield SimpleNamespace(handler=made, text=stream.getvalue)
+    made.close()
+
+
+def finish(folder: Path, summary: dict) -> None:
+    folder.mkdir(parents=True)
+    (folder / manifest.NAME).write_text(json.dumps({"summary": summary}))
+
+
+def log_of(stage: str, bake: str, text: str) -> None:
+    log = Path("logs", stage, f"{bake}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(text)
+
+
+def test_a_finished_stage_is_a_line_with_its_counts(shown):
+    shown.handler.emit(record(LogEvent.RUN_INFO, stats={"filter": 1, "all": 1, "total": 2}))
+    shown.handler.emit(job_info(1, "filter", "mirael-abc"))
+    finish(
+        Path("results/filter/mirael-abc"),
+        {
+            "images": 42,
+            "kept": 33,
+            "reasons": {"duplicate": 3, "too_small": 6},
+            "warnings": ["look"],
+        },
+    )
+    shown.handler.emit(record(LogEvent.JOB_FINISHED, job_id=1))
+    assert "1 job to do" in shown.text()
+    assert "done filter mirael" in shown.text()
+    assert "33 of 42 kept; left out: 6 too small, 3 duplicate" in shown.text()
+    assert "note look" in shown.text()
+
+
+def test_a_warning_of_several_bakes_is_said_once(shown):
+    for number, bake in enumerate(("a-1", "b-2")):
+        shown.handler.emit(job_info(number, "score", bake))
+        finish(Path("results/score", bake), {"samples": 3, "warnings": ["a trait is missed"]})
+        shown.handler.emit(record(LogEvent.JOB_FINISHED, job_id=number))
+    assert shown.text().count("a trait is missed") == 1
+
+
+def test_a_failed_job_gives_its_sentence_and_no_more(shown):
+    log_of("train", "m-1", "2026-11-29 03:00:00,000 ERROR the loss is nan: lower the rates\n")
+    shown.handler.emit(job_info(1, "train", "m-1"))
+    shown.handler.emit(record(LogEvent.JOB_ERROR, jobid=1))
+    shown.handler.emit(
+        record(message="At least one job did not complete successfully.", level=logging.ERROR)
+    )
+    said = shown.text().splitlines()
+    assert len(said) == 1
+    assert "failed train m  the loss is nan: lower the rates" in said[0]
+
+
+def test_a_killed_job_points_to_its_log(shown):
+    log_of("train", "m-1", "2026-11-29 03:00:00,000 INFO beginning\n")
+    shown.handler.emit(job_info(1, "train", "m-1"))
+    shown.handler.emit(record(LogEvent.JOB_ERROR, jobid=1))
+    assert "out of memory" in shown.text()
+    assert "logs/train/m-1.log" in shown.text()
+
+
+def test_a_config_error_is_its_sentence_without_places_in_our_rules(shown):
+    text = (
+        'WorkflowError in file "/x/common.smk", line 54:\nconfig: no such key\n  File "/x", line 54'
+    )
+    shown.handler.emit(
+        record(LogEvent.ERROR, exception="WorkflowError", msg=text, level=logging.ERROR)
+    )
+    assert shown.text().strip() == "config: no such key"
+
+
+def test_a_fault_of_ours_keeps_its_place(shown):
+    text = 'NameError in file "/x/common.smk", line 5:\nname x is not defined'
+    shown.handler.emit(record(LogEvent.ERROR, exception="NameError", msg=text, level=logging.ERROR))
+    assert "line 5" in shown.text()
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda: record(LogEvent.PROGRESS, done=1, total=1),
+        lambda: record(message="Nothing to be done (all requested files are present)."),
+    ],
+)
+def test_the_last_word_is_the_recommendation(shown, last):
+    shown.handler.emit(last())
+    assert shown.text().rstrip().endswith("take this one")
+
+
+def test_stopped_is_the_last_word(shown):
+    shown.handler.emit(job_info(1, "train", "m-1"))
+    shown.handler.stopped("Stopped.")
+    shown.handler.emit(record(LogEvent.JOB_ERROR, jobid=1))
+    assert shown.text() == "Stopped.\n"
+
+
+def test_live_lines_show_what_each_job_says(shown):
+    shown.handler.emit(job_info(1, "train", "m-1"))
+    log_of("train", "m-1", "")
+    where = status.beside(Path("logs/train/m-1.log"))
+    where.write_text(
+        json.dumps(
+            {"doing": "training", "done": 25, "of": 40, "epoch": 3, "epochs": 4,
+             "per_second": 9.99, "eta_seconds": 80.2, "loss": 0.0412, "bakes": 3}
+        )
+    )  # fmt: skip
+    with shown.handler._console.capture() as drawn:
+        shown.handler._console.print(shown.handler._draw())
+    assert (
+        "train m  training epoch 3/4, 25/40, 9.99 it/s, 1:20 left, loss 0.0412, 3 bakes side by side"
+        in drawn.get()
+    )
+
+
+def test_stopping_names_the_epoch_to_resume_from(tmp_path):
+    log = tmp_path / "m.log"
+    status.beside(log).write_text(json.dumps({"doing": "training", "epoch": 6, "epochs": 10}))
+    job = RunningJob(1, "train", "m-lr0.001", log, None)
+    assert stopping.sentence([job]).endswith("it resumes train m-lr0.001 after epoch 5")
+    assert "what is finished stays" in stopping.sentence([])
+
+
+@pytest.mark.parametrize("stage", ["scrape", "filter", "tag", "prune", "layout", "train", "sample"])
+def test_every_stage_has_a_sentence(stage):
+    assert stage in sentences._SAID
+
+
+def test_a_status_is_kept_up_to_date_and_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(status, "PACE", 0.0)
+    path = tmp_path / "x.status.json"
+    status.write_to(path)
+    for _ in status.each([1, 2, 3], "counting"):
+        last = status.read(path)
+    assert (last["doing"], last["done"], last["of"]) == ("counting", 2, 3)
+    assert status.read(path)["done"] == 3
+    status.write_to(None)
+    assert not path.exists()
+    assert status.read(path) == {}
+    status.tell("without a file", 1, 2)  # nothing happens

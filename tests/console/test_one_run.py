@@ -1,0 +1,55 @@
+"""One run in a folder; a dead one locks nobody out. With real processes, killed."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bakery.console import one_run
+from bakery.io.errors import BakeryError
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+HOLD = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from bakery.console import one_run
+one_run.begin(Path(sys.argv[2]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A process that holds the lock of `tmp_path`."""
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "0.input.lock").write_text("results/x\n")
+    command = [sys.executable, "-c", HOLD, str(SCRIPTS), str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_run_is_refused_and_told_by_whom(tmp_path, other):
+    with pytest.raises(BakeryError, match=rf"another run is at work .*process {other.pid}, since"):
+        one_run.begin(tmp_path)
+
+
+def test_a_living_runs_locks_stay(tmp_path, other):
+    assert one_run.forget_the_dead(tmp_path) == 0
+    assert (tmp_path / "locks" / "0.input.lock").exists()
+
+
+def test_a_killed_runs_locks_go(tmp_path, other):
+    other.kill()
+    other.wait()
+    assert one_run.forget_the_dead(tmp_path) == 1
+    one_run.begin(tmp_path)
+    until = time.time() + 1
+    while one_run._held and time.time() < until:
+        one_run._held.pop().close()
