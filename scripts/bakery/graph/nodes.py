@@ -17,7 +17,7 @@ from bakery.settings.train import Train
 
 CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "scrape": 2,
-    "filter": 2,
+    "filter": 3,
     "tag": 2,
     "prune": 2,
     "layout": 2,

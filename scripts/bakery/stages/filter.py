@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bakery.dataset import checks
+from bakery.dataset import checks, second_look
 from bakery.dataset.checks import Candidate
 from bakery.edits.image_edits import EXCLUDE, INCLUDE, ImageEdits, match_images
 from bakery.io import images, tables
@@ -83,7 +83,9 @@ def run(
     write_text(out / "contact_sheet.html", page)
     if not any(candidate.kept for candidate in candidates):
         raise BakeryError(_nothing_left(candidates))
-    return _summary(candidates) | _hand_edit_counts(candidates, by_hand)
+    untagged = second_look.leave_open(settings, candidates, out)
+    counts = _summary(candidates) | ({"untagged": untagged} if untagged else {})
+    return counts | _hand_edit_counts(candidates, by_hand)
 
 
 def measure(

@@ -1,7 +1,8 @@
 """Prune: which tags are removed from the captions, so that the trigger word learns what they
 describe.
 
-Steps: gather the evidence about each tag on the kept pictures (how often, how usual, with which
+Steps: leave out the pictures that had no booru tags and that the filter would have dropped by the
+tagger's; gather the evidence about each tag on the others (how often, how usual, with which
 outfits); decide about each tag once (prune, keep or drop) and give the reason; let decisions by
 hand overrule; write the captions from the kept tags, and a page that shows everything.
 
@@ -22,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from bakery.dataset import decisions
+from bakery.dataset import decisions, second_look
 from bakery.edits import tag_edits
 from bakery.gate import gate
 from bakery.io import tables
@@ -67,13 +68,17 @@ def run(
     trigger, class tokens, sub-trigger, tags by falling probability), `trigger.json` (trigger,
     class_tokens, pruned, thresholds, and traits: what pruning takes for the character even when
     `enabled` is false) and `prune.html`, which hands back `edits`, the decisions by hand about
-    `dataset`. Raises `BakeryError` when the settings contradict each other or the pictures.
+    `dataset`; and `second_look.csv`, if pictures had no booru tags (`dataset/second_look.py`). Raises
+    `BakeryError` when the settings contradict each other or the pictures.
     """
     by_hand = tag_edits.read_decisions(edits) if edits else {}
     _check(settings, by_hand)
     tagged = tagging.read_tags(tag)
     limits = _limits(settings, tagged.model)
     images, known = _admitted(settings, tagged, limits, decisions.kept(filter), scrape)
+    looked = second_look.look(filter, tagged, images, settings.second_look)
+    out.mkdir(parents=True, exist_ok=True)
+    images = second_look.leave_out(looked, images, out)
     seen = _seen(settings, tagged, limits, images, scrape)
     tags_of = seen.groupby("image")["tag"].agg(list)
     worn = outfits.find({str(image): tags for image, tags in tags_of.items()})
@@ -86,28 +91,36 @@ def run(
     for warning in warnings:
         _log.warning("prune: %s", warning)
     trigger = _trigger(settings, decided, limits)
-    out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
     proposed = _proposals(settings, worn, found, len(images))
     tables.write(out / "outfits.csv", proposed, OUTFITS)
     tables.write(out / "captions.csv", lines, ("image", "caption"))
     trigger.write(out)
     page = prune_page.draw(
-        settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset
-    )
+        settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset,
+        dropped=[one for one in looked if not one.kept],
+    )  # fmt: skip
     write_text(out / "prune.html", page)
     return {
         "images": len(lines),
         "unreadable": len(tagged.unreadable),
         "pruned": list(trigger.pruned),
-        "kept": sum(one.action == "keep" for one in decided),
-        "dropped": sum(one.action == "drop" for one in decided),
-        "by_hand": sum(one.by == "hand" for one in decided),
+        **_counts(decided),
         "outfits": len(worn),
         "never_seen": [one.tag for one in unseen],
         "captions_without_tags": sum(not line["tags"] for line in lines),
         "warnings": warnings,
+        **second_look.summary(looked),
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
+
+
+def _counts(decided: Sequence[DecidedTag]) -> dict[str, int]:
+    """How many tags stay in the captions, are dropped, and are decided by hand."""
+    return {
+        "kept": sum(one.action == "keep" for one in decided),
+        "dropped": sum(one.action == "drop" for one in decided),
+        "by_hand": sum(one.by == "hand" for one in decided),
+    }
 
 
 def _admitted(
