@@ -37,8 +37,9 @@ class Candidate:
     jpeg_quality: int = 100
     grey: bool = False
     seen: list[np.ndarray] = field(default_factory=list)
-    """The output of each of the user's models, first as an array, then as a number."""
+    """What each of the user's models gives (`critics.Critic`)."""
     numbers: list[float] = field(default_factory=list)
+    """The number that each of them comes to."""
     reasons: list[str] = field(default_factory=list)
     """Names of the checks it fails, in the order of `CHECKS`."""
     by_hand: str = ""

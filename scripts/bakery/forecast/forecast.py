@@ -264,8 +264,8 @@ def _filtered(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
     pictures come later."""
     path = folders["filter"] / "decisions.csv"
     rows = tables.read(path, ("image", "kept", "width", "height"))
-    later = decisions.dropped_later(folders["prune"])
-    rows = rows[(rows["kept"] == "true") & ~rows["image"].isin(later)]
+    dropped = decisions.dropped_later(folders["prune"])
+    rows = rows[(rows["kept"] == "true") & ~rows["image"].isin(dropped)]
     if rows.empty:
         raise BakeryError(
             f"{path} keeps no picture: look at the reasons in it, and loosen the filter section"
