@@ -12,6 +12,7 @@ with Job(snakemake) as job:  # noqa: F821
             scrape=scrape,
             tag=job.folder("tag"),
             prune=job.folder("prune"),
+            filter=job.folder("filter"),
             out=job.out,
             name=manifest.read(scrape)["settings"]["name"],
             edits=snakemake.params.edits,  # noqa: F821

@@ -24,6 +24,7 @@ LONGEST_FILE, LONGEST_FUNCTION, FULLEST_FOLDER = 400, 60, 20
 MOST_PARAMETERS = 6
 MORE_PARAMETERS = {
     "lora.network.__init__": "numbers of one network, as kohya's scripts name them",
+    "pages.prune_page.draw": "all that the page shows, each used once",
     "sampling.pipeline.load": "how a base is loaded, and the settings it draws with",
     "stages.layout.run": "the inputs of its rule, each used once",
     "stages.prune.run": "the inputs of its rule, each used once",

@@ -68,6 +68,24 @@ def test_where_boxes_are_known_only_these_are_shown() -> None:
     assert chosen == [details.Detail("b.png", (1, 2, 3, 4))]
 
 
+def test_a_persons_boxes_come_first_and_found_ones_fill_up() -> None:
+    names = [f"{i:02}.png" for i in range(40)]
+    found = {(name, "face"): (0, 0, 10 + i, 10) for i, name in enumerate(names)}
+    mine = {("03.png", "face"): (1, 1, 2, 2), ("39.png", "face"): None}
+    chosen = details.choose("face", seen([]), names, mine, found)
+    assert len(chosen) == details.MOST
+    assert details.Detail("03.png", (1, 1, 2, 2)) in chosen
+    others = [detail.image for detail in chosen if detail.image != "03.png"]
+    assert others == names[39 - (details.MOST - 1) : 39], "the largest, and not where there is none"
+    many = {(name, "face"): (0, 0, 1, 1) for name in names}
+    assert len(details.choose("face", seen([]), names, many, found)) == 40
+
+
+def test_boxes_are_cut_to_the_picture() -> None:
+    boxes = [(-3.6, 2.4, 5.5, 9.9), (0, 0, 50, 50), (20, 20, 30, 30), (9.8, 1, 10.2, 5)]
+    assert details.within(boxes, (20, 10)) == [(0, 0, 20, 10), (0, 2, 6, 10)]
+
+
 def test_captions_name_the_trait_behind_trigger_and_class() -> None:
     front = Trigger("mirael", "1girl")
     written = "mirael, 1girl, beach, halo"
@@ -93,6 +111,7 @@ def test_a_crop_holds_its_box_and_stays_inside(data: st.DataObject) -> None:
     ("line", "words"),
     [
         ("a.png,halo,1,2,three,4", "line 2: 1, 2, three, 4 are not four numbers"),
+        ("a.png,halo,1,2,,4", "line 2: 1, 2, , 4 are not four numbers"),
         ("a.png,halo,1,2,nan,4", "line 2: 1, 2, nan, 4 are not four numbers"),
         ("a.png,halo,3,2,1,4", "line 2: the box 3, 2, 1, 4 is empty"),
         ("a.png,halo,-3,2,1,4", "none below 0"),
@@ -112,6 +131,8 @@ def test_boxes_are_found_by_any_spelling(tmp_path) -> None:
     tables.write(path, rows, details.BOX_COLUMNS)
     assert details.read_boxes(path) == {("a.png", "pink hair"): (1, 2, 3, 4)}
     assert details.read_boxes(None) == {}
+    path.write_text(f"{','.join(details.BOX_COLUMNS)}\na.png,halo,,,,\n")
+    assert details.read_boxes(path) == {("a.png", "halo"): None}
     path.write_text("image,tag\n")
     with pytest.raises(BakeryError, match="no column 'left'"):
         details.read_boxes(path)

@@ -111,6 +111,19 @@ def test_the_filter_s_word_counts_until_the_layout_has_run(tmp_path: Path) -> No
     assert "Not counted yet: the detail folders and the regularization" in one.known.trouble
 
 
+def test_what_the_second_look_drops_is_not_counted(tmp_path: Path) -> None:
+    bake = outlined(tmp_path)
+    filtered(bake, [(64, 64)] * 3)
+    before = made(bake, tmp_path)
+    names = tables.read(Path(bake["folders"]["filter"]) / "decisions.csv", ("image",))["image"]
+    rows = [{"image": names[0], "kept": "false", "reasons": "monochrome"}]
+    prune = Path(bake["folders"]["prune"])
+    prune.mkdir(parents=True, exist_ok=True)
+    tables.write(prune / "second_look.csv", rows, ("image", "kept", "reasons"))
+    after = made(bake, tmp_path)
+    assert (before.known.folders[0].images, after.known.folders[0].images) == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("stages", "words"),
     [(("scrape", "filter"), "keeps no picture"), (("scrape", "filter", "layout"), "layout.csv")],

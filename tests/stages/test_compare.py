@@ -221,6 +221,23 @@ def test_the_way_from_the_posts_to_the_steps(tmp_path: Path) -> None:
     assert [line.bakes for line in lineage.trace([*baked, other])][1] == ["z"]
 
 
+def test_what_the_second_look_drops_is_part_of_the_way(tmp_path: Path) -> None:
+    baked = [results.read_bake(bake) for bake in sweep(tmp_path)]
+    folder = baked[0].bake.folders["prune"]
+    about = json.loads((folder / "manifest.json").read_text())
+    about["summary"]["second_look"] = {"images": 5, "dropped": 1, "reasons": {"too_small": 1}}
+    (folder / "manifest.json").write_text(json.dumps(about))
+    rows = [{"image": "a.png", "kept": "false", "reasons": "monochrome;duplicate"}]
+    tables.write(folder / "second_look.csv", rows, ("image", "kept", "reasons"))
+    (line,) = lineage.trace(baked)
+    assert [(step.number, step.what, step.detail) for step in line.steps][2:4] == [
+        ("7", "pictures kept", "3 dropped"),
+        ("1", "pictures dropped by a second look", "of 5 without booru tags"),
+    ]
+    assert line.dropped == {"rating": 2, "too small": 1, "duplicate": 2, "monochrome": 1}
+    assert line.dropped_total == 4
+
+
 def test_pictures_are_inlined_faithfully_and_once(tmp_path: Path) -> None:
     html = page_of(sweep(tmp_path), tmp_path / "out", thumbnail=32)
     found, album = data_of(html), album_of(html)

@@ -33,8 +33,9 @@ def _picture(world, name, image=RED, **options):
     return name
 
 
-def _run(world, names, name="mirael", *, of=None, edits=None, **options):
-    """The summary and layout.csv of a run on `names`; `of` leads from names to concepts."""
+def _run(world, names, name="mirael", *, of=None, edits=None, found=None, **options):
+    """The summary and layout.csv of a run on `names`; `of` leads from names to concepts, `found` is the
+    filter's folder."""
     rows = [{"image": image, "caption": f"mirael, {i}"} for i, image in enumerate(names)]
     tables.write(world / "prune" / "captions.csv", rows, ("image", "caption"))
     posts = [{"image": image, "concept": (of or {}).get(image, "")} for image in names]
@@ -47,6 +48,7 @@ def _run(world, names, name="mirael", *, of=None, edits=None, **options):
         out=world / "out",
         name=name,
         edits=edits,
+        filter=found,
     )
     table = tables.read(world / "out" / "layout.csv", layout.COLUMNS)
     return summary, table.set_index("image")
@@ -455,3 +457,34 @@ def test_a_detail_that_is_seen_nowhere_is_one_sentence(world):
         _run(world, names, details=["hallo"])
     with pytest.raises(BakeryError, match="there is a concept halo with pictures of its own"):
         _run(world, names, details=["halo"], of={"a.png": "halo"})
+
+
+def test_faces_that_the_filter_found_are_a_detail(world):
+    picture = Image.new("RGB", (90, 120), "white")
+    names = [_picture(world, f"{name}.png", picture) for name in "abc"]
+    _tagged(world, [("a.png", "halo", 0.9)])
+    with pytest.raises(
+        BakeryError, match=r"names face, which no picture shows; a model of the kind"
+    ):
+        _run(world, names, details=["face"])
+    columns = "image,tag,left,upper,right,lower\n"
+    (world / "filter").mkdir()
+    (world / "filter" / "boxes.csv").write_text(
+        f"{columns}a.png,face,10,10,40,40\na.png,face,60,60,70,70\nb.png,face,0,0,20,20\n"
+        "dropped.png,face,0,0,20,20\n"
+    )
+    summary, _ = _run(world, names, details=["face"], found=world / "filter")
+    assert summary["folders"]["2_face"]["images"] == 2
+    assert _as_trainers_read(world, "2_face") == dict.fromkeys(
+        ("a.png", "b.png"), "mirael, 1girl, face"
+    )
+    with Image.open(world / "out" / "2_face" / "a.png") as crop:
+        assert crop.size == (60, 60), "the larger face, with as much room again"
+
+    mine = world / "boxes.csv"
+    mine.write_text(f"{columns}a.png,face,50,50,70,90\nb.png,face,,,,\n")
+    edits = {"boxes.csv": str(mine)}
+    summary, _ = _run(world, names, details=["face"], edits=edits, found=world / "filter")
+    assert set(_as_trainers_read(world, "2_face")) == {"a.png"}
+    with Image.open(world / "out" / "2_face" / "a.png") as crop:
+        assert crop.size == (80, 80)

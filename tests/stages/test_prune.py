@@ -11,10 +11,11 @@ from tiny_tagger import draw, tiny_tagger
 
 from bakery.io import tables
 from bakery.io.errors import BakeryError
+from bakery.settings.filter import Filter
 from bakery.settings.prune import Prune
 from bakery.settings.tag import Tag
 from bakery.sources import caption_files, posts
-from bakery.stages import prune, tag
+from bakery.stages import filter, prune, tag
 from bakery.tags import captions, tagging, vocabulary
 
 MIRAEL = ("pink hair", "long hair", "twintails", "purple eyes", "halo")
@@ -420,6 +421,126 @@ def test_from_pictures_to_captions(tmp_path):
     _, _, said, trigger = _run(tmp_path, class_tokens="1girl")
     assert said == {"0.png": ["mirael", "1girl", "smile"], "1.png": ["mirael", "1girl", "beach"]}
     assert trigger["pruned"] == ["halo", "pink hair"]
+
+
+def _folder(tmp_path, pictures, notes=None):
+    """A plain folder as scrape and filter leave it; `pictures`: name -> what the tagger sees."""
+    for name in ("tag", "scrape/images"):
+        (tmp_path / name).mkdir(parents=True)
+    words = sorted({word for tags in pictures.values() for word in tags})
+    lineage = []
+    for name, tags in pictures.items():
+        draw(words, tags, size=(96, 96)).save(tmp_path / "scrape" / "images" / name)
+        lineage.append(
+            posts.Post(image=name, status="ok", tags_general=(notes or {}).get(name, ""))
+        )
+    posts.write(tmp_path / "scrape" / "posts.csv", lineage)
+    return tiny_tagger(tmp_path / "model", words)
+
+
+def _from_folder(tmp_path, model, included="", prune_options=None, **filter_options):
+    """Filter, tag and prune: the summaries of the first and last, and the pictures with a caption."""
+    (tmp_path / "include.txt").write_text(included)
+    settings = Filter(max_blur=1, min_jpeg_quality=0, duplicate_distance=-1, **filter_options)
+    filtered = filter.run(
+        settings, scrape=tmp_path / "scrape", out=tmp_path / "filter",
+        edits={"include.txt": tmp_path / "include.txt"}, dataset="mirael",
+    )  # fmt: skip
+    tag.run(
+        Tag(),
+        scrape=tmp_path / "scrape",
+        filter=tmp_path / "filter",
+        out=tmp_path / "tag",
+        model=model,
+    )
+    summary, _, said, _ = _run(tmp_path, **(prune_options or {}))
+    return filtered, summary, sorted(said)
+
+
+FOLDER = {
+    "one girl.png": {"1girl", "solo", "smile", "hat"},
+    "two girls.png": {"2girls", "smile"},
+    "page.png": {"1girl", "comic", "speech bubble"},
+    "pencil.png": {"1girl", "solo", "sketch"},
+}
+
+
+def test_a_plain_folder_is_judged_by_what_the_tagger_sees(tmp_path):
+    model = _folder(tmp_path, FOLDER)
+    filtered, summary, kept = _from_folder(tmp_path, model)
+    assert filtered["kept"] == filtered["untagged"] == 4
+    assert kept == ["one girl.png"]
+    assert summary["images"] == 1
+    assert summary["second_look"] == {
+        "images": 4, "dropped": 3,
+        "reasons": {"extra_character": 2, "monochrome": 1, "text_heavy": 1},
+    }  # fmt: skip
+    table = tables.read(
+        tmp_path / "out" / "second_look.csv", ("image", "kept", "reasons", "probability")
+    )
+    reasons = dict(zip(table["image"], table["reasons"], strict=True))
+    assert reasons == {
+        "one girl.png": "", "two girls.png": "extra_character", "pencil.png": "monochrome",
+        "page.png": "extra_character;text_heavy",
+    }  # fmt: skip
+    evidence = tables.read(tmp_path / "out" / "prune.csv", ("tag", "count")).set_index("tag")[
+        "count"
+    ]
+    assert "comic" not in evidence.index, "what is left out is no evidence"
+    page = (tmp_path / "out" / "prune.html").read_text()
+    assert page.count("<tr data-dropped=") == 3
+    assert '<tr data-dropped="two girls.png">' in page
+    assert "config/edits/mirael/include.txt" in page
+
+
+def test_include_txt_overrules_the_second_look(tmp_path):
+    model = _folder(tmp_path, FOLDER)
+    _, summary, kept = _from_folder(tmp_path, model, included="two girls.png\n")
+    assert kept == ["one girl.png", "two girls.png"]
+    assert summary["second_look"]["images"] == 3
+
+
+def test_the_filters_switches_hold_for_the_second_look(tmp_path):
+    model = _folder(tmp_path, FOLDER)
+    _, _, kept = _from_folder(tmp_path, model, extra_characters=False)
+    assert kept == ["one girl.png", "two girls.png"]
+    off = {
+        "extra_characters": False,
+        "monochrome": False,
+        "text_heavy": False,
+        "ai_generated": False,
+    }
+    filtered, summary, kept = _from_folder(
+        tmp_path / "off", _folder(tmp_path / "off", FOLDER), **off
+    )
+    assert kept == sorted(FOLDER)
+    assert "untagged" not in filtered
+    assert "second_look" not in summary
+    assert not (tmp_path / "off" / "out" / "second_look.csv").exists()
+    model = _folder(tmp_path / "null", FOLDER)
+    _, _, kept = _from_folder(tmp_path / "null", model, prune_options={"second_look": None})
+    assert kept == sorted(FOLDER)
+
+
+def test_where_booru_tags_are_they_count(tmp_path):
+    """The filter has judged by them, and they are surer than the tagger."""
+    told = {
+        "two girls.png": "1girl solo smile",  # as of a booru
+        "page.png": "mirael my_favourite",  # a caption of one's own
+    }
+    model = _folder(tmp_path, FOLDER, told)
+    filtered, summary, kept = _from_folder(tmp_path, model)
+    assert filtered["untagged"] == summary["second_look"]["images"] == 3
+    assert kept == ["one girl.png", "two girls.png"]
+
+
+def test_when_the_second_look_leaves_nothing_it_says_what_to_change(tmp_path):
+    model = _folder(tmp_path, {"a.png": {"2girls"}, "b.png": {"comic"}})
+    with pytest.raises(
+        BakeryError, match=r"all of the 2 pictures .* filter\.extra_characters: false"
+    ):
+        _from_folder(tmp_path, model)
+    assert (tmp_path / "out" / "second_look.csv").is_file()
 
 
 VOCABULARY = (*MIRAEL, "1girl", "solo", "smile", "closed eyes", "beach", ">_<", "general", "pearl")

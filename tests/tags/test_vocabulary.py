@@ -66,9 +66,7 @@ def test_a_damaged_table_is_one_sentence(tmp_path, monkeypatch) -> None:
     path = tmp_path / "resources" / "vocabulary.csv"
     path.parent.mkdir()
     path.write_text("tag,topic\n")
-    with pytest.raises(
-        BakeryError, match=r"vocabulary.csv does not begin with the columns tag"
-    ):
+    with pytest.raises(BakeryError, match=r"vocabulary.csv does not begin with the columns tag"):
         vocabulary.table.__wrapped__()
     path.write_text("tag,topic,kind,ask,implies\nhalo,trait,halo,0,\nx, y,trait,halo,0,\n")
     with pytest.raises(BakeryError, match=r"line 3: 6 cells instead of 5; quote a tag"):

@@ -1,12 +1,13 @@
 # kohya's repeat folders, as sd-scripts would load them.
-# In:  results/scrape/<key>/, results/tag/<key>/, results/prune/<key>/, captions and boxes.csv of the
-#      dataset's edits, local regularization pictures
+# In:  results/{scrape,filter,tag,prune}/<key>/ (of filter, the boxes that it found), captions and
+#      boxes.csv of the dataset's edits, local regularization pictures
 # Out: results/layout/<key>/ <repeats>_<name>/ (pictures and captions), reg/, layout.csv
 
 
 rule layout:
     input:
         scrape=ancient(above("layout", "scrape")),
+        filter=ancient(above("layout", "filter")),
         tag=ancient(above("layout", "tag")),
         prune=ancient(above("layout", "prune")),
     output:

@@ -6,7 +6,7 @@ if nothing is left. Only its setting, if it has one, is elsewhere (`settings/fil
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -37,8 +37,9 @@ class Candidate:
     jpeg_quality: int = 100
     grey: bool = False
     seen: list[np.ndarray] = field(default_factory=list)
-    """The output of each of the user's models, first as an array, then as a number."""
+    """What each of the user's models gives (`critics.Critic`)."""
     numbers: list[float] = field(default_factory=list)
+    """The number that each of them comes to."""
     reasons: list[str] = field(default_factory=list)
     """Names of the checks it fails, in the order of `CHECKS`."""
     by_hand: str = ""
@@ -74,6 +75,15 @@ class Check:
     """Whether no hand edit overrules it."""
     of_set: bool = False
     """Whether it needs more than the picture itself: the other pictures, or the hand edits."""
+    by_tags: Callable[[Iterable[str]], bool] | None = None
+    """What it looks for in general tags, where these are enough: pictures without booru tags are
+    judged by the tagger's (`second_look`)."""
+
+    @property
+    def setting(self) -> str:
+        """Name of the setting that switches it off; "" without one."""
+        name = self.cure.partition(":")[0]
+        return name.removeprefix("filter.") if name.startswith("filter.") else ""
 
 
 def _below_score(settings: Filter, candidate: Candidate) -> bool:
@@ -167,6 +177,7 @@ CHECKS = (
         "its tags name several characters, or one character in several panels or views",
         lambda settings, one: settings.extra_characters and content.shows_several(one.post),
         cure="filter.extra_characters: false",
+        by_tags=lambda tags: content.shows_several(Post(tags_general=" ".join(tags))),
     ),
     Check(
         "monochrome",
@@ -175,18 +186,21 @@ CHECKS = (
             settings.monochrome and (content.is_colorless(one.post.tags()) or one.grey)
         ),
         cure="filter.monochrome: false",
+        by_tags=content.is_colorless,
     ),
     Check(
         "text_heavy",
         "its tags mean that it is mostly text",
         lambda settings, one: settings.text_heavy and content.is_writing(one.post.tags()),
         cure="filter.text_heavy: false",
+        by_tags=content.is_writing,
     ),
     Check(
         "ai_generated",
         "its tags mark it as AI-generated",
         lambda settings, one: settings.ai_generated and content.is_generated(one.post.tags()),
         cure="filter.ai_generated: false",
+        by_tags=content.is_generated,
     ),
     Check(
         "blurry",

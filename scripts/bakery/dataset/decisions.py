@@ -1,4 +1,4 @@
-"""Which pictures the filter kept, as later stages read it."""
+"""Which pictures are kept, as later stages read it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 
 from bakery.io import tables
 from bakery.io.errors import BakeryError
+
+SECOND_LOOK = "second_look.csv"
+"""In the folder of the prune stage, where pictures had no booru tags (`second_look.py`)."""
 
 
 def kept(folder: Path) -> list[str]:
@@ -28,3 +31,15 @@ def kept(folder: Path) -> list[str]:
             "filter section or scrape more"
         )
     return names
+
+
+def dropped_later(prune: Path) -> dict[str, list[str]]:
+    """Picture -> reasons, of those that the filter kept and the prune stage's second look dropped.
+
+    {} where the folder of the prune stage has no such table: all pictures had booru tags.
+    """
+    if not (prune / SECOND_LOOK).is_file():
+        return {}
+    table = tables.read(prune / SECOND_LOOK, ("image", "kept", "reasons"))
+    dropped = table[table["kept"] == "false"]
+    return {row["image"]: row["reasons"].split(";") for row in tables.records(dropped)}

@@ -2,16 +2,18 @@
 
 `propose` looks at a finished bake and suggests traits that would benefit from their own folder.
 `choose` finds the pictures of that folder once a person has accepted a trait: crops if a box
-around it is known (`boxes.csv` among the dataset's edits), else whole pictures.
+around it is known (`boxes.csv` among the dataset's edits, or for faces in the filter's folder), else
+whole pictures.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -27,6 +29,9 @@ MOST = 24
 """Number of pictures in a detail folder: those the tagger is most certain of."""
 COLUMNS = ("trait", "in_data", "in_samples", "epoch", "proposal")
 BOX_COLUMNS = ("image", "tag", "left", "upper", "right", "lower")
+BOXES = "boxes.csv"
+FACE = "face"
+"""The tag of the boxes that the filter's models find."""
 
 Box = tuple[int, int, int, int]
 """left, upper, right, lower in pixels of the upright picture."""
@@ -85,18 +90,28 @@ def _proposal(trait: str, share: float, recall: float) -> str:
 
 
 def choose(
-    trait: str, seen: pd.DataFrame, images: Iterable[str], boxes: Mapping[tuple[str, str], Box]
+    trait: str,
+    seen: pd.DataFrame,
+    images: Iterable[str],
+    boxes: Mapping[tuple[str, str], Box | None],
+    found: Mapping[tuple[str, str], Box] = MappingProxyType({}),
 ) -> list[Detail]:
     """The pictures for the folder of `trait`: those with a box, or else the `MOST` most certain
     ones.
 
-    `seen` are the tagger's rows (image, tag, probability) from its thresholds on. Raises
-    `BakeryError` when the trait is seen on none of `images`.
+    `seen` are the tagger's rows (image, tag, probability) from its thresholds on. `boxes` are a
+    person's: all are used, and None says that the trait is not there. Boxes that the filter `found` fill
+    up to `MOST`, the largest first, on pictures that no person decided about. Raises `BakeryError` when
+    the trait is seen on none of `images`.
     """
     name, wanted = captions.same(trait), set(images)
-    known = [Detail(i, box) for (i, tag), box in sorted(boxes.items()) if tag == name]
-    if known := [detail for detail in known if detail.image in wanted]:
-        return known
+    by_hand = {i: box for (i, tag), box in boxes.items() if tag == name and i in wanted}
+    boxed = {image: box for image, box in by_hand.items() if box is not None}
+    others = {i: b for (i, tag), b in found.items() if tag == name and i in wanted - set(by_hand)}
+    largest = sorted(others, key=lambda image: (-_area(others[image]), image))
+    boxed |= {image: others[image] for image in largest[: max(0, MOST - len(boxed))]}
+    if boxed:
+        return [Detail(image, boxed[image]) for image in sorted(boxed)]
     seen = seen[seen["image"].isin(wanted)]
     mine = seen[seen["tag"].map(captions.same) == name]
     mine = mine.sort_values(["probability", "image"], ascending=[False, True])
@@ -104,6 +119,8 @@ def choose(
     if surest.empty:
         close = difflib.get_close_matches(name, sorted(set(seen["tag"])), n=1)
         hint = f"did you mean {close[0]}?" if close else "prune.csv lists the available tags"
+        if name == FACE:
+            hint = "a model of the kind face_count in filter.models finds faces"
         raise BakeryError(f"layout.details names {trait}, which no picture shows; {hint}")
     return [Detail(image, None) for image in surest]
 
@@ -135,32 +152,73 @@ def around(box: Box, size: tuple[int, int]) -> Box:
     return x0, y0, x1, y1
 
 
-def read_boxes(path: Path | None) -> dict[tuple[str, str], Box]:
-    """(image, tag) -> where the tag is, from a `boxes.csv`; {} for None.
+def within(boxes: Iterable[Sequence[float]], size: tuple[int, int]) -> list[Box]:
+    """`boxes` (left, upper, right, lower) in whole pixels of a picture of `size`, the largest first.
 
-    Raises `BakeryError` for a line that is not a box.
+    What is beyond the picture is cut off; a box of which nothing is left is left out.
+    """
+    width, height = size
+    whole = []
+    for left, upper, right, lower in boxes:
+        x0, x1 = (min(max(round(x), 0), width) for x in (left, right))
+        y0, y1 = (min(max(round(y), 0), height) for y in (upper, lower))
+        if x0 < x1 and y0 < y1:
+            whole.append((x0, y0, x1, y1))
+    return sorted(whole, key=lambda box: (-_area(box), box))
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def read_boxes(path: Path | None) -> dict[tuple[str, str], Box | None]:
+    """(image, tag) -> where the tag is, from a person's `boxes.csv`; {} for None.
+
+    A line without any edges says that the picture does not show the tag: its box is None. Raises
+    `BakeryError` for a line that is not a box.
     """
     if path is None:
         return {}
-    boxes = {}
+    boxes: dict[tuple[str, str], Box | None] = {}
     table = tables.read(path, BOX_COLUMNS)
     for number, row in enumerate(table[list(BOX_COLUMNS)].itertuples(index=False), start=2):
         image, tag, *edges = row
-        try:
-            left, upper, right, lower = (round(float(edge)) for edge in edges)
-        except (ValueError, OverflowError):
-            raise BakeryError(
-                f"{path}, line {number}: {', '.join(edges)} are not four numbers: give left, "
-                "upper, right and lower in pixels"
-            ) from None
-        if not (0 <= left < right and 0 <= upper < lower):
-            raise BakeryError(
-                f"{path}, line {number}: the box {left}, {upper}, {right}, {lower} is empty: left "
-                "must be smaller than right, upper than lower, and none below 0"
-            )
         if (image, captions.same(tag)) in boxes:
             raise BakeryError(
                 f"{path}, line {number}: {image} has a second box for {tag}: keep one"
             )
-        boxes[image, captions.same(tag)] = (left, upper, right, lower)
+        boxes[image, captions.same(tag)] = (
+            _box(edges, f"{path}, line {number}") if any(edges) else None
+        )
     return boxes
+
+
+def read_found(folder: Path | None) -> dict[tuple[str, str], Box]:
+    """The same from the filter's folder: of several boxes on a picture, the largest.
+
+    {} for None, and if no model looked for faces.
+    """
+    if folder is None or not (path := folder / BOXES).is_file():
+        return {}
+    found: dict[tuple[str, str], Box] = {}
+    table = tables.read(path, BOX_COLUMNS)
+    for number, row in enumerate(table[list(BOX_COLUMNS)].itertuples(index=False), start=2):
+        image, tag, *edges = row
+        found.setdefault((image, captions.same(tag)), _box(edges, f"{path}, line {number}"))
+    return found
+
+
+def _box(edges: Sequence[str], where: str) -> Box:
+    try:
+        left, upper, right, lower = (round(float(edge)) for edge in edges)
+    except (ValueError, OverflowError):
+        raise BakeryError(
+            f"{where}: {', '.join(edges)} are not four numbers: give left, upper, right and lower "
+            "in pixels"
+        ) from None
+    if not (0 <= left < right and 0 <= upper < lower):
+        raise BakeryError(
+            f"{where}: the box {left}, {upper}, {right}, {lower} is empty: left must be smaller "
+            "than right, upper than lower, and none below 0"
+        )
+    return left, upper, right, lower

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bakery.dataset import buckets, concepts, repeat_folders
+from bakery.dataset import buckets, concepts, decisions, repeat_folders
 from bakery.dataset.buckets import Fit
 from bakery.dataset.concepts import RepeatFolder
 from bakery.families.recognise import Place, main_part
@@ -271,10 +271,12 @@ def _folders(
 
 
 def _filtered(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
-    """As kept by the filter: detail folders and regularization pictures come later."""
+    """As kept by the filter, and by its second look if prune has run: detail folders and regularization
+    pictures come later."""
     path = folders["filter"] / "decisions.csv"
     rows = tables.read(path, ("image", "kept", "width", "height"))
-    rows = rows[rows["kept"] == "true"]
+    dropped = decisions.dropped_later(folders["prune"])
+    rows = rows[(rows["kept"] == "true") & ~rows["image"].isin(dropped)]
     if rows.empty:
         raise BakeryError(
             f"{path} keeps no picture: look at the reasons in it, and loosen the filter section"

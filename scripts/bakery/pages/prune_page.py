@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bakery.dataset.second_look import Judged
 from bakery.edits import tag_edits
+from bakery.edits.image_edits import INCLUDE
 from bakery.io.images import UnreadableImage
 from bakery.pages import page
 from bakery.settings.prune import Prune
@@ -33,10 +35,16 @@ def draw(
     pictures: Path,
     images: Sequence[str],
     dataset: str,
+    dropped: Sequence[Judged] = (),
 ) -> str:
-    """The page as HTML. `outfits` are the rows of outfits.csv, `pictures` the folder of `images`."""
+    """The page as HTML.
+
+    `outfits` are the rows of outfits.csv, `pictures` the folder of `images`, which the captions are
+    written for; `dropped` are those that the second look left out.
+    """
     shown = examples([one.evidence.images for one in decided])
-    thumbnails = _thumbnails(pictures, {name for some in shown for name in some})
+    left_out = [one.image for one in dropped[:MOST]]
+    thumbnails = _thumbnails(pictures, {name for some in [*shown, left_out] for name in some})
     numbers = {name: number for number, name in enumerate(thumbnails)}
     rows = [
         (one, one.evidence, [(numbers[name], name) for name in some if name in numbers])
@@ -52,6 +60,9 @@ def draw(
         images=len(images),
         dataset=dataset,
         path=f"config/edits/{dataset}/{tag_edits.NAME}",
+        dropped=[(one, numbers.get(one.image)) for one in dropped[:MOST]],
+        dropped_total=len(dropped),
+        include=f"config/edits/{dataset}/{INCLUDE}",
         kind_of=pruning.kind,
     )
 

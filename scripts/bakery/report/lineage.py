@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bakery.dataset import decisions
 from bakery.io import manifest, tables
 from bakery.report.results import BakeResult
 
@@ -39,7 +40,8 @@ class Lineage:
     unfetched: Mapping[str, int]
     """Posts without a picture: reason -> how many."""
     dropped: Mapping[str, int]
-    """Pictures dropped: reason -> how many; a picture may have several reasons."""
+    """Pictures dropped, by the filter and its second look in prune: reason -> how many; a picture may
+    have several reasons."""
     dropped_total: int
     pruned: Sequence[tuple[str, str]]
     """Tags that the trigger absorbs: (tag, why)."""
@@ -60,12 +62,13 @@ def _lineage(group: Sequence[BakeResult]) -> Lineage:
     folders = {s: f for s, f in group[0].bake.folders.items() if (f / manifest.NAME).is_file()}
     manifests = {stage: manifest.read(folder) for stage, folder in folders.items()}
     summaries = {stage: each.get("summary", {}) for stage, each in manifests.items()}
-    dropped, total = _dropped(folders.get("filter"))
+    later = decisions.dropped_later(folders["prune"]) if "prune" in folders else {}
+    dropped, total = _dropped(folders.get("filter"), later)
     pruned, kept = _tags(folders.get("prune"))
     return Lineage(
         name=manifests.get("scrape", {}).get("settings", {}).get("name", group[0].bake.label),
         bakes=[one.bake.label for one in group],
-        steps=list(_steps(folders, summaries, total, len(pruned), len(kept))),
+        steps=list(_steps(folders, summaries, total - len(later), len(pruned), len(kept))),
         unfetched={
             reason.replace("_", " "): count
             for reason, count in summaries.get("scrape", {}).get("reasons", {}).items()
@@ -93,20 +96,28 @@ def _steps(
     yield from step("filter", "kept", "pictures kept", f"{dropped} dropped")
     if "prune" in folders:
         where = str(folders["prune"])
+        if looked := summaries["prune"].get("second_look"):
+            of = f"of {looked['images']} without booru tags"
+            yield Step(
+                "prune", f"{looked['dropped']}", "pictures dropped by a second look", where, of
+            )
         yield Step("prune", f"{pruned}", "tags pruned", where, f"{kept} stay in the captions")
     repeated = ", ".join(summaries.get("layout", {}).get("folders", {}))
     yield from step("layout", "images", "pictures laid out", repeated and f"in {repeated}")
     yield from step("train", "steps_per_epoch", "steps an epoch")
 
 
-def _dropped(folder: Path | None) -> tuple[dict[str, int], int]:
-    """Reason -> pictures, the most frequent first, and how many pictures were dropped."""
-    if folder is None:
-        return {}, 0
-    table = tables.read(folder / "decisions.csv", ("kept", "reasons"))
-    out = table.loc[table["kept"] != "true", "reasons"]
-    reasons = Counter(reason.replace("_", " ") for cell in out for reason in cell.split(";"))
-    return dict(reasons.most_common()), len(out)
+def _dropped(folder: Path | None, later: Mapping[str, Sequence[str]]) -> tuple[dict[str, int], int]:
+    """Reason -> pictures, the most frequent first, and how many pictures were dropped.
+
+    By the filter in `folder`, and `later` by its second look (picture -> reasons).
+    """
+    found = list(later.values())
+    if folder is not None:
+        table = tables.read(folder / "decisions.csv", ("kept", "reasons"))
+        found += [cell.split(";") for cell in table.loc[table["kept"] != "true", "reasons"]]
+    reasons = Counter(reason.replace("_", " ") for of_one in found for reason in of_one)
+    return dict(reasons.most_common()), len(found)
 
 
 def _tags(folder: Path | None) -> tuple[list[tuple[str, str]], list[tuple[str, int]]]:

@@ -11,13 +11,17 @@ from bakery.settings.sections import Section, Share
 
 Rating = Literal["general", "sensitive", "questionable", "explicit"]
 Kind = Literal["face_count", "same_character", "aesthetic"]
+FACES: Kind = "face_count"
+CASCADE = ".xml"
+"""Extension of an OpenCV cascade."""
 
 
 class FilterModel(Section):
     """A model that looks at each picture; what it takes and gives: scripts/bakery/vision/critics.py."""
 
     path: Annotated[str, Field(min_length=1), ModelFile()]
-    """An `.onnx` file."""
+    """An `.onnx` file; for face_count also an OpenCV cascade (`.xml`), which needs
+    `pip install 'opencv-python-headless<5'`."""
     kind: Kind
     """What its number means: the number of faces, likeness to the mean of all pictures, or a
     score."""
@@ -26,13 +30,28 @@ class FilterModel(Section):
     max: float | None = None
     """Largest number to keep."""
     confidence: Share = 0.3
-    """face_count only: lowest confidence at which a box counts as a face."""
+    """face_count only: lowest confidence at which a box counts as a face. A cascade has none."""
     side: Annotated[int, Field(ge=0, le=4096)] = 0
     """Side of the input in pixels, for a model that does not fix it."""
     mean: float = 0.0
     """Subtracted from the pixels, which go from 0 to 1."""
     std: Annotated[float, Field(gt=0)] = 1.0
     """The pixels are divided by this afterwards."""
+
+    @model_validator(mode="after")
+    def _is_read_as_its_extension(self) -> FilterModel:
+        if not self.path.lower().endswith(CASCADE):
+            return self
+        if self.kind != FACES:
+            raise ValueError(
+                f"has an .xml file, an OpenCV cascade, but is of the kind {self.kind}: cascades find "
+                f"faces, so give it the kind {FACES}, or name an .onnx file"
+            )
+        fields = type(self).model_fields
+        for name in ("confidence", "side", "mean", "std"):
+            if getattr(self, name) != fields[name].default:
+                raise ValueError(f"has an .xml file, for which {name} does nothing: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> FilterModel:
@@ -77,4 +96,5 @@ class Filter(Section):
     duplicate_distance: Annotated[int, Field(ge=-1, le=32)] = 6
     """Largest Hamming distance between 64-bit perceptual hashes of near-duplicates; -1 keeps all."""
     models: tuple[FilterModel, ...] = ()
-    """Your own models that rate each picture, each with its limits."""
+    """Your own models that rate each picture, each with its limits. The faces that the first of the kind
+    face_count finds are in the filter's `boxes.csv`, for `layout.details: [face]`."""

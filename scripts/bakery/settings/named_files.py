@@ -62,7 +62,7 @@ class ModelFile(NamedFile):
         found = locate(text, roots, where)
         if found is None:
             raise BakeryError(
-                f"config: {where} names {text}, which is not here: download the .onnx file and give "
+                f"config: {where} names {text}, which is not here: download the file and give "
                 "its path"
             )
         return found

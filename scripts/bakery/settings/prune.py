@@ -35,6 +35,10 @@ class Prune(Section):
     tagging."""
     character_threshold: Threshold = 0.85
     """Lowest probability at which a character tag counts."""
+    second_look: Threshold | None = 0.5
+    """Pictures without booru tags (a plain folder) are judged by the tagger's tags for what the filter
+    finds in a post's: `extra_characters`, `monochrome`, `text_heavy`, `ai_generated` and
+    `unwanted_tags`. Lowest probability (0.05 to 1) at which a tag drops a picture; null drops none."""
     min_frequency: Share = 0.5
     """A trait of the vocabulary counts as the character's if at least this share of the pictures
     show it."""

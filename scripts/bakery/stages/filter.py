@@ -14,14 +14,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from bakery.dataset import checks
+from bakery.dataset import checks, details, second_look
 from bakery.dataset.checks import Candidate
 from bakery.edits.image_edits import EXCLUDE, INCLUDE, ImageEdits, match_images
 from bakery.io import images, status, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import contact_sheet
-from bakery.settings.filter import Filter
+from bakery.settings.filter import FACES, Filter
 from bakery.sources import posts
 from bakery.sources.posts import Post
 from bakery.vision import critics, duplicates, quality
@@ -45,6 +45,8 @@ def run(
 ) -> dict:
     """Writes `decisions.csv`, `contact_sheet.html` and `.jpg` to `out`; returns counts by reason.
 
+    Also `boxes.csv`, if a model looks for faces (`details.BOX_COLUMNS`: a row for each face, a
+    picture's largest first), and `untagged.json`, if pictures have no booru tags (`second_look`).
     `edits` are the hand edits by file name, `models` the files of `settings.models`, `dataset` the
     name under which the page suggests to save edits. Raises `BakeryError`, after writing
     everything, if no picture is left, with the number of pictures that each setting would keep.
@@ -53,16 +55,13 @@ def run(
     if not rows:
         raise BakeryError(f"{scrape / 'posts.csv'} lists no pictures: scrape again")
     by_hand = match_images(edits or {}, rows)
-    image_models = [
-        critics.ImageModel(path, model.kind, side=model.side, mean=model.mean, std=model.std)
-        for model, path in zip(settings.models, models, strict=True)
-    ]
+    loaded = [critics.load(*each) for each in zip(settings.models, models, strict=True)]
     out.mkdir(parents=True, exist_ok=True)
     coding = contact_sheet.coding(len(rows))
     candidates = []
     with duplicates.Spool(out) as spool:
         for post in status.each(rows, "measuring pictures"):
-            candidate = measure(post, scrape / "images" / post.image, image_models, coding)
+            candidate = measure(post, scrape / "images" / post.image, loaded, coding)
             checks.examine(settings, candidate)
             if candidate.small is not None:
                 spool.append(candidate.small)
@@ -77,17 +76,20 @@ def run(
     _tell_of_edits(candidates, by_hand)
 
     tables.write(out / "decisions.csv", [_row(candidate) for candidate in candidates], COLUMNS)
+    _write_boxes(settings, candidates, out)
     items = [_item(candidate) for candidate in candidates]
     contact_sheet.draw(items).save(out / "contact_sheet.jpg", quality=88)
     page = contact_sheet.page(items, lines=by_hand.lines, dataset=dataset, order=checks.REASONS)
     write_text(out / "contact_sheet.html", page)
     if not any(candidate.kept for candidate in candidates):
         raise BakeryError(_nothing_left(candidates))
-    return _summary(candidates) | _hand_edit_counts(candidates, by_hand)
+    untagged = second_look.leave_open(settings, candidates, out)
+    counts = _summary(candidates) | ({"untagged": untagged} if untagged else {})
+    return counts | _hand_edit_counts(candidates, by_hand)
 
 
 def measure(
-    post: Post, path: Path, image_models: Sequence[critics.ImageModel], coding: contact_sheet.Coding
+    post: Post, path: Path, models: Sequence[critics.Critic], coding: contact_sheet.Coding
 ) -> Candidate:
     """Everything about a picture that is measured from its pixels."""
     candidate = Candidate(post)
@@ -105,7 +107,7 @@ def measure(
     candidate.blur = quality.blur(image)
     candidate.jpeg_quality = quality.jpeg_quality(image, table)
     candidate.grey = quality.is_grey(candidate.small)
-    candidate.seen = [model.look(image) for model in image_models]
+    candidate.seen = [model.look(image) for model in models]
     return candidate
 
 
@@ -117,8 +119,8 @@ def _ask_models(settings: Filter, candidates: list[Candidate]) -> None:
         answers = [candidate.seen[number] for candidate in seen]
         if model.kind == "same_character" and seen:
             found = critics.likeness(answers, trusted).tolist()
-        elif model.kind == "face_count":
-            found = [float(critics.faces(answer, model.confidence)) for answer in answers]
+        elif model.kind == FACES:
+            found = [float(len(boxes)) for boxes in answers]
         else:
             found = [critics.score(answer) for answer in answers]
         for candidate, value in zip(seen, found, strict=True):
@@ -195,6 +197,20 @@ def _row(candidate: Candidate) -> dict:
         "jpeg_quality": str(candidate.jpeg_quality) if measured else "",
         "detail": candidate.detail,
     }
+
+
+def _write_boxes(settings: Filter, candidates: list[Candidate], out: Path) -> None:
+    """Writes `boxes.csv`: where the first of the models for faces sees them; nothing without one."""
+    of_faces = [number for number, model in enumerate(settings.models) if model.kind == FACES]
+    if not of_faces:
+        return
+    rows = [
+        dict(zip(details.BOX_COLUMNS, (one.post.image, details.FACE, *box), strict=True))
+        for one in candidates
+        if one.readable and not one.final
+        for box in details.within(one.seen[of_faces[0]].tolist(), one.size)
+    ]
+    tables.write(out / details.BOXES, rows, details.BOX_COLUMNS)
 
 
 def _item(candidate: Candidate) -> contact_sheet.Item:

@@ -81,17 +81,19 @@ def run(
     out: Path,
     name: str,
     edits: Mapping[str, str] | None = None,
+    filter: Path | None = None,
 ) -> dict[str, Any]:
     """Lays the captioned pictures out for training.
 
     Writes a `<repeats>_<name>/` for each concept, `reg/<repeats>_<class>/` if asked for, each
     `<stem>.<ext>` with its caption (UTF-8), and `layout.csv` (`COLUMNS`, files relative to `out`).
-    `edits` are hand edits by name (`captions`, `boxes.csv`). Raises `BakeryError` if a picture is
+    `edits` are hand edits by name (`captions`, `boxes.csv`); in the folder of `filter` may be boxes that
+    it found. Raises `BakeryError` if a picture is
     missing or broken, if an edit is not a caption, or if the settings do not fit the pictures.
     """
     edited = {name: Path(path) for name, path in (edits or {}).items()}
     entries, strangers = _pictures(scrape, prune, edited.get("captions"))
-    entries += _details(settings, entries, tag, prune, edited.get("boxes.csv"))
+    entries += _details(settings, entries, tag, prune, edited.get(details.BOXES), filter)
     entries = [_prefixed(settings, entry) for entry in entries]
     entries, refused = _admitted(entries, scrape, tag)
     counts = Counter(entry.concept for entry in entries)
@@ -183,14 +185,22 @@ def _pictures(
 
 
 def _details(
-    settings: Layout, entries: Sequence[Entry], tag: Path, prune: Path, boxes: Path | None
+    settings: Layout,
+    entries: Sequence[Entry],
+    tag: Path,
+    prune: Path,
+    boxes: Path | None,
+    filter: Path | None,
 ) -> list[Entry]:
-    """The pictures of the accepted traits, shown a second time in a concept of that name."""
+    """The pictures of the accepted traits, shown a second time in a concept of that name.
+
+    `boxes` are a person's, in the folder of `filter` may be those that it found.
+    """
     if not settings.details:
         return []
     trigger = Trigger.read(prune)
     seen = tagging.read_tags(tag).seen(trigger.decided)
-    known = details.read_boxes(boxes)
+    known, detected = details.read_boxes(boxes), details.read_found(filter)
     of_image = {entry.image: entry for entry in entries}
     found = []
     for trait in dict.fromkeys(map(captions.same, settings.details)):
@@ -200,7 +210,7 @@ def _details(
                 f"layout.details names {trait}, but there is a concept {concept} with pictures of "
                 "its own: raise the repeats of that one instead"
             )
-        for detail in details.choose(trait, seen, of_image, known):
+        for detail in details.choose(trait, seen, of_image, known, detected):
             entry = of_image[detail.image]
             written = details.caption(trait, entry.caption, trigger, cropped=detail.box is not None)
             found.append(
@@ -376,7 +386,7 @@ def _crop(picture: Image.Image, entry: Entry) -> Image.Image:
     assert entry.box is not None
     if entry.box[2] > picture.width or entry.box[3] > picture.height:
         raise BakeryError(
-            f"boxes.csv: the box of {entry.image} ends at {entry.box[2]}, {entry.box[3]}, but the "
+            f"{details.BOXES}: the box of {entry.image} ends at {entry.box[2]}, {entry.box[3]}, but the "
             f"picture at {picture.width}, {picture.height}: give pixels of the upright picture"
         )
     return picture.crop(details.around(entry.box, picture.size))

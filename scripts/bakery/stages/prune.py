@@ -1,7 +1,8 @@
 """Prune: which tags are removed from the captions, so that the trigger word learns what they
 describe.
 
-Steps: gather the evidence about each tag on the kept pictures (how often, how usual, with which
+Steps: leave out the pictures that had no booru tags and that the filter would have dropped by the
+tagger's; gather the evidence about each tag on the others (how often, how usual, with which
 outfits); decide about each tag once (prune, keep or drop) and give the reason; let decisions by
 hand overrule; write the captions from the kept tags, and a page that shows everything.
 
@@ -22,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from bakery.dataset import decisions
+from bakery.dataset import decisions, second_look
 from bakery.edits import tag_edits
 from bakery.gate import gate
 from bakery.io import tables
@@ -32,7 +33,7 @@ from bakery.pages import prune_page
 from bakery.settings import thresholds
 from bakery.settings.prune import Prune
 from bakery.settings.thresholds import Thresholds
-from bakery.sources import caption_files, posts
+from bakery.sources import posts
 from bakery.tags import (
     caption_lines,
     captions,
@@ -76,14 +77,18 @@ def run(
     trigger, class tokens, sub-trigger, tags by falling probability, or what a person wrote),
     `trigger.json` (trigger, class_tokens, pruned, thresholds, and traits: what pruning takes for the
     character even when `enabled` is false) and `prune.html`, which hands back `edits`, the decisions
-    by hand about `dataset`. Raises `BakeryError` when settings contradict each other or the pictures.
+    by hand about `dataset`; and `second_look.csv`, if pictures had no booru tags
+    (`dataset/second_look.py`). Raises `BakeryError` when settings contradict each other or the pictures.
     """
     by_hand = tag_edits.read_decisions(edits) if edits else {}
     _check(settings, by_hand)
     tagged = tagging.read_tags(tag)
     limits = _limits(settings, tagged.model)
     images, known = _admitted(settings, tagged, limits, decisions.kept(filter), scrape)
-    own, warnings = _own(settings, images, scrape)
+    looked = second_look.look(filter, tagged, images, settings.second_look)
+    out.mkdir(parents=True, exist_ok=True)
+    images = second_look.leave_out(looked, images, out)
+    own, warnings = own_captions.chosen(settings, images, scrape)
     seen = _seen(settings, tagged, limits, images, scrape, own)
     tags_of = seen.groupby("image")["tag"].agg(list)
     worn = outfits.find({str(image): tags for image, tags in tags_of.items()})
@@ -91,34 +96,33 @@ def run(
     warnings += _check_words(settings, found, tagged.vocabulary)
     unseen, more = _unseen(settings, by_hand, found)
     decided = pruning.decide(settings, [*found, *unseen], by_hand)
-    decided = _beside_captions(settings, decided, own)
+    decided = own_captions.told_of(settings, decided, own)
     lines = caption_lines.lines(settings, images, seen, decided, own)
     lines, refused = _past_the_gate(lines, known)
     warnings += [*more, *caption_lines.warnings(settings, lines)]
     _warn(warnings)
     trigger = _trigger(settings, decided, limits, own)
-    out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
     proposed = _proposals(settings, worn, found, len(images))
     tables.write(out / "outfits.csv", proposed, OUTFITS)
     tables.write(out / "captions.csv", lines, ("image", "caption"))
     trigger.write(out)
     page = prune_page.draw(
-        settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset
-    )
+        settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset,
+        dropped=[one for one in looked if not one.kept],
+    )  # fmt: skip
     write_text(out / "prune.html", page)
     return {
         "images": len(lines),
         "unreadable": len(tagged.unreadable),
         "pruned": list(trigger.pruned),
-        "kept": sum(one.action == "keep" for one in decided),
-        "dropped": sum(one.action == "drop" for one in decided),
-        "by_hand": sum(one.by == "hand" for one in decided),
+        **_counts(decided),
         "outfits": len(worn),
         "never_seen": [one.tag for one in unseen],
         "captions_without_tags": sum(not line["tags"] for line in lines),
         "warnings": warnings,
         **({"own_captions": sum(line["image"] in own for line in lines)} if own else {}),
+        **second_look.summary(looked),
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
 
 
@@ -127,35 +131,13 @@ def _warn(warnings: Sequence[str]) -> None:
         _log.warning("prune: %s", warning)
 
 
-def _own(settings: Prune, images: Sequence[str], scrape: Path) -> tuple[dict[str, str], list[str]]:
-    """The captions that are kept (image -> one line), and a warning where that is not as expected."""
-    written = caption_files.read(scrape / caption_files.NAME)
-    mine = {image: written[image] for image in images if image in written}
-    if settings.source != "captions":
-        return {}, own_captions.unused(mine, images, settings.source)
-    if not mine:
-        return {}, [
-            "prune.source is captions, but no picture has a caption of its own: all get the tagger's "
-            "tags"
-        ]
-    return mine, []
-
-
-def _beside_captions(
-    settings: Prune, decided: Sequence[DecidedTag], own: Mapping[str, str]
-) -> list[DecidedTag]:
-    """The decisions, with the number of captions that do not follow one: they stay as written."""
-    named = own_captions.named(own, Trigger.of(settings))
-
-    def told(one: DecidedTag) -> DecidedTag:
-        count = named.get(one.evidence.name, 0)
-        if one.action != "prune" or one.by != "rule" or not count:
-            return one
-        more = f"stays in {count} of {len(own)} captions written for them"
-        automatic = replace(one.automatic, reason=f"{one.automatic.reason}; {more}")
-        return replace(one, automatic=automatic)
-
-    return [told(one) for one in decided]
+def _counts(decided: Sequence[DecidedTag]) -> dict[str, int]:
+    """How many tags stay in the captions, are dropped, and are decided by hand."""
+    return {
+        "kept": sum(one.action == "keep" for one in decided),
+        "dropped": sum(one.action == "drop" for one in decided),
+        "by_hand": sum(one.by == "hand" for one in decided),
+    }
 
 
 def _admitted(

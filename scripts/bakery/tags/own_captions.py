@@ -8,12 +8,15 @@ names the trigger, nothing is put in front of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from bakery.sources import sentences
+from bakery.settings.prune import Prune
+from bakery.sources import caption_files, sentences
 from bakery.sources.caption_grammar import PLACEHOLDER, SENTENCE, Piece, WrittenCaption
 from bakery.tags import captions
+from bakery.tags.pruning import DecidedTag
 from bakery.tags.trigger import Trigger
 
 
@@ -24,6 +27,39 @@ class KeptCaption:
     text: str
     rest: tuple[str, ...]
     """Its tags and sentences after trigger and class tokens."""
+
+
+def chosen(
+    settings: Prune, images: Sequence[str], scrape: Path
+) -> tuple[dict[str, str], list[str]]:
+    """The captions that are kept (image -> one line), and a warning where that is not as expected."""
+    written = caption_files.read(scrape / caption_files.NAME)
+    mine = {image: written[image] for image in images if image in written}
+    if settings.source != "captions":
+        return {}, unused(mine, images, settings.source)
+    if not mine:
+        return {}, [
+            "prune.source is captions, but no picture has a caption of its own: all get the tagger's "
+            "tags"
+        ]
+    return mine, []
+
+
+def told_of(
+    settings: Prune, decided: Sequence[DecidedTag], own: Mapping[str, str]
+) -> list[DecidedTag]:
+    """The decisions, with the number of captions that do not follow one: they stay as written."""
+    counts = named(own, Trigger.of(settings))
+
+    def told(one: DecidedTag) -> DecidedTag:
+        count = counts.get(one.evidence.name, 0)
+        if one.action != "prune" or one.by != "rule" or not count:
+            return one
+        more = f"stays in {count} of {len(own)} captions written for them"
+        automatic = replace(one.automatic, reason=f"{one.automatic.reason}; {more}")
+        return replace(one, automatic=automatic)
+
+    return [told(one) for one in decided]
 
 
 def tags(caption: str, trigger: Trigger) -> list[str]:

@@ -118,7 +118,9 @@ def table() -> Table:
         entries[tag] = Entry(topic, kind, ask == "1")
         if wider:
             implies[tag] = tuple(tables.split(wider))
-    aliases = {row[0]: row[1] for row in _rows(_HOME / "resources/tag_aliases.csv", ("alias", "tag"))}
+    aliases = {
+        row[0]: row[1] for row in _rows(_HOME / "resources/tag_aliases.csv", ("alias", "tag"))
+    }
     sexual = (tag for tag, entry in entries.items() if entry.topic == "sexual" and " " not in tag)
     return Table(entries, implies, aliases, frozenset(sexual))
 
