@@ -1,8 +1,8 @@
 """The vocabulary: what every tag is about, from one table.
 
 `resources/vocabulary.csv` lists some 8,400 tags, labelled one by one: topic, kind, whether a derived
-prompt may ask for it, and the tags that it implies. `resources/tag_aliases.csv` leads from other names to
-these. Both are read once. All that needs to know what a tag means asks here; there is no second list.
+prompt may ask for it, and the tags that it implies. `resources/tag_aliases.csv` leads from other names
+to these. Both are read once. All that needs to know what a tag means asks here; there is no second list.
 
 Tags may be spelled in any way (see `captions.same`).
 """
