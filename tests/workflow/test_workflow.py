@@ -280,8 +280,8 @@ def test_a_sweep_with_halving_for_real(workdir: Path) -> None:
     text = (workdir / page.folder / "index.html").read_text(encoding="utf-8")
     assert second["reason"] in text
     assert second["reason"].startswith("stopped after epoch 1 by halving: rank 2 of 2, trade-off ")
-    (best,) = (workdir / "results/best/unet_lr").glob("*.safetensors")
-    assert best.name == "little.safetensors"
+    (best,) = (workdir / "results/best/little/unet_lr").glob("*.safetensors")
+    assert best.name in ("little-lr0.001-e02.safetensors", "little-lr0.01-e02.safetensors")
     assert jobs(workdir) == {}
 
 

@@ -11,11 +11,12 @@ from bakery.settings import config as cfg
 
 
 def bakes_of(page: nodes.Node) -> list[dict[str, Any]]:
-    """Label, flat settings and folders of each bake on `page`: its own ones, then the others.
+    """Label, name, settings and folders of each bake on `page`: its own ones, then the others.
 
     A folder is named by its stage. The others' labels are the readable part of their folders.
     """
     bakes = []
+    names = iter(page.names)
     for leaf, label in zip(page.parents, page.labels, strict=True):
         nodes = {stage: leaf.above(stage) for stage in build.CHAIN}
         settings = {
@@ -24,7 +25,8 @@ def bakes_of(page: nodes.Node) -> list[dict[str, Any]]:
             for name, value in node.settings.model_dump(mode="json").items()
         }
         folders = {stage: node.folder for stage, node in nodes.items()}
-        bakes.append({"label": label, "settings": settings, "folders": folders, "own": True})
+        bakes.append({"label": label, "name": next(names), "settings": settings,
+                      "folders": folders, "own": True})  # fmt: skip
     defaults = {  # an older manifest lacks newer settings
         f"{stage}.{name}": value
         for stage in build.CHAIN
@@ -32,8 +34,8 @@ def bakes_of(page: nodes.Node) -> list[dict[str, Any]]:
     }
     for other in page.others:
         folders = {stage: str(folder) for stage, folder in other.folders.items()}
-        bakes.append({"label": other.readable, "settings": defaults | other.settings,
-                      "folders": folders, "own": False})  # fmt: skip
+        bakes.append({"label": other.readable, "name": next(names), "folders": folders,
+                      "settings": defaults | other.settings, "own": False})  # fmt: skip
     return bakes
 
 
