@@ -27,6 +27,7 @@ localrules:
     compare,
     best,
     plan,
+    gather,
 
 
 rule all:
@@ -52,6 +53,7 @@ include: "workflow/rules/halve.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/best.smk"
 include: "workflow/rules/plan.smk"
+include: "workflow/rules/gather.smk"
 
 
 onerror:

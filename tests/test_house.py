@@ -15,7 +15,7 @@ from house import WINGS, floor, wing
 from bakery.settings.config import STAGES as SECTIONS
 
 ROOT = Path(__file__).parents[1]
-STAGES = (*SECTIONS, "halve", "best", "plan")
+STAGES = (*SECTIONS, "halve", "best", "plan", "gather")
 """Every rule that makes something: the sections of a config, and what works on their results."""
 WITHOUT_SETTINGS = ("best", "plan")
 FILES = modules()

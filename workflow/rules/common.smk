@@ -48,9 +48,13 @@ if "gpu" not in workflow.global_resources:
 WORKERS = max(1, workflow.global_resources["gpu"].value)  # 0 asks for no GPU
 
 try:
-    GRAPH = graph.build(settings.load(config), ROOTS)
+    CONFIG = settings.load(config)
+    GRAPH = graph.build(CONFIG, ROOTS)
+    GATHERED = summary.gathered_pages(GRAPH, CONFIG.gather)
 except BakeryError as error:
     raise WorkflowError(str(error)) from None
+
+GATHER = CONFIG.gather.model_dump(mode="json")
 
 
 def threads(stage):

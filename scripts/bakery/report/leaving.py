@@ -36,10 +36,10 @@ def place(one: BakeResult, epoch: int, out: Path, *, notes: str = "") -> list[Pa
         negative=str(one.bake.settings.get("sample.negative_prompt", "")),
         notes=notes,
     )
-    picture = out / f"{name}{previews.SUFFIX}"
+    beside = out / f"{name}{previews.SUFFIX}"
     shot = preview(one, epoch)
-    previews.write(shot.path, picture, shot.infotext)
-    return [lora, card, picture]
+    previews.write(shot.path, beside, shot.infotext)
+    return [lora, card, beside]
 
 
 def preview(one: BakeResult, epoch: int) -> Shot:

@@ -7,16 +7,14 @@ removes the files of the previous one, and nothing else.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bakery.graph import keyed_folders
 from bakery.io import manifest
 from bakery.io.errors import BakeryError
-from bakery.io.files import write_text
-from bakery.report import leaving
+from bakery.report import leaving, records
 from bakery.report.results import Bake, BakeResult, read_bake
 
 MARK = "from-"
@@ -35,11 +33,9 @@ def place(bakes: Sequence[Bake], *, page: Path, out: Path) -> dict[str, Any]:
     if summary["best_file"]:
         one = read_bake(_recommended(bakes, summary["best_train"], page))
         files = _write(one, summary["best_epoch"], str(summary["verdict"]), out)
-    _clear(out, keep=files)
-    mark = {"page": page.name, **summary, "files": {f: manifest.digest(out / f) for f in files}}
-    text = json.dumps(mark, indent=1, ensure_ascii=False)
-    write_text(out / f"{MARK}{page.name}.json", text + "\n")
-    return mark
+    records.remove(sorted(out.glob(f"{MARK}*.json")), keep=files)
+    digests = {name: manifest.digest(out / name) for name in files}
+    return records.write(out / f"{MARK}{page.name}.json", {"page": page.name, **summary}, digests)
 
 
 def _recommended(bakes: Sequence[Bake], train: str, page: Path) -> Bake:
@@ -57,16 +53,3 @@ def _write(one: BakeResult, epoch: int, verdict: str, out: Path) -> list[str]:
     """Write the LoRA with its sidecar and preview; return the names of the files."""
     files = leaving.place(one, epoch, out, notes=f"recommended by {out.name}: {verdict}")
     return [file.name for file in files]
-
-
-def _clear(out: Path, keep: Sequence[str]) -> None:
-    """Remove what earlier recommendations left in `out`, by their marks."""
-    for path in sorted(out.glob(f"{MARK}*.json")):
-        try:
-            mark: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            mark = {}  # cut short: what it named is overwritten or stays
-        for name in mark.get("files", {}):
-            if name not in keep and Path(name).name == name:
-                (out / name).unlink(missing_ok=True)
-        path.unlink()
