@@ -28,6 +28,7 @@ localrules:
     best,
     plan,
     gather,
+    clean,
 
 
 rule all:
@@ -54,6 +55,7 @@ include: "workflow/rules/compare.smk"
 include: "workflow/rules/best.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/gather.smk"
+include: "workflow/rules/clean.smk"
 
 
 onerror:

@@ -22,7 +22,7 @@ if not (HOME / "scripts/bakery").is_dir():
 sys.path.insert(0, str(HOME / "scripts"))
 
 from bakery.graph import build as graph
-from bakery.graph import halving, summary
+from bakery.graph import halving, keeping, summary
 from bakery.io.errors import BakeryError
 from bakery.jobs import job, leases
 from bakery.settings import config as settings
@@ -46,6 +46,12 @@ if "gpu" not in workflow.global_resources:
         ),
     )
 WORKERS = max(1, workflow.global_resources["gpu"].value)  # 0 asks for no GPU
+
+# What `clean` may free, from the command line alone: a config that names it would free at each call.
+FREE = []
+if "free" in workflow.config_settings.config:
+    asked = config.pop("free")
+    FREE = asked.replace(",", " ").split() if isinstance(asked, str) else list(asked)
 
 try:
     CONFIG = settings.load(config)
@@ -152,6 +158,14 @@ def sample_group(wildcards):
 def bakes_of_page(wildcards):
     """Params function: label and settings of every bake on the page {bake}, in input order."""
     return summary.bakes_of(GRAPH.node("compare", wildcards.bake))
+
+
+def given_configs(wildcards):
+    """Params function: the config files whose results `clean` keeps; those that may be incomplete."""
+    files = [Path(os.path.relpath(path)) for path in workflow.overwrite_configfiles]
+    default = Path("config/config.yaml")
+    own = [default] if default.is_file() and default not in files else []
+    return [str(path) for path in own + files], [str(path) for path in files]
 
 
 def planned_bakes(wildcards):

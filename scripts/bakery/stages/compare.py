@@ -310,7 +310,7 @@ def _summary(baked: Sequence[BakeResult], recommended: Recommended) -> dict[str,
         "best_lora": one and epoch and one.bake.lora_name(epoch.number),
         "best_score": round(score.value, 4) if score.known else None,
         "own_epochs": {
-            one.bake.folders["train"].name: number
-            for one, number in zip(baked, recommended.own, strict=True)
+            other.bake.folders["score"].name: best[1] if best and number == best[0] else own
+            for number, (other, own) in enumerate(zip(baked, recommended.own, strict=True))
         },
     }

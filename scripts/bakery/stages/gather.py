@@ -108,10 +108,11 @@ def _gather_page(
 
 
 def _epochs(settings: Gather, one: BakeResult, summary: Mapping[str, Any]) -> list[int]:
-    saved = [epoch.number for epoch in one.epochs if epoch.file]
+    train = one.bake.folders["train"]
+    saved = [e.number for e in one.epochs if e.file and (train / e.file).is_file()]
     if settings.epochs == "all":
         return saved
-    own = summary["own_epochs"].get(one.bake.folders["train"].name)
+    own = summary["own_epochs"].get(one.bake.folders["score"].name)
     return [own] if own in saved else []
 
 
