@@ -93,6 +93,9 @@ def test_sweeps_lie_side_by_side_and_keep_what_they_share(tmp_path: Path) -> Non
     folder = tmp_path / "out/mirael"
     gather.run(Gather(), pages=[dims, rates], out=folder.parent)
     assert loras(folder) == {*RECOMMENDED, "mirael-lr0.1-e01"}
+    shown = [e["output"]["url"] for e in ModelCard.load(folder / "README.md").data.widget]
+    assert len(set(shown)) == len(shown) == 6, "two pictures of each LoRA, once"
+    assert shown[0].startswith("images/mirael-dim8-e01-"), "the recommended one in front"
     gather.run(Gather(), pages=[page([other], tmp_path / "r", "rates")], out=folder.parent)
     assert loras(folder) == {*RECOMMENDED, "mirael-lr0.1-e01"}, "dim8 belongs to dims, too"
     gather.run(Gather(), pages=[page([baked[0]], tmp_path / "s", "dims")], out=folder.parent)

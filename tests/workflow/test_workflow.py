@@ -326,7 +326,9 @@ def test_a_sweep_with_halving_for_real(workdir: Path) -> None:
     assert second["reason"] in text
     assert second["reason"].startswith("stopped after epoch 1 by halving: rank 2 of 2, trade-off ")
     (best,) = (workdir / "results/best/little/unet_lr").glob("*.safetensors")
-    assert best.name in ("little-lr0.001-e02.safetensors", "little-lr0.01-e02.safetensors")
+    recommended = json.loads((workdir / page.manifest).read_text("utf-8"))["summary"]
+    assert best.stem == recommended["best_lora"]
+    assert re.fullmatch(r"little-lr0\.0?[01]+-e0[12]", best.stem)
     assert jobs(workdir) == {}
 
 

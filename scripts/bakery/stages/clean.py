@@ -197,7 +197,8 @@ def _recommended(root: Path, bake: keeping.Bake) -> set[int] | None:
     for page, score in bake.pages:
         if not (root / page / manifest.NAME).is_file():
             return None
-        epoch = manifest.read(root / page)["summary"].get("own_epochs", {}).get(score)
+        summary = manifest.read(root / page).get("summary", {})
+        epoch = summary.get("own_epochs", {}).get(score)
         if epoch is None:
             return None
         kept.add(int(epoch))

@@ -64,10 +64,11 @@ def run(settings: Gather, *, pages: Sequence[Mapping[str, Any]], out: Path) -> s
     for dataset, own in datasets.items():
         folder = out / dataset
         folder.mkdir(parents=True, exist_ok=True)
-        released = []
+        released: dict[str, publishing.Release] = {}
         for page in own:
-            released += _gather_page(settings, page, folder, told)
-        _publish(dataset, released, folder)
+            for about in _gather_page(settings, page, folder, told):
+                released.setdefault(about.name, about)  # a bake may be on several pages
+        _publish(dataset, list(released.values()), folder)
     return "\n".join(told.lines(settings))
 
 
