@@ -71,9 +71,9 @@ def needed(made: Graph) -> Needed:
             bakes[node.above("train").folder] = replace(mine, samples=(*mine.samples, node.folder))
     for page in made.of("compare"):
         for leaf in page.parents:
-            if mine := bakes.get(leaf.above("train").folder):
-                place = page.folder, leaf.name
-                bakes[leaf.above("train").folder] = replace(mine, pages=(*mine.pages, place))
+            train, place = leaf.above("train").folder, (page.folder, leaf.name)
+            if train in bakes:
+                bakes[train] = replace(bakes[train], pages=(*bakes[train].pages, place))
     halved = (n.rung.bake.folder for n in nodes.values() if n.rung and n.stage == "train")
     return Needed(frozenset(folders | set(nodes)), bakes, frozenset(halved))
 
