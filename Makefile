@@ -82,5 +82,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	touch $@
 
+# results, LoRAs above all, are no rubbish
 clean:
-	rm -rf results logs .snakemake
+	rm -rf logs .snakemake
+	@echo "Results stay. What of them can be freed, by size: snakemake --cores 1 clean"

@@ -27,6 +27,8 @@ localrules:
     compare,
     best,
     plan,
+    gather,
+    clean,
 
 
 rule all:
@@ -52,6 +54,8 @@ include: "workflow/rules/halve.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/best.smk"
 include: "workflow/rules/plan.smk"
+include: "workflow/rules/gather.smk"
+include: "workflow/rules/clean.smk"
 
 
 onstart:

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from bakery.settings import config
+from bakery.settings.gather import Gather
 from bakery.settings.halve import Halving
 from bakery.settings.sections import Section
 
@@ -139,6 +140,7 @@ def readme() -> str:
     for stage in config.STAGES:
         section = config.section_of(stage)
         parts.append(f"\n## {stage}\n\n{section.__doc__}\n\n{_table(section)}{_nested(stage)}")
+    parts.append(f"\n## gather\n\n{Gather.__doc__}\n\n{_table(Gather)}")
     halving = f"\n`sweeps.<name>.halving`: {Halving.__doc__}\n\n{_table(Halving)}"
     return "".join(parts) + SWEEPS + halving
 

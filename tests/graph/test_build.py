@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from bakery.families import registry
 from bakery.graph import build, summary
+from bakery.graph import nodes as nodes_module
 from bakery.graph.nodes import CODE_VERSIONS
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
@@ -91,9 +93,125 @@ def test_a_page_s_best_lora_is_asked_for_under_the_page_s_key(root: Path) -> Non
             cfg.load({"sweeps": {"lr": {"grid": {"train.unet_lr": values}}}}), [root]
         )
         (page,) = made.of("compare")
-        assert page.wanted[-1] == f"results/best/lr/from-{page.name}.json"
+        assert page.wanted[-1] == f"results/best/mirael/lr/from-{page.name}.json"
         marks.add(page.wanted[-1])
     assert len(marks) == 2
+
+
+def made_by(root: Path, raw: dict) -> nodes_module.Graph:
+    return build.build(cfg.load(raw), [root])
+
+
+def swept(**grid: list) -> dict:
+    return {"sweeps": {"a": {"grid": {k.replace("__", "."): v for k, v in grid.items()}}}}
+
+
+def test_folders_and_loras_say_what_differs_in_their_sweep(root: Path) -> None:
+    raw = swept(train__network_dim=[8, 16], train__network_alpha=[1, "4"], train__seed=[5])
+    raw |= {"scrape": {"name": "sylvie"}}
+    made = made_by(root, raw)
+    expected = ("sylvie-dim8-alpha1", "sylvie-dim8-alpha4", "sylvie-dim16-alpha1",
+                "sylvie-dim16-alpha4")  # fmt: skip
+    for stage in ("train", "sample", "score"):
+        assert tuple(node.readable for node in made.of(stage)) == expected
+    (page,) = made.of("compare")
+    assert page.names == expected
+    assert page.best == "results/best/sylvie/a"
+
+
+def test_a_bake_that_differs_from_none_is_called_by_its_rate(root: Path) -> None:
+    for raw in ({}, swept(train__network_dim=[8])):
+        (page,) = made_by(root, raw).of("compare")
+        assert page.parents[0].readable == "mirael-lr0.002"
+        assert page.names == ("mirael",), "and its files by the dataset alone"
+
+
+def test_a_folder_is_found_by_its_key_whatever_it_is_called(root: Path) -> None:
+    old = made_by(root, swept(train__network_dim=[8])).of("train")[0]
+    (root / old.folder).mkdir(parents=True)
+    halved = swept(train__network_dim=[8, 16], train__network_alpha=[2, 4])
+    halved["train"] = {"num_epochs": 4}
+    plain = swept(train__network_dim=[8, 16])
+    first, second = made_by(root, plain).of("train")
+    assert first == old, "no other name, so nothing to train"
+    assert second.readable == "mirael-dim16"
+    (page,) = made_by(root, plain).of("compare")
+    assert page.names == ("mirael-dim8", "mirael-dim16"), "the files are called as they differ"
+    halved["sweeps"]["a"]["halving"] = {"after": [1]}
+    bake = made_by(root, halved).of("train")[0].baked
+    (root / f"results/train/of-old-{bake.key}").mkdir()
+    made = made_by(root, halved)
+    assert {node.baked.name for node in made.of("train")} >= {f"of-old-{bake.key}"}
+
+
+def test_of_two_folders_with_a_key_the_finished_one_counts(root: Path) -> None:
+    key = made_by(root, {}).of("train")[0].key
+    for name, finished in (("a", False), ("b", True), ("c", False)):
+        folder = root / f"results/train/{name}-{key}"
+        folder.mkdir(parents=True)
+        if finished:
+            (folder / "manifest.json").write_text("{}")
+    assert made_by(root, {}).of("train")[0].name == f"b-{key}"
+
+
+def test_existing_folders_change_no_key(root: Path) -> None:
+    raw = swept(train__network_dim=[8, 16])
+    before = made_by(root, raw)
+    for stage in build.CHAIN:
+        for node in before.of(stage):
+            (root / f"results/{stage}/elsewhere-{node.key}").mkdir(parents=True)
+    after = made_by(root, raw)
+    for stage in (*build.CHAIN, "compare"):
+        assert [n.key for n in after.of(stage)] == [n.key for n in before.of(stage)]
+        renamed = stage != "compare"
+        assert all(n.name.startswith("elsewhere-") == renamed for n in after.of(stage))
+
+
+def test_a_bake_of_two_sweeps_has_one_folder_and_a_name_on_each_page(root: Path) -> None:
+    raw = {
+        "train": {"unet_lr": 1e-3, "network_dim": 8, "num_epochs": 4},
+        "sweeps": {
+            "rates": {"grid": {"train.unet_lr": [1e-3, 1e-2]}},
+            "ranks": {"grid": {"train.network_dim": [4, 8]}, "halving": {"after": [1]}},
+        },
+    }
+    made = made_by(root, raw)
+    rates, ranks = made.of("compare")
+    assert rates.names == ("mirael-lr0.001", "mirael-lr0.01")
+    assert ranks.names == ("mirael-dim4", "mirael-dim8")
+    bakes = made.of("train")
+    (bake,) = {n.baked.name for n in bakes if n.rung} & {n.name for n in bakes if not n.rung}
+    assert bake.startswith("mirael-lr0.001-"), "rungs of the other sweep are baked there, too"
+
+
+def test_no_two_bakes_have_one_lora_name(root: Path) -> None:
+    long = "x" * 200
+    raw = {
+        "sweeps": {
+            "a": {"variants": [{"train.seed": 1}, {"sample.negative_prompt": "a:b"},
+                               {"sample.negative_prompt": "a?b"}]},
+            "b": {"variants": [{"sample.negative_prompt": long + "1"},
+                               {"sample.negative_prompt": long + "2"}, {"train.network_dim": 9}]},
+            "c": {"grid": {"train.network_dim": [9, 10]}, "variants": [{"train.seed": 1}]},
+        }
+    }  # fmt: skip
+    pages = made_by(root, raw).of("compare")
+    named = {}
+    for page in pages:
+        for leaf, name in zip(page.parents, page.names, strict=True):
+            assert named.setdefault(name.casefold(), leaf.key) == leaf.key
+            assert re.fullmatch(r"[A-Za-z0-9._+-]{1,170}", name)
+    assert pages[0].names[0] == pages[2].names[2] == "mirael-seed1"
+
+
+def test_a_page_of_several_datasets_has_a_folder_of_its_own(root: Path) -> None:
+    both = [{"scrape.name": "b"}, {"scrape.name": "a"}]
+    (page,) = made_by(root, {"sweeps": {"x": {"variants": both}}}).of("compare")
+    assert page.best == "results/best/a,b/x"
+    assert page.names == ("b", "a")
+    many = [{"scrape.name": f"{letter * 60}"} for letter in "abcdefg"]
+    (page,) = made_by(root, {"sweeps": {"x": {"variants": many}}}).of("compare")
+    assert len(page.dataset) <= 100
 
 
 def test_any_stage_can_be_swept(root: Path) -> None:

@@ -99,7 +99,7 @@ def test_click_arrows_seeds_and_escape(page: Any) -> None:
     assert text(page, "#viewer-title") == "trigger, seed 1"
     assert shown_name(page) == "unet_lr 0.0003, epoch 1"
     assert text(page, "#viewer-other figcaption") == "base"
-    assert "<lora:mirael-000001:1>" in text(page, "#viewer-infotext")
+    assert "<lora:mirael-e01:1>" in text(page, "#viewer-infotext")
     page.keyboard.press("ArrowRight")
     assert shown_name(page) == "unet_lr 0.0003, epoch 2"
     page.keyboard.press("ArrowRight")  # the edge
@@ -268,7 +268,7 @@ def test_bakes_can_be_switched_off(page: Any) -> None:
 
 
 def test_copy_buttons_fill_the_clipboard(page: Any, copied: Callable[[Any, Any], str]) -> None:
-    assert copied(page, page.locator(".verdict .copy")) == "<lora:mirael:1>, mirael"
+    assert copied(page, page.locator(".verdict .copy")) == "<lora:mirael-e02:1>, mirael"
     assert len(copied(page, page.locator(".files .copy").nth(1))) == 64
 
 

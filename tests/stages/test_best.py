@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_bakes import made_bake
 
 from bakery.interop import infotext
-from bakery.io import manifest, tables
+from bakery.io import manifest
 from bakery.io.errors import BakeryError
 from bakery.report import results
 from bakery.settings.compare import Compare
@@ -31,23 +32,28 @@ def names(folder: Path) -> set[str]:
 
 
 def test_the_recommended_epoch_is_set_apart(tmp_path: Path) -> None:
-    baked = [made_bake(tmp_path, "a", LOW), made_bake(tmp_path, "b", GOOD)]
-    out = tmp_path / "results/best/lr"
+    baked = [made_bake(tmp_path, "a", LOW), made_bake(tmp_path, "b", GOOD, name="mirael-dim8")]
+    out = tmp_path / "results/best/mirael/lr"
     mark = best.place(baked, page=page_of(baked, tmp_path / "lr-1"), out=out)
     assert names(out) == {
-        "mirael.safetensors", "mirael.json", "mirael.preview.png", "from-lr-1.json",
+        "mirael-dim8-e01.safetensors", "mirael-dim8-e01.json", "mirael-dim8-e01.preview.png",
+        "from-lr-1.json",
     }  # fmt: skip
     source = baked[1].folders["train"] / "mirael-000001.safetensors"
-    assert (out / "mirael.safetensors").read_bytes() == source.read_bytes()
-    card = json.loads((out / "mirael.json").read_text("utf-8"))
+    assert (out / "mirael-dim8-e01.safetensors").read_bytes() == source.read_bytes()
+    card = json.loads((out / "mirael-dim8-e01.json").read_text("utf-8"))
+    assert card["description"].startswith("mirael-dim8-e01, ")
     assert card["activation text"] == "mirael"
     assert card["preferred weight"] == 1
     assert card["negative text"] == "lowres"
     assert "b, epoch 1" in card["notes"]
-    assert "<lora:mirael-000001:1>" in infotext.read_png(out / "mirael.preview.png")
+    said = infotext.parse(infotext.read_png(out / "mirael-dim8-e01.preview.png"))
+    assert list(said.loras) == ["mirael-dim8-e01"], "as the file beside it is called"
+    assert said.settings["Lora hashes"].startswith("mirael-dim8-e01: ")
     assert json.loads((out / "from-lr-1.json").read_text("utf-8")) == mark
     assert mark["page"] == "lr-1"
-    assert mark["files"]["mirael.safetensors"] == manifest.digest(source)
+    assert mark["best_lora"] == "mirael-dim8-e01"
+    assert mark["files"]["mirael-dim8-e01.safetensors"] == manifest.digest(source)
 
 
 def test_a_new_recommendation_takes_the_place_of_the_old(tmp_path: Path) -> None:
@@ -58,10 +64,11 @@ def test_a_new_recommendation_takes_the_place_of_the_old(tmp_path: Path) -> None
     low = made_bake(tmp_path, "a", LOW)
     best.place([low], page=page_of([low], tmp_path / "lr-2"), out=out)
     assert names(out) == {
-        "mirael.safetensors", "mirael.json", "mirael.preview.png", "from-lr-2.json", "mine.txt",
+        "mirael-e02.safetensors", "mirael-e02.json", "mirael-e02.preview.png", "from-lr-2.json",
+        "mine.txt",
     }  # fmt: skip
     source = low.folders["train"] / "mirael.safetensors"
-    assert (out / "mirael.safetensors").read_bytes() == source.read_bytes()
+    assert (out / "mirael-e02.safetensors").read_bytes() == source.read_bytes()
     assert (good.folders["train"] / "mirael-000001.safetensors").exists()
 
 
@@ -75,17 +82,16 @@ def test_without_a_recommendation_nothing_stale_stays(tmp_path: Path) -> None:
     assert mark["files"] == {}
 
 
-def test_the_preview_is_the_best_identity_picture_of_the_first_seed(tmp_path: Path) -> None:
-    prompts = {"beach": "mirael, beach", "trigger": "mirael", "jacket": "mirael, red jacket"}
-    bake = made_bake(tmp_path, "a", LOW, prompts=prompts)
-    path = bake.folders["score"] / "scores.csv"
-    table = tables.read(path, ())
-    table.loc[table["image"] == "e2_trigger_s2.png", "score"] = "1.0"
-    table.loc[table["image"] == "e2_beach_s1.png", "score"] = "0.9"
-    tables.write(path, table.to_dict("records"), list(table.columns))
-    assert best.preview(results.read_bake(bake), 2).path.name == "e2_trigger_s1.png"
-    with pytest.raises(BakeryError, match="no picture of epoch 7"):
-        best.preview(results.read_bake(bake), 7)
+def test_a_folder_under_another_readable_name_is_the_same_bake(tmp_path: Path) -> None:
+    key = "0123456789ab"
+    good = made_bake(tmp_path, "b", GOOD)
+    train = good.folders["train"].rename(good.folders["train"].with_name(f"old-{key}"))
+    before = replace(good, folders={**good.folders, "train": train})
+    page = page_of([before], tmp_path / "lr-1")
+    after = replace(
+        good, folders={**good.folders, "train": train.rename(f"{train.parent}/new-{key}")}
+    )
+    assert best.place([after], page=page, out=tmp_path / "best")["files"]
 
 
 def test_a_lora_that_is_gone_is_said(tmp_path: Path) -> None:

@@ -62,10 +62,12 @@ def test_results_hold_a_row_for_each_bake_and_epoch(tmp_path: Path) -> None:
     assert summary["best_bake"] == "unet_lr 0.002"
     assert summary["best_epoch"] == 2
     assert summary["best_file"] == "mirael.safetensors"
+    assert summary["best_lora"] == "mirael-e02"
+    assert list(summary["own_epochs"].values()) == [2, 2]
     assert summary["best_train"] == sweep(tmp_path, more=more)[1].folders["train"].name
     table = tables.read(out / "results.csv", ())
     assert list(table.columns) == [
-        "label", "train.unet_lr", "epoch", "fidelity", "fidelity_low", "fidelity_high",
+        "label", "train.unet_lr", "epoch", "lora", "fidelity", "fidelity_low", "fidelity_high",
         "flexibility", "flexibility_low", "flexibility_high", "leak", "leak_low", "leak_high",
         "loss", "file", "sshs_model_hash",
     ]  # fmt: skip
@@ -76,7 +78,8 @@ def test_results_hold_a_row_for_each_bake_and_epoch(tmp_path: Path) -> None:
     assert row["file"] == "mirael-000001.safetensors"
     assert len(row["sshs_model_hash"]) == 64
     assert table.iloc[3]["epoch"] == "0"
-    assert table.iloc[3]["file"] == ""
+    assert row["lora"] == "mirael-e01"
+    assert table.iloc[3]["file"] == table.iloc[3]["lora"] == ""
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -255,7 +258,12 @@ def test_infotexts_are_whole(tmp_path: Path) -> None:
     for b, p, e, s in ((0, 0, 0, 0), (0, 1, 1, 1), (1, 1, 2, 0)):
         shot = found["shots"][found["cells"][b][p][e][s]]
         file = pair[b].folders["sample"] / "images" / shot[3]
-        assert "".join(found["pieces"][i] for i in shot[5]) == infotext.read_png(file)
+        own = infotext.read_png(file)
+        trained = {1: "mirael-000001", 2: "mirael"}.get(e, "")
+        leaving = own.replace(f"lora:{trained}:", f"lora:mirael-e0{e}:")
+        leaving = leaving.replace(f'"{trained}: ', f'"mirael-e0{e}: ')
+        assert "".join(found["pieces"][i] for i in shot[5]) == leaving
+        assert (own == leaving) == (e == 0), "a LoRA is called as the file that leaves"
         assert (tmp_path / "out" / found["folders"][shot[2]] / shot[3]).is_file()
 
 
@@ -430,5 +438,5 @@ def test_the_answer_to_the_lora_weight_is_drawn(tmp_path: Path) -> None:
     html = page_of([bake], tmp_path / "out")
     assert "Epoch 1 at other LoRA weights; 0.8 is the one to start from." in html
     assert "weight 0.4: fidelity 20%" in html
-    assert "&lt;lora:mirael:0.8&gt;, mirael" in html
+    assert "&lt;lora:mirael-e02:0.8&gt;, mirael" in html
     assert "bleed is empty: &lt;b&gt;" in html

@@ -50,12 +50,13 @@ def made_bake(
     hue: int = 0,
     more: Mapping[str, Sequence[float]] | None = None,
     dataset: str = "d",
+    name: str = "",
 ) -> Bake:
     """A bake with (fidelity, flexibility) of epoch 0, 1, 2 ... in `root`/results; nan is not measured.
 
     `more` has further scores by name. The prompt `trigger` is the identity prompt. Every picture has
     its own colour, a base picture the same in each bake unless `hue` differs. Bakes of one `dataset`
-    share the stages above train.
+    share the stages above train. `name` is what its files are called where they leave.
     """
     chosen = {
         f"{stage}.{name}": value for stage, all_ in SETTINGS.items() for name, value in all_.items()
@@ -66,7 +67,7 @@ def made_bake(
     folders = {stage: root / "results" / stage / name for stage, name in names.items()}
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
-    bake = Bake(label, folders, chosen)
+    bake = Bake(label, folders, chosen, name=name)
     _origin(folders)
     last = len(scores) - 1
     files = {e: f"mirael-{e:06d}.safetensors" for e in range(1, last)}
@@ -141,6 +142,8 @@ def _sample(
                 colour = (40 * epoch + hue, 90 * number, 60 * seed + 3 * epoch * len(label))
                 token = f" {infotext.lora_token(Path(files[epoch]).stem)}" if epoch else ""
                 facts = {"Steps": "3", "Sampler": "DDIM", "Seed": str(seed)}
+                if epoch:
+                    facts["Lora hashes"] = f"{Path(files[epoch]).stem}: {_hash(label, epoch)[:12]}"
                 infotext.save_png(
                     Image.new("RGB", size, tuple(c % 256 for c in colour)),
                     folder / "images" / image,

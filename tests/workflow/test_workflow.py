@@ -230,11 +230,56 @@ def test_the_whole_chain_for_real(workdir: Path) -> None:
     assert "Nothing to do: all of it is made." in again.stderr
     assert "index.html" in again.stderr, "and where it is"
 
+    gathered = snakemake(workdir, "gather", "--config", "gather={epochs: all}")
+    assert gathered.returncode == 0, gathered.stdout + gathered.stderr
+    folder = workdir / "results/gather/little"
+    assert {path.name for path in folder.glob("*.safetensors")} == {
+        f"little-lr{rate}-e0{epoch}.safetensors" for rate in ("0.001", "0.01") for epoch in (1, 2)
+    }
+    (best,) = (workdir / "results/best/little/unet_lr").glob("*.safetensors")
+    assert best.samefile(folder / best.name), "one file, one name"
+    assert f"&lt;lora:{best.stem}:1&gt;, littlest" in text
+
     before = {p: p.read_bytes() for p in (workdir / "results/train").glob("*/manifest.json")}
     for manifest in before:
         manifest.unlink()
     assert snakemake(workdir, "--until", "train").returncode == 0
     assert {p: p.read_bytes() for p in before} == before, "the same config gives the same LoRAs"
+
+
+@pytest.mark.slow
+def test_what_no_config_needs_is_freed_by_its_word_alone(workdir: Path) -> None:
+    other = little() | {"scrape": {"name": "other", "urls": [], "folders": ["pictures"]}}
+    for raw in (little(), other):
+        pretend_done(workdir, raw)
+    (lora,) = (workdir / "results/train").glob("other-lr0.01-*")
+    (lora / "other.safetensors").write_bytes(b"x" * 9000)
+    before = set((workdir / "results").rglob("*"))
+    run = snakemake(workdir, "clean")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"9.0 kB  loras     results/train/{lora.name}: no given config needs it" in run.stdout
+    assert set((workdir / "results").rglob("*")) == before
+    (workdir / "config").mkdir()
+    (workdir / "config/config.yaml").write_text(yaml.safe_dump(other), encoding="utf-8")
+    assert lora.name not in snakemake(workdir, "clean").stdout, "the config without --configfile"
+    (workdir / "config/config.yaml").unlink()
+    run = snakemake(workdir, "clean", "--config", "free=unneeded")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert (lora / "other.safetensors").exists()
+    assert not list((workdir / "results/sample").glob("other-*"))
+    assert jobs(workdir) == {}, "nothing of this config is gone"
+    run = snakemake(workdir, "clean", "--config", "free=lora")
+    assert run.returncode != 0
+    assert "free names lora, which is no word" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.slow
+def test_folders_under_an_older_name_are_used(workdir: Path) -> None:
+    pretend_done(workdir, little())
+    for folder in (workdir / "results").glob("*/little-lr*"):
+        folder.rename(folder.with_name(folder.name.replace("little-lr", "little-of-old-")))
+    assert jobs(workdir) == {}
 
 
 @pytest.mark.slow
@@ -281,8 +326,10 @@ def test_a_sweep_with_halving_for_real(workdir: Path) -> None:
     text = (workdir / page.folder / "index.html").read_text(encoding="utf-8")
     assert second["reason"] in text
     assert second["reason"].startswith("stopped after epoch 1 by halving: rank 2 of 2, trade-off ")
-    (best,) = (workdir / "results/best/unet_lr").glob("*.safetensors")
-    assert best.name == "little.safetensors"
+    (best,) = (workdir / "results/best/little/unet_lr").glob("*.safetensors")
+    recommended = json.loads((workdir / page.manifest).read_text("utf-8"))["summary"]
+    assert best.stem == recommended["best_lora"]
+    assert re.fullmatch(r"little-lr0\.0?[01]+-e0[12]", best.stem)
     assert jobs(workdir) == {}
 
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(HOME / "scripts"))
 
 from bakery.console import handler, one_run, stopping
 from bakery.graph import build as graph
-from bakery.graph import halving, summary
+from bakery.graph import halving, keeping, summary
 from bakery.io.errors import BakeryError
 from bakery.jobs import job, leases
 from bakery.settings import config as settings
@@ -57,10 +57,20 @@ if CONSOLE is not None:
 if workflow.is_main_process:
     one_run.forget_the_dead(Path(".snakemake"))
 
+# What `clean` may free, from the command line alone: a config that names it would free at each call.
+FREE = []
+if "free" in workflow.config_settings.config:
+    asked = config.pop("free")
+    FREE = asked.replace(",", " ").split() if isinstance(asked, str) else list(asked)
+
 try:
-    GRAPH = graph.build(settings.load(config), ROOTS)
+    CONFIG = settings.load(config)
+    GRAPH = graph.build(CONFIG, ROOTS)
+    GATHERED = summary.gathered_pages(GRAPH, CONFIG.gather)
 except BakeryError as error:
     raise WorkflowError(str(error)) from None
+
+GATHER = CONFIG.gather.model_dump(mode="json")
 
 
 def threads(stage):
@@ -160,6 +170,14 @@ def bakes_of_page(wildcards):
     return summary.bakes_of(GRAPH.node("compare", wildcards.bake))
 
 
+def given_configs(wildcards):
+    """Params function: the config files whose results `clean` keeps; those that may be incomplete."""
+    files = [Path(os.path.relpath(path)) for path in workflow.overwrite_configfiles]
+    default = Path("config/config.yaml")
+    own = [default] if default.is_file() and default not in files else []
+    return [str(path) for path in own + files], [str(path) for path in files]
+
+
 def planned_bakes(wildcards):
     """What the dry bake needs to know of every bake."""
     return summary.planned_bakes(GRAPH, ROOTS)
@@ -173,15 +191,8 @@ def name_of(stage, key):
 
 def recommendations():
     """What this config's finished pages recommend."""
-    best = "results/best"
-    return handler.recommendations(
-        {
-            Path(page.folder): Path(file).parent
-            for page in GRAPH.of("compare")
-            for file in page.wanted
-            if file.startswith(f"{best}/")
-        }
-    )
+    pages = {Path(page.folder): Path(page.best) for page in GRAPH.of("compare")}
+    return handler.recommendations(pages)
 
 
 def begin_run():

@@ -31,7 +31,7 @@ DEFAULT = "DefaultStreamHandler"
 """What Snakemake calls its own handler."""
 EVERY = 60.0
 """Seconds between two lines about a running job where there is no terminal."""
-_MUTE = {"plan"}  # rules that print for themselves
+_MUTE = {"plan", "gather", "clean"}  # rules that print for themselves
 _NOTHING = "Nothing to be done"
 _WHERE = re.compile(r'^WorkflowError in .*:\n|^  File ".*$\n?', re.MULTILINE)
 
@@ -132,6 +132,8 @@ class LogHandler(LogHandlerBase):
 
     def _started(self, facts: Mapping[str, Any]) -> None:
         self.board.start(facts)
+        if facts["rule_name"] in _MUTE:
+            self._stop()  # or the next live line would be drawn over what it prints
 
     def _finished(self, facts: Mapping[str, Any]) -> None:
         job = self.board.finish(facts["job_id"])

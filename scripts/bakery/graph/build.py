@@ -3,8 +3,9 @@
 A node is one run of one stage. Its key is a hash of everything that decides its result: the stage's
 name and code version, the settings that differ from their defaults, the content of local models and
 folders it names, and the keys above it. Equal keys are one node, so bakes share every stage up to
-the first difference. Its folder is `results/<stage>/<readable>-<key>/`; the readable part is a
-function of the same settings, so that no folder is renamed when a sweep gets one more value.
+the first difference. Its folder is `results/<stage>/<readable>-<key>/`; the readable part says what
+differs in its sweep. Only the key counts: a folder that exists is found by it, whatever the readable
+part was when it was made, so a sweep with one more axis renames nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from typing import Any
 
 from bakery.families import recognise, registry
 from bakery.families.recognise import Place
-from bakery.graph import finished, halving
+from bakery.graph import finished, halving, keyed_folders
+from bakery.graph.halving import Entry, Leaf
 from bakery.graph.nodes import CODE_VERSIONS, Graph, Node, Rung
 from bakery.io import walk
 from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
 from bakery.settings import config as cfg
+from bakery.settings import short_names
 from bakery.settings.halve import Halving
 from bakery.settings.named_files import locate, named_in
 from bakery.settings.scrape import Scrape
@@ -60,50 +63,83 @@ class Builder:
         self.config, self.roots = config, roots
         self.graph = Graph({stage: {} for stage in (*cfg.STAGES, "halve")})
         self._fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
+        self._on_disk = functools.cache(keyed_folders.by_key)
+        self._readable: dict[tuple[str, str], str] = {}
+        self._lora_names: dict[str, str] = {}
 
     def build(self) -> Graph:
         """The whole graph: a page for each sweep, and everything it depends on."""
         beside = finished.named(self.config.compare.with_, self.roots[0])
         for name, sweep in (self.config.sweeps or {"bake": Sweep()}).items():
             leaves = self._leaves(name, sweep)
-            parents, labels = zip(*leaves, strict=True)
-            content = {leaf.key: label for leaf, label in leaves}
-            own = {parent.name for parent in parents}
-            others = tuple(other for other in beside if other.score.name not in own)
+            parents = tuple(leaf.node for leaf in leaves)
+            own = {parent.key for parent in parents}
+            others = tuple(one for one in beside if keyed_folders.key_of(one.score.name) not in own)
+            called = [(leaf.node.key, leaf.name) for leaf in leaves]
+            called += [(str(other.score), other.readable) for other in others]
+            names = tuple(self._lora_name(*one) for one in called)
+            content = {leaf.node.key: f"{leaf.label}, {name}"
+                       for leaf, name in zip(leaves, names, strict=False)}  # fmt: skip
             content |= {other.score.name: other.content for other in others}
-            page = Node("compare", "", name, self.config.compare, parents, labels, others)
+            labels = tuple(leaf.label for leaf in leaves)
+            page = Node("compare", "", name, self.config.compare, parents, labels, names, others)
             _add(self.graph, _keyed(page, content))
         return self.graph
 
-    def _leaves(self, name: str, sweep: Sweep) -> list[tuple[Node, str]]:
-        """The last node of each bake of a sweep, and its label; equal bakes are one."""
+    def _leaves(self, name: str, sweep: Sweep) -> list[Leaf]:
+        """The last node of each bake of a sweep; equal bakes are one."""
 
         def verdict(halving: Halving, parents: tuple[Node, ...], labels: Sequence[str]) -> Node:
             content = {leaf.key: label for leaf, label in zip(parents, labels, strict=True)}
             node = Node("halve", "", name, halving, parents, tuple(labels))
             return _add(self.graph, _keyed(node, content))
 
-        entries = []
-        for changes in _variants(name, sweep):
-            label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in changes.items())
-            entries.append((cfg.overlay(self.config, changes), label))
+        entries = self._entries(name, sweep)
         if sweep.halving is not None:
             aside = Graph({stage: {} for stage in cfg.STAGES})
             return halving.build_rungs(
                 name, sweep.halving, entries,
-                whole=lambda one: self._chain(aside, one),
-                chain=lambda one, rung: self._chain(self.graph, one, rung),
+                whole=lambda entry: self._chain(aside, entry),
+                chain=lambda entry, rung: self._chain(self.graph, entry, rung),
                 verdict=verdict,
             )  # fmt: skip
-        leaves: dict[str, tuple[Node, str]] = {}
-        for one, label in entries:
-            leaf = self._chain(self.graph, one)
-            leaves.setdefault(leaf.key, (leaf, label or leaf.readable))
+        leaves: dict[str, Leaf] = {}
+        for entry in entries:
+            leaf = self._chain(self.graph, entry)
+            leaves.setdefault(leaf.key, Leaf(leaf, entry.label, entry.name))
         return list(leaves.values())
 
-    def _chain(self, graph: Graph, config: cfg.Config, rung: Rung | None = None) -> Node:
+    def _entries(self, name: str, sweep: Sweep) -> list[Entry]:
+        """The bakes of a sweep, with their labels and with what differs between them."""
+        variants = _variants(name, sweep)
+        configs = [cfg.overlay(self.config, changes) for changes in variants]
+        changed = dict.fromkeys(setting for changes in variants for setting in changes)
+        values = [{setting: _value(one, setting) for setting in changed} for one in configs]
+        differing = set(short_names.differing(values)) - {"scrape.name"}
+        entries = []
+        for config, changes, has in zip(configs, variants, values, strict=True):
+            label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in changes.items())
+            differs = short_names.said({k: has[k] for k in changes if k in differing})
+            entries.append(Entry(config, label or _alone(config), differs))
+        return entries
+
+    def _placed(self, node: Node) -> Node:
+        """`node` under the name that its folder has: as it exists, else as its first sweep has it."""
+        at = node.stage, node.key
+        if at not in self._readable:
+            found = self._on_disk(self.roots[0] / "results" / node.stage).get(node.key)
+            self._readable[at] = found.removesuffix(f"-{node.key}") if found else node.readable
+        return replace(node, readable=self._readable[at])
+
+    def _lora_name(self, key: str, name: str) -> str:
+        """`name`, or if another bake is already called so, `name` with the beginning of the key."""
+        known = self._lora_names.setdefault(name.casefold(), key)
+        return name if known == key else f"{name}-{keyed_folders.key_of(key)[:4]}"
+
+    def _chain(self, graph: Graph, entry: Entry, rung: Rung | None = None) -> Node:
         """Add the nodes of one bake, top to bottom; those already in `graph` are shared. Returns
         the last."""
+        config = entry.config
         parents: tuple[Node, ...] = ()
         for stage in CHAIN:
             section = getattr(config, stage)
@@ -114,9 +150,9 @@ class Builder:
             if isinstance(section, Train):
                 content |= _family(section, self.roots)
             place = rung and rung.at(stage)
-            readable = _readable(stage, config, place)
+            readable = _readable(stage, entry, place)
             node = Node(stage, "", readable, section, parents, rung=place)
-            parents = (_add(graph, _keyed(node, content)),)
+            parents = (_add(graph, self._placed(_keyed(node, content))),)
         (last,) = parents
         return last
 
@@ -209,13 +245,27 @@ def _keyed(node: Node, content: Mapping[str, str]) -> Node:
     return replace(node, key=hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
-def _readable(stage: str, config: cfg.Config, rung: Rung | None) -> str:
+def _readable(stage: str, entry: Entry, rung: Rung | None) -> str:
+    config = entry.config
     if CHAIN.index(stage) < CHAIN.index("train"):
         return config.scrape.name
     piece = ""
     if rung is not None and rung.until < config.train.num_epochs:
         piece = f"-epoch{rung.until}"
-    return f"{config.scrape.name}-lr{config.train.rates['unet_lr']:g}{piece}"
+    return (entry.name if entry.differs else _alone(config)) + piece
+
+
+def _alone(config: cfg.Config) -> str:
+    """What a bake is called that differs from no other."""
+    return f"{config.scrape.name}-lr{config.train.rates['unet_lr']:g}"
+
+
+def _value(config: cfg.Config, setting: str) -> Any:
+    """The value of a dotted setting (`train.unet_lr`), as plain JSON."""
+    value: Any = config.model_dump(mode="json")
+    for name in setting.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _edits(stage: str, dataset: str, roots: Sequence[Path]) -> dict[str, Path]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bakery.graph import keyed_folders
 from bakery.io import manifest
 from bakery.io.errors import BakeryError
 
@@ -73,7 +74,10 @@ def chain(folder: Path) -> dict[str, Path]:
             continue
         folders[stage] = place
         above = manifest.read(place)["above"]
-        waiting += [(upper, place.parents[1] / upper / name) for name, upper in above.items()]
+        waiting += [
+            (upper, keyed_folders.located(place.parents[1] / upper / name))
+            for name, upper in above.items()
+        ]
     return folders
 
 
@@ -95,7 +99,8 @@ def _scores(name: str, root: Path) -> list[Path]:
     if stage == "score":
         return [folder]
     if stage == "compare":
-        return [folder.parents[1] / "score" / above for above in about["above"]]
+        scores = folder.parents[1] / "score"
+        return [keyed_folders.located(scores / above) for above in about["above"]]
     if stage not in NEEDED:
         raise BakeryError(
             f"{_ENTRY} {name}, a folder of the stage {stage}: give one below results/train, "

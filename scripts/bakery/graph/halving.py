@@ -14,11 +14,12 @@ removed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from bakery.graph.nodes import Node, Rung
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
+from bakery.settings import short_names
 from bakery.settings.halve import Halving
 from bakery.settings.train import Train
 
@@ -26,8 +27,26 @@ RULER = ("tag", "sample", "score")
 """Stages that a score depends on besides the bake: ranked bakes must be measured alike."""
 
 
-Entry = tuple[cfg.Config, str]
-"""A bake of the sweep: its config and its label."""
+class Entry(NamedTuple):
+    """A bake of a sweep."""
+
+    config: cfg.Config
+    label: str
+    differs: str
+    """What differs in the sweep, as part of a name: `lr0.002-dim8`; "" for nothing."""
+
+    @property
+    def name(self) -> str:
+        """What its LoRA files are called where they leave: `mirael-lr0.002`."""
+        return short_names.joined(self.config.scrape.name, self.differs)
+
+
+class Leaf(NamedTuple):
+    """The last node of a bake, with its label and name on the page."""
+
+    node: Node
+    label: str
+    name: str
 
 
 def build_rungs(
@@ -35,36 +54,39 @@ def build_rungs(
     halving: Halving,
     entries: Iterable[Entry],
     *,
-    whole: Callable[[cfg.Config], Node],
-    chain: Callable[[cfg.Config, Rung], Node],
+    whole: Callable[[Entry], Node],
+    chain: Callable[[Entry, Rung], Node],
     verdict: Callable[[Halving, tuple[Node, ...], Sequence[str]], Node],
-) -> list[tuple[Node, str]]:
-    """The last node of each bake of the sweep `name`, and its label.
+) -> list[Leaf]:
+    """The last node of each bake of the sweep `name`.
 
     `whole` gives the last node of a bake without halving, `chain` adds one rung of it, `verdict`
     ranks the bakes after a rung. Raises `BakeryError` if halving makes no sense.
     """
-    bakes: dict[str, tuple[Node, cfg.Config, str]] = {}
-    for config, label in entries:
-        node = whole(config)
-        bakes.setdefault(node.key, (node, config, label or node.readable))
-    configs = [config for _, config, _ in bakes.values()]
+    bakes: dict[str, tuple[Node, Entry]] = {}
+    for entry in entries:
+        node = whole(entry)
+        bakes.setdefault(node.key, (node, entry))
+    configs = [entry.config for _, entry in bakes.values()]
     _check(f"config: sweeps.{name}.halving", halving, configs)
-    labels = [label for _, _, label in bakes.values()]
+    labels = [entry.label for _, entry in bakes.values()]
     leaves: dict[str, Node] = {}
     verdict_node = None
     for until in halving.after:
         leaves = {
-            key: chain(_in_passing(config), Rung(until, node, leaves.get(key), verdict_node))
-            for key, (node, config, _) in bakes.items()
+            key: chain(_in_passing(entry), Rung(until, node, leaves.get(key), verdict_node))
+            for key, (node, entry) in bakes.items()
         }
         here = halving.model_copy(update={"after": (until,)})
         verdict_node = verdict(here, tuple(leaves.values()), labels)
-    last = [
-        chain(config, Rung(config.train.num_epochs, node, leaves[key], verdict_node))
-        for key, (node, config, _) in bakes.items()
+    return [
+        Leaf(
+            chain(entry, Rung(entry.config.train.num_epochs, node, leaves[key], verdict_node)),
+            entry.label,
+            entry.name,
+        )
+        for key, (node, entry) in bakes.items()
     ]
-    return list(zip(last, labels, strict=True))
 
 
 def inputs(node: Node) -> list[str]:
@@ -127,10 +149,10 @@ def rungs_of(leaf: Node) -> list[dict[str, Any]] | None:
     return found
 
 
-def _in_passing(config: cfg.Config) -> cfg.Config:
-    """The config of a rung before the last: further LoRA weights are for the finished bake."""
-    sample = config.sample.model_copy(update={"weights": (), "weights_epoch": None})
-    return config.model_copy(update={"sample": sample})
+def _in_passing(entry: Entry) -> Entry:
+    """The bake in a rung before the last: further LoRA weights are for the finished bake."""
+    sample = entry.config.sample.model_copy(update={"weights": (), "weights_epoch": None})
+    return entry._replace(config=entry.config.model_copy(update={"sample": sample}))
 
 
 def _check(where: str, halving: Halving, configs: Sequence[cfg.Config]) -> None:

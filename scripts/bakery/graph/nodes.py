@@ -12,6 +12,8 @@ from typing import Any
 from bakery.graph import finished
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
+from bakery.settings import short_names
+from bakery.settings.scrape import Scrape
 from bakery.settings.sections import Section
 from bakery.settings.train import Train
 
@@ -53,6 +55,9 @@ class Node:
     parents: tuple[Node, ...] = field(repr=False)
     labels: tuple[str, ...] = ()
     """Of a page: its sweep's label of each parent (one bake may be on several pages)."""
+    names: tuple[str, ...] = ()
+    """Of a page: what the LoRA files of each bake, its own and the others, are called where they
+    leave: `mirael-lr0.002`."""
     others: tuple[finished.FinishedBake, ...] = field(default=(), repr=False)
     """Of a page: finished bakes that `compare.with` adds to its own."""
     rung: Rung | None = field(default=None, repr=False)
@@ -74,12 +79,21 @@ class Node:
     def wanted(self) -> list[str]:
         """The files that the workflow has to produce."""
         looked_at = [f"{self.folder}/{name}" for name in LOOKED_AT.get(self.stage, ())]
-        best = (
-            [f"results/best/{self.readable}/from-{self.name}.json"]
-            if self.stage == "compare"
-            else []
-        )
+        best = [f"{self.best}/from-{self.name}.json"] if self.stage == "compare" else []
         return [self.manifest, *looked_at, *best]
+
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset; of a page with several, all their names."""
+        if self.stage == "scrape":
+            assert isinstance(self.settings, Scrape)
+            return self.settings.name
+        return short_names.dataset_folder(parent.dataset for parent in self.parents)
+
+    @property
+    def best(self) -> str:
+        """Of a page: where its recommended LoRA is put."""
+        return f"results/best/{self.dataset}/{self.readable}"
 
     @property
     def baked(self) -> Node:

@@ -16,6 +16,7 @@ import tomlkit
 
 from bakery.families import recognise, registry
 from bakery.families.family import Family
+from bakery.graph import keyed_folders
 from bakery.interop import kohya_terms, sidecar
 from bakery.interop.picture_folders import PICTURES, REPEATS
 from bakery.io import manifest, tables
@@ -142,7 +143,7 @@ def _of_the_model(settings: Train, arguments: dict[str, Any], metadata: dict[str
 def _above(bake: Path, about: dict[str, Any], stage: str) -> Path:
     for name, of in about["above"].items():
         if of == stage:
-            return bake.parent.parent / stage / name
+            return keyed_folders.located(bake.parent.parent / stage / name)
     raise BakeryError(f"{bake / manifest.NAME} names no {stage} above it: bake it again")
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bakery.interop import infotext, prompt_syntax
+from bakery.interop import infotext, previews, prompt_syntax
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
 from bakery.scoring.metrics import ON_PAGE
+from bakery.settings import short_names
 from bakery.tags.trigger import Trigger
 
 
@@ -56,8 +57,8 @@ class EpochResult:
         return self.scores.get(name, Estimate())
 
     @property
-    def lora_name(self) -> str:
-        """The file's name in prompts: without extension."""
+    def trained_name(self) -> str:
+        """What the file in results/train is called in prompts: its name without extension."""
         return Path(self.file).stem
 
 
@@ -70,12 +71,24 @@ class Bake:
     settings: Mapping[str, Any] = field(default_factory=dict)
     own: bool = True
     """False for a bake that `compare.with` adds to those of the sweep."""
+    name: str = ""
+    """What its LoRA files are called where they leave, before the epoch: `mirael-lr0.002`."""
 
     @classmethod
     def of(cls, planned: Mapping[str, Any]) -> Bake:
         """From the graph's facts, with paths as text."""
         folders = {stage: Path(folder) for stage, folder in planned["folders"].items()}
-        return cls(planned["label"], folders, planned["settings"], planned["own"])
+        own, name = planned["own"], planned["name"]
+        return cls(planned["label"], folders, planned["settings"], own, name)
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return str(self.settings.get("scrape.name", ""))
+
+    def lora_name(self, epoch: int) -> str:
+        """What the file of `epoch` is called where it leaves: `mirael-lr0.002-e03`."""
+        return short_names.file_stem(self.name or self.dataset, epoch)
 
     @property
     def trigger(self) -> str:
@@ -99,10 +112,13 @@ class Shot:
     leaked: Sequence[str] = ()
     notes: Sequence[str] = ()
     score: float = math.nan
+    renamed: tuple[str, str] = ("", "")
+    """Name of the LoRA in the picture's infotext, and what the file is called where it leaves."""
 
     @cached_property
     def infotext(self) -> str:
-        return infotext.read_png(self.path)
+        """The picture's infotext, which calls the LoRA as the file that leaves."""
+        return previews.renamed(infotext.read_png(self.path), *self.renamed)
 
 
 Key = tuple[int, str, str]
@@ -150,15 +166,9 @@ class BakeResult:
         """The LoRA weight to start from: the one that scored best, else the one it was drawn at."""
         return self.preferred_weight or float(self.bake.settings.get("sample.lora_weight", 1))
 
-    @property
-    def name(self) -> str:
-        """The dataset's name, which is also the recommended LoRA's."""
-        return str(self.bake.settings.get("scrape.name") or self.last.lora_name)
-
-    def prompt_line(self, name: str) -> str:
-        """What a prompt in A1111 starts with: `<lora:mirael:0.8>, mirael, 1girl`, for the LoRA
-        called `name`."""
-        token = infotext.lora_token(name, self.weight)
+    def prompt_line(self, epoch: int) -> str:
+        """What a prompt starts with: `<lora:mirael-lr0.002-e03:0.8>, mirael, 1girl`."""
+        token = infotext.lora_token(self.bake.lora_name(epoch), self.weight)
         return ", ".join(filter(None, (token, prompt_syntax.escape(self.bake.trigger))))
 
 
@@ -190,7 +200,7 @@ def read_bake(bake: Bake) -> BakeResult:
     return BakeResult(
         bake=bake,
         epochs=epochs,
-        shots=_shots(bake),
+        shots=_shots(bake, {epoch.number: epoch.trained_name for epoch in epochs if epoch.file}),
         weights=[(int(epoch), weight, values) for (epoch, weight), values in weights.items()],
         preferred_weight=summary.get("preferred_weight"),
         warnings=summary.get("warnings", ()),
@@ -245,7 +255,7 @@ def _epoch(
     )
 
 
-def _shots(bake: Bake) -> dict[Key, Shot]:
+def _shots(bake: Bake, trained: Mapping[int, str]) -> dict[Key, Shot]:
     sample, score = bake.folders["sample"], bake.folders["score"]
     samples_file, scores_file = sample / "samples.csv", score / "scores.csv"
     wanted = ("epoch", "prompt_id", "prompt", "purpose", "seed", "image")
@@ -266,6 +276,12 @@ def _shots(bake: Bake) -> dict[Key, Shot]:
             f"{scores_file} does not score {unscored.iloc[0]}: run the score stage of this bake again"
         )
     shots = (_shot(sample, row, scored[row["image"]]) for row in tables.records(samples))
+    shots = (
+        replace(shot, renamed=(trained[shot.epoch], bake.lora_name(shot.epoch)))
+        if shot.epoch in trained
+        else shot
+        for shot in shots
+    )
     return {(shot.epoch, shot.prompt_id, shot.seed): shot for shot in shots}
 
 

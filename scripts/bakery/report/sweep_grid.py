@@ -42,13 +42,13 @@ def draw(baked: Sequence[BakeResult], title: str) -> Image.Image:
 def _rows(
     baked: Sequence[BakeResult], table: picture_table.PictureTable
 ) -> Iterator[tuple[str, int, int]]:
-    """Label, number of the bake, and place of the epoch in the table."""
+    """Name of the LoRA file, number of the bake, and place of the epoch in the table."""
     for b, one in enumerate(baked):
         for e, epoch in enumerate(table.epochs):
             if epoch not in {known.number for known in one.epochs}:
                 continue
             if epoch:
-                yield f"{one.bake.label}, epoch {epoch}", b, e
+                yield one.bake.lora_name(epoch), b, e
             elif not table.shared_base:
                 yield f"{one.bake.label}, base", b, e
             elif not b:

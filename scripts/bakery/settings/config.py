@@ -25,6 +25,7 @@ from bakery.io.errors import BakeryError
 from bakery.settings import credentials, thresholds
 from bakery.settings.compare import Compare
 from bakery.settings.filter import Filter
+from bakery.settings.gather import Gather
 from bakery.settings.layout import Layout
 from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
@@ -48,6 +49,7 @@ class Config(Section):
     sample: Sample = Sample()
     score: Score = Score()
     compare: Compare = Compare()
+    gather: Gather = Gather()
     sweeps: dict[Name, Sweep] = {}
     """Sweeps by name; each gives one page. Without any, the config itself is the only bake."""
 
@@ -81,7 +83,10 @@ class Config(Section):
         return {name: section for name, section in raw.items() if section is not None}
 
 
-STAGES: tuple[str, ...] = tuple(name for name in Config.model_fields if name != "sweeps")
+STAGES: tuple[str, ...] = tuple(
+    name for name in Config.model_fields if name not in ("gather", "sweeps")
+)
+"""The sections of the stages, in the order of the chain."""
 
 
 def load(raw: dict[str, Any]) -> Config:

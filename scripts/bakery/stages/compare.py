@@ -24,6 +24,7 @@ from bakery.report import comparable, curves, lineage, picture_table, recommenda
 from bakery.report.comparable import shown
 from bakery.report.results import Bake, BakeResult, Estimate, Shot, read_bake
 from bakery.scoring.metrics import BALANCED, ON_PAGE, TRADEOFF
+from bakery.settings import short_names
 from bakery.settings.compare import Compare
 
 REPORT_BYTES = 1_500_000
@@ -61,7 +62,16 @@ def run(settings: Compare, *, bakes: Sequence[Bake], out: Path, sweep: str) -> d
     recommended = recommend(baked)
     differing = comparable.differences([one.bake for one in baked])
     out.mkdir(parents=True, exist_ok=True)
-    columns = ("label", *differing, "epoch", *_columns(baked), "loss", "file", "sshs_model_hash")
+    columns = (
+        "label",
+        *differing,
+        "epoch",
+        "lora",
+        *_columns(baked),
+        "loss",
+        "file",
+        "sshs_model_hash",
+    )
     tables.write(out / "results.csv", results(baked, differing), columns)
     grid.save(sweep_grid.draw(baked, sweep), out / "grid.jpg", format="JPEG", quality=90)
     view = View(settings, baked, recommended, differing, sweep, out)
@@ -129,6 +139,7 @@ def results(baked: Iterable[BakeResult], differing: Sequence[str]) -> list[dict[
             "label": one.bake.label,
             **{name: shown(one.bake.settings.get(name)) for name in differing},
             "epoch": epoch.number,
+            "lora": one.bake.lora_name(epoch.number) if epoch.file else "",
             **{
                 name: number
                 for metric in ON_PAGE
@@ -213,6 +224,7 @@ class View:
             if name not in self.differing
         }
         winner = baked[best[0]] if best else None
+        dataset = short_names.dataset_folder(bake.dataset for bake in bakes if bake.own)
         return {
             "tile": self.settings.thumbnail,
             "title": self.settings.title,
@@ -220,6 +232,7 @@ class View:
             "sweep": self.sweep,
             "report": report,
             "folder": self.out.name,
+            "best_folder": f"results/best/{dataset}/{self.sweep}",
             "recommended": self.recommended,
             "baked": baked,
             "winner": winner,
@@ -294,5 +307,10 @@ def _summary(baked: Sequence[BakeResult], recommended: Recommended) -> dict[str,
         "best_train": one and one.bake.folders["train"].name,
         "best_epoch": epoch and epoch.number,
         "best_file": epoch and epoch.file,
+        "best_lora": one and epoch and one.bake.lora_name(epoch.number),
         "best_score": round(score.value, 4) if score.known else None,
+        "own_epochs": {
+            other.bake.folders["score"].name: best[1] if best and number == best[0] else own
+            for number, (other, own) in enumerate(zip(baked, recommended.own, strict=True))
+        },
     }
