@@ -190,4 +190,4 @@ def test_a_target_that_is_swallowed_as_a_config_is_seen(tmp_path: Path) -> None:
         [sys.executable, "-m", *argv], capture_output=True, text=True, timeout=120, cwd=ROOT
     )
     assert done.returncode != 0
-    assert "No such file or directory: 'all'" in done.stdout + done.stderr
+    assert "all is taken for a config" in done.stdout + done.stderr

@@ -29,6 +29,12 @@ from bakery.settings import config as settings
 from bakery.settings.scrape import EMBEDDED_BOORU
 
 
+class ConfigError(WorkflowError):
+    """Bad input. Where in these rules it was noticed is left out: that is no help to the user."""
+
+    __traceback__ = property(lambda error: None)
+
+
 wildcard_constraints:
     bake=r"[^/]+",
 
@@ -50,7 +56,7 @@ WORKERS = max(1, workflow.global_resources["gpu"].value)  # 0 asks for no GPU
 try:
     GRAPH = graph.build(settings.load(config), ROOTS)
 except BakeryError as error:
-    raise WorkflowError(str(error)) from None
+    raise ConfigError(str(error)) from None
 
 
 def threads(stage):

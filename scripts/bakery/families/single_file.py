@@ -43,12 +43,6 @@ _VAE_OF_OTHERS = ("encoder.down.", "decoder.up.")
 _LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
 
 
-def pickled_header(path: str) -> Header:
-    """The header of a `.ckpt`; it has to be read for that."""
-    tensors = _unpickle(path, Path(path))
-    return Header({name: tuple(value.shape) for name, value in tensors.items()})
-
-
 def load(path: str, family: StableDiffusion, dtype: torch.dtype) -> dict[str, Any]:
     """The parts of a checkpoint by the names that a diffusers folder gives them."""
     file = Path(path)

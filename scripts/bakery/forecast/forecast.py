@@ -156,7 +156,6 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *footguns.of_buckets(train, sizes, lost),
         *footguns.of_training(train, prune, counts),
         *footguns.of_concepts(known.folders),
-        *footguns.of_base(bake.base),
         *footguns.of_trigger(prune, Path(main_part(bake.base))),
         *_by_hand(known),
     ]
