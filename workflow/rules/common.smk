@@ -19,6 +19,12 @@ if not (HOME / "scripts/bakery").is_dir():
         "repository, and run it there or give the clone's workflow/Snakefile to your module"
     )
 
+if sys.platform == "win32":
+    raise WorkflowError(
+        "LoRA Bakery does not run on Windows itself, but in WSL, GPU included: run `wsl --install` in "
+        "a terminal, then clone and `make` inside of it (docs/install.md)"
+    )
+
 sys.path.insert(0, str(HOME / "scripts"))
 
 from bakery.graph import build as graph
