@@ -1,4 +1,4 @@
-"""Files that look like checkpoints from outside: their tensors have the right names, and two numbers each."""
+"""Files that look like checkpoints from outside: tensors of the right names."""
 
 from __future__ import annotations
 

@@ -47,10 +47,27 @@ class Header:
     metadata: Mapping[str, str] = field(default_factory=dict)
     pipeline: str = ""
     """The class that a diffusers folder's index names."""
+    scheduler: Mapping[str, object] = field(default_factory=dict)
+    """The config of a diffusers folder's scheduler, if it has one."""
 
     def has(self, *prefixes: str) -> bool:
         """Whether the name of any tensor begins with one of these."""
         return any(name.startswith(prefixes) for name in self.shapes)
+
+    @property
+    def predicts_v(self) -> bool:
+        """Whether the model's files say that it predicts v.
+
+        NoobAI and similar models have an empty tensor named v_pred; kohya's scripts write
+        modelspec.prediction_type.
+        """
+        marked = "v_pred" in self.shapes or self.metadata.get("modelspec.prediction_type") == "v"
+        return marked or self.scheduler.get("prediction_type") == "v_prediction"
+
+    @property
+    def zero_terminal_snr(self) -> bool:
+        """Whether they say that its noise schedule ends in pure noise, as the tensor ztsnr does."""
+        return "ztsnr" in self.shapes or bool(self.scheduler.get("rescale_betas_zero_snr"))
 
     @property
     def stranger(self) -> str:
@@ -186,9 +203,19 @@ def _of_folder(path: str, folder: Path) -> Header:
             "unet, vae, text_encoder, tokenizer and scheduler in it"
         )
     try:
-        return Header(pipeline=str(json.loads(index.read_text(encoding="utf-8"))["_class_name"]))
+        pipeline = str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+        return Header(pipeline=pipeline, scheduler=_scheduler(folder))
     except (ValueError, KeyError, TypeError) as error:
         raise BakeryError(
             f"train.base: {index} is not a diffusers index ({first_line(error)}): "
             "download or export the model again"
         ) from None
+
+
+def _scheduler(folder: Path) -> dict[str, object]:
+    """Of a diffusers folder; empty if there is none that can be read: loading says what is wrong."""
+    try:
+        found = json.loads((folder / "scheduler/scheduler_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

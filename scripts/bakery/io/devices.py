@@ -1,13 +1,12 @@
 """Where torch works, and what differs there: CUDA (and ROCm, under its name), Apple's MPS, the CPU.
 
 MPS has no float64 and does not wait for copies that were said not to block, and some operations run on
-the CPU there only if torch is told so before it is imported (`prepare`). Random numbers are drawn on
+the CPU there only if torch is told so before it is imported (`jobs/job.py`). Random numbers are drawn on
 the CPU for all devices but for dropout on CUDA.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import sys
@@ -15,12 +14,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
-
-
-def prepare() -> None:
-    """To be called before torch is imported: on a Mac, the CPU does what MPS cannot."""
-    if sys.platform == "darwin":
-        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 
 def is_apple_silicon() -> bool:

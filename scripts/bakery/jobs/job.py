@@ -127,7 +127,8 @@ def leased_gpu() -> Iterator[None]:
     calls it again gets the same GPU. Locks are in the temporary folder, so that all bakeries of a
     user on this machine share its GPUs.
     """
-    devices.prepare()
+    if sys.platform == "darwin":  # the CPU does what MPS cannot; torch reads it when it is imported
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     among = leases.gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
     if not among:
         yield

@@ -63,6 +63,11 @@ def gpus(visible: str | None) -> list[Gpu]:
     return found
 
 
+def has_gpu(visible: str | None) -> bool:
+    """Whether there is a GPU that torch may use; `visible` is `CUDA_VISIBLE_DEVICES`."""
+    return bool(gpus(visible)) or _ROCM.exists() or devices.is_apple_silicon()
+
+
 def jobs_at_once(visible: str | None, cores: int | None) -> int:
     """How many jobs should run torch on this machine at the same time.
 

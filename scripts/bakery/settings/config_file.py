@@ -54,7 +54,11 @@ def read(path: Path) -> dict[str, Any]:
     Raises `BakeryError` with file, line and reason if it is missing, empty, no YAML, or names a key
     twice.
     """
-    text = _text(path)
+    return parse(_text(path), path)
+
+
+def parse(text: str, path: Path) -> dict[str, Any]:
+    """As `read`, of a file's text."""
     try:
         loader = _Loader(text)
         loader.path = path
