@@ -83,7 +83,10 @@ def known_pictures(bake: PlannedBake) -> KnownPictures:
             except BakeryError as problem:
                 return KnownPictures(stage, trouble=str(problem))
     if bake.settings["scrape"]["folders"]:
-        return _in_folders(bake)
+        try:
+            return _in_folders(bake)
+        except BakeryError as problem:
+            return KnownPictures("folders", trouble=str(problem))
     return KnownPictures("", at_most=_asked_for(bake.settings["scrape"]))
 
 
@@ -95,6 +98,12 @@ def _in_folders(bake: PlannedBake) -> KnownPictures:
     asked = _asked_for(bake.settings["scrape"])
     if asked:
         return KnownPictures("", at_most=asked + len(found.kept))
+    if not found.kept:
+        where = ", ".join(folder.path for folder in scrape.folders)
+        raise BakeryError(
+            f"In scrape.folders ({where}), the folders hold no picture to train on: give the folder "
+            f"with the .png, .jpg or .webp files. {found.about(settings)}."
+        )
     planned, shown, later = _planned(bake, found.kept)
     return KnownPictures("folders", planned, shown, trouble=f"{found.about(settings)}.{later}")
 

@@ -30,9 +30,10 @@ class OwnPictures:
             )
         if self.unreadable:
             told.append(f"{self.unreadable} more cannot be read")
-        return "; ".join(
-            [*told, "the filter may leave out others, such as blurred ones and duplicates"]
-        ).capitalize()
+        if self.kept:
+            told.append("the filter may leave out others, such as blurred ones and duplicates")
+        text = "; ".join(told) or "there is nothing else in them"
+        return text[0].upper() + text[1:]
 
 
 def look(scrape: Scrape, settings: Filter) -> OwnPictures:

@@ -13,6 +13,8 @@ from typing import Any
 
 _COLUMN = 34
 """Where comments begin, as in the shipped configs."""
+_BELOW = object()
+"""A value that is in the lines below."""
 _PLAIN = re.compile(r"[A-Za-z~./][\w~./+-]*|[\w./+-]*/[\w./+-]+")
 _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", "~"}
 
@@ -49,7 +51,7 @@ class PresetText:
 
     def put_list(self, dotted: str, values: Sequence[str], comment: str = "") -> None:
         """The same for a list with an entry a line."""
-        self.put(dotted, "", comment)
+        self.put(dotted, _BELOW, comment)
         section, name = dotted.split(".")
         begin, end = self._section(section)
         at = next(n for n in range(begin, end) if self._name(n) == name)
@@ -94,7 +96,7 @@ def scalar(value: Any) -> str:
 
 
 def _line(name: str, value: Any, comment: str) -> str:
-    text = f"  {name}:" if value == "" else f"  {name}: {scalar(value)}"
+    text = f"  {name}:" if value is _BELOW else f"  {name}: {scalar(value)}"
     return f"{text:<{_COLUMN - 2}}  # {comment}" if comment else text
 
 
