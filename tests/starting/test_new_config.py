@@ -243,3 +243,10 @@ def test_a_value_that_is_put_is_the_only_change(preset: str, value: object) -> N
     before["scrape"]["urls"] = ["a b", "https://x/y?z=1"]
     assert after == before
     assert yaml.safe_load(scalar(value)) == value
+
+
+def test_zero_terminal_snr_is_as_the_file_marks_it(here: Path) -> None:
+    checkpoint(here / "models/v.safetensors", (*SDXL, "v_pred"))
+    config, text, _ = made(here, base="models/v.safetensors")
+    assert (config.train.v_parameterization, config.train.zero_terminal_snr) == (True, False)
+    assert "lacks the mark `ztsnr`" in text

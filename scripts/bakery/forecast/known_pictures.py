@@ -102,10 +102,12 @@ def _in_folders(bake: PlannedBake) -> KnownPictures:
         where = ", ".join(folder.path for folder in scrape.folders)
         raise BakeryError(
             f"In scrape.folders ({where}), the folders hold no picture to train on: give the folder "
-            f"with the .png, .jpg or .webp files. {found.about(settings)}."
+            f"with the .png, .jpg or .webp files. {found.about(settings)}".rstrip()
         )
     planned, shown, later = _planned(bake, found.kept)
-    return KnownPictures("folders", planned, shown, trouble=f"{found.about(settings)}.{later}")
+    return KnownPictures(
+        "folders", planned, shown, trouble=f"{found.about(settings)}{later}".strip()
+    )
 
 
 def _laid_out(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:

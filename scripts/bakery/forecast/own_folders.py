@@ -21,7 +21,7 @@ class OwnPictures:
     unreadable: int = 0
 
     def about(self, settings: Filter) -> str:
-        """What becomes of the others, and what cannot be known yet; a sentence."""
+        """What becomes of the other files; "" if there are none."""
         told = []
         if self.dropped:
             told.append(
@@ -30,10 +30,7 @@ class OwnPictures:
             )
         if self.unreadable:
             told.append(f"{self.unreadable} more cannot be read")
-        if self.kept:
-            told.append("the filter may leave out others, such as blurred ones and duplicates")
-        text = "; ".join(told) or "there is nothing else in them"
-        return text[0].upper() + text[1:]
+        return "; ".join(told) + "." * bool(told)
 
 
 def look(scrape: Scrape, settings: Filter) -> OwnPictures:

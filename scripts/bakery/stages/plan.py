@@ -26,7 +26,7 @@ SOURCES = {
     "layout": "as laid out",
     "filter": "as kept by the filter; the layout has not run",
     "scrape": "as scraped; the filter has not run",
-    "folders": "as in your folders; nothing has run yet",
+    "folders": "as in your folders; the filter has not run and may leave some out",
     "": "not known: nothing has run yet",
 }
 """Last stage that has run -> what is known of the pictures."""

@@ -76,10 +76,12 @@ def make(request: Request, roots: Sequence[Path]) -> NewConfig:
     text.put("train.base", base, "")
     if found is None:
         notes.append(f"whether {base} is of the kind that its name says shows when it is fetched")
-    elif found.predicts_v:
+    elif found.predicts_v and not found.pipeline:  # a folder has it in its scheduler
         text.put("train.v_parameterization", True, "the file says so")
-        if found.zero_terminal_snr:
-            text.put("train.zero_terminal_snr", True, "the file says so")
+        if found.zero_terminal_snr or "v_pred" in found.shapes:
+            marked = "has" if found.zero_terminal_snr else "lacks"
+            text.put("train.zero_terminal_snr", found.zero_terminal_snr,
+                     f"the file {marked} the mark `ztsnr`")  # fmt: skip
     if _ADDRESS.fullmatch(request.source):
         _from_booru(text, request.source)
     else:
