@@ -2,13 +2,14 @@
 
 Snakemake reads `--configfile` before it knows this workflow: a file with a mistake gets a sentence
 without its name or line there, a missing one a traceback, and of a section that is written twice the
-first is lost without a word. The profile calls `check_arguments` first (`profiles/default`).
+first is lost without a word. So the profile calls `check_or_exit` first (`profiles/default`).
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,14 @@ def check_arguments(arguments: Sequence[str]) -> list[Path]:
             )
         read(path)
     return files
+
+
+def check_or_exit(arguments: Sequence[str]) -> None:
+    """The same; ends the program with the sentence."""
+    try:
+        check_arguments(arguments)
+    except BakeryError as error:
+        sys.exit(f"config: {error}")
 
 
 def _text(path: Path) -> str:
