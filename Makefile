@@ -1,4 +1,6 @@
 # make         bake: the environment, then the whole workflow
+# make new     a config for your own character: NAME=suzu FROM=folder-or-address BASE=checkpoint
+# make plan    what a bake would do, in seconds; CONFIG=config/suzu.yaml, as for make
 # make test    all tests, on all cores
 # make quick   the tests that take no time and no browser
 # make lint    ruff, mypy, snakefmt, snakemake --lint
@@ -16,10 +18,27 @@ WORKERS := -n $(if $(filter all,$(CORES)),logical,$(CORES)) --maxprocesses 8 --d
 # With an NVIDIA driver, PyTorch's CUDA build and onnxruntime-gpu; else CPU builds, no CUDA gigabytes.
 GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,)
 
-.PHONY: bake test quick smoke lint format docs same-results world clean
+# CONFIG=config/suzu.yaml bakes (or plans) that one instead of config/config.yaml.
+CONFIG ?=
+CONFIGFILE := $(if $(CONFIG),--configfile $(CONFIG))
+
+.PHONY: bake new plan test quick smoke lint format docs same-results world clean
 
 bake: $(VENV)/.installed
-	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
+	@page=$$(ls -t results/compare/*/index.html 2>/dev/null | head -n 1); \
+	echo; \
+	echo "Done. The page: $${page:-none, see above}"; \
+	echo; \
+	echo "Your own character:  make new NAME=suzu FROM=folder-or-address BASE=checkpoint.safetensors"; \
+	echo "Other commands:      source $(BIN)/activate   (once in each terminal; then see README.md)"
+
+new: $(VENV)/.installed
+	@$(if $(and $(NAME),$(FROM)),,echo "say which: make new NAME=suzu FROM=folder-or-address BASE=checkpoint" >&2; exit 2)
+	@$(BIN)/python scripts/new_config.py "$(NAME)" --from "$(FROM)" --base "$(BASE)"
+
+plan: $(VENV)/.installed
+	$(BIN)/snakemake --cores $(CORES) plan $(CONFIGFILE)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(WORKERS)
@@ -55,17 +74,23 @@ world: $(VENV)/.installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --snakefile world/Snakefile --cores $(CORES)
 
 # A CPU build that pip can find (a local wheel, a configured index) is taken first; uv knows where
-# PyTorch keeps its builds and picks the one for this machine.
+# PyTorch keeps its builds and picks the one for this machine. Where that place is out of reach, the
+# plain package does.
+PLAIN_TORCH := { echo "PyTorch's own index is out of reach: installing the plain torch package instead" \
+	"(on Linux with CUDA's libraries: some GB)"; $(BIN)/pip install --quiet $(TORCH); }
+
 $(VENV)/.torch:
-	$(PYTHON) -c 'import sys; sys.exit("LoRA Bakery needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("LoRA Bakery needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(GPU),1)
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=auto $(TORCH)
+	@echo "Installing $(TORCH) for the GPU"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=auto $(TORCH) || $(PLAIN_TORCH)
 else
-	$(BIN)/pip install --quiet "$(TORCH)+cpu" 2>/dev/null || { \
+	@echo "Installing $(TORCH) for the CPU, or a Mac's GPU"
+	@$(BIN)/pip install --quiet "$(TORCH)+cpu" 2>/dev/null || { \
 		$(BIN)/pip install --quiet uv && \
-		$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=cpu $(TORCH); }
+		$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=cpu $(TORCH); } || $(PLAIN_TORCH)
 endif
 	touch $@
 

@@ -23,6 +23,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {
         "report": "results read back for people",
         "forecast": "what a bake will cost, and where it may trip",
+        "starting": "a config for a new character",
     },
     {
         "pages": "html, charts, contact sheets",

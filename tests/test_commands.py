@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from documents import DOCUMENTS, ROOT, code, targets
 
-PROGRAMS = ("make", "python", "python3", "snakemake", "pip")
+PROGRAMS = ("make", "python", "python3", "snakemake", "pip", "uv")
 WITHOUT_CORES = {"--report", "--lint", "-n", "--dry-run"}
 """A snakemake command with one of these runs no jobs; all others have to say how many cores they get."""
 OURS = ("scripts/", "benchmarks/")
@@ -139,7 +139,7 @@ def test_make_has_the_target(command: Command) -> None:
     assert named <= targets()
 
 
-@pytest.mark.parametrize("command", [c for c in WRITTEN if c.argv[0] == "pip"], ids=str)
+@pytest.mark.parametrize("command", [c for c in WRITTEN if c.argv[0] in ("pip", "uv")], ids=str)
 def test_pip_installs_what_make_installs(command: Command) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for flag, word in zip(command.argv, command.argv[1:], strict=False):
@@ -190,4 +190,4 @@ def test_a_target_that_is_swallowed_as_a_config_is_seen(tmp_path: Path) -> None:
         [sys.executable, "-m", *argv], capture_output=True, text=True, timeout=120, cwd=ROOT
     )
     assert done.returncode != 0
-    assert "No such file or directory: 'all'" in done.stdout + done.stderr
+    assert "all is taken for a config" in done.stdout + done.stderr

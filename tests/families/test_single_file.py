@@ -134,10 +134,13 @@ def test_weights_that_are_missing_strange_or_broken(base, beside):
 def test_truncated_checkpoint(tmp_path):
     file = tmp_path / "model.safetensors"
     save_file({"model.diffusion_model.input_blocks.x": torch.zeros(99)}, file)
-    file.write_bytes(file.read_bytes()[:-9])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9])
+    refused(file, "damaged", f"{len(whole) - 9} of {len(whole)} bytes are there")
+    file.write_bytes(whole[:20])
     refused(file, "damaged")
     file.write_bytes(b"")
-    refused(file, "damaged")
+    refused(file, "is empty", "download it again")
 
 
 SDXL = dict.fromkeys(

@@ -121,15 +121,6 @@ def test_a_damaged_tokenizer_is_none(base: Path) -> None:
     assert tokenizer_probe.cut(base, "rose") is None
 
 
-def test_a_base_that_cannot_be_trained_is_told(tmp_path: Path) -> None:
-    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    (told,) = footguns.of_base(str(tmp_path))
-    assert told == f"train.base: {tmp_path} is a FluxPipeline: give a whole SD 1.x or SDXL model"
-    shipped = Path(__file__).parents[2] / "resources" / "world" / "base"
-    assert footguns.of_base(str(shipped)) == footguns.of_base("owner/name") == []
-    assert footguns.of_base({"checkpoint": str(shipped), "vae": "owner/vae"}) == []
-
-
 def test_captions_that_would_not_be_used(tmp_path: Path) -> None:
     scraped, folder = tmp_path / "scraped", tmp_path / "mine"
     (folder / "deep").mkdir(parents=True)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from made_checkpoints import checkpoint, world
 
 from bakery.families import registry
 from bakery.graph import build, summary
@@ -25,11 +26,7 @@ SWEEP = {"sweeps": {"lr": {"grid": {"train.unet_lr": [1e-4, 1e-3, 1e-2]}}}}
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in ("base", "tagger", "booru"):
-        folder = tmp_path / "resources/world" / name
-        folder.mkdir(parents=True)
-        (folder / "content").write_text(name)
-    return tmp_path
+    return world(tmp_path)
 
 
 def nodes(root: Path, raw: dict) -> dict[str, set[str]]:
@@ -280,7 +277,7 @@ def test_a_mended_family_remakes_its_own_bakes_and_no_others(
 
 def test_a_base_named_part_by_part_counts_by_the_content_of_all(root: Path) -> None:
     for name in ("a.safetensors", "b.safetensors"):
-        (root / name).write_text(name)
+        checkpoint(root / name)
     raw = {"train": {"base": {"checkpoint": "a.safetensors", "vae": "b.safetensors"}}}
     before = nodes(root, raw)
     turned = {"vae": "b.safetensors", "checkpoint": "a.safetensors"}
@@ -293,7 +290,7 @@ def test_a_base_named_part_by_part_counts_by_the_content_of_all(root: Path) -> N
     json.dumps(node.about())
     summary.planned_bakes(plan, [root])
     for name in ("a.safetensors", "b.safetensors"):
-        (root / name).write_text("another")
+        checkpoint(root / name, value=1)
         after = nodes(root, raw)
         assert list(changed(before, after)) == ["train", "sample", "score", "compare"]
         before = after

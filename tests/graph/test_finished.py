@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from made_bakes import made_bake
+from made_checkpoints import world
 
 from bakery.graph import build, finished, nodes
 from bakery.graph import summary as graph_summary
@@ -24,10 +25,7 @@ SCORES = [(0.2, 0.8), (0.5, 0.7)]
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
     """A folder with the models that the default config names, and one finished bake."""
-    for name in ("base", "tagger", "booru"):
-        folder = tmp_path / "resources/world" / name
-        folder.mkdir(parents=True)
-        (folder / "content").write_text(name)
+    world(tmp_path)
     made_bake(tmp_path, "other", SCORES, settings={"train.network_dim": 4})
     return tmp_path
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_bakes import made_bake
+from made_checkpoints import world
 from made_plans import baked, filtered, outlined
 from PIL import Image
 from small_bakes import SMALL
@@ -45,11 +46,7 @@ RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    for name in ("base", "tagger", "booru"):
-        folder = root / "resources/world" / name
-        folder.mkdir(parents=True)
-        (folder / "content").write_text(name)
-    return root
+    return world(root)
 
 
 def planned(

@@ -67,6 +67,8 @@ def fork(job: dict[str, Any], said: Path) -> int:
         begin(job["argv"])
     except SystemExit as end:
         code = end.code
+        if isinstance(code, str):  # as Python does
+            print(code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
         code = 1

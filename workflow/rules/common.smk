@@ -19,6 +19,12 @@ if not (HOME / "scripts/bakery").is_dir():
         "repository, and run it there or give the clone's workflow/Snakefile to your module"
     )
 
+if sys.platform == "win32":
+    raise WorkflowError(
+        "LoRA Bakery does not run on Windows itself, but in WSL, GPU included: run `wsl --install` in "
+        "a terminal, then clone and `make` inside of it (docs/install.md)"
+    )
+
 sys.path.insert(0, str(HOME / "scripts"))
 
 from bakery.console import handler, one_run, stopping
@@ -28,6 +34,12 @@ from bakery.io.errors import BakeryError
 from bakery.jobs import job, leases
 from bakery.settings import config as settings
 from bakery.settings.scrape import EMBEDDED_BOORU
+
+
+class ConfigError(WorkflowError):
+    """Bad input. Where in these rules it was noticed is left out: that is no help to the user."""
+
+    __traceback__ = property(lambda error: None)
 
 
 wildcard_constraints:
@@ -68,7 +80,7 @@ try:
     GRAPH = graph.build(CONFIG, ROOTS)
     GATHERED = summary.gathered_pages(GRAPH, CONFIG.gather)
 except BakeryError as error:
-    raise WorkflowError(str(error)) from None
+    raise ConfigError(str(error)) from None
 
 GATHER = CONFIG.gather.model_dump(mode="json")
 

@@ -13,5 +13,6 @@ rule plan:
         bakes=planned_bakes,
         out="results/plan",
         trained="results/train",
+        configs=[str(path) for path in workflow.configfiles],
     script:
         "../../scripts/plan.py"

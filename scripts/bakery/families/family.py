@@ -77,6 +77,8 @@ class Family(ABC):
     title: ClassVar[str]
     """In sentences: `SDXL`."""
     article: ClassVar[str] = "a"
+    resolution: ClassVar[int]
+    """Side of the squares that its models were trained on, in pixels."""
     code_version: ClassVar[int] = 1
     """Raised when this family's code gives different results: its bakes are rerun, and no
     others."""

@@ -30,6 +30,7 @@ from bakery.families.family import (
 from bakery.families.noise import Diffusion
 from bakery.families.recognise import Place
 from bakery.families.stable_diffusion import StableDiffusion
+from bakery.io import devices
 
 
 class Pipeline(Protocol):
@@ -180,7 +181,7 @@ class LatentDiffusion(Model):
     def encode(self, captions: Sequence[str]) -> Text:
         n = max(map(self.length, captions), default=1)
         tokens = [
-            clip.tokens(tokenizer, captions, n, self.chunk_size).to(self.device, non_blocking=True)
+            devices.moved(clip.tokens(tokenizer, captions, n, self.chunk_size), self.device)
             for tokenizer in self.tokenizers
         ]  # (B, n, 2 + size) for each text encoder
         return self.encode_tokens(tokens, n)

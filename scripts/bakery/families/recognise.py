@@ -1,7 +1,7 @@
 """What a model's files contain, found without loading them (or torch).
 
-A safetensors file begins with the names and shapes of its tensors; a diffusers folder has an index
-with the name of its pipeline. Other models (a pickle, a hub id) are known only once they are read.
+A safetensors file begins with the names and shapes of its tensors, a pickle has them in a part of its
+own; a diffusers folder has an index with the name of its pipeline. Only a hub id has to be asked.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from bakery.families import pickled
 from bakery.io.errors import BakeryError, first_line
 from bakery.io.manifest import digest
 
@@ -107,6 +108,8 @@ class Header:
     metadata: Mapping[str, str] = field(default_factory=dict)
     pipeline: str = ""
     """The class that a diffusers folder's index names."""
+    scheduler: Mapping[str, object] = field(default_factory=dict)
+    """The config of a diffusers folder's scheduler, if it has one."""
 
     def has(self, *prefixes: str) -> bool:
         """Whether the name of any tensor begins with one of these."""
@@ -133,6 +136,21 @@ class Header:
             if what:
                 found.setdefault(what, []).append(name)
         return found
+
+    @property
+    def predicts_v(self) -> bool:
+        """Whether the model's files say that it predicts v.
+
+        NoobAI and similar models have an empty tensor named v_pred; kohya's scripts write
+        modelspec.prediction_type.
+        """
+        marked = "v_pred" in self.shapes or self.metadata.get("modelspec.prediction_type") == "v"
+        return marked or self.scheduler.get("prediction_type") == "v_prediction"
+
+    @property
+    def zero_terminal_snr(self) -> bool:
+        """Whether they say that its noise schedule ends in pure noise, as the tensor ztsnr does."""
+        return "ztsnr" in self.shapes or bool(self.scheduler.get("rescale_betas_zero_snr"))
 
     @property
     def stranger(self) -> str:
@@ -175,12 +193,15 @@ def hashes(path: str) -> tuple[str, str]:
 
 
 def header(path: str) -> Header | None:
-    """Of a diffusers folder or a safetensors file; None if it has to be read to know."""
+    """Of a diffusers folder or a file with weights; None for a hub id.
+
+    Raises `BakeryError` for what cannot be a base.
+    """
     place = Path(path)
     if place.is_dir():
         return _of_folder(path, place)
     if place.is_file():
-        return of_file(path) if place.suffix == ".safetensors" else None
+        return of_file(path) if place.suffix == ".safetensors" else of_pickle(path)
     if HUB_ID.fullmatch(path) and place.suffix not in (".safetensors", *PICKLES):
         return None
     raise BakeryError(
@@ -197,10 +218,81 @@ def of_file(path: str) -> Header:
             shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
             return Header(shapes, dict(tensors.metadata() or {}))
     except (SafetensorError, OSError) as error:
+        _refuse_other_files(path)
         raise BakeryError(
-            f"train.base: {path} is damaged or not a safetensors file ({first_line(error)}): "
-            "download it again"
+            f"train.base: {path} is damaged or not a safetensors file ({first_line(error)}"
+            f"{_missing(Path(path))}): download it again"
         ) from None
+
+
+def of_pickle(path: str) -> Header:
+    """Of a `.ckpt` or `.pt`; nothing in it is run."""
+    _refuse_other_files(path)
+    if Path(path).suffix not in PICKLES:
+        raise BakeryError(
+            f"train.base: {path} is neither .safetensors nor .ckpt: give a checkpoint, a "
+            "diffusers folder or a hub id"
+        )
+    try:
+        found = pickled.shapes(Path(path))
+    except pickled.NotPlain as named:
+        raise BakeryError(
+            f"train.base: {path} is a pickle with more than weights in it ({named}), which could "
+            "run code: convert it to .safetensors, or download that"
+        ) from None
+    except (pickled.Broken, OSError) as error:
+        raise BakeryError(
+            f"train.base: {path} is damaged, or not a checkpoint ({first_line(error)}): download "
+            "it again, as .safetensors if there is one"
+        ) from None
+    if isinstance(found, str):
+        raise BakeryError(
+            f"train.base: {path} holds a {found} instead of named weights: give a Stable Diffusion "
+            "checkpoint"
+        )
+    return Header(found)
+
+
+_OTHER_FILES = (
+    (rb"version https://git-lfs", "a git-lfs pointer, not the model itself",
+     "run `git lfs pull` where you cloned it, or download the file from its page"),
+    (rb"\s*(<!doctype|<html|<\?xml)", "a web page, not a model",
+     "the download needs a login or another link; open it in a browser"),
+    (rb"\s*\{\s*\"(error|message|detail)", "an error message of a site, not a model",
+     "open it in a text editor to read why the download failed"),
+    (rb"GGUF", "a quantised model (GGUF)", "train on the full checkpoint"),
+    (rb"(Rar!|7z\xbc\xaf|\x1f\x8b)", "an archive", "unpack it first"),
+)  # fmt: skip
+"""How files begin that people take for a checkpoint: what they are, and what to do."""
+
+
+def _refuse_other_files(path: str) -> None:
+    """`BakeryError` for a file that has the name of a checkpoint and is something else."""
+    with Path(path).open("rb") as file:
+        begins = file.read(256)
+    for sign, what, cure in _OTHER_FILES:
+        if re.match(sign, begins, re.IGNORECASE):
+            raise BakeryError(f"train.base: {path} is {what}: {cure}")
+    if not begins.strip(b"\0"):
+        size = Path(path).stat().st_size
+        what = "is empty" if not size else f"begins with nothing but zeros ({size} bytes)"
+        raise BakeryError(f"train.base: {path} {what}: the file is damaged, download it again")
+
+
+def _missing(path: Path) -> str:
+    """Of a safetensors file that was cut off: how much of it is there."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length <= size:
+                return ""
+            listed = json.loads(file.read(length))
+        whole = 8 + length + max(entry["data_offsets"][1] for name, entry in listed.items()
+                                 if name != "__metadata__")  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return f"; {size:,} of {whole:,} bytes are there" if size < whole else ""
 
 
 def _of_folder(path: str, folder: Path) -> Header:
@@ -211,9 +303,19 @@ def _of_folder(path: str, folder: Path) -> Header:
             "unet, vae, text_encoder, tokenizer and scheduler in it"
         )
     try:
-        return Header(pipeline=str(json.loads(index.read_text(encoding="utf-8"))["_class_name"]))
+        pipeline = str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+        return Header(pipeline=pipeline, scheduler=_scheduler(folder))
     except (ValueError, KeyError, TypeError) as error:
         raise BakeryError(
             f"train.base: {index} is not a diffusers index ({first_line(error)}): "
             "download or export the model again"
         ) from None
+
+
+def _scheduler(folder: Path) -> dict[str, object]:
+    """Of a diffusers folder; empty if there is none that can be read: loading says what is wrong."""
+    try:
+        found = json.loads((folder / "scheduler/scheduler_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bakery.families import recognise
@@ -31,9 +30,10 @@ def titles() -> str:
 
 
 def family_of(place: Place) -> Family | None:
-    """The family of the model at `place`; None if it has to be read to know (a pickle, a hub id).
+    """The family of the model at `place`; None for a hub id, which has to be asked.
 
-    Raises `BakeryError` for parts that no family knows, and for a model of no known family.
+    Raises `BakeryError` for parts that no family knows, for a file that is no model or a damaged one,
+    and for a model of no known family.
     """
     check_parts(place)
     path = recognise.main_part(ordered(place))
@@ -59,15 +59,6 @@ def ordered(place: Place) -> Place:
     return {name: place[name] for name in sorted(place, key=lambda name: name not in firsts)}
 
 
-def shown_by(place: Place) -> Family | None:
-    """As `family_of`, but None for a model that cannot be used: the error is raised when it is
-    used."""
-    try:
-        return family_of(place)
-    except BakeryError:
-        return None
-
-
 def versions(family: Family | None) -> dict[str, int]:
     """The family's part of a bake's key: the code version, once it is above 1.
 
@@ -91,13 +82,12 @@ def load(
     """
     import torch  # takes seconds, and families are recognised without
 
-    from bakery.families import diffusers_folder, single_file
+    from bakery.families import diffusers_folder
 
     family = family_of(place)
-    if family is None:  # reading tells
+    if family is None:
         path = recognise.main_part(ordered(place))
-        look = single_file.pickled_header if Path(path).is_file() else diffusers_folder.hub_header
-        family = recognised(path, look(path))
+        family = recognised(path, diffusers_folder.hub_header(path))
     check(family, place, settings)
     return family.load(place, settings, torch.device(device), dtype or torch.float32)
 

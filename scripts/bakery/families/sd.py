@@ -21,6 +21,7 @@ class SD1(StableDiffusion):
     name = "sd1"
     title = "SD 1.x"
     article = "an"
+    resolution = 512
     webui_version = "SD1"
     base_version = "sd_v1"
     training_script = "train_network.py"

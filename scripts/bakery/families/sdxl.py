@@ -22,6 +22,7 @@ class SDXL(StableDiffusion):
     name = "sdxl"
     title = "SDXL"
     article = "an"
+    resolution = 1024
     webui_version = "SDXL"
     base_version = "sdxl_base_v1-0"
     training_script = "sdxl_train_network.py"

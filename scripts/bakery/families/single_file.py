@@ -51,12 +51,6 @@ _OPEN_CLIP = "conditioner.embedders.1.model."
 _LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
 
 
-def pickled_header(path: str) -> Header:
-    """The header of a `.ckpt`; it has to be read for that."""
-    tensors = _unpickle(path, Path(path))
-    return Header({name: tuple(value.shape) for name, value in tensors.items()})
-
-
 def load(
     path: str, family: StableDiffusion, dtype: torch.dtype, *, own_vae: bool = False
 ) -> dict[str, Any]:
@@ -82,7 +76,7 @@ def load(
         for name in family.folders
         if name.startswith("tokenizer")
     }
-    parts["scheduler"] = _scheduler(tensors, found.metadata, configs)
+    parts["scheduler"] = _scheduler(found, configs)
     name = ""
     try:
         for name, model, weights in _models(family, tensors, configs, own_vae=own_vae):
@@ -264,20 +258,14 @@ def _tokenizer(path: str, file: Path, name: str) -> CLIPTokenizer:
         ) from None
 
 
-def _scheduler(
-    tensors: Tensors, metadata: Mapping[str, str], configs: Path | None
-) -> DDPMScheduler:
-    """What the model predicts, by configs next to it and by markers in the file.
-
-    NoobAI and similar models have an empty tensor named v_pred, and one named ztsnr; kohya's
-    scripts write modelspec.prediction_type.
-    """
+def _scheduler(found: Header, configs: Path | None) -> DDPMScheduler:
+    """What the model predicts, by configs next to it and by markers in the file."""
     config = dict(published.SCHEDULER)
     if configs is not None:
         config = dict(DDPMScheduler.load_config(configs, subfolder="scheduler"))
-    if "v_pred" in tensors or metadata.get("modelspec.prediction_type") == "v":
+    if found.predicts_v:
         config["prediction_type"] = "v_prediction"
-    if "ztsnr" in tensors:
+    if found.zero_terminal_snr:
         config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return DDPMScheduler.from_config(config)
 

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from bakery.dataset.buckets import fit
 from bakery.dataset.concepts import RepeatFolder
-from bakery.families import registry, tokenizer_probe
-from bakery.families.recognise import Place
+from bakery.families import tokenizer_probe
 from bakery.io import manifest
-from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
@@ -119,15 +117,6 @@ def of_concepts(folders: Sequence[RepeatFolder]) -> list[str]:
                 "layout.concepts."
             )
     return found
-
-
-def of_base(place: Place) -> list[str]:
-    """A base that cannot be trained, as far as its header shows."""
-    try:
-        registry.family_of(place)
-    except BakeryError as problem:
-        return [str(problem)]
-    return []
 
 
 def of_trigger(prune: Prune, base: Path) -> list[str]:

@@ -2,87 +2,39 @@
 
 Everything is read from the results of earlier runs and from the settings; nothing is made, and
 torch is never loaded. What is known of the pictures depends on the last stage that has run: the
-layout's own pictures, else those the filter keeps, else those that were scraped, else only how many
-will be requested.
+layout's own pictures, else those the filter keeps, else those that were scraped, else those in the
+user's own folders, else only how many will be requested.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bakery.dataset import buckets, concepts, decisions, repeat_folders
+from bakery.dataset import buckets
 from bakery.dataset.buckets import Fit
-from bakery.dataset.concepts import RepeatFolder
-from bakery.families.recognise import Place, main_part
-from bakery.forecast import footguns
+from bakery.families.recognise import main_part
+from bakery.forecast import first_bake, footguns
 from bakery.forecast import history as past
-from bakery.io import images, tables
+from bakery.forecast.known_pictures import KnownPictures, PlannedBake, ShownPicture, known_pictures
+from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.io.manifest import NAME
 from bakery.sampling import prompts
-from bakery.settings.layout import Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
 from bakery.settings.scrape import Scrape
 from bakery.settings.train import Train
-from bakery.tags import captions, tagger_list
+from bakery.tags import tagger_list
 from bakery.tags.trigger import Trigger
 from bakery.training import schedules
 
 CURVE = 600
 """Most points of a learning rate chart."""
-
-
-@dataclass(frozen=True)
-class PlannedBake:
-    """One bake of the dry bake."""
-
-    page: str
-    label: str
-    settings: Mapping[str, Mapping[str, Any]]
-    """Stage -> its settings as plain values."""
-    folders: Mapping[str, str]
-    """Stage -> the folder of its node, relative to the working directory."""
-    base: Place
-    """Path or hub id of the base model, or of its parts."""
-    tagger: str
-    """The same of the tagger."""
-    rungs: Sequence[Mapping[str, Any]] | None = None
-    """With halving: each rung's last epoch (`until`), how many bakes run in it if none fails (`bakes`),
-    and its folders by stage."""
-
-
-@dataclass(frozen=True)
-class ShownPicture:
-    """A picture of an epoch."""
-
-    folder: str
-    """`5_mirael`."""
-    size: Size
-    repeats: int
-    is_reg: bool = False
-
-
-@dataclass(frozen=True)
-class KnownPictures:
-    """What is known of a bake's pictures, and which stage said it."""
-
-    stage: str
-    """layout (exact), filter, scrape, or "" when nothing has run."""
-    folders: tuple[RepeatFolder, ...] = ()
-    shown: tuple[ShownPicture, ...] = ()
-    at_most: int = 0
-    """Number of pictures, if no folder is known yet."""
-    trouble: str = ""
-    """A sentence on why no more is known."""
-    by_hand: int = 0
-    """Captions that were rewritten by hand and do not name the trigger."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +107,14 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
     samples, cannot = _samples(bake, files)
     warnings = [
         *[sentence for sentence in (known.trouble, too_few, cannot) if sentence],
+        *first_bake.of_example(bake.settings),
+        *first_bake.of_names(bake.settings["scrape"], bake.configs),
+        *first_bake.of_size(train, bake.base),
+        *first_bake.of_machine(train, bake.has_gpu),
+        *first_bake.of_length(train, sum(folder.shown for folder in known.folders)),
         *footguns.of_buckets(train, sizes, lost),
         *footguns.of_training(train, prune, counts),
         *footguns.of_concepts(known.folders),
-        *footguns.of_base(bake.base),
         *footguns.of_trigger(prune, Path(main_part(bake.base))),
         *footguns.of_captions(_own_folders(bake), Path(bake.folders["scrape"]), prune.source),
         *_by_hand(known),
@@ -216,112 +172,6 @@ def fill(placed: Sequence[tuple[ShownPicture, Fit]]) -> tuple[Bucket, ...]:
         shown = sum(one.repeats for one, _ in mine)
         found.append(Bucket(size, len(mine), shown, sum(losses) / len(losses)))
     return tuple(found)
-
-
-def known_pictures(bake: PlannedBake) -> KnownPictures:
-    """What is known of the pictures from the last stage that has run."""
-    folders = {stage: Path(folder) for stage, folder in bake.folders.items()}
-    for stage, look in (("layout", _laid_out), ("filter", _filtered), ("scrape", _scraped)):
-        if (folders[stage] / NAME).is_file():
-            try:
-                return look(bake, folders)
-            except BakeryError as problem:
-                return KnownPictures(stage, trouble=str(problem))
-    return KnownPictures("", at_most=_asked_for(bake.settings["scrape"]))
-
-
-def _laid_out(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
-    """As the trainer reads them."""
-    path = folders["layout"] / "layout.csv"
-    table = tables.read(path, ("file", "concept", "kind", "caption", "by_hand"))
-    rows = tables.records(table)
-    reg = bake.settings["train"].get("reg_data_dir")
-    items = repeat_folders.read_folders(
-        folders["layout"], None if reg is None else expanded(reg)
-    ).items
-    shown = tuple(
-        ShownPicture(item.folder, images.size_of(item.image), item.repeats, item.is_reg)
-        for item in items
-    )
-    trigger = captions.same(str(bake.settings["prune"]["trigger"]))
-    by_hand = [captions.split(row["caption"]) for row in rows if row["by_hand"] == "true"]
-    return KnownPictures(
-        "layout",
-        _folders(bake, shown, {row["file"].split("/")[0]: row["concept"] for row in rows}),
-        shown,
-        by_hand=sum(trigger not in map(captions.same, tags) for tags in by_hand),
-    )
-
-
-def _folders(
-    bake: PlannedBake, shown: Sequence[ShownPicture], concept: Mapping[str, str]
-) -> tuple[RepeatFolder, ...]:
-    """The repeat folders of the dataset; `concept` leads from a folder to its concept."""
-    wished = bake.settings["layout"].get("concepts", {})
-    main = [one for one in shown if not one.is_reg]
-    total = sum(one.repeats for one in main)
-    found = []
-    for folder, count in Counter(one.folder for one in main).items():
-        repeats, name = folder.split("_", 1)
-        mine = concept.get(folder, concepts.MAIN)
-        share = count * int(repeats) / total
-        wish = wished.get(mine, {}).get("share")
-        found.append(RepeatFolder(mine, name, int(repeats), count, share, wish))
-    return tuple(sorted(found, key=lambda one: one.concept))
-
-
-def _filtered(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
-    """As kept by the filter, and by its second look if prune has run: detail folders and regularization
-    pictures come later."""
-    path = folders["filter"] / "decisions.csv"
-    rows = tables.read(path, ("image", "kept", "width", "height"))
-    dropped = decisions.dropped_later(folders["prune"])
-    rows = rows[(rows["kept"] == "true") & ~rows["image"].isin(dropped)]
-    if rows.empty:
-        raise BakeryError(
-            f"{path} keeps no picture: look at the reasons in it, and loosen the filter section"
-        )
-    width, height = (tables.numbers(rows[side], path) for side in ("width", "height"))
-    concept = _concepts(folders["scrape"])
-    of = [concept.get(image, concepts.MAIN) for image in rows["image"]]
-    settings = Layout.model_validate(bake.settings["layout"])
-    accepted = {concepts.safe(trait) for trait in settings.details}
-    known = {c: own for c, own in settings.concepts.items() if c not in accepted}
-    planned = concepts.folders(
-        settings.model_copy(update={"concepts": known}), Counter(of), _name(bake)
-    )
-    by_concept = {folder.concept: folder for folder in planned}
-    shown = [
-        ShownPicture(by_concept[c].folder, (int(w), int(h)), by_concept[c].repeats)
-        for c, w, h in zip(of, width, height, strict=True)
-    ]
-    later = []
-    if accepted:
-        later.append("the detail folders")
-    if settings.reg is not None:
-        later.append("the regularization pictures")
-    trouble = f"Not counted yet: {' and '.join(later)}." if later else ""
-    return KnownPictures("filter", tuple(planned), tuple(shown), trouble=trouble)
-
-
-def _scraped(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
-    rows = tables.read(folders["scrape"] / "posts.csv", ("image",))
-    return KnownPictures("scrape", at_most=int((rows["image"] != "").sum()))
-
-
-def _concepts(scrape: Path) -> dict[str, str]:
-    rows = tables.read(scrape / "posts.csv", ("image",))
-    return dict(zip(rows["image"], rows["concept"], strict=True)) if "concept" in rows else {}
-
-
-def _asked_for(scrape: Mapping[str, Any]) -> int:
-    """Posts that the addresses give at most; local folders are not counted."""
-    limits = [url.get("limit") if isinstance(url, dict) else None for url in scrape["urls"]]
-    return sum(limit or scrape["limit"] for limit in limits)
-
-
-def _name(bake: PlannedBake) -> str:
-    return str(bake.settings["scrape"]["name"])
 
 
 def _mean_lost(placed: Sequence[tuple[ShownPicture, Fit]]) -> float | None:

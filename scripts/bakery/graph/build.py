@@ -201,9 +201,10 @@ def _located(place: Place, roots: Sequence[Path], where: str) -> Place:
 
 
 def _family(train: Train, roots: Sequence[Path]) -> dict[str, str]:
-    """The code versions of the base's family; `BakeryError` for settings that do nothing with it."""
+    """The code versions of the base's family; `BakeryError` for a base that cannot be trained, and for
+    settings that do nothing with it."""
     place = _located(train.base, roots, "train.base")
-    family = registry.shown_by(place)
+    family = registry.family_of(place)
     if family is not None:
         registry.check(family, place, train.model_dump())
     return {f"code of {n}": str(version) for n, version in registry.versions(family).items()}

@@ -84,7 +84,7 @@ def _trigger(
     if not front:
         return _one_word(_of_folder(main, source)), [], "from the folder's name: check it"
     own = {captions.same(word) for word in captions.split(_of_folder(main, source))}
-    if captions.same(front[0]) in own or not _ordinary(front[0]):
+    if captions.same(front[0]) in own or not ordinary(front[0]):
         return _one_word(front[0]), front[1:], "the front of every caption"
     word = _one_word(_of_folder(main, source))
     draft.notes.append(
@@ -94,7 +94,7 @@ def _trigger(
     return word, [], "from the folder's name: check it"
 
 
-def _ordinary(tag: str) -> bool:
+def ordinary(tag: str) -> bool:
     """Whether a tag says something of many pictures, so that it is nobody's trigger."""
     return bool(vocabulary.of(tag).topic)
 
@@ -165,7 +165,7 @@ def _prefix(subset: Subset, source: KohyaConfig, front: list[str]) -> str:
     known = {captions.same(tag) for tag in front}
     if subset.captions and len(subset.captions) == subset.images:
         kept = max(1, int(source.arguments.get("keep_tokens") or 0))
-        tags = [t for t in common_front(subset.captions.values())[:kept] if not _ordinary(t)]
+        tags = [t for t in common_front(subset.captions.values())[:kept] if not ordinary(t)]
     else:
         tags = []
         for tag in captions.split(subset.class_tokens):

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bakery.io import manifest, status
+from bakery.io import devices, manifest, status
 from bakery.io.errors import BakeryError
 from bakery.jobs import leases
 from bakery.settings import config as cfg
@@ -163,6 +163,8 @@ def leased_gpu() -> Iterator[None]:
     calls it again gets the same GPU. Locks are in the temporary folder, so that all bakeries of a
     user on this machine share its GPUs.
     """
+    if sys.platform == "darwin":  # the CPU does what MPS cannot; torch reads it when it is imported
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     among = leases.gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
     if not among:
         yield
@@ -184,8 +186,5 @@ def errors(log_file: Path) -> list[str]:
     return [said.strip() for level, said in records if level in {"ERROR", "CRITICAL"}]
 
 
-def device() -> str:
-    """Where torch runs: the GPU if there is one."""
-    import torch  # imported here, so that light stages do not load torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+device = devices.best
+"""Where torch runs: the GPU if there is one."""

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bakery.io import devices
 from bakery.io.errors import BakeryError
 
 log = logging.getLogger(__name__)
@@ -62,17 +63,23 @@ def gpus(visible: str | None) -> list[Gpu]:
     return found
 
 
+def has_gpu(visible: str | None) -> bool:
+    """Whether there is a GPU that torch may use; `visible` is `CUDA_VISIBLE_DEVICES`."""
+    return bool(gpus(visible)) or _ROCM.exists() or devices.is_apple_silicon()
+
+
 def jobs_at_once(visible: str | None, cores: int | None) -> int:
     """How many jobs should run torch on this machine at the same time.
 
-    One for each GPU: two torch processes on one are slower than one, and need twice the memory. On a
-    CPU two, since small models leave cores idle. `cores` is None if jobs run on a cluster: there
-    one job at a time, unless configured otherwise, as it is not known what they would share.
+    One for each GPU, also a Mac's: two torch processes on one are slower than one, and need twice the
+    memory. On a CPU two, since small models leave cores idle. `cores` is None if jobs run on a cluster:
+    there one job at a time, unless configured otherwise, as it is not known what they would share.
     """
     if cores is None:
         return 1
     # NVIDIA first: a processor with graphics of its own has AMD's driver beside them
-    return len(gpus(visible)) or (1 if _ROCM.exists() else min(2, cores))
+    alone = _ROCM.exists() or devices.is_apple_silicon()
+    return len(gpus(visible)) or (1 if alone else min(2, cores))
 
 
 @contextmanager

@@ -26,6 +26,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from bakery.io import devices
+
 
 @dataclass
 class Routing:
@@ -184,13 +186,14 @@ class LoRAModule(nn.Module):
             return ax
         if self.routing.seeds is None:
             raise ValueError("dropout needs seed_dropout before each step")
-        keep = torch.ones(len(rates), ax.numel() // len(rates), device=ax.device)
+        where = devices.for_random(ax.device)
+        keep = torch.ones(len(rates), ax.numel() // len(rates), device=where)
         for mask, k, rate in zip(keep, self.routing.adapters, rates, strict=True):
             if rate:
                 seed = (self.routing.seeds[k] + self.salt) % 2**63
-                draw = torch.Generator(ax.device).manual_seed(seed)
+                draw = torch.Generator(where).manual_seed(seed)
                 mask.bernoulli_(1 - rate, generator=draw).div_(1 - rate)
-        return ax * keep.view(ax.shape).to(ax.dtype)
+        return ax * keep.view(ax.shape).to(ax.device, ax.dtype)
 
     def _register(self, k: int) -> None:
         self.register_parameter(f"lora_down_{k}", self.downs[k])

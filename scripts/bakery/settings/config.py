@@ -15,6 +15,7 @@ Steps from a YAML file to something that can be keyed:
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError, model_validator
@@ -134,7 +135,10 @@ def _sentence(error: ErrorDetails) -> str:
     if error["type"] == "missing":
         return f"config: {where} is missing: it has no default"
     message = error["msg"][0].lower() + error["msg"][1:]
-    return f"config: {where} is {credentials.hide(repr(error['input']))}: {message}"
+    given = error["input"]
+    if isinstance(given, str) and re.fullmatch(r"\s*[\d.]+,[\d.]+(e-?\d+)?\s*", given):
+        message += f"; write {given.strip().replace(',', '.')}, with a point"
+    return f"config: {where} is {credentials.hide(repr(given))}: {message}"
 
 
 def _names_at(path: list[str]) -> list[str]:

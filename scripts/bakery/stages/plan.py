@@ -26,6 +26,7 @@ SOURCES = {
     "layout": "as laid out",
     "filter": "as kept by the filter; the layout has not run",
     "scrape": "as scraped; the filter has not run",
+    "folders": "as in your folders; the filter has not run and may leave some out",
     "": "not known: nothing has run yet",
 }
 """Last stage that has run -> what is known of the pictures."""
@@ -42,13 +43,22 @@ class Pictures:
     source: str
 
 
-def run(bakes: Iterable[Mapping[str, Any]], *, out: Path, trained: Path) -> str:
+def run(
+    bakes: Iterable[Mapping[str, Any]],
+    *,
+    out: Path,
+    trained: Path,
+    configs: Sequence[Path] = (),
+    has_gpu: bool = True,
+) -> str:
     """Writes `plan.csv` and the self-contained `index.html`; returns the table for the terminal.
 
-    `bakes` are `summary.planned_bakes`'s, `trained` is the folder of finished bakes. Raises
-    `BakeryError` when a setting cannot be baked at all.
+    `bakes` are `summary.planned_bakes`'s, `trained` is the folder of finished bakes,
+    `configs` are the files that the config is from, `has_gpu` says whether this machine has a GPU.
+    Raises `BakeryError` when a setting cannot be baked at all.
     """
-    forecasts = [forecast.make(PlannedBake(**bake), trained) for bake in bakes]
+    planned = [PlannedBake(**bake, configs=configs, has_gpu=has_gpu) for bake in bakes]
+    forecasts = [forecast.make(bake, trained) for bake in planned]
     proposed = proposals(forecasts)
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "plan.csv", [row(one) for one in forecasts], COLUMNS)

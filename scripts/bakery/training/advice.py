@@ -13,12 +13,15 @@ from dataclasses import dataclass
 import torch
 
 from bakery.dataset.repeat_folders import Dataset, Folders
+from bakery.io import devices
 from bakery.io.errors import OutOfMemory
 from bakery.settings.train import Train
 from bakery.training.progress import memory_gib
 
 log = logging.getLogger(__name__)
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
+"""What torch's plain RuntimeErrors say, on the CPU and on MPS."""
 MUCH_LOST = 0.1
 """Share of the pixels from which cropping is worth a warning."""
 
@@ -36,16 +39,14 @@ class MemoryMeter:
         learning = sum(p.numel() * p.element_size() for p in parameters) / 2**30
         if self.device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats()
-            now = torch.cuda.memory_allocated() / 2**30
-        else:
-            now = memory_gib(self.device)
+        held = devices.allocated(self.device)
+        now = memory_gib(self.device) if held is None else held / 2**30
         self.resting = now + 3 * learning  # gradient and two moments are still to come
 
     def total(self) -> float | None:
         """The GPU's memory; None on the CPU."""
-        if not self.device.startswith("cuda"):
-            return None
-        return torch.cuda.get_device_properties(self.device).total_memory / 2**30
+        whole = devices.total(self.device)
+        return None if whole is None else whole / 2**30
 
 
 @contextmanager
@@ -54,8 +55,8 @@ def out_of_memory(settings: Train, meter: MemoryMeter) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        cpu = "can't allocate memory" in str(error) or "not enough memory" in str(error)
-        if not (cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)):
+        told = any(words in str(error) for words in _OUT_OF_MEMORY)
+        if not (told or isinstance(error, torch.OutOfMemoryError | MemoryError)):
             raise
         peak = memory_gib(meter.device) + _asked_gib(str(error))
         sentence = memory_sentence(settings, meter.resting, peak, meter.total())

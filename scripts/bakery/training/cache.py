@@ -99,11 +99,11 @@ def fingerprint(model: nn.Module) -> str:
 
 def arithmetic(device: torch.device, dtype: torch.dtype, threads: int) -> dict[str, Any]:
     """Everything that rounding depends on: entries of another precision differ in their bits."""
-    on_gpu = device.type == "cuda"
+    is_cuda = device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
+        "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
         "dtype": str(dtype),
-        "threads": None if on_gpu else threads,
+        "threads": threads if device.type == "cpu" else None,
         "torch": torch.__version__,
     }
 

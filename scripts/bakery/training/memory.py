@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from bakery.io import devices
 from bakery.io.errors import OutOfMemory
 
 log = logging.getLogger(__name__)
@@ -76,10 +77,8 @@ def free(device: torch.device, threads: int) -> int:
     On a CPU its part of the memory equals its part of the cores, as other jobs use the rest; so it
     does not depend on which of them was first.
     """
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
+    if (of_gpu := devices.free(device)) is not None:
+        return of_gpu
     part = min(1.0, threads / (os.cpu_count() or 1))
     memory = psutil.virtual_memory()
     return min(int(memory.total * part), memory.available, *_allowed())

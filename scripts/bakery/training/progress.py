@@ -5,16 +5,13 @@ from __future__ import annotations
 
 import json
 import math
-import resource
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from bakery.io import devices
 from bakery.training.schedules import StepCounts
 
 NAME = "progress.jsonl"
@@ -84,10 +81,7 @@ class Progress:
 
 def memory_gib(device: str) -> float:
     """The most memory held so far: of the GPU by torch, else of this process (resident)."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**30
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)  # bytes there, KiB elsewhere
+    return devices.peak(device) / 2**30
 
 
 def _number(value: float | None, digits: int = 6) -> float | None:

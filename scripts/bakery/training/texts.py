@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from bakery.families.family import TEXT_ENCODER, Model, Text, join, rows
+from bakery.io import devices
 from bakery.settings.train import Train
 from bakery.training.cache import Store, Tensors, arithmetic, fingerprint
 
@@ -38,7 +39,7 @@ class Texts:
         needed = max(map(self.length, captions))
         found = join([self._row(caption, needed, captions) for caption in captions])
         device = self.base.device
-        return {name: x.to(device, non_blocking=True) for name, x in found.items()}
+        return {name: devices.moved(x, device) for name, x in found.items()}
 
     def length(self, caption: str) -> int:
         """Captions of one length share a pass through the base."""

@@ -13,7 +13,7 @@ import torch
 
 from bakery.dataset.repeat_folders import Batch, Dataset
 from bakery.families.family import Model, Text, View, join
-from bakery.io import seeds
+from bakery.io import devices, seeds
 from bakery.training.cache import Store
 from bakery.training.latents import Latents
 from bakery.training.run import Run, finish_step
@@ -64,7 +64,7 @@ def add_noise(context: TrainContext, run: Run, batch: Batch) -> NoisyBatch:
     prior = run.settings.prior_loss_weight
     importance = torch.tensor([prior if is_reg else 1.0 for is_reg in batch.is_reg])
     drawn = (latents, noise, t, importance)
-    latents, noise, t, importance = (x.to(device, non_blocking=True) for x in drawn)
+    latents, noise, t, importance = (devices.moved(x, device) for x in drawn)
     return NoisyBatch(
         run,
         batch,
@@ -72,7 +72,7 @@ def add_noise(context: TrainContext, run: Run, batch: Batch) -> NoisyBatch:
         noise,
         t,
         importance,
-        views={name: x.to(device, non_blocking=True) for name, x in shown.items()},
+        views={name: devices.moved(x, device) for name, x in shown.items()},
         dropout_seed=seeds.number(seed, "dropout", batch.number),
     )
 

@@ -1,0 +1,84 @@
+"""Where torch works, and what differs there: CUDA (and ROCm, under its name), Apple's MPS, the CPU.
+
+MPS has no float64 and does not wait for copies that were said not to block, and some operations run on
+the CPU there only if torch is told so before it is imported (`jobs/job.py`). Random numbers are drawn on
+the CPU for all devices but for dropout on CUDA.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def is_apple_silicon() -> bool:
+    """Whether this is a Mac whose one GPU torch can use; asks without importing torch."""
+    return sys.platform == "darwin" and platform.machine() == "arm64"
+
+
+def best() -> str:
+    """`cuda`, `mps` or `cpu`: the first that torch has here."""
+    import torch  # imported here, so that light stages do not load torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor` on `device`, without waiting for the copy where that is safe."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
+def for_random(device: torch.device) -> torch.device | str:
+    """Where to draw what `device` needs: there on CUDA, else on the CPU."""
+    return device if device.type == "cuda" else "cpu"
+
+
+def allocated(kind: str) -> int | None:
+    """Bytes that torch holds on the GPU now; None on the CPU. `kind` is a device, such as `cuda:0`."""
+    import torch
+
+    if kind.startswith("cuda"):
+        return torch.cuda.memory_allocated()
+    return torch.mps.driver_allocated_memory() if kind.startswith("mps") else None
+
+
+def total(kind: str) -> int | None:
+    """Bytes that the GPU has for torch; None on the CPU."""
+    import torch
+
+    if kind.startswith("cuda"):
+        return torch.cuda.get_device_properties(kind).total_memory
+    return torch.mps.recommended_max_memory() if kind.startswith("mps") else None
+
+
+def free(device: torch.device) -> int | None:
+    """Bytes that this process may still take of the GPU; None on the CPU."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if device.type == "mps":
+        torch.mps.synchronize()
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    return None
+
+
+def peak(kind: str) -> int:
+    """The most bytes held so far: of the GPU by torch (on MPS: held now), else of this process."""
+    import torch
+
+    if kind.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    if kind.startswith("mps"):
+        return torch.mps.driver_allocated_memory()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # bytes there, KiB elsewhere

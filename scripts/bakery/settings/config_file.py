@@ -1,0 +1,200 @@
+"""The YAML of a config, read before Snakemake reads it, for what Snakemake's own reader cannot say.
+
+Snakemake reads `--configfile` before it knows this workflow: a file with a mistake gets a sentence
+without its name or line there, a missing one a traceback, and of a section that is written twice the
+first is lost without a word. So the profile calls `check_or_exit` first (`profiles/default`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bakery.io.errors import BakeryError, first_line
+
+SHIPPED = Path("config/config.yaml")
+"""What is baked where no `--configfile` is given."""
+_CONTROL = re.compile(r"[\x00-\x1f]")
+
+
+class _Loader(yaml.SafeLoader):
+    """As Snakemake reads YAML, but a key may be there once only."""
+
+    path: Path
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.value in lines and isinstance(key, yaml.ScalarNode):
+                raise BakeryError(
+                    f"{self.path}: {key.value} is in line {lines[key.value]} and again in line "
+                    f"{line}, and only the last would count: put both together, or rename one"
+                )
+            if isinstance(key, yaml.ScalarNode):
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        quoted = isinstance(node, yaml.ScalarNode) and node.style == '"'
+        if quoted and re.match(r"[A-Za-z]:", value) and _CONTROL.search(value):
+            raise BakeryError(_backslashes(self.path, node.start_mark.line))
+        return value
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The sections of a config file.
+
+    Raises `BakeryError` with file, line and reason if it is missing, empty, no YAML, or names a key
+    twice.
+    """
+    return parse(_text(path), path)
+
+
+def parse(text: str, path: Path) -> dict[str, Any]:
+    """As `read`, of a file's text."""
+    try:
+        loader = _Loader(text)
+        loader.path = path
+        content = loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        raise BakeryError(_sentence(path, text.splitlines(), error)) from None
+    except yaml.YAMLError as error:
+        raise BakeryError(
+            f"{path} holds a character that YAML does not allow ({first_line(error)}): remove it"
+        ) from None
+    if content is None:
+        raise BakeryError(f"{path} is empty: copy {SHIPPED} and change it")
+    if not isinstance(content, dict):
+        raise BakeryError(
+            f"{path} has no sections such as `scrape:` and `train:` at its left edge: compare it "
+            f"with {SHIPPED}"
+        )
+    return content
+
+
+def check_arguments(arguments: Sequence[str]) -> list[Path]:
+    """The config files that a command line of Snakemake names, each of them readable.
+
+    `arguments` come after the program's name. Raises `BakeryError` as `read` does.
+    """
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path)
+    parser.add_argument("--directory", "-d", type=Path, default=Path())
+    try:
+        known, _ = parser.parse_known_args(arguments)
+    except argparse.ArgumentError:  # Snakemake says what is wrong with its options
+        return []
+    shipped = known.directory / SHIPPED
+    files = known.configfile or ([shipped] if shipped.exists() else [])
+    for number, path in enumerate(files):
+        if number and not path.suffix and not path.exists():
+            raise BakeryError(
+                f"{path} is taken for a config, because it follows --configfile: name targets "
+                f"first, as in `snakemake --cores all {path} --configfile {files[0]}`"
+            )
+        read(path)
+    return files
+
+
+def check_or_exit(arguments: Sequence[str]) -> None:
+    """The same; ends the program with the sentence."""
+    try:
+        check_arguments(arguments)
+    except BakeryError as error:
+        sys.exit(f"config: {error}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BakeryError(
+            f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8 in your editor"
+        ) from None
+    except OSError as error:
+        if path.is_dir():
+            raise BakeryError(f"{path} is a folder: give the config file in it") from None
+        beside = sorted(found.name for found in path.parent.glob("*.yaml"))
+        there = f"; there are {', '.join(beside[:8])}" if beside else ""
+        raise BakeryError(
+            f"{path} cannot be read ({error.strerror}): check the spelling{there}"
+        ) from None
+
+
+def _sentence(path: Path, lines: Sequence[str], error: yaml.MarkedYAMLError) -> str:
+    """What is wrong in which line, and what to do, in the words of somebody who types YAML."""
+    mark = error.problem_mark or error.context_mark
+    number = mark.line if mark else 0
+    problem, context = error.problem or "", error.context or ""
+    line = lines[number] if number < len(lines) else ""
+    tabbed = next((n for n, text in enumerate(lines) if re.match(r" *\t", text)), None)
+    if "'\\t'" in problem or (tabbed is not None and tabbed in (number, number - 1)):
+        at = number if tabbed is None else tabbed
+        return f"{path}, line {at + 1} is indented with a tab: use spaces, as the lines around it"
+    if "quoted scalar" in context and "escape" not in problem + context:
+        begun = error.context_mark.line + 1 if error.context_mark else number + 1
+        return f"{path}, line {begun} opens a quote that is never closed: close it"
+    if "escape" in problem or "escape" in context or "hexdecimal" in problem:
+        return _backslashes(path, number)
+    if open_at := _open_quote(lines, number):
+        return f"{path}, line {open_at} opens a quote that is not closed in its line: close it"
+    if (bare := _without_colon(lines, number)) is not None:
+        return (
+            f"{path}, line {bare + 1} is no `name: value` ({lines[bare].strip()[:60]}): put a "
+            "colon and a blank after the name"
+        )
+    if "mapping values are not allowed" in problem:
+        return (
+            f"{path}, line {number + 1} has a colon where none may be ({line.strip()[:60]}): put a "
+            "value with a colon in quotes, and check that the line is indented like its neighbours"
+        )
+    if "flow" in context:
+        begun = error.context_mark.line + 1 if error.context_mark else number + 1
+        return (
+            f"{path}, line {begun} opens a bracket that is not closed rightly: check [ ] and {{ }}"
+        )
+    if mark is not None and "cannot start any token" in problem:
+        return (
+            f"{path}, line {number + 1} has a value that begins with {line[mark.column :][:1]!r}, "
+            "which means something to YAML: put the value in quotes"
+        )
+    return (
+        f"{path}, line {number + 1} does not fit the lines above ({line.strip()[:60]}): settings of "
+        f"one section are indented by the same number of blanks (YAML says: {problem})"
+    )
+
+
+def _without_colon(lines: Sequence[str], number: int) -> int | None:
+    """The line at or before `number` that is a name or `name value`, where that is what is wrong."""
+    for at in range(min(number, len(lines) - 1), -1, -1):
+        text = lines[at].split(" #")[0].strip()
+        if at == number and re.match(r"[\w.]+:( |$)", text):
+            continue
+        if text and not text.startswith("#"):
+            return at if re.match(r"[A-Za-z_]\w*( +[^:]+)?$|[A-Za-z_]\w*:\S+$", text) else None
+    return None
+
+
+def _open_quote(lines: Sequence[str], number: int) -> int | None:
+    """The last line up to `number` whose value begins with a quote that the line does not close."""
+    for at in range(min(number, len(lines) - 1), -1, -1):
+        if opened := re.match(r"[^#'\"]*?[:\-\[,] *(['\"])", lines[at]):
+            inside = lines[at][opened.end() :].replace("\\" + opened[1], "")
+            if inside.count(opened[1]) % 2 == 0:
+                return at + 1
+    return None
+
+
+def _backslashes(path: Path, line: int) -> str:
+    return (
+        f"{path}, line {line + 1} has a backslash in double quotes, where YAML reads \\t as a tab and "
+        "\\n as a line break: write the path with / or in single quotes"
+    )

@@ -1,0 +1,73 @@
+"""`make` on other people's machines: no index of PyTorch's, no arguments, the words at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from documents import ROOT
+
+STUB = """\
+#!/bin/sh
+echo "$(basename "$0") $*" >> "$LOG"
+case "$(basename "$0") $*" in
+  python*-m\\ venv*) mkdir -p "$3/bin"; for p in pip uv snakemake python; do cp "$0" "$3/bin/$p"; done;;
+  pip*+cpu*) exit 1;;
+  uv*) [ "$INDEX" = reachable ];;
+esac
+"""
+"""Stands for python, pip, uv and snakemake: notes how it was called."""
+
+
+def make(folder: Path, *arguments: str, index: str = "reachable") -> tuple[int, str, list[str]]:
+    """(exit code, all that was said, calls in order); the environment would be in `folder`."""
+    (folder / "python-stub").write_text(STUB)
+    (folder / "python-stub").chmod(0o755)
+    log = folder / "log"
+    log.touch()
+    run = subprocess.run(
+        ["make", f"VENV={folder}/.venv", f"PYTHON={folder}/python-stub", *arguments],
+        cwd=ROOT, env={**os.environ, "LOG": str(log), "INDEX": index, "MAKEFLAGS": ""},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    return run.returncode, run.stdout + run.stderr, log.read_text().splitlines()
+
+
+@pytest.mark.parametrize("gpu", ["", "1"])
+def test_without_pytorchs_index_the_plain_package_is_installed_and_said(
+    tmp_path: Path, gpu: str
+) -> None:
+    code, said, calls = make(tmp_path, f"GPU={gpu}", f"{tmp_path}/.venv/.torch", index="gone")
+    assert code == 0, said
+    assert "PyTorch's own index is out of reach: installing the plain torch package" in said
+    assert calls[-1] == "pip install --quiet torch==2.13.0"
+    (tmp_path / "again").mkdir()
+    code, said, calls = make(tmp_path / "again", f"GPU={gpu}", f"{tmp_path}/again/.venv/.torch")
+    assert (code, "out of reach" in said) == (0, False)
+    assert calls[-1].startswith("uv pip install")
+
+
+def test_a_bake_ends_by_saying_how_to_go_on(tmp_path: Path) -> None:
+    code, said, calls = make(tmp_path, "GPU=", "CORES=2", "CONFIG=config/suzu.yaml")
+    assert code == 0, said
+    assert calls[-1] == "snakemake --cores 2 --configfile config/suzu.yaml"
+    last = said.rstrip().splitlines()
+    assert last[-3].startswith("Done. The page: ") or last[-4].startswith("Done. The page: ")
+    assert "make new NAME=suzu FROM=folder-or-address BASE=" in last[-2]
+    assert f"source {tmp_path}/.venv/bin/activate" in last[-1]
+
+
+def test_make_new_and_plan_hand_on_what_is_given(tmp_path: Path) -> None:
+    _, _, calls = make(
+        tmp_path, "GPU=", "new", "NAME=Hoshi no Ai", "FROM=my pics", "BASE=a.safetensors"
+    )
+    assert (
+        calls[-1] == "python scripts/new_config.py Hoshi no Ai --from my pics --base a.safetensors"
+    )
+    _, _, calls = make(tmp_path, "GPU=", "plan", "CORES=1", "CONFIG=config/suzu.yaml")
+    assert calls[-1] == "snakemake --cores 1 plan --configfile config/suzu.yaml"
+    code, said, _ = make(tmp_path, "GPU=", "new")
+    assert code != 0
+    assert "say which: make new NAME=suzu FROM=folder-or-address BASE=checkpoint" in said
