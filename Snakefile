@@ -56,11 +56,3 @@ include: "workflow/rules/best.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/gather.smk"
 include: "workflow/rules/clean.smk"
-
-
-onstart:
-    begin_run()
-
-
-onerror:
-    repeat_failures()

@@ -1,16 +1,27 @@
-"""What pruning absorbs of real characters, against a baker's judgement of each of their tags."""
+"""What pruning absorbs of real characters, against a baker's judgement of each of their tags.
+
+Each tag of `judged_characters.csv` was judged by hand before any code had decided about it. `absorbed` is
+what the character is: hair, eyes, ears, marks, build, kind of being, and what it wears in the hair whatever
+it wears besides. `kept` is what prompts must be able to change: clothes, jewellery, things, and the words
+for the kind of subject (1girl).
+"""
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pandas as pd
 import pytest
-from judged_characters import JUDGED
 
 from bakery.settings.prune import Prune
 from bakery.tags import captions, evidence, outfits, pruning
 from bakery.tags.tagging import Vocabulary
 
 PICTURES, SHOWN = 20, 17
+
+with Path(__file__).with_name("judged_characters.csv").open(encoding="utf-8", newline="") as table:
+    JUDGED = {row["character"]: (row["absorbed"], row["kept"]) for row in csv.DictReader(table)}
 
 
 def test_there_are_enough_characters_and_each_tag_is_judged_once() -> None:

@@ -232,3 +232,11 @@ def repeat_failures():
         return
     for line in dict.fromkeys(said):
         print(line, file=sys.stderr)
+
+
+onstart:
+    begin_run()
+
+
+onerror:
+    repeat_failures()

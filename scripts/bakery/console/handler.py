@@ -44,9 +44,8 @@ def attach(workflow: Any, name_of: NameOf, ending: Ending) -> LogHandler | None:
 
     `workflow` is Snakemake's. Only the main process draws, not the jobs it starts.
     """
-    manager = getattr(workflow, "logger_manager", None)
-    settings = workflow.output_settings
-    own = [one for one in manager.logger.handlers if one.name == DEFAULT] if manager else []
+    logger, settings = workflow.logger_manager.logger, workflow.output_settings
+    own = [one for one in logger.handlers if one.name == DEFAULT]
     if not (own and workflow.is_main_process) or (
         settings.verbose or settings.quiet or settings.debug_dag or settings.dryrun
         or settings.printshellcmds
@@ -55,8 +54,8 @@ def attach(workflow: Any, name_of: NameOf, ending: Ending) -> LogHandler | None:
     handler = LogHandler(settings, None)
     handler.watch(Board(name_of), ending)
     for one in own:
-        manager.logger.removeHandler(one)
-    manager.logger.addHandler(handler)
+        logger.removeHandler(one)
+    logger.addHandler(handler)
     return handler
 
 

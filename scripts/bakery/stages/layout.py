@@ -192,10 +192,7 @@ def _details(
     boxes: Path | None,
     filter: Path | None,
 ) -> list[Entry]:
-    """The pictures of the accepted traits, shown a second time in a concept of that name.
-
-    `boxes` are a person's, in the folder of `filter` may be those that it found.
-    """
+    """The pictures of the accepted traits, shown again as a concept of that name; `boxes` are by hand."""
     if not settings.details:
         return []
     trigger = Trigger.read(prune)
@@ -295,11 +292,8 @@ def _regularizing(
             continue
         name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else post.url
         entries.append(Entry(name, path, REG, caption, REG))
-    log.info(
-        "layout: %d of %d regularization pictures have captions of their own",
-        captioned,
-        len(entries),
-    )
+    counts = captioned, len(entries)
+    log.info("layout: %d of %d regularization pictures have captions of their own", *counts)
     return entries, dropped
 
 

@@ -76,9 +76,9 @@ def run(
     Writes `prune.csv` (a row for each tag seen), `outfits.csv`, `captions.csv` (image, caption: the
     trigger, class tokens, sub-trigger, tags by falling probability, or what a person wrote),
     `trigger.json` (trigger, class_tokens, pruned, thresholds, and traits: what pruning takes for the
-    character even when `enabled` is false) and `prune.html`, which hands back `edits`, the decisions
-    by hand about `dataset`; and `second_look.csv`, if pictures had no booru tags
-    (`dataset/second_look.py`). Raises `BakeryError` when settings contradict each other or the pictures.
+    character even when `enabled` is false), `prune.html`, which hands back `edits` (decisions by hand
+    about `dataset`), and `second_look.csv` if pictures had no booru tags (`dataset/second_look.py`).
+    Raises `BakeryError` when settings contradict each other or the pictures.
     """
     by_hand = tag_edits.read_decisions(edits) if edits else {}
     _check(settings, by_hand)
@@ -90,8 +90,7 @@ def run(
     images = second_look.leave_out(looked, images, out)
     own, warnings = own_captions.chosen(settings, images, scrape)
     seen = _seen(settings, tagged, limits, images, scrape, own)
-    tags_of = seen.groupby("image")["tag"].agg(list)
-    worn = outfits.find({str(image): tags for image, tags in tags_of.items()})
+    worn = _worn(seen)
     found = evidence.gather(seen, images, tagged.vocabulary, worn)
     warnings += _check_words(settings, found, tagged.vocabulary)
     unseen, more = _unseen(settings, by_hand, found)
@@ -107,11 +106,10 @@ def run(
     tables.write(out / "outfits.csv", proposed, OUTFITS)
     tables.write(out / "captions.csv", lines, ("image", "caption"))
     trigger.write(out)
-    page = prune_page.draw(
+    write_text(out / "prune.html", prune_page.draw(
         settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset,
         dropped=[one for one in looked if not one.kept],
-    )  # fmt: skip
-    write_text(out / "prune.html", page)
+    ))  # fmt: skip
     return {
         "images": len(lines),
         "unreadable": len(tagged.unreadable),
@@ -124,6 +122,11 @@ def run(
         **({"own_captions": sum(line["image"] in own for line in lines)} if own else {}),
         **second_look.summary(looked),
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
+
+
+def _worn(seen: pd.DataFrame) -> list[Outfit]:
+    tags_of = seen.groupby("image")["tag"].agg(list)
+    return outfits.find({str(image): tags for image, tags in tags_of.items()})
 
 
 def _warn(warnings: Sequence[str]) -> None:
