@@ -84,7 +84,7 @@ class Builder:
 
         entries = []
         for changes in _variants(name, sweep):
-            label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in changes.items())
+            label = ", ".join(f"{k.split('.')[-1]} {_said(v)}" for k, v in changes.items())
             entries.append((cfg.overlay(self.config, changes), label))
         if sweep.halving is not None:
             aside = Graph({stage: {} for stage in cfg.STAGES})
@@ -185,6 +185,11 @@ def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
         return list(sweep.variants) or [{}]
     product = itertools.product(*sweep.grid.values())
     return [dict(zip(sweep.grid, values, strict=True)) for values in product] + list(sweep.variants)
+
+
+def _said(value: Any) -> str:
+    """A value as the config spells it: `null` and `true`, not `None` and `True`."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _add(graph: Graph, node: Node) -> Node:

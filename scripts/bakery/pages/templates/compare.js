@@ -68,7 +68,7 @@
     near.unobserve(entry.target);
     entry.target.dataset.near = "";
     paint(entry.target);
-  }), { root: frame, rootMargin: "400px" });
+  }), { rootMargin: "400px" });
 
   function paint(cell, flipped = null) {
     const at = place(cell);
@@ -306,7 +306,7 @@
     if (what === "seed") chooseSeed(Number(value));
     if (["group", "sort", "purpose"].includes(what)) arrange();
     if (what === "group") frame.scrollTop = 0;
-    if (what === "size") document.documentElement.style.setProperty("--tile", `${value}px`);
+    if (what === "size") { document.documentElement.style.setProperty("--tile", `${value}px`); fit(); }
   });
   $("#bakes").addEventListener("click", (event) => {
     const button = event.target.closest("[data-sort]");
@@ -353,6 +353,14 @@
     if (button) copy(button);
   });
   window.addEventListener("beforeprint", () => cells().forEach((cell) => { cell.dataset.near = ""; if (!cell.hidden) paint(cell); }));
+
+  // A table as wide as the page scrolls with it; a wider one needs a frame of its own.
+  function fit() {
+    const room = frame.parentElement.clientWidth;
+    frame.classList.toggle("whole", $("table", frame).offsetWidth + 2 <= room);
+  }
+  window.addEventListener("resize", fit);
+  fit();
 
   arrange();
   build($$("[data-row]", body));
