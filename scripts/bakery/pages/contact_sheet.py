@@ -84,13 +84,18 @@ def page(
     lines: Mapping[str, Sequence[Line]],
     dataset: str,
     order: Sequence[str],
+    place: str = "",
 ) -> str:
-    """The page as HTML. `lines` are the lists as they are, `order` is that of the reasons."""
+    """The page as HTML. `lines` are the lists as they are, `order` is that of the reasons.
+
+    `place` is the name of the result's folder, under which a browser keeps unsaved decisions.
+    """
     counts = Counter(reason for item in items for reason in item.reasons)
     return web.render(
         "contact_sheet",
         tile=128,
         dataset=dataset,
+        place=place,
         halves=[
             ("Kept", [item for item in items if item.kept]),
             ("Dropped", [item for item in items if not item.kept]),

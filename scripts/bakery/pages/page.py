@@ -49,13 +49,13 @@ def thumbnail(path: Path, side: int) -> InlineImage:
 
 
 def render(name: str, *, tile: int, columns: int = 1, **context: Any) -> str:
-    """`name`.html.j2 with house.css, `name`.css and, if there is one, `name`.js inside.
+    """`name`.html.j2 with house.css, `name`.css and, if there is one, house.js and `name`.js inside.
 
     `tile` is the CSS length `--tile` in pixels, `columns` the number `--columns`.
     """
     sizes = f":root {{ --tile: {tile}px; --columns: {columns}; }}\n"
     style = sizes + _text("house.css") + _text(f"{name}.css")
-    script = _text(f"{name}.js") if (TEMPLATES / f"{name}.js").is_file() else ""
+    script = _text("house.js") + _text(f"{name}.js") if (TEMPLATES / f"{name}.js").is_file() else ""
     policy = (
         "default-src 'none'; img-src data: file: 'self'; base-uri 'none'; form-action 'none'; "
         f"style-src {_source(style)}; script-src {_source(script)}"

@@ -33,8 +33,12 @@ def draw(
     pictures: Path,
     images: Sequence[str],
     dataset: str,
+    place: str = "",
 ) -> str:
-    """The page as HTML. `outfits` are the rows of outfits.csv, `pictures` the folder of `images`."""
+    """The page as HTML. `outfits` are the rows of outfits.csv, `pictures` the folder of `images`.
+
+    `place` is the name of the result's folder, under which a browser keeps unsaved decisions.
+    """
     shown = examples([one.evidence.images for one in decided])
     thumbnails = _thumbnails(pictures, {name for some in shown for name in some})
     numbers = {name: number for number, name in enumerate(thumbnails)}
@@ -51,6 +55,7 @@ def draw(
         outfits=outfits,
         images=len(images),
         dataset=dataset,
+        place=place,
         path=f"config/edits/{dataset}/{tag_edits.NAME}",
         kind_of=lambda one: one.kind or ("garment" if garment(one.name) else ""),
     )

@@ -79,7 +79,9 @@ def run(
     tables.write(out / "decisions.csv", [_row(candidate) for candidate in candidates], COLUMNS)
     items = [_item(candidate) for candidate in candidates]
     contact_sheet.draw(items).save(out / "contact_sheet.jpg", quality=88)
-    page = contact_sheet.page(items, lines=by_hand.lines, dataset=dataset, order=checks.REASONS)
+    page = contact_sheet.page(
+        items, lines=by_hand.lines, dataset=dataset, order=checks.REASONS, place=out.name
+    )
     write_text(out / "contact_sheet.html", page)
     if not any(candidate.kept for candidate in candidates):
         raise BakeryError(_nothing_left(candidates))

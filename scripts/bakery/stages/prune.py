@@ -93,8 +93,9 @@ def run(
     tables.write(out / "captions.csv", lines, ("image", "caption"))
     trigger.write(out)
     page = prune_page.draw(
-        settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset
-    )
+        settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset,
+        place=out.name,
+    )  # fmt: skip
     write_text(out / "prune.html", page)
     return {
         "images": len(lines),

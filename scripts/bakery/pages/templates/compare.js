@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -330,27 +329,9 @@
     ["mouseleave", "blur"].forEach((kind) => button.addEventListener(kind, () => mark(false)));
   });
 
-  async function copy(button) {
-    const text = button.dataset.copy;
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {  // no clipboard permission: the old way
-      const field = Object.assign(document.createElement("textarea"), { value: text });
-      (viewer.open ? viewer : document.body).append(field);
-      field.select();
-      document.execCommand("copy");
-      field.remove();
-      button.focus();
-    }
-    const before = button.textContent;
-    button.textContent = "Copied";
-    button.disabled = true;
-    say("Copied");
-    setTimeout(() => { button.textContent = before; button.disabled = false; }, 1200);
-  }
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
-    if (button) copy(button);
+    if (button) house.copy(button.dataset.copy, button);
   });
   window.addEventListener("beforeprint", () => cells().forEach((cell) => { cell.dataset.near = ""; if (!cell.hidden) paint(cell); }));
 
