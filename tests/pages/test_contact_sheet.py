@@ -15,6 +15,7 @@ from bakery.edits import image_edits
 from bakery.edits.image_edits import Line
 from bakery.pages import contact_sheet
 from bakery.pages.contact_sheet import Item
+from bakery.pages.page import Subject
 from bakery.stages import filter
 
 NASTY = '<script>fetch("http://evil.example/")</script>'
@@ -47,7 +48,7 @@ LINES = {
 
 
 def made(items=ITEMS, lines=LINES, dataset="mirael") -> str:
-    return contact_sheet.page(items, lines=lines, dataset=dataset, order=ORDER)
+    return contact_sheet.page(items, lines=lines, subject=Subject(dataset), order=ORDER)
 
 
 @pytest.mark.slow
@@ -67,7 +68,7 @@ def test_the_same_items_give_the_same_page():
 def test_nothing_in_the_data_can_become_markup():
     nasty = Item(QUOTED, False, (NASTY,), duplicate_of=NASTY, concept=QUOTED, note=NASTY)
     lines = {image_edits.EXCLUDE: (Line(NASTY), Line(QUOTED, QUOTED, (QUOTED,)))}
-    page = contact_sheet.page([nasty], lines=lines, dataset=NASTY, order=(NASTY,))
+    page = contact_sheet.page([nasty], lines=lines, subject=Subject(NASTY, QUOTED), order=(NASTY,))
     assert page.count("<script>") == 1
     assert "<img src=x" not in page
     assert not re.search(r"<[^>]+\son\w+=", re.sub(r'"[^"]*"', '""', page))

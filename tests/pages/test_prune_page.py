@@ -15,6 +15,7 @@ from PIL import Image
 
 from bakery.edits import tag_edits
 from bakery.pages import prune_page
+from bakery.pages.page import Subject
 from bakery.settings.prune import Prune
 from bakery.tags import pruning
 from bakery.tags.evidence import Evidence
@@ -50,7 +51,7 @@ def draw(
         OUTFITS,
         pictures=pictures,
         images=IMAGES,
-        dataset="mirael",
+        subject=Subject("mirael"),
     )
 
 
@@ -93,7 +94,7 @@ def test_a_large_dataset_makes_a_page_of_bounded_size(tmp_path: Path) -> None:
     settings = Prune()
     page = prune_page.draw(
         settings, pruning.decide(settings, found, {}), [], pictures=pictures, images=names,
-        dataset="mirael",
+        subject=Subject("mirael"),
     )  # fmt: skip
     assert page.count('href="data:image/webp;base64,') <= prune_page.MOST
     assert len(page.encode()) < 5_000_000
@@ -219,12 +220,11 @@ def test_browser_what_it_keeps_is_of_one_result(browser: Any, tmp_path: Path) ->
         assert pressed == ("true" if number == 2 else "false")
         if not number:
             tag(page, "smile").click()
-    page.evaluate(
-        """localStorage.setItem("lora-bakery/x/mirael-1", '{"changes": {"smile": 7, "toString": 1}}')"""
-    )
+    keep = """text => localStorage.setItem("lora-bakery/x/mirael-1", text)"""
+    page.evaluate(keep, '{"changes": {"smile": 7, "toString": 1}}')
     page.reload()
     assert tag(page, "smile").get_attribute("aria-pressed") == "false"
-    page.evaluate("""localStorage.setItem("lora-bakery/x/mirael-1", 'null')""")
+    page.evaluate(keep, "null")
     page.reload()
     assert not page.locator("#unsaved").is_visible()
     context.close()

@@ -82,20 +82,15 @@ def page(
     items: Sequence[Item],
     *,
     lines: Mapping[str, Sequence[Line]],
-    dataset: str,
+    subject: web.Subject,
     order: Sequence[str],
-    place: str = "",
 ) -> str:
-    """The page as HTML. `lines` are the lists as they are, `order` is that of the reasons.
-
-    `place` is the name of the result's folder, under which a browser keeps unsaved decisions.
-    """
+    """The page as HTML. `lines` are the lists as they are, `order` is that of the reasons."""
     counts = Counter(reason for item in items for reason in item.reasons)
     return web.render(
         "contact_sheet",
         tile=128,
-        dataset=dataset,
-        place=place,
+        subject=subject,
         halves=[
             ("Kept", [item for item in items if item.kept]),
             ("Dropped", [item for item in items if not item.kept]),

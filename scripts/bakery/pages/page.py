@@ -38,6 +38,15 @@ class InlineImage:
     height: int
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a page with decisions is about."""
+
+    dataset: str
+    folder: str = ""
+    """Name of the result's folder, with its key: a browser keeps unsaved decisions under it."""
+
+
 def thumbnail(path: Path, side: int) -> InlineImage:
     """The picture at `path`, small: its longer side has at most `side` pixels, its colours are near.
 

@@ -32,13 +32,9 @@ def draw(
     *,
     pictures: Path,
     images: Sequence[str],
-    dataset: str,
-    place: str = "",
+    subject: page.Subject,
 ) -> str:
-    """The page as HTML. `outfits` are the rows of outfits.csv, `pictures` the folder of `images`.
-
-    `place` is the name of the result's folder, under which a browser keeps unsaved decisions.
-    """
+    """The page as HTML. `outfits` are the rows of outfits.csv, `pictures` the folder of `images`."""
     shown = examples([one.evidence.images for one in decided])
     thumbnails = _thumbnails(pictures, {name for some in shown for name in some})
     numbers = {name: number for number, name in enumerate(thumbnails)}
@@ -54,9 +50,8 @@ def draw(
         thumbnails=thumbnails,
         outfits=outfits,
         images=len(images),
-        dataset=dataset,
-        place=place,
-        path=f"config/edits/{dataset}/{tag_edits.NAME}",
+        subject=subject,
+        path=f"config/edits/{subject.dataset}/{tag_edits.NAME}",
         kind_of=lambda one: one.kind or ("garment" if garment(one.name) else ""),
     )
 

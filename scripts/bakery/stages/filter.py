@@ -21,6 +21,7 @@ from bakery.io import images, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import contact_sheet
+from bakery.pages.page import Subject
 from bakery.settings.filter import Filter
 from bakery.sources import posts
 from bakery.sources.posts import Post
@@ -80,7 +81,7 @@ def run(
     items = [_item(candidate) for candidate in candidates]
     contact_sheet.draw(items).save(out / "contact_sheet.jpg", quality=88)
     page = contact_sheet.page(
-        items, lines=by_hand.lines, dataset=dataset, order=checks.REASONS, place=out.name
+        items, lines=by_hand.lines, subject=Subject(dataset, out.name), order=checks.REASONS
     )
     write_text(out / "contact_sheet.html", page)
     if not any(candidate.kept for candidate in candidates):

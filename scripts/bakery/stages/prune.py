@@ -29,6 +29,7 @@ from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import prune_page
+from bakery.pages.page import Subject
 from bakery.settings import thresholds
 from bakery.settings.prune import Prune
 from bakery.settings.thresholds import Thresholds
@@ -92,10 +93,10 @@ def run(
     tables.write(out / "outfits.csv", proposed, OUTFITS)
     tables.write(out / "captions.csv", lines, ("image", "caption"))
     trigger.write(out)
+    subject, pictures = Subject(dataset, out.name), scrape / "images"
     page = prune_page.draw(
-        settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset,
-        place=out.name,
-    )  # fmt: skip
+        settings, decided, proposed, pictures=pictures, images=images, subject=subject
+    )
     write_text(out / "prune.html", page)
     return {
         "images": len(lines),
