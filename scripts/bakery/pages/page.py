@@ -17,6 +17,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -101,7 +102,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "fixed": fixed, "data": data}
+    environment.filters |= {"percent": percent, "fixed": fixed, "data": data, "address": quote}
     return environment
 
 
