@@ -38,7 +38,7 @@ CHAIN = cfg.STAGES[:-1]
 EDITS = {
     "filter": ("exclude.txt", "include.txt"),
     "prune": ("tags.csv",),
-    "layout": ("captions", "boxes.csv"),
+    "layout": ("captions", "captions.csv", "boxes.csv"),
 }
 """Hand edits in `config/edits/<scrape.name>/`, by the stage that uses them."""
 

@@ -35,6 +35,7 @@ rerun.
 
 LOOKED_AT = {
     "prune": ("prune.html",),
+    "layout": ("captions.html",),
     "sample": ("grid.png",),
     "compare": ("index.html", "report.html", "grid.jpg"),
 }
