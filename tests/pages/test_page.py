@@ -286,10 +286,26 @@ def test_it_fits_the_window_and_can_be_read(
     lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) / 765 for colour in (paper, ink)]
     assert abs(lightness[0] - lightness[1]) > 0.7
     assert (lightness[0] > 0.5) == (scheme == "light")
-    # the headings of the picture table stay in sight
+    # the headings of the picture table stay in sight: it scrolls with the page unless it is too wide
+    page.set_viewport_size({"width": width, "height": 400})
+    whole = page.evaluate("document.querySelector('#pictures').classList.contains('whole')")
+    assert whole == (width > 500)
+    page.evaluate("document.querySelector('#pictures [data-row]').scrollIntoView()")
     page.evaluate("document.querySelector('#pictures').scrollTop = 300")
+    page.locator("#pictures thead th >> nth=1").wait_for()
     frame, head = (page.locator(f"#pictures{s}").bounding_box() for s in ("", " thead th >> nth=1"))
-    assert abs(head["y"] - frame["y"]) < 3
+    assert abs(head["y"] - (0 if whole else frame["y"])) < 3
+    page.close()
+
+
+def test_no_table_is_wider_than_a_usual_window(opened: Any, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(opened.url)
+    page.locator("summary", has_text="The numbers").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    wider = """[...document.querySelectorAll(".scroll:not(.whole)")]
+        .filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.outerHTML.slice(0, 90))"""
+    assert page.evaluate(wider) == []
     page.close()
 
 

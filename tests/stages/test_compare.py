@@ -390,13 +390,17 @@ def test_what_does_not_fit_together_is_said(tmp_path: Path) -> None:
 
 
 def test_what_does_not_beat_the_base_is_not_called_recommended(tmp_path: Path) -> None:
-    overs = [
-        re.findall(
-            r'<p class="over">(.*?)</p>', page_of([made_bake(tmp_path, name, scores)], tmp_path)
-        )
+    pages = [
+        page_of([made_bake(tmp_path, name, scores)], tmp_path)
         for name, scores in (("good", GOOD), ("worse", [GOOD[2], GOOD[1]]))
     ]
-    assert overs == [["Recommended"], ["Best of these"]]
+    assert [re.findall(r'<p class="over">(.*?)</p>', page) for page in pages] == [
+        ["Recommended"],
+        ["Best of these"],
+    ]
+    chips = [set(re.findall(r'class="chip">(.*?)<', page)) for page in pages]
+    assert chips == [{"recommended"}, {"best of these"}]
+    assert "ecommended" not in re.sub(r"<(script|style).*?</\1>", "", pages[1], flags=re.DOTALL)
 
 
 def test_without_scores_there_is_a_page_but_no_recommendation(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ rerun.
 
 LOOKED_AT = {
     "prune": ("prune.html",),
+    "layout": ("captions.html",),
     "sample": ("grid.png",),
     "compare": ("index.html", "report.html", "grid.jpg"),
 }

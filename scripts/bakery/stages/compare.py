@@ -228,7 +228,8 @@ class View:
         return {
             "tile": self.settings.thumbnail,
             "title": self.settings.title,
-            "trigger": bakes[0].trigger if len({b.trigger for b in bakes}) == 1 else "{trigger}",
+            "in_words": lambda prompt: picture_table.in_words(prompt.text, baked),
+            "called": "recommended" if self.recommended.beats_base else "best of these",
             "sweep": self.sweep,
             "report": report,
             "folder": self.out.name,

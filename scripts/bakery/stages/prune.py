@@ -30,6 +30,7 @@ from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import prune_page
+from bakery.pages.page import Subject
 from bakery.settings import thresholds
 from bakery.settings.prune import Prune
 from bakery.settings.thresholds import Thresholds
@@ -107,8 +108,8 @@ def run(
     tables.write(out / "captions.csv", lines, ("image", "caption"))
     trigger.write(out)
     write_text(out / "prune.html", prune_page.draw(
-        settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset,
-        dropped=[one for one in looked if not one.kept],
+        settings, decided, proposed, pictures=scrape / "images", images=images,
+        subject=Subject(dataset, out.name), dropped=[one for one in looked if not one.kept],
     ))  # fmt: skip
     return {
         "images": len(lines),

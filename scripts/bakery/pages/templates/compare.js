@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -68,7 +67,7 @@
     near.unobserve(entry.target);
     entry.target.dataset.near = "";
     paint(entry.target);
-  }), { root: frame, rootMargin: "400px" });
+  }), { rootMargin: "400px" });
 
   function paint(cell, flipped = null) {
     const at = place(cell);
@@ -306,7 +305,7 @@
     if (what === "seed") chooseSeed(Number(value));
     if (["group", "sort", "purpose"].includes(what)) arrange();
     if (what === "group") frame.scrollTop = 0;
-    if (what === "size") document.documentElement.style.setProperty("--tile", `${value}px`);
+    if (what === "size") { document.documentElement.style.setProperty("--tile", `${value}px`); fit(); }
   });
   $("#bakes").addEventListener("click", (event) => {
     const button = event.target.closest("[data-sort]");
@@ -330,29 +329,19 @@
     ["mouseleave", "blur"].forEach((kind) => button.addEventListener(kind, () => mark(false)));
   });
 
-  async function copy(button) {
-    const text = button.dataset.copy;
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {  // no clipboard permission: the old way
-      const field = Object.assign(document.createElement("textarea"), { value: text });
-      (viewer.open ? viewer : document.body).append(field);
-      field.select();
-      document.execCommand("copy");
-      field.remove();
-      button.focus();
-    }
-    const before = button.textContent;
-    button.textContent = "Copied";
-    button.disabled = true;
-    say("Copied");
-    setTimeout(() => { button.textContent = before; button.disabled = false; }, 1200);
-  }
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
-    if (button) copy(button);
+    if (button) house.copy(button.dataset.copy, button);
   });
   window.addEventListener("beforeprint", () => cells().forEach((cell) => { cell.dataset.near = ""; if (!cell.hidden) paint(cell); }));
+
+  // A table as wide as the page scrolls with it; a wider one needs a frame of its own.
+  function fit() {
+    const room = frame.parentElement.clientWidth;
+    frame.classList.toggle("whole", $("table", frame).offsetWidth + 2 <= room);
+  }
+  window.addEventListener("resize", fit);
+  fit();
 
   arrange();
   build($$("[data-row]", body));
