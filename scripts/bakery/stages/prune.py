@@ -97,10 +97,9 @@ def run(
     unseen, more = _unseen(settings, by_hand, found)
     decided = pruning.decide(settings, [*found, *unseen], by_hand)
     decided = own_captions.told_of(settings, decided, own)
-    lines = caption_lines.lines(settings, images, seen, decided, own)
-    lines, refused = _past_the_gate(lines, known)
-    warnings += [*more, *caption_lines.warnings(settings, lines)]
-    _warn(warnings)
+    written = caption_lines.lines(settings, images, seen, decided, own)
+    lines, refused = _past_the_gate(written, known)
+    _warn(warnings := [*warnings, *more, *caption_lines.warnings(settings, lines)])
     trigger = _trigger(settings, decided, limits, own)
     tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
     proposed = _proposals(settings, worn, found, len(images))
