@@ -93,7 +93,8 @@ def test_browser_it_starts_with_what_the_table_has(opened: Any) -> None:
     assert rows(opened) == TABLED
     assert opened.locator("#count").inner_text() == "2"
     assert not opened.locator("#unsaved").is_visible()
-    opened.wait_for_function("document.querySelector('.card img').naturalWidth === 60")
+    picture = "async image => { await image.decode(); return image.naturalWidth; }"
+    assert opened.locator(".card img").first.evaluate(picture) == 60
     assert opened.locator("footer code").inner_text() == "config/edits/mirael/captions.csv"
 
 

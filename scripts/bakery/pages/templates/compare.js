@@ -10,6 +10,7 @@
   const ABSENT = -1;
   const HOLD = 220;  // milliseconds from a click to a hold
   let seed = 0;
+  let sized = false;  // whether the reader chose the size of the pictures
   let pinned = null;  // a place: { bake, prompt, epoch }, as numbers of a row and a column
   let shown = null;  // the cell in the viewer
 
@@ -305,7 +306,11 @@
     if (what === "seed") chooseSeed(Number(value));
     if (["group", "sort", "purpose"].includes(what)) arrange();
     if (what === "group") frame.scrollTop = 0;
-    if (what === "size") { document.documentElement.style.setProperty("--tile", `${value}px`); fit(); }
+    if (what === "size") {
+      sized = true;
+      document.documentElement.style.setProperty("--tile", `${value}px`);
+      fit();
+    }
   });
   $("#bakes").addEventListener("click", (event) => {
     const button = event.target.closest("[data-sort]");
@@ -335,10 +340,19 @@
   });
   window.addEventListener("beforeprint", () => cells().forEach((cell) => { cell.dataset.near = ""; if (!cell.hidden) paint(cell); }));
 
-  // A table as wide as the page scrolls with it; a wider one needs a frame of its own.
+  // A table that fits the page scrolls with it, so its pictures are made small enough, unless the reader
+  // chose their size; one that is wider all the same needs a frame of its own.
   function fit() {
-    const room = frame.parentElement.clientWidth;
-    frame.classList.toggle("whole", $("table", frame).offsetWidth + 2 <= room);
+    const table = $("table", frame);
+    const root = document.documentElement.style;
+    const room = frame.parentElement.clientWidth - 2;
+    if (!sized) {
+      root.removeProperty("--tile");
+      const tile = $("thead th:last-child", table).offsetWidth - 10;
+      const small = Math.floor(tile - (table.offsetWidth - room) / data.epochs.length);
+      if (small < tile && small >= Number(tools.elements.size.min)) root.setProperty("--tile", `${small}px`);
+    }
+    frame.classList.toggle("whole", table.offsetWidth <= room);
   }
   window.addEventListener("resize", fit);
   fit();
