@@ -26,7 +26,6 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from bakery.console import one_run, sentences
 from bakery.console.board import Board, NameOf, RunningJob
 from bakery.io import manifest
-from bakery.report import overview
 
 DEFAULT = "DefaultStreamHandler"
 """What Snakemake calls its own handler."""
@@ -262,6 +261,10 @@ class LogHandler(LogHandlerBase):
              "folder": str(job.output.parent) if job.output else ""}
             for job in self.board.running
         ]  # fmt: skip
+        from bakery.report import (
+            overview,  # here, since numpy costs every start of the engine 0.8 s
+        )
+
         try:
             overview.write(Path(), jobs)
         except Exception as problem:
