@@ -14,7 +14,7 @@ import pytest
 from made_bakes import made_bake
 from PIL import Image
 
-from bakery.interop import infotext
+from bakery.interop import infotext, prompt_syntax
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.pages import page
@@ -359,7 +359,7 @@ def test_nothing_in_the_data_can_become_markup(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in html
     markup = re.sub(r"<script.*?</script>", "", html, flags=re.S)
     assert not re.search(r"<[^>]+\son\w+=", re.sub(r'"[^"]*"', '""', markup))
-    assert NASTY in "".join(data_of(html)["pieces"])
+    assert prompt_syntax.escape(NASTY) in "".join(data_of(html)["pieces"])
 
 
 def test_json_in_the_page_is_what_went_in() -> None:

@@ -21,14 +21,13 @@ from typing import Any
 
 from bakery.families import recognise, registry
 from bakery.families.recognise import Place
-from bakery.graph import finished, halving, keyed_folders
+from bakery.graph import finished, halving, keyed_folders, short_names
 from bakery.graph.halving import Entry, Leaf
 from bakery.graph.nodes import CODE_VERSIONS, Graph, Node, Rung
 from bakery.io import walk
 from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
 from bakery.settings import config as cfg
-from bakery.settings import short_names
 from bakery.settings.halve import Halving
 from bakery.settings.named_files import locate, named_in
 from bakery.settings.scrape import Scrape

@@ -28,8 +28,8 @@ from bakery.families import registry
 from bakery.graph import nodes
 from bakery.settings import config
 
-LIBRARY = Path(__file__).parent / "bakery"
-RECORD = Path(__file__).parents[1] / "tests" / "code_versions.json"
+LIBRARY = Path(__file__).parents[1] / "bakery"
+RECORD = Path(__file__).parents[2] / "tests" / "code_versions.json"
 NEUTRAL = {
     "families.registry",
     "graph.build",
