@@ -192,7 +192,7 @@ def _details(
     boxes: Path | None,
     filter: Path | None,
 ) -> list[Entry]:
-    """The pictures of the accepted traits, shown again as a concept of that name; `boxes` are by hand."""
+    """The accepted traits' pictures, shown again as a concept of that name; `boxes` are by hand."""
     if not settings.details:
         return []
     trigger = Trigger.read(prune)
