@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_checkpoints import LORA, SD1, SDXL, checkpoint
+from safetensors.torch import save_file
 
 from bakery.families import pickled, recognise, registry
 from bakery.io.errors import BakeryError
@@ -127,3 +128,15 @@ def test_nothing_of_this_needs_torch(tmp_path: Path) -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"sd1 False\n", said.stdout), said.stdout
+
+
+@pytest.mark.parametrize("ending", [".SAFETENSORS", ".CKPT"])
+def test_a_name_in_capitals_is_as_good(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"X{ending}"
+    if ending == ".CKPT":
+        torch.save({name: torch.zeros(2) for name in SD1}, path)
+    else:
+        save_file({name: torch.zeros(2) for name in SD1}, path)
+    found = registry.family_of(str(path))
+    assert found is not None
+    assert found.name == "sd1"

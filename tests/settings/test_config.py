@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import describe_config
@@ -92,6 +93,24 @@ def test_an_empty_section_is_the_defaults() -> None:
         ({"sample": {"seeds": []}}, "sample.seeds is []"),
         ({"sample": {"seeds": [1, 1]}}, "name it once"),
         ({"train": "fast"}, "train is 'fast'"),
+        ({"train": {"base": None}}, "train.base is null, as an empty value and a bare ~ are"),
+        ({"scrape": {"folders": [None]}}, "scrape.folders.0 is null"),
+        ({"scrape": {"folders": None}}, "scrape.folders is null"),
+        ({"scrape": {"name": "星"}}, "a name has at most 64 letters"),
+        ({"prune": {"trigger": 1234}}, "has to be text: put it in quotes"),
+        ({"prune": {"trigger": True}}, "YAML reads yes"),
+        ({"prune": {"trigger": "(hoshi:1.2)"}}, "means something to a prompt box"),
+        ({"prune": {"trigger": "<lora:hoshi:1>"}}, "means something to a prompt box"),
+        ({"prune": {"trigger": "[trigger]"}}, "means something to a prompt box"),
+        ({"train": {"network_alpha": math.inf}}, "a finite number"),
+        ({"train": {"resolution": [512, 768]}}, "one number, not a list"),
+        ({"train": {"resolution": "512,768"}}, "one number, not two"),
+        ({"train": {"learning_rate": "0,0001"}}, "write 0.0001, with a point"),
+        ({"train": {"optimizer_args": 5}}, "train.optimizer_args is 5: this has to be a table"),
+        ({"train": 5}, "train is 5: this has to be a table of names and values"),
+        ({"train": {"optimizer_args": "weight_decay=0.1"}}, "such as {weight_decay: 0.1}"),
+        ({"train": {"optimizer_args": ["eps=1e-8", "weight_decay=0.1"]}},
+            "such as {eps: 1e-8, weight_decay: 0.1}"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_named(raw: dict, expected: str) -> None:

@@ -190,3 +190,55 @@ def test_reading_its_own_line_changes_nothing_more(bits):
     once = parse(text)
     assert parse(once.text).text == once.text
     assert bool(once.pieces) == bool(captions.split(once.text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["hoshi", "1girl", "blue hair"]',
+        "['hoshi', '1girl', 'blue_hair']",
+        "('hoshi', '1girl', 'blue hair')",
+        '"hoshi", "1girl", "blue hair"',
+        '"hoshi, 1girl, blue hair"',
+        "“hoshi, 1girl, blue hair”",
+        "Tags: hoshi, 1girl, blue hair",
+        "caption:hoshi, 1girl, blue hair",
+        "- hoshi\n- 1girl\n- blue hair",
+        "1. hoshi\n2. 1girl\n3. blue hair",
+        "• hoshi\n• 1girl\n• blue hair\n",
+        "#hoshi #1girl #blue_hair",
+        "#hoshi, #1girl, #blue_hair",
+        "hoshi | 1girl | blue hair",
+        "hoshi|1girl|blue hair",
+        "hoshi、1girl、blue hair。",
+        "hoshi (0.99), 1girl (1.0), blue hair (.5)",
+        "\u200bhoshi, 1\u00adgirl, blue\u2060 hair\u200b",
+        "hoshi, 1girl, blue&nbsp;hair",
+    ],
+)
+def test_the_form_of_a_whole_caption_goes(text):
+    assert read(text) == ["hoshi", "1girl", "blue hair"]
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ('"quoted", hat', ['"quoted"', "hat"]),
+        ("#compass, 1girl", ["#compass", "1girl"]),
+        ("#1 girl", ["#1 girl"]),
+        ("tag, caption, hat", ["tag", "caption", "hat"]),
+        ("miku (append 2.0), year (2023)", ["miku (append 2.0)", "year (2023)"]),
+        ("- hoshi", ["- hoshi"]),
+        ("||_||", ["||_||"]),
+        ("{red|blue} hair", ["red hair"]),
+        ("[trigger]", ["{trigger}"]),
+        ("&lt;3, fate&amp;x, r&d", ["<3", "fate&x", "r&d"]),
+        ("(1girl, 0.5)", ["1girl", "0.5"]),
+    ],
+)
+def test_what_only_looks_like_such_a_form_stays(text, pieces):
+    assert read(text) == pieces
+
+
+def test_a_keyword_in_brackets_is_no_tag():
+    assert read("hoshi, (BREAK), [AND], (BREAK, hat)") == ["hoshi", "hat"]

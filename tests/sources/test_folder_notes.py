@@ -141,3 +141,23 @@ def test_what_says_nothing_of_any_picture(folder):
                        "line 1 column 2 (char 1)): repair or remove it",
         "readme.txt": "text that belongs to no picture",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["tag,score\nsolo,0.9\nhat,0.1\n", "Name;Confidence\nsolo;0.9\n", "solo,0.9\n", "tag\n"],
+)
+def test_headings_of_its_own_table_are_no_tags(folder, table):
+    put(folder, "a.csv", table)
+    assert tags(folder, "a.png") == ("tag" if table == "tag\n" else "solo")
+
+
+@pytest.mark.parametrize("ending", [".tags", ".wd14", ".TEXT", ".cap", ".png.tag"])
+def test_captions_of_taggers_have_endings_of_their_own(folder, ending):
+    put(folder, f"a{ending}", "hoshi, 1girl")
+    note = Notes(folder).of(folder / "a.png", "")
+    assert note.post.own.caption.text == "hoshi, 1girl"
+    put(folder, "a.txt", "hoshi, smile")
+    assert Notes(folder).of(folder / "a.png", "").post.own.unused == (
+        (f"a{ending}",) if not ending.startswith(".png") else ("a.txt",)
+    )

@@ -144,3 +144,14 @@ def test_a_kind_that_is_not_read_says_what_to_do(tmp_path, head, kind, ending):
 def test_undecodable_names_are_addresses_all_the_same(tmp_path):
     picture(tmp_path / "in/a.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/in/\xff.png"))
     assert read(tmp_path / "in") == {"in/?.png": ("ok", "")}
+
+
+def test_masks_are_no_pictures(tmp_path):
+    for name in ("a.png", "a-masklabel.png", "a-condlabel.png", "b-masklabel.png"):
+        picture(tmp_path / "in" / name)
+    assert read(tmp_path / "in") == {
+        "in/a.png": ("ok", ""),
+        "in/a-masklabel.png": ("skipped", "a mask of a.png"),
+        "in/a-condlabel.png": ("skipped", "a mask of a.png"),
+        "in/b-masklabel.png": ("ok", ""),
+    }

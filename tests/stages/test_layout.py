@@ -134,6 +134,12 @@ def _rotated():
         ("a.gif", RED, {}, "gif is not read by trainers"),
         ("a.webp", RED, {"save_all": True, "append_images": [RED.rotate(90)]}, "animated"),
         ("a.png", RED, {"save_all": True, "append_images": [RED.rotate(90)]}, "animated"),
+        (
+            "a.png",
+            RED,
+            {"icc_profile": bytes(2 * 2**20)},
+            "more text or a larger colour profile than trainers read",
+        ),
     ],
 )
 def test_what_trainers_would_see_differently_is_a_png_of_what_is_meant(

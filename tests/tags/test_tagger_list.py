@@ -35,6 +35,8 @@ def read(tmp_path: Path, text: str | bytes) -> list[tuple[str, str, str]]:
         b"\xef\xbb\xbf" + WD.encode(),
         WD.rstrip("\n"),
         WD + "\n",
+        WD.replace(",", ";"),
+        WD.replace(",", "\t").replace("\n", "\r\n"),
         WD + ",,,\n",
         WD + " , , , \n\n",
         WD.replace("\n", ",\n"),

@@ -201,8 +201,8 @@ def header(path: str) -> Header | None:
     if place.is_dir():
         return _of_folder(path, place)
     if place.is_file():
-        return of_file(path) if place.suffix == ".safetensors" else of_pickle(path)
-    if HUB_ID.fullmatch(path) and place.suffix not in (".safetensors", *PICKLES):
+        return of_file(path) if place.suffix.lower() == ".safetensors" else of_pickle(path)
+    if HUB_ID.fullmatch(path) and place.suffix.lower() not in (".safetensors", *PICKLES):
         return None
     raise BakeryError(
         f"train.base: there is no model at {path}: give a diffusers folder, a .safetensors "
@@ -228,7 +228,7 @@ def of_file(path: str) -> Header:
 def of_pickle(path: str) -> Header:
     """Of a `.ckpt` or `.pt`; nothing in it is run."""
     _refuse_other_files(path)
-    if Path(path).suffix not in PICKLES:
+    if Path(path).suffix.lower() not in PICKLES:
         raise BakeryError(
             f"train.base: {path} is neither .safetensors nor .ckpt: give a checkpoint, a "
             "diffusers folder or a hub id"

@@ -59,7 +59,7 @@ def load(
     With `own_vae` the VAE comes from elsewhere: the file's is left out, if it has one.
     """
     file = Path(path)
-    pickled = None if file.suffix == ".safetensors" else _unpickle(path, file)
+    pickled = None if file.suffix.lower() == ".safetensors" else _unpickle(path, file)
     if pickled is None:
         found = of_file(path)
     else:
@@ -94,7 +94,7 @@ def load(
 def load_vae(path: str, family: StableDiffusion, dtype: torch.dtype) -> nn.Module:
     """A VAE in a file of its own, under the names of the original or of diffusers."""
     file = Path(path)
-    tensors = _read(path, file) if file.suffix == ".safetensors" else _unpickle(path, file)
+    tensors = _read(path, file) if file.suffix.lower() == ".safetensors" else _unpickle(path, file)
     with init_empty_weights():
         vae = AutoencoderKL.from_config(dict(published.VAE[family.name]))
     try:
@@ -218,7 +218,7 @@ def _read(path: str, file: Path, wanted: Sequence[str] | None = None) -> Tensors
 
 def _unpickle(path: str, file: Path) -> Tensors:
     """The tensors of a `.ckpt` or `.pt`, if nothing in it would run code."""
-    if file.suffix not in PICKLES:
+    if file.suffix.lower() not in PICKLES:
         raise BakeryError(
             f"train.base: {path} is neither .safetensors nor .ckpt: give a checkpoint, a "
             "diffusers folder or a hub id"

@@ -165,15 +165,23 @@ def _dataset(source: KohyaConfig, dataset: dict[str, Any], first: bool) -> None:
             source.say(word, value, _DATASET)
         elif value not in (False, "", 0, [], {}) and (word not in _DATASET or not first):
             source.lost.append(plain_values.entry(f"datasets.{word}", value))
-    sizes = dataset.get("resolution", 512)
-    if not first:
-        return
+    _sizes(source, dataset.get("resolution", 512), place, first)
+
+
+def _sizes(source: KohyaConfig, sizes: Any, place: str, first: bool) -> None:
+    """The resolution of a dataset: the first one's is the bake's."""
     several = sizes if isinstance(sizes, list) else [sizes]
-    found = [side for side in map(plain_values.sides, several) if side]
-    if len(several) > 1:
-        source.notes.append(f"resolution {several} are several: the largest is taken")
-    if found:
-        size = max(found)
+    size = max((side for side in map(plain_values.sides, several) if side), default=None)
+    if size is None:
+        source.lost.append(f"{plain_values.entry('resolution', sizes)} of {place} (cannot be read)")
+    elif not first:
+        if size != source.arguments.get("resolution"):
+            source.notes.append(
+                f"resolution {max(size)} of {place} is left out, as one bake has one resolution"
+            )
+    else:
+        if len(several) > 1:
+            source.notes.append(f"resolution {several} are several: the largest is taken")
         source.say("resolution", size)
         source.arguments |= {"min_bucket_reso": max(64, size[0] // 128 * 64),
                              "max_bucket_reso": 2 * max(size)}  # fmt: skip

@@ -15,6 +15,7 @@ from bakery.interop import picture_folders, plain_values
 from bakery.interop.config_draft import Draft
 from bakery.interop.other_config import KohyaConfig, Subset
 from bakery.interop.picture_folders import REPEATS, common_front
+from bakery.sources import caption_files
 from bakery.sources.folders import safe_stem
 from bakery.tags import captions, vocabulary
 
@@ -36,13 +37,13 @@ def fill(draft: Draft, source: KohyaConfig) -> None:
             "the file names no pictures: set scrape.name, scrape.urls or scrape.folders"
         )
         if source.arguments.get("output_name"):
-            draft.put("scrape.name", name_of(source.arguments["output_name"]))
+            draft.put("scrape.name", _name(draft, str(source.arguments["output_name"])))
         if source.trigger:
             draft.put("prune.trigger", _one_word(source.trigger), "trigger_word")
         return
     main = max(folders, key=lambda s: s.num_repeats * max(s.images, 1))
     called, front, where = _trigger(draft, source, folders, main)
-    name = name_of(str(source.arguments.get("output_name") or main.class_tokens or called))
+    name = _name(draft, str(source.arguments.get("output_name") or main.class_tokens or called))
     draft.put("scrape.name", name, "the name of the LoRA files")
     draft.put("scrape.urls", [])
     draft.put("scrape.folders", _places(draft, source, folders, main, [called, *front]))
@@ -66,6 +67,17 @@ def name_of(text: str) -> str:
     """A name that our configs allow."""
     plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).strip("-_.+")[:64]
     return plain or "imported"
+
+
+def _name(draft: Draft, text: str) -> str:
+    """The same, with a note where it could not be kept."""
+    name = name_of(text)
+    if name != text.strip():
+        draft.notes.append(
+            f"the name {plain_values.printable(text)} becomes {name}: names of LoRA files have letters "
+            "without accents, digits and _ . + -"
+        )
+    return name
 
 
 def _one_word(text: str) -> str:
@@ -118,6 +130,7 @@ def _captions(draft: Draft, folders: list[Subset], name: str) -> None:
                 draft.captions[stem] = text
     if not draft.captions:
         return
+    _unread_captions(draft, folders)
     draft.put("prune.source", "captions", "as there; tagger writes new ones and prunes them")
     draft.notes.append(
         f"there are {len(draft.captions)} captions, which are kept as they are, with the trigger in "
@@ -133,6 +146,17 @@ def _captions(draft: Draft, folders: list[Subset], name: str) -> None:
         draft.notes.append(
             f"{others} pictures have a .txt beside the caption that the file asks for: the .txt is "
             "taken unless you move it away, or use --captions"
+        )
+
+
+def _unread_captions(draft: Draft, folders: list[Subset]) -> None:
+    """A note where captions have an ending that the scrape stage takes for no caption's."""
+    known = {*caption_files.EXTENSIONS, ".json"}
+    endings = {s.extension for s in folders if s.captions and s.extension.lower() not in known}
+    for ending in sorted(endings):
+        draft.notes.append(
+            f"files that end in {plain_values.printable(ending)} are no captions here: rename them to "
+            ".txt, or use --captions"
         )
 
 

@@ -8,16 +8,13 @@ sd-scripts' `--config_file`, and its `--dataset_config`.
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bakery.interop import (
     ai_toolkit,
+    config_text,
     kohya_gui,
     kohya_terms,
     onetrainer,
@@ -61,7 +58,8 @@ def read_configs(paths: Iterable[Path]) -> KohyaConfig:
             source.notes.append(f"{path} is given more than once: it is read once")
             continue
         seen.add(path.resolve())
-        raw = _parse(path)
+        raw, notes = config_text.parse(path)
+        source.notes += notes
         kind = recognise(raw, path)
         datasets = datasets or kind == DATASET
         source.kinds.append(f"{plain_values.printable(path.name)} ({kind})")
@@ -89,7 +87,7 @@ def runs_in(paths: list[Path]) -> list[Path]:
         return []
     folder = paths[0]
     if not folder.is_dir():
-        raw = _parse(folder)
+        raw, _ = config_text.parse(folder)
         name = plain_values.path_of(raw.get("multi_run_folder"))
         if not name:
             return []
@@ -161,30 +159,6 @@ def recognise(raw: dict[str, Any], path: Path) -> str:
         "OneTrainer, the YAML of ai-toolkit, the TOML of LoRA_Easy_Training_Scripts, or a config or "
         "dataset TOML of sd-scripts"
     )
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise BakeryError(f"{path} does not exist: check the spelling") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise BakeryError(f"{path} cannot be read as UTF-8 text ({problem})") from None
-    kind = "YAML" if path.suffix.lower() in (".yaml", ".yml") else "neither JSON nor TOML"
-    try:
-        if text.lstrip().startswith(("{", "[{")):
-            raw = json.loads(text)
-        elif kind == "YAML":
-            raw = yaml.safe_load(text)
-        else:
-            raw = tomllib.loads(text)
-    except (ValueError, yaml.YAMLError, RecursionError) as problem:
-        words = " ".join(str(problem).split())
-        what = "no YAML" if kind == "YAML" else kind
-        raise BakeryError(f"{path} is {what} ({words}): repair it") from None
-    if not isinstance(raw, dict):
-        raise BakeryError(f"{path} holds no settings: it has to be a table of keys and values")
-    return {str(key): value for key, value in raw.items()}
 
 
 def _guide(source: KohyaConfig, raw: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ def read(source: KohyaConfig, raw: dict[str, Any]) -> None:
             if plain_values.flag(value):
                 source.notes.append(f"{word}: a {_MODELS[word]} model may not be known here")
         else:
-            source.say(word, _read(word, value), NAMES)
+            source.say(word, _read(source, word, value), NAMES)
     _network(source, raw)
     _rates(source, raw)
     _length(source, raw)
@@ -74,11 +74,21 @@ def read(source: KohyaConfig, raw: dict[str, Any]) -> None:
     _command_line(source, raw.get("additional_parameters"))
 
 
-def _read(word: str, value: Any) -> Any:
+def _read(source: KohyaConfig, word: str, value: Any) -> Any:
     """The GUI reads an empty field as a number of its own."""
     if word in _NO_NUMBER and plain_values.number(value) is None:
+        _number(source, word, value)
         return _NO_NUMBER[word]
     return value
+
+
+def _number(source: KohyaConfig, word: str, value: Any) -> float | int:
+    """The number in a field, 0 for an empty one and for what is no number, which is told."""
+    found = plain_values.number(value)
+    empty = isinstance(value, str) and value.strip().lower() in plain_values.EMPTY
+    if found is None and value is not None and not empty:
+        source.lost.append(f"{plain_values.entry(word, value)} (cannot be read)")
+    return found or 0
 
 
 def _zeros(source: KohyaConfig) -> None:
@@ -127,13 +137,17 @@ def _rates(source: KohyaConfig, raw: dict[str, Any]) -> None:
     rates = {}
     for word in ("unet_lr", "text_encoder_lr"):
         value = raw.get(word, source.defaults["learning_rate"])
-        value = value[0] if isinstance(value, list) and value else value
-        rates[word] = plain_values.number(value) or 0.0
+        if isinstance(value, list) and value:
+            source.notes += kohya_terms.rates_told(word, value)
+            value = value[0]
+        rates[word] = float(_number(source, word, value))
     if not any(rates.values()):
         source.idle += [word for word in rates if word in raw]
         return
     for word, rate in rates.items():
         source.say(word, rate)
+        if word not in raw:
+            source.words.pop(word)
         if not rate:
             source.notes.append(
                 f"{word} is 0 or empty, which leaves this part untrained there, too"
@@ -143,7 +157,7 @@ def _rates(source: KohyaConfig, raw: dict[str, Any]) -> None:
 def _length(source: KohyaConfig, raw: dict[str, Any]) -> None:
     """max_train_epochs, else max_train_steps, else epoch."""
     given = {
-        word: round(plain_values.number(raw.get(word)) or 0)
+        word: round(_number(source, word, raw.get(word)))
         for word in ("max_train_epochs", "max_train_steps", "epoch")
     }
     source.arguments.pop("max_train_steps", None)
@@ -160,8 +174,8 @@ def _length(source: KohyaConfig, raw: dict[str, Any]) -> None:
 
 def _schedule(source: KohyaConfig, raw: dict[str, Any]) -> None:
     """A number of warm-up steps wins over the share in per cent."""
-    steps = plain_values.number(raw.get("lr_warmup_steps")) or 0
-    share = plain_values.number(raw.get("lr_warmup")) or 0
+    steps = _number(source, "lr_warmup_steps", raw.get("lr_warmup_steps"))
+    share = _number(source, "lr_warmup", raw.get("lr_warmup"))
     if steps > 0:
         source.say("lr_warmup_steps", int(steps))
         if share:

@@ -112,6 +112,10 @@ def _train(draft: Draft, source: KohyaConfig) -> None:
         source.words["unet_lr"] = "network_train_text_encoder_only"
     if given.get("logging_dir"):
         given.setdefault("log_with", "tensorboard")
+    if isinstance(rates := given.get("text_encoder_lr"), list | tuple):
+        draft.notes += kohya_terms.rates_told(
+            source.words.get("text_encoder_lr", "text_encoder_lr"), rates
+        )
     _warmup(draft, source)
     network = plain_values.text_of(given.get("network_module") or "networks.lora")
     if network not in kohya_terms.NEUTRAL["network_module"]:

@@ -228,6 +228,14 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {known[key]: value for key, value in values.items() if key in known}
 
 
+def rates_told(word: str, rates: list[Any] | tuple[Any, ...]) -> list[str]:
+    """A note where the text encoders have several rates; ours share the first."""
+    if len({plain_values.number(rate) for rate in rates}) < 2:
+        return []
+    said = ", ".join(plain_values.text_of(rate) for rate in rates)
+    return [f"{word} names {said}: all text encoders share one rate here, the first"]
+
+
 def pairs(given: Any) -> dict[str, Any]:
     """`["weight_decay=0.1", "betas=0.9,0.99"]`, or the same as a table, with Python's values."""
     if isinstance(given, str):

@@ -126,16 +126,34 @@ def _parts(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
             source.say(f"{key}.train", 0.0, {f"{key}.train": name})
         elif rate is not None:
             source.say(f"{key}.learning_rate", rate, {f"{key}.learning_rate": name})
-        if key == "text_encoder" and part.get("train") is not False:
-            stop = plain_values.whole(part.get("stop_training_after", 30), 30)
+        if part.get("train") is not False:
+            never = 30 if key == "text_encoder" else 0
+            stop = plain_values.whole(part.get("stop_training_after", never), 0)
             if 0 < stop < plain_values.whole(raw.get("epochs"), 100):
-                source.lost.append(f"text_encoder.stop_training_after = {stop}")
+                source.lost.append(f"{key}.stop_training_after = {stop}")
+    _second_text_encoder(source, raw, path)
     skip = plain_values.number(raw.get("text_encoder_layer_skip", raw.get("clip_skip"))) or 0
     if skip:
         source.say("text_encoder_layer_skip", 1 + skip, {"text_encoder_layer_skip": "clip_skip"})
     vae = table(raw.get("vae"), path, "vae").get("model_name")
     if vae:
         source.say("vae.model_name", vae, {"vae.model_name": "vae"})
+
+
+def _second_text_encoder(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
+    """SDXL's second one goes with the first here, which is told where the file has it otherwise."""
+    first, second = (table(raw.get(k), path, k) for k in ("text_encoder", "text_encoder_2"))
+    if "XL" not in str(raw.get("model_type")).upper():
+        return
+    for word, usual in (("train", True), ("learning_rate", None)):
+        value = second.get(word, usual)
+        if second and value != first.get(word, usual):
+            if word == "learning_rate" and False in (first.get("train"), second.get("train")):
+                continue
+            source.notes.append(
+                f"text_encoder_2.{word} is {value}: both text encoders are trained alike here, as "
+                "text_encoder says"
+            )
 
 
 def _optimizer(source: KohyaConfig, raw: dict[str, Any]) -> None:
@@ -259,6 +277,13 @@ def _text_and_image(source: KohyaConfig, concept: dict[str, Any], path: Path) ->
     if image.get("enable_random_flip") is not None:
         source.say("enable_random_flip", image["enable_random_flip"],
                    {"enable_random_flip": "flip_aug"})  # fmt: skip
+    done = {"enable_random_flip", "enable_tag_shuffling"}
+    source.lost += [
+        plain_values.entry(word, value)
+        for part in (image, text)
+        for word, value in part.items()
+        if word.startswith("enable_") and word not in done and plain_values.flag(value)
+    ]
     if text.get("tag_dropout_enable"):
         source.lost.append(plain_values.entry("tag_dropout_probability",
                                               text.get("tag_dropout_probability")))  # fmt: skip

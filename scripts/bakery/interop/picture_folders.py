@@ -6,6 +6,7 @@ as sd-scripts reads them (the first line, separators, wildcards), and say what b
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from bakery.interop import plain_values
 from bakery.interop.other_config import KohyaConfig, Subset
 from bakery.io import text_files
 from bakery.io.text_files import UTF8, UnreadableText
+from bakery.sources import metadata
 from bakery.sources.caption_files import CaptionFiles
 from bakery.tags import captions
 
@@ -108,6 +110,10 @@ def _once(source: KohyaConfig) -> list[Subset]:
 def _read(subset: Subset, source: KohyaConfig, said: Counter[str], fixed: set[int]) -> None:
     folder = Path(subset.image_dir)
     if not folder.is_dir():
+        if not any(note.startswith(f"{subset.image_dir} is not here") for note in source.notes):
+            source.notes.append(
+                f"{subset.image_dir} is not here, so its pictures and captions cannot be seen"
+            )
         return
     pictures = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES]
     subset.images = len(pictures)
@@ -124,9 +130,25 @@ def _read(subset: Subset, source: KohyaConfig, said: Counter[str], fixed: set[in
                 source.notes.append(f"{beside} {problem}")
                 continue
             said[f"encoding {read.encoding}"] += read.encoding != UTF8
+            text = read.text
+            if extension.lower() == ".json":
+                text = _in_json(text)
+                if not text:
+                    source.notes.append(f"{beside} holds no caption that is known here")
+                    continue
             subset.captions[picture] = _caption(
-                read.text, source, said, None if subset.is_reg else fixed
+                text, source, said, None if subset.is_reg else fixed
             )
+
+
+def _in_json(text: str) -> str:
+    """The caption in a picture's own JSON, as the scrape stage reads it; "" if there is none."""
+    try:
+        tables = metadata.several(json.loads(text))
+    except (ValueError, RecursionError):
+        return ""
+    found = (metadata.of_table(table).own for table in tables)
+    return next((own.caption.text for own in found if own), "")
 
 
 def _caption(text: str, source: KohyaConfig, said: Counter[str], fixed: set[int] | None) -> str:

@@ -36,8 +36,17 @@ TEXTS = frozenset({
 })  # fmt: skip
 EMPTY = (None, "", "none", "null")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_DRIVE = re.compile(r"\s*[A-Za-z]:[\\/\n\t\r\b\f\v\a]")
 _SECRET = re.compile(r"(.*[-_])?(key|token|secret|password|passwd|credentials?)", re.IGNORECASE)
 _TOKEN = re.compile(r"\b(hf_|sk-|ghp_)[A-Za-z0-9_-]{16,}")
+
+
+_DECIMAL_COMMA = re.compile(r"[+-]?(?:0?,\d+|\d,\d+(?=e))(?:e[+-]?\d+)?", re.IGNORECASE)
+"""`0,0001` and `1,5e-4`, as some keyboards have it; `1,000` may be a thousand, and is no number here."""
+_MANGLED = str.maketrans(
+    {"\n": "/n", "\t": "/t", "\r": "/r", "\b": "/b", "\f": "/f", "\v": "/v", "\a": "/a"}
+)
+"""What `C:\\new` in double quotes became: in a path that begins with a drive it can be nothing else."""
 
 
 def number(value: Any) -> float | int | None:
@@ -46,6 +55,8 @@ def number(value: Any) -> float | int | None:
         return int(value)
     if isinstance(value, str):
         text = value.strip().replace("_", "x")
+        if _DECIMAL_COMMA.fullmatch(text):
+            text = text.replace(",", ".")
         try:
             value = float(text)
         except ValueError:
@@ -103,10 +114,11 @@ def steps_or_share(value: Any) -> int | float | None:
 
 
 def text_of(value: Any) -> str:
-    """`value` as text that a YAML file can hold; a list's first entry."""
+    """`value` as text that a YAML file can hold; a list's first entry. A path has its `\\n` back."""
     if isinstance(value, list | tuple):
         value = value[0] if value else ""
-    return printable("" if value is None else str(value))
+    text = "" if value is None else str(value)
+    return printable(text.strip().translate(_MANGLED) if _DRIVE.match(text) else text)
 
 
 def printable(text: str) -> str:

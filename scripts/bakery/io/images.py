@@ -77,34 +77,37 @@ def open_rgb(path: Path) -> Image.Image:
     `UnreadableImage` for a file that is missing, no picture, truncated, corrupt or too large.
     """
     path = Path(path)
-    with _opened(path) as image:
+    with opened(path) as image:
         image.load()
-        return _flatten(_in_srgb(_upright(image)), path)
+        picture = _flatten(_in_srgb(_upright(image)), path)
+    if len(picture.info.get("icc_profile") or b"") > ImageFile.SAFEBLOCK:
+        del picture.info["icc_profile"]  # saved with it, Pillow would not open the picture again
+    return picture
 
 
 def real_format(path: Path) -> str:
     """`jpeg`, `png`, `webp`, `gif`, `bmp`, `tiff` or `avif`, by content; else `UnreadableImage`."""
-    with _opened(Path(path)) as image:
+    with opened(Path(path)) as image:
         return _format_name(image)
 
 
 def is_animated(path: Path) -> bool:
     """Whether the file holds more than one frame; raises `UnreadableImage` like `real_format`."""
-    with _opened(Path(path)) as image:
+    with opened(Path(path)) as image:
         # A camera's multi-picture JPEG carries previews, not an animation.
         return _format_name(image) != "jpeg" and getattr(image, "n_frames", 1) > 1
 
 
 def size_of(path: Path) -> tuple[int, int]:
     """(width, height) in pixels as seen, after EXIF rotation, from the header alone."""
-    with _opened(Path(path)) as image:
+    with opened(Path(path)) as image:
         turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
         return (image.height, image.width) if turned else image.size
 
 
 def quantization(path: Path) -> list[int] | None:
     """The 64 luminance steps that a JPEG file was quantised with; None for other formats."""
-    with _opened(Path(path)) as image:
+    with opened(Path(path)) as image:
         tables = getattr(image, "quantization", None) if _format_name(image) == "jpeg" else None
         return list(tables[min(tables)]) if tables else None
 
@@ -116,7 +119,7 @@ def written_inside(path: Path) -> dict[str, str]:
     `real_format` does, and `png_texts.TooMuchText`; EXIF that is damaged is left out.
     """
     path = Path(path)
-    with _opened(path) as image:
+    with opened(path) as image:
         if image.format == "PNG" and _has_late_texts(path):
             image.load()
         found: dict[str, object] = {str(name): value for name, value in image.info.items()}
@@ -188,7 +191,7 @@ def _has_late_texts(path: Path) -> bool:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """The file opened by Pillow; whatever goes wrong inside becomes `UnreadableImage`."""
     try:
         with warnings.catch_warnings():

@@ -32,7 +32,7 @@ from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
 from bakery.settings.score import Score
 from bakery.settings.scrape import Scrape
-from bakery.settings.sections import Name, Section
+from bakery.settings.sections import NAME_PATTERN, Name, Section
 from bakery.settings.sweeps import Sweep
 from bakery.settings.tag import Tag
 from bakery.settings.train import Train
@@ -95,7 +95,8 @@ def load(raw: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as report:
-        raise BakeryError("\n".join(_sentence(e) for e in report.errors())) from None
+        # alternatives of one setting may all say the same
+        raise BakeryError("\n".join(dict.fromkeys(map(_sentence, report.errors())))) from None
 
 
 def overlay(config: Config, changes: dict[str, Any]) -> Config:
@@ -134,11 +135,46 @@ def _sentence(error: ErrorDetails) -> str:
         return f"config: {where} {error['ctx']['error']}"
     if error["type"] == "missing":
         return f"config: {where} is missing: it has no default"
-    message = error["msg"][0].lower() + error["msg"][1:]
     given = error["input"]
-    if isinstance(given, str) and re.fullmatch(r"\s*[\d.]+,[\d.]+(e-?\d+)?\s*", given):
-        message += f"; write {given.strip().replace(',', '.')}, with a point"
-    return f"config: {where} is {credentials.hide(repr(given))}: {message}"
+    if given is None:
+        where = ".".join(str(part) for part in error["loc"] if not _ALTERNATIVE.match(str(part)))
+        return f"config: {where} is null, as an empty value and a bare ~ are: give a value, or remove it"
+    return (
+        f"config: {where} is {credentials.hide(repr(given))}: {_cure(error['type'], given, error)}"
+    )
+
+
+_ALTERNATIVE = re.compile(
+    r"(?:str|int|float|bool|(?:dict|tuple|literal|function|constrained)\b.*)$"
+)
+"""What pydantic puts behind a setting's name for each kind of value that it takes."""
+
+
+def _cure(kind: str, given: Any, error: ErrorDetails) -> str:
+    """What is wrong with a value, for somebody who knows YAML and not pydantic."""
+    text = given if isinstance(given, str) else ""
+    if kind == "string_pattern_mismatch" and error["ctx"].get("pattern") == NAME_PATTERN:
+        return (
+            "a name has at most 64 letters without accents, digits and _ . + -, and begins with one "
+            "of the first two"
+        )
+    if kind == "string_type" and isinstance(given, bool):
+        return "YAML reads yes, no, on, off, true and false so: put the word in quotes"
+    if kind == "string_type" and isinstance(given, int | float):
+        return "this has to be text: put it in quotes"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        words = given if isinstance(given, list | tuple) else [given]
+        pairs = re.findall(r"(\w+)=([^\s,]+)", " ".join(map(str, words)))
+        example = ", ".join(f"{name}: {value}" for name, value in pairs)
+        return f"this has to be a table of names and values{example and f', such as {{{example}}}'}"
+    if kind in ("int_type", "float_type") and isinstance(given, list | tuple):
+        return "this has to be one number, not a list"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    if re.fullmatch(r"\s*\d{2,}\s*[,x]\s*\d{2,}\s*", text):
+        return "this has to be one number, not two"
+    if re.fullmatch(r"\s*[\d.]+,[\d.]+(e-?\d+)?\s*", text):
+        message += f"; write {text.strip().replace(',', '.')}, with a point"
+    return message
 
 
 def _names_at(path: list[str]) -> list[str]:

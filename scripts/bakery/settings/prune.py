@@ -12,6 +12,8 @@ from bakery.settings.sections import Section, Share, Words
 Threshold = Annotated[float, Field(ge=0.05, le=1)]
 """Below 0.05 the tag stage writes nothing down."""
 _ESCAPED_BRACKET = re.compile(r"\\([()\[\]])")
+_OF_A_PROMPT_BOX = re.compile(r"\(.+:\s*[\d.]+\)|<\w+:.*>|[\[{]\s*(?:trigger|name)\s*[\]}]", re.I)
+"""A weight, a file or a placeholder, not a word."""
 _QUALIFIED = re.compile(r"[^()]+_\([^()]+\)")
 """A booru's tag that says which of several it is: `name_(series)`."""
 
@@ -89,6 +91,11 @@ class Prune(Section):
             value = value.replace("_", " ")
         if not value:
             raise ValueError("is empty: give the word that will call the character")
+        if _OF_A_PROMPT_BOX.fullmatch(value):
+            raise ValueError(
+                f"is {value!r}, which means something to a prompt box and is no word: give the word "
+                "alone"
+            )
         if "," in value or "\n" in value:
             raise ValueError(
                 f"is {value!r}, but commas and line breaks separate tags: use one word or phrase"

@@ -20,10 +20,10 @@ HOW = frozenset(
     }
 )  # fmt: skip
 """gallery-dl options that affect how a site is queried, never what it returns."""
-FOLDERS_READ = 3
+FOLDERS_READ = 4
 """Raised when local folders or their captions are read in another way. It is in the keys of configs that
 name such folders only, so that all others keep their results."""
-SITES_READ = 2
+SITES_READ = 3
 """The same for the answers of sites."""
 EMBEDDED_BOORU = Embedded("embedded", scheme="embedded:", folder="resources/world/booru")
 """The booru that comes with the project."""

@@ -10,9 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from bakery.gate import gate
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"), AfterValidator(gate.allowed)
-]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN), AfterValidator(gate.allowed)]
 """A name given by the user; it may become a folder's name, and so a caption."""
 Words = Annotated[str, AfterValidator(gate.allowed)]
 """Text that goes into captions or prompts: the gate reads it."""
@@ -21,7 +20,9 @@ Words = Annotated[str, AfterValidator(gate.allowed)]
 class Section(BaseModel):
     """A stage's settings: typos are errors, values are frozen once validated."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,8 @@
 """Captions that lie beside pictures: which file is a picture's, and what it says.
 
-For a picture `a.jpg` these are looked for, in any case: `a.jpg.txt`, `a.jpg.caption`, `a.txt`,
-`a.caption`. The first that is not empty counts, as most programs write `.txt`; the others are on record.
+For a picture `a.jpg` these are looked for, in any case: `a.jpg.txt`, `a.jpg.caption` ..., `a.txt`,
+`a.caption` ... with each of `EXTENSIONS`. The first that is not empty counts, as most programs write
+`.txt`; the others are on record.
 Pictures whose names differ in their extension only share one caption.
 """
 
@@ -19,7 +20,7 @@ from bakery.io import images, tables
 from bakery.io.text_files import UTF8
 from bakery.sources.caption_grammar import WrittenCaption, parse, together
 
-EXTENSIONS = (".txt", ".caption")
+EXTENSIONS = (".txt", ".caption", ".captions", ".cap", ".text", ".tags", ".tag", ".wd14", ".blip")
 """Of caption files, the one that counts first."""
 NAME = "captions.csv"
 """The table beside posts.csv, where there are captions."""

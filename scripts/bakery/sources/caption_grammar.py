@@ -3,13 +3,14 @@
 `parse` takes the text of a caption file, whatever wrote it (taggers, editors, download managers,
 captioning models, generators), and gives its pieces. Steps:
 
-1. A generator's settings (`Negative prompt:`, `Steps:`) are cut off.
+1. The form of the whole goes (`written_forms.py`: lists in quotes, labels, bullets, hashtags), and a
+   generator's settings (`Negative prompt:`, `Steps:`) are cut off.
 2. Lines: several lines that begin with the same piece are alternatives, of which the first counts;
    other lines are parts of one caption.
 3. Words of other programs (`BREAK`, `AND`, `<lora:x:1>`, `embedding:x`, `|||`) end a piece and go.
 4. Sentences are found (`sentences.py`); the rest is split into tags: at commas of any width, else at
-   semicolons, else at spaces where a word can only be a whole tag (`1girl`, `blue_hair`; two of them
-   where each line may be a tag).
+   semicolons, else at upright strokes, else at spaces where a word can only be a whole tag (`1girl`,
+   `blue_hair`; two of them where each line may be a tag).
 5. In each piece weights and emphasis go (`(x:1.2)`, `((x))`, `[x]`, `{x}`, `1.2::x::`), escaped brackets
    become plain ones, and emoticons stay. Brackets after a word are part of the tag: `hoshi (blue
    archive)`.
@@ -26,7 +27,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from bakery.sources import sentences
+from bakery.sources import sentences, written_forms
 from bakery.sources.emoticons import is_emoticon
 
 PLACEHOLDER = "{trigger}"
@@ -40,10 +41,13 @@ _PLACE = re.compile(r"[\[{]\s*(?:trigger|trigger[ _]?word|name)\s*[\]}]", re.IGN
 _PLACE_LETTER = "\ue000"
 _FILES = re.compile(r"<(?:lora|lyco|lycoris|hypernet|dora)\s*:[^<>\n]*>", re.IGNORECASE)
 _EMBEDDING = re.compile(r"\(?\bembedding:[^\s,()]+(?:\s*:\s*[\d.]+\))?\)?", re.IGNORECASE)
-_KEYWORD = re.compile(r"(?<![^\s,，、])(?:BREAK|AND|ADDCOMM|ADDBASE|ADDROW|ADDCOL)(?![^\s,，、])")
+_EDGE = r"[^\s,，、()\[\]{}]"
+_KEYWORD = re.compile(rf"(?<!{_EDGE})(?:BREAK|AND|ADDCOMM|ADDBASE|ADDROW|ADDCOL)(?!{_EDGE})")
 _SEPARATOR = re.compile(r"(?<!\S)\|\|\|(?!\S)|;;;")
 _COMMAS = re.compile(f"[{sentences.SEPARATORS}]")
 _SEMICOLON = re.compile(r"(?<=[^;:_]);(?=\s|[^\W_]{2}|$)")
+_STROKE = re.compile(r"(?<=[\w)])\s*\|\s*(?=[\w(])")
+_IN_BRACKETS = re.compile(r"[\[{(<][^\]})>]*\|")
 _WHOLE_TAG = re.compile(r"\w\S*_\S+|\d+\+?(?:girl|boy|other)s?", re.IGNORECASE)
 _NAMED_TAG = re.compile(r"[a-z]+:\w\S+", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\+([()\[\]{}])")
@@ -52,6 +56,7 @@ _SHOWN = str.maketrans({hidden: bracket for bracket, hidden in _HIDDEN.items()})
 _OPEN, _CLOSE = "([{", ")]}"
 _NUMBER = r"-?(?:\d+(?:\.\d*)?|\.\d+)"
 _WEIGHT = re.compile(rf"\s*:\s*{_NUMBER}\s*$")
+_PROBABILITY = re.compile(r"(?<=\S)\s*\(\s*(?:0?\.\d+|1\.0+)\s*\)$")
 _BEHIND = re.compile(rf"(?<=\))(?:{_NUMBER}|[+-]+)$")
 _FRACTION = re.compile(r"(?<=[^\W\d])\s*:\s*-?\d*\.\d+\s*$")
 _NUMBERED = re.compile(rf"^\s*{_NUMBER}::(.*?)(?:::)?\s*$|^(.*[^\s:])\s*::\s*$", re.DOTALL)
@@ -118,10 +123,11 @@ class WrittenCaption:
 def parse(text: str) -> WrittenCaption:
     """The caption in the text of a file; no pieces where it holds none."""
     changes: Counter[str] = Counter()
-    text = unicodedata.normalize("NFC", text)
+    text = written_forms.plain(unicodedata.normalize("NFC", text), changes)
     text = _without_settings(text, changes)
     lines = [" ".join(line.split()).strip(f"{sentences.SEPARATORS} ") for line in text.splitlines()]
-    lines = _first_alternative([line for line in lines if line], changes)
+    lines = written_forms.without_bullets([line for line in lines if line], changes)
+    lines = _first_alternative(lines, changes)
     pieces: list[Piece] = []
     rating = ""
     spaced = 0 if any(map(_COMMAS.search, lines)) else min(len(lines), 2)
@@ -140,13 +146,15 @@ def parse(text: str) -> WrittenCaption:
 def split_tags(text: str, spaced: int = 1) -> list[str]:
     """The tags in a text without sentences, as written.
 
-    Where there is neither comma nor semicolon, spaces separate tags if at least `spaced` words can only
-    be whole tags; 0: spaces never do.
+    Where there is neither comma, semicolon nor upright stroke, spaces separate tags if at least `spaced`
+    words can only be whole tags; 0: spaces never do.
     """
     if _COMMAS.search(text):
         found = _COMMAS.split(text)
     elif _SEMICOLON.search(text):
         found = _SEMICOLON.split(text)
+    elif _STROKE.search(text) and not _IN_BRACKETS.search(text) and not is_emoticon(text):
+        found = _STROKE.split(text)
     elif spaced and _whole_tags(text) >= spaced:
         found = text.split()
     else:
@@ -207,9 +215,9 @@ def _piece(text: str, is_sentence: bool, changes: Counter[str]) -> tuple[Piece |
         plain = _shown(_inner_bare(_hidden(text, changes), changes))
         return (Piece(plain, SENTENCE) if plain else None), ""
     plain = bare(text, changes)
-    if plain.endswith(".") and not plain.endswith("..") and not is_emoticon(plain):
+    if plain.endswith((".", "。")) and not plain.endswith("..") and not is_emoticon(plain):
         plain = plain[:-1].rstrip()
-    if not plain:
+    if not plain or _KEYWORD.fullmatch(plain):
         return None, ""
     kind = "general"
     named = None if is_emoticon(plain) else _NAMESPACE.fullmatch(plain)
@@ -239,7 +247,7 @@ def bare(piece: str, changes: Counter[str] | None = None) -> str:
     if numbered := _NUMBERED.match(text):
         counted["weight"] += 1
         text = (numbered[1] if numbered[1] is not None else numbered[2]).strip()
-    before, text = None, _BEHIND.sub("", text)
+    before, text = None, _PROBABILITY.sub("", _BEHIND.sub("", text))
     while before != text and not _is_face(text):
         before = text
         text = _outer_bare(text)

@@ -25,17 +25,20 @@ from bakery.gate.gate import BELIEVED
 from bakery.gate.sidecars import BrokenSidecar
 from bakery.io import images
 from bakery.sources import metadata, tag_shapes
-from bakery.sources.caption_files import CaptionFiles, OwnCaption
+from bakery.sources.caption_files import EXTENSIONS, CaptionFiles, OwnCaption
 from bakery.sources.caption_grammar import CATEGORIES
 from bakery.sources.posts import Post
 
 NOT_KNOWN = "its .json holds no metadata that we know"
-SIDECARS = frozenset({".txt", ".caption", ".json"})
+SIDECARS = frozenset({*EXTENSIONS, ".json"})
 """Files that are never pictures; those of no picture are recorded by name."""
 PICTURES = frozenset({*images.REAL_EXTENSIONS.values(), ".jpeg", ".tif", ".jfif", ".heic", ".jxl"})
 _LINES, _CELLS = {".jsonl", ".ndjson"}, {".csv", ".tsv"}
 _NAME_COLUMNS = {"filename", "file_name", "file", "image", "image_path", "image_file", "path", "name",
                  "filepath"}  # fmt: skip
+_TAG_COLUMNS = {"tag", "tags", "name", "label", "category", "score", "confidence", "probability", "prob",
+                "weight", "count", "rank", "id", "tag_id"}  # fmt: skip
+"""What a tagger calls the columns of a picture's own table."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +284,9 @@ def _of_rows(rows: list[list[str]]) -> Iterator[tuple[str, Post]]:
 
 def _of_cells(path: Path) -> list[str]:
     """The tags in a CSV that belongs to one picture."""
-    return [tag for row in _rows(path) for tag in _of_row(row)]
+    rows = _rows(path)
+    heads = {cell.strip().casefold() for cell in rows[0]} if len(rows) > 1 else set()
+    return [tag for row in rows[heads <= _TAG_COLUMNS and bool(heads) :] for tag in _of_row(row)]
 
 
 def _of_row(cells: Iterable[str]) -> list[str]:

@@ -26,7 +26,7 @@ from bakery.io import images, walk
 from bakery.io.errors import BakeryError
 from bakery.sources import archives, posts
 from bakery.sources.archives import UnreadArchive
-from bakery.sources.folder_notes import SIDECARS, Notes
+from bakery.sources.folder_notes import PICTURES, SIDECARS, Notes
 from bakery.sources.posts import Post
 
 HIDDEN_FOLDER, HIDDEN_FILE = "hidden folder", "hidden file"
@@ -40,6 +40,8 @@ _OF_SYSTEMS = frozenset({
     "$recycle.bin", "system volume information", "lost+found",
 })  # fmt: skip
 _CACHES = frozenset({".npz", ".npy", ".safetensors", ".pt", ".pth", ".ckpt"})
+_MASKS = ("-masklabel", "-condlabel")
+"""How the names of OneTrainer's masks and conditioning pictures end, behind the picture's own."""
 _UNSAFE = re.compile(r"[^0-9A-Za-z_.-]+")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 _LONGEST = 60
@@ -208,7 +210,16 @@ def _no_picture(path: Path) -> tuple[str, str] | None:
         return posts.SKIPPED, "a trainer's cache or model"
     if path.suffix.lower() in gate_files.TEXT_LIKE:
         return posts.SKIPPED, "not a picture: its extension is a text's"
+    if path.stem.endswith(_MASKS) and (owner := _masked(path)):
+        return posts.SKIPPED, f"a mask of {owner}"
     return None
+
+
+def _masked(path: Path) -> str:
+    """The name of the picture that a mask lies beside; "" if there is none."""
+    stem = path.stem.rpartition("-")[0]
+    beside = (path.with_name(stem + ending) for ending in sorted(PICTURES))
+    return next((one.name for one in beside if one.is_file()), "")
 
 
 def _unread(archive: Path) -> str:

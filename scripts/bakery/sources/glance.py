@@ -10,9 +10,10 @@ from pathlib import Path
 from bakery.io import images
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
+from bakery.sources import caption_files
 
 PICTURES = frozenset({*images.REAL_EXTENSIONS.values(), ".jpeg", ".tif"})
-CAPTIONS = (".txt", ".caption")
+CAPTIONS = caption_files.EXTENSIONS
 CHARACTERS = ("1girl", "1boy", "1other")
 """Tags for one character, which may be the class tokens."""
 _MOST_READ = 4096  # bytes of a caption

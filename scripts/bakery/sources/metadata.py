@@ -46,7 +46,9 @@ def several(data: Any, depth: int = 0) -> Iterator[Data]:
             yield from several(one, depth + 1)
     elif isinstance(data, list):
         tables = [one for one in data if isinstance(one, Mapping)]
-        if _of_tagger(data):
+        if depth == 0 and _of_words(data):
+            yield {"caption": ", ".join(data)}
+        elif _of_tagger(data):
             yield {"rating": data[0], "tags": data[1]}
         elif len(tables) == 1 < len(data):  # gallery-dl's --dump-json: [3, address, {...}]
             yield _with_site(tables[0])
@@ -214,6 +216,11 @@ def _of_tagger(data: list[Any]) -> bool:
         and all(isinstance(p, (int, float)) and not isinstance(p, bool) for p in table.values())
         for table in data
     )
+
+
+def _of_words(data: list[Any]) -> bool:
+    """Whether it is a plain list of tags or sentences, not of addresses."""
+    return bool(data) and all(isinstance(one, str) and "://" not in one for one in data)
 
 
 def _with_site(data: Data) -> Data:

@@ -9,6 +9,7 @@
 
 Danbooru split its `s` into `g` and `s` in 2022; posts written down before that have fields that it has
 given up since, and there `s` is safe. On Newgrounds `e` is for everyone. Other words stay as they are.
+Pixiv's `x_restrict` and the tag R-18 count more than any word.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _WORDS = {
 }
 # fmt: on
 _NEWGROUNDS = {"e": "general", "t": "sensitive", "m": "questionable", "a": "explicit"}
+_ADULTS_ONLY = frozenset({"r-18", "r-18g", "r18", "r18g"})
+"""Pixiv's tags for what only adults may see, in lower case."""
 _BY_TAG = ("explicit", "questionable", "suggestive", "safe")
 
 
@@ -43,6 +46,9 @@ def of(data: Mapping[str, Any], site: str, tags: list[str]) -> str:
 
     `site` is gallery-dl's name of the site, or empty; `tags` are the post's, all of them.
     """
+    restricted = data.get("x_restrict")
+    if restricted in (1, 2) or _ADULTS_ONLY.intersection(map(str.casefold, tags)):
+        return "explicit"
     for name in _FIELDS:
         value = data.get(name)
         if isinstance(value, Mapping):

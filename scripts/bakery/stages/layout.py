@@ -25,7 +25,7 @@ from bakery.dataset import concepts, details, regularization
 from bakery.dataset.details import Box
 from bakery.edits import caption_edits
 from bakery.gate import gate
-from bakery.io import images, tables
+from bakery.io import images, png_texts, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import captions_page
@@ -303,7 +303,9 @@ def _why_reencode(path: Path) -> str | None:
         return f"{kind} is not read by trainers"
     if images.is_animated(path):
         return "animated"
-    with Image.open(path) as image:
+    if kind == "png" and png_texts.large_chunks(path):
+        return "more text or a larger colour profile than trainers read"
+    with images.opened(path) as image:
         if image.has_transparency_data:
             return "transparency"
         if image.mode not in ("RGB", "L"):

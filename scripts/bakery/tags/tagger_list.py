@@ -1,8 +1,9 @@
 """A tagger's own list of tags, selected_tags.csv: name, category, and how many pictures taught it each.
 
 The WD taggers write `tag_id,name,category,count`. Others add or order columns (PixAI's:
-`id,tag_id,name,category,count,ips`), call the name `tag`, write 9.0 for 9 or categories as words, or
-end in an empty row. Such lists mean the same and are read alike.
+`id,tag_id,name,category,count,ips`), call the name `tag`, write 9.0 for 9 or categories as words, end in
+an empty row, or were saved by a spreadsheet with semicolons or tabs. Such lists mean the same and are
+read alike.
 """
 
 from __future__ import annotations
@@ -81,9 +82,12 @@ def _table(path: Path) -> pd.DataFrame:
     try:
         # keep_default_na: "null" and "nan" are tags like any other; index_col: a comma too many at the
         # end of each row moves no column
+        with path.open(encoding="utf-8-sig") as file:
+            head = file.readline()
         table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
-        )
+            path, sep=max(",;\t", key=head.count), dtype=str, keep_default_na=False,
+            encoding="utf-8-sig", index_col=False,
+        )  # fmt: skip
     except (ValueError, OSError) as problem:  # pandas' parser errors are ValueErrors
         raise BakeryError(f"tagger: {path} cannot be read as a table: {problem}") from None
     there = {str(column).strip().lower(): column for column in table}
