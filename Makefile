@@ -35,7 +35,7 @@ bake: $(VENV)/.installed
 
 new: $(VENV)/.installed
 	@$(if $(and $(NAME),$(FROM)),,echo "say which: make new NAME=suzu FROM=folder-or-address BASE=checkpoint" >&2; exit 2)
-	@$(BIN)/python scripts/new_config.py "$(NAME)" --from "$(FROM)" --base "$(BASE)"
+	@$(BIN)/python scripts/new_config.py "$(NAME)" --from "$(FROM)" --base "$(BASE)" --make
 
 plan: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) plan $(CONFIGFILE)

@@ -63,9 +63,8 @@ def test_make_new_and_plan_hand_on_what_is_given(tmp_path: Path) -> None:
     _, _, calls = make(
         tmp_path, "GPU=", "new", "NAME=Hoshi no Ai", "FROM=my pics", "BASE=a.safetensors"
     )
-    assert (
-        calls[-1] == "python scripts/new_config.py Hoshi no Ai --from my pics --base a.safetensors"
-    )
+    given = "Hoshi no Ai --from my pics --base a.safetensors --make"
+    assert calls[-1] == f"python scripts/new_config.py {given}"
     _, _, calls = make(tmp_path, "GPU=", "plan", "CORES=1", "CONFIG=config/suzu.yaml")
     assert calls[-1] == "snakemake --cores 1 plan --configfile config/suzu.yaml"
     code, said, _ = make(tmp_path, "GPU=", "new")

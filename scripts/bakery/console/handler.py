@@ -256,8 +256,12 @@ class LogHandler(LogHandlerBase):
 
 def _running(job: RunningJob, width: int) -> Text:
     """A job's live line, at most `width` characters."""
-    line = Text.assemble((job.label, "bold cyan"), "  ", progress(job.status()) or "starting")
-    line.truncate(max(20, width - 1), overflow="ellipsis")
+    width = max(20, width - 1)
+    words = progress(job.status()) or ("finishing" if job.heard else "starting")
+    while len(job.label) + len(words) + 2 > width and ", " in words:
+        words = words.rpartition(", ")[0]  # half a number would be misread
+    line = Text.assemble((job.label, "bold cyan"), "  ", words)
+    line.truncate(width, overflow="ellipsis")
     return line
 
 

@@ -20,7 +20,7 @@ def warnings(summary: Summary) -> list[str]:
 
 
 def _scrape(summary: Summary) -> str:
-    counts = [f"{summary['images']} of {_count(summary['posts'], 'post')} fetched"]
+    counts = [f"{summary['images']} of {_count(summary['posts'], 'picture')} fetched"]
     return _with_reasons(counts[0], summary.get("reasons", {}))
 
 
@@ -36,6 +36,9 @@ def _tag(summary: Summary) -> str:
 
 def _prune(summary: Summary) -> str:
     pruned = summary["pruned"]
+    if own := summary.get("own_captions"):
+        removed = f", without {_listed(pruned)}" if pruned else ""
+        return f"{_count(own, 'caption')} of your own kept{removed}; the trigger is in front"
     absorbed = _listed(pruned) if pruned else "nothing"
     return f"the trigger absorbs {absorbed}; {_count(summary['kept'], 'tag')} stay"
 

@@ -24,6 +24,7 @@ from bakery.sources import glance
 from bakery.sources.glance import Glance
 from bakery.starting import trigger_words
 from bakery.starting.preset_text import PresetText
+from bakery.tags import named_traits
 
 AN_EPOCH = 500
 """About how many pictures an epoch shows: the guide's 100 pictures with 5 repeats."""
@@ -92,8 +93,8 @@ def make(request: Request, roots: Sequence[Path]) -> NewConfig:
         "prune.trigger", trigger, "calls the character in prompts" + (f"; {why}" if why else "")
     )
     made = text.text(_head(request, preset, path.relative_to(here).as_posix()))
-    cfg.load(config_file.parse(made, path))
-    return NewConfig(path, made, tuple(notes))
+    config = cfg.load(config_file.parse(made, path))
+    return NewConfig(path, made, (*notes, *_traits(config, here)))
 
 
 def _refuse_taken(name: str, path: Path) -> None:
@@ -226,6 +227,15 @@ def _captions(text: PresetText, seen: Glance) -> list[str]:
         return [f"{has}, which are kept as they are; prune.source: tagger would write new ones"]
     text.put("prune.source", "tagger", f"{has}: not used; booru takes their tags, union both")
     return [f"{has}: they are not used unless prune.source is booru or union"]
+
+
+def _traits(config: cfg.Config, here: Path) -> list[str]:
+    """What kept captions keep the trigger from learning."""
+    if config.prune.source != OWN_CAPTIONS:
+        return []
+    folders = [here / folder.path for folder in config.scrape.folders]
+    advice = named_traits.advice(named_traits.beside_pictures(folders), config.prune)
+    return [advice] if advice else []
 
 
 def _class_tokens(text: PresetText, tag: str, why: str) -> None:
