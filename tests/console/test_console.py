@@ -197,6 +197,21 @@ def test_captions_of_ones_own_are_said_to_be_kept():
     assert sentences.line("prune", summary).startswith("the trigger absorbs halo, pink hair; 44")
 
 
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("unet_lr 0.002, epoch 3", "the best is unet_lr 0.002, epoch 3 (score 0.79)"),
+        ("Epoch 3", "the best is unet_lr 0.002, epoch 3 (score 0.79)"),
+        ("No epoch beats the base",
+         "No epoch beats the base; the best of them is unet_lr 0.002, epoch 3 (score 0.79)"),
+    ],
+)  # fmt: skip
+def test_the_verdict_is_said_once(verdict, said):
+    best = {"best_bake": "unet_lr 0.002", "best_epoch": 3, "best_score": 0.7912}
+    assert sentences.line("compare", {"verdict": verdict, **best}) == said
+    assert sentences.line("compare", {"verdict": "No verdict"}) == "No verdict"
+
+
 def test_stopping_names_the_epoch_to_resume_from(tmp_path):
     log = tmp_path / "m.log"
     status.beside(log).write_text(json.dumps({"doing": "training", "epoch": 6, "epochs": 10}))

@@ -67,8 +67,11 @@ def _compare(summary: Summary) -> str:
     if not summary.get("best_epoch"):
         return str(summary["verdict"])
     score = summary.get("best_score")
-    told = "" if score is None else f", score {score:.2f}"
-    return f"{summary['verdict']} ({summary['best_bake']}, epoch {summary['best_epoch']}{told})"
+    told = "" if score is None else f" (score {score:.2f})"
+    best = f"{summary['best_bake']}, epoch {summary['best_epoch']}"
+    if best.casefold().endswith(str(summary["verdict"]).casefold()):
+        return f"the best is {best}{told}"
+    return f"{summary['verdict']}; the best of them is {best}{told}"
 
 
 _SAID: Mapping[str, Callable[[Summary], str]] = {
