@@ -96,6 +96,35 @@ def test_a_failed_job_gives_its_sentence_and_no_more(shown):
     assert "failed train m  the loss is nan: lower the rates" in said[0]
 
 
+def test_a_single_failure_is_not_repeated_right_below(shown):
+    log_of("train", "m-1", "2026-11-29 03:00:00,000 ERROR the loss is nan: lower the rates\n")
+    shown.handler.emit(job_info(1, "train", "m-1"))
+    shown.handler.emit(record(LogEvent.JOB_ERROR, jobid=1))
+    shown.handler.repeat(["train: the loss is nan: lower the rates"])
+    assert shown.text().count("the loss is nan") == 1
+    shown.handler.emit(record(message="cannot read x", level=logging.ERROR))
+    shown.handler.repeat(["train: the loss is nan: lower the rates"])
+    assert shown.text().count("the loss is nan") == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("celan", "celan is neither a command nor a file that can be made here; did you mean clean?"),
+        ("x/y.png", "x/y.png is neither a command nor a file that can be made here: known are all, "
+                    "plan, gather, clean"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_command_is_a_sentence(shown, asked, said):
+    text = (
+        f"MissingRuleException:\nNo rule to produce {asked} (if you use input functions make sure)"
+    )
+    shown.handler.emit(
+        record(LogEvent.ERROR, exception="MissingRuleException", msg=text, level=logging.ERROR)
+    )
+    assert shown.text().strip() == said
+
+
 def test_a_killed_job_points_to_its_log(shown):
     log_of("train", "m-1", "2026-11-29 03:00:00,000 INFO beginning\n")
     shown.handler.emit(job_info(1, "train", "m-1"))

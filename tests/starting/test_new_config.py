@@ -120,6 +120,22 @@ def test_captions_say_the_class_and_what_becomes_of_them(here: Path) -> None:
     assert made(here)[0].prune.class_tokens == "", "most captions do not say so"
 
 
+def test_an_address_is_no_base_and_a_file_no_folder(here: Path) -> None:
+    said = refused(here, "suzu", "pics", "https://civitai.com/models/1234")
+    assert "BASE is an address: download the model and give the file" in said
+    said = refused(here, "suzu", "pics", "https://huggingface.co/owner/model")
+    assert said.endswith("as in BASE=owner/model")
+    (here / "a.zip").write_bytes(b"PK")
+    assert "single file: unpack it and give its folder" in refused(here, "suzu", "a.zip")
+    assert "give its folder, " in refused(here, "suzu", "pics/0001.png")
+    (here / "broken").mkdir()
+    (here / "broken/a.png").write_bytes(b"no picture")
+    assert "which holds no picture (1 damaged)" in refused(here, "suzu", "broken")
+    (here / ".hidden").mkdir()
+    said = refused(here, "suzu", "pisc")
+    assert "beside it are broken, models, pics" in said
+
+
 def test_captions_that_name_traits_are_told(here: Path) -> None:
     for i in range(12):
         (here / f"pics/{i:04}.txt").write_text("suzu, 1girl, pink hair, smile")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
+
+TARGETS = ("all", "plan", "gather", "clean")
+"""What can be asked for by name."""
 
 Summary = Mapping[str, Any]
 
@@ -17,6 +21,13 @@ def line(stage: str, summary: Summary) -> str:
 def warnings(summary: Summary) -> list[str]:
     """The warnings that a stage leaves in its manifest."""
     return [str(one) for one in summary.get("warnings", ())]
+
+
+def no_target(name: str) -> str:
+    """That there is nothing of this name to make: a mistyped command."""
+    close = difflib.get_close_matches(name, TARGETS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else f": known are {', '.join(TARGETS)}"
+    return f"{name} is neither a command nor a file that can be made here{hint}"
 
 
 def _scrape(summary: Summary) -> str:
