@@ -35,6 +35,13 @@ def test_what_no_epoch_brings_back_is_proposed() -> None:
     assert hair["proposal"] == ""
 
 
+def test_a_trait_on_no_sample_is_said_so() -> None:
+    table = details.propose(SHARES, [row(1, ["pink hair"])], SHARES)
+    assert table[0]["proposal"].startswith(
+        "halo is on 90% of the training pictures, but on no sample:"
+    )
+
+
 def test_what_the_captions_name_needs_no_folder_but_pruning() -> None:
     table = details.propose(SHARES, [row(1, []), row(2, [])], ["Halo"])
     assert {line["trait"]: bool(line["proposal"]) for line in table} == {

@@ -110,10 +110,12 @@ def _missed(share: float, recall: float) -> bool:
 def _proposal(trait: str, share: float, recall: float) -> str:
     if not _missed(share, recall):
         return ""
+    shown = (
+        f"no epoch shows it on more than {recall:.0%} of the samples" if recall else "on no sample"
+    )
     return (
-        f"{trait} is on {share:.0%} of the training pictures, but no epoch shows it on more than "
-        f"{recall:.0%} of the samples: layout.details: [{trait}] shows it again in a folder of its "
-        "own"
+        f"{trait} is on {share:.0%} of the training pictures, but {shown}: layout.details: [{trait}] "
+        "shows it again in a folder of its own"
     )
 
 
