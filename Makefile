@@ -26,16 +26,16 @@ CONFIGFILE := $(if $(CONFIG),--configfile $(CONFIG))
 
 bake: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
-	@page=$$(ls -t results/compare/*/index.html 2>/dev/null | head -n 1); \
-	echo; \
-	echo "Done. The page: $${page:-none, see above}"; \
-	echo; \
-	echo "Your own character:  make new NAME=suzu FROM=folder-or-address BASE=checkpoint.safetensors"; \
-	echo "Other commands:      source $(BIN)/activate   (once in each terminal; then see README.md)"
+	@echo
+	@echo "Open the page named above in a browser: all epochs beside the base, and which one to take."
+	@echo
+	@$(if $(CONFIG),echo "LoRAs for your UI:    $(BIN)/snakemake --cores $(CORES) gather --configfile $(CONFIG)",\
+	echo "Your own character:   make new NAME=suzu FROM=folder-or-address BASE=checkpoint.safetensors")
+	@echo "Other commands:       source $(BIN)/activate   (once in each terminal; then see README.md)"
 
 new: $(VENV)/.installed
 	@$(if $(and $(NAME),$(FROM)),,echo "say which: make new NAME=suzu FROM=folder-or-address BASE=checkpoint" >&2; exit 2)
-	@$(BIN)/python scripts/new_config.py "$(NAME)" --from "$(FROM)" --base "$(BASE)"
+	@$(BIN)/python scripts/new_config.py "$(NAME)" --from "$(FROM)" --base "$(BASE)" --make
 
 plan: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) plan $(CONFIGFILE)

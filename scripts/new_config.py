@@ -28,6 +28,7 @@ def main() -> int:
                         help="a folder of pictures, or a search of a booru")  # fmt: skip
     parser.add_argument("--base", default="", metavar="CHECKPOINT",
                         help="the model to train on; by default the only one in models/")  # fmt: skip
+    parser.add_argument("--make", action="store_true", help="name make's commands as the next ones")
     given = parser.parse_args()
     here = Path.cwd()
     try:
@@ -41,11 +42,19 @@ def main() -> int:
     print(f"wrote {config}")
     for note in made.notes:
         print(f"note: {note}")
-    snakemake = _snakemake(here)
-    print("\nNext: see what it would do, in seconds; then bake.\n")
-    print(f"  {snakemake} --cores all plan --configfile {config}")
-    print(f"  {snakemake} --cores all --configfile {config}\n")
+    print(f"\nNext: look into {config}, see what it would do (in seconds), and bake.\n")
+    for command in _next(config, here, by_make=given.make):
+        print(f"  {command}")
+    print()
     return 0
+
+
+def _next(config: Path, here: Path, *, by_make: bool) -> tuple[str, str]:
+    """The commands that plan and bake, in the way in which this one was called."""
+    if by_make:
+        return f"make plan CONFIG={config}", f"make CONFIG={config}"
+    snakemake = f"{_snakemake(here)} --cores all"
+    return f"{snakemake} plan --configfile {config}", f"{snakemake} --configfile {config}"
 
 
 def _snakemake(here: Path) -> str:

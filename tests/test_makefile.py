@@ -54,18 +54,20 @@ def test_a_bake_ends_by_saying_how_to_go_on(tmp_path: Path) -> None:
     assert code == 0, said
     assert calls[-1] == "snakemake --cores 2 --configfile config/suzu.yaml"
     last = said.rstrip().splitlines()
-    assert last[-3].startswith("Done. The page: ") or last[-4].startswith("Done. The page: ")
-    assert "make new NAME=suzu FROM=folder-or-address BASE=" in last[-2]
+    assert "Open the page named above" in last[-4]
+    assert last[-2].endswith("snakemake --cores 2 gather --configfile config/suzu.yaml")
     assert f"source {tmp_path}/.venv/bin/activate" in last[-1]
+    _, said, _ = make(tmp_path, "GPU=", "CORES=2")
+    assert "make new NAME=suzu FROM=folder-or-address BASE=" in said
+    assert "gather" not in said
 
 
 def test_make_new_and_plan_hand_on_what_is_given(tmp_path: Path) -> None:
     _, _, calls = make(
         tmp_path, "GPU=", "new", "NAME=Hoshi no Ai", "FROM=my pics", "BASE=a.safetensors"
     )
-    assert (
-        calls[-1] == "python scripts/new_config.py Hoshi no Ai --from my pics --base a.safetensors"
-    )
+    given = "Hoshi no Ai --from my pics --base a.safetensors --make"
+    assert calls[-1] == f"python scripts/new_config.py {given}"
     _, _, calls = make(tmp_path, "GPU=", "plan", "CORES=1", "CONFIG=config/suzu.yaml")
     assert calls[-1] == "snakemake --cores 1 plan --configfile config/suzu.yaml"
     code, said, _ = make(tmp_path, "GPU=", "new")

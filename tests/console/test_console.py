@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,6 +96,35 @@ def test_a_failed_job_gives_its_sentence_and_no_more(shown):
     assert "failed train m  the loss is nan: lower the rates" in said[0]
 
 
+def test_a_single_failure_is_not_repeated_right_below(shown):
+    log_of("train", "m-1", "2026-11-29 03:00:00,000 ERROR the loss is nan: lower the rates\n")
+    shown.handler.emit(job_info(1, "train", "m-1"))
+    shown.handler.emit(record(LogEvent.JOB_ERROR, jobid=1))
+    shown.handler.repeat(["train: the loss is nan: lower the rates"])
+    assert shown.text().count("the loss is nan") == 1
+    shown.handler.emit(record(message="cannot read x", level=logging.ERROR))
+    shown.handler.repeat(["train: the loss is nan: lower the rates"])
+    assert shown.text().count("the loss is nan") == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("celan", "celan is neither a command nor a file that can be made here; did you mean clean?"),
+        ("x/y.png", "x/y.png is neither a command nor a file that can be made here: known are all, "
+                    "plan, gather, clean"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_command_is_a_sentence(shown, asked, said):
+    text = (
+        f"MissingRuleException:\nNo rule to produce {asked} (if you use input functions make sure)"
+    )
+    shown.handler.emit(
+        record(LogEvent.ERROR, exception="MissingRuleException", msg=text, level=logging.ERROR)
+    )
+    assert shown.text().strip() == said
+
+
 def test_a_killed_job_points_to_its_log(shown):
     log_of("train", "m-1", "2026-11-29 03:00:00,000 INFO beginning\n")
     shown.handler.emit(job_info(1, "train", "m-1"))
@@ -154,6 +184,61 @@ def test_live_lines_show_what_each_job_says(shown):
         "train m  training epoch 3/4, 25/40, 9.99 it/s, 1:20 left, loss 0.0412, 3 bakes side by side"
         in drawn.get()
     )
+
+
+def says(job: RunningJob, **said) -> None:
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    status.beside(job.log).write_text(json.dumps({"doing": "training", **said}))
+
+
+def test_a_live_line_leaves_out_what_does_not_fit(tmp_path):
+    job = RunningJob(1, "train", "m", tmp_path / "m.log", None)
+    says(job, done=25, of=40, epoch=3, epochs=4, per_second=9.99, eta_seconds=80.2, loss=0.0412)
+    whole = "train m  training epoch 3/4, 25/40, 9.99 it/s, 1:20 left, loss 0.0412"
+    for width in range(40, 90):
+        line = handler._running(job, width).plain
+        assert len(line) < width
+        assert whole == line or whole.startswith(f"{line}, ")
+    assert handler._running(job, len(whole) + 1).plain == whole
+    assert handler._running(job, 24).plain == "train m  training epoc…"
+
+
+def test_a_live_line_forgets_a_killed_run_and_knows_the_end_from_the_beginning(tmp_path):
+    job = RunningJob(1, "train", "m", tmp_path / "m.log", None)
+    says(job, done=60, of=90)
+    killed = status.beside(job.log).stat().st_mtime
+    job.started = killed + 1
+    assert handler._running(job, 80).plain == "train m  starting"
+    os.utime(status.beside(job.log), (killed + 2, killed + 2))
+    assert handler._running(job, 80).plain == "train m  training, 60/90"
+    status.beside(job.log).unlink()
+    assert handler._running(job, 80).plain == "train m  finishing"
+
+
+def test_captions_of_ones_own_are_said_to_be_kept():
+    summary = {"pruned": [], "kept": 44, "own_captions": 30}
+    assert sentences.line("prune", summary) == (
+        "30 captions of your own kept; the trigger is in front"
+    )
+    summary["pruned"] = ["halo", "pink hair"]
+    assert "own kept, without halo, pink hair;" in sentences.line("prune", summary)
+    del summary["own_captions"]
+    assert sentences.line("prune", summary).startswith("the trigger absorbs halo, pink hair; 44")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("unet_lr 0.002, epoch 3", "the best is unet_lr 0.002, epoch 3 (score 0.79)"),
+        ("Epoch 3", "the best is unet_lr 0.002, epoch 3 (score 0.79)"),
+        ("No epoch beats the base",
+         "No epoch beats the base; the best of them is unet_lr 0.002, epoch 3 (score 0.79)"),
+    ],
+)  # fmt: skip
+def test_the_verdict_is_said_once(verdict, said):
+    best = {"best_bake": "unet_lr 0.002", "best_epoch": 3, "best_score": 0.7912}
+    assert sentences.line("compare", {"verdict": verdict, **best}) == said
+    assert sentences.line("compare", {"verdict": "No verdict"}) == "No verdict"
 
 
 def test_stopping_names_the_epoch_to_resume_from(tmp_path):

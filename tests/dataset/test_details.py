@@ -26,7 +26,7 @@ SHARES = {"pink hair": 0.98, "halo": 0.9}
 def test_what_no_epoch_brings_back_is_proposed() -> None:
     rows = [row(1, ["pink hair"]), row(1, []), row(2, ["pink hair"]), row(2, ["halo"])]
     rows += [row(2, []), row(2, [])]
-    halo, hair = details.propose(SHARES, rows)
+    halo, hair = details.propose(SHARES, rows, SHARES)
     assert (halo["trait"], halo["in_samples"], halo["epoch"]) == ("halo", 0.25, 2)
     assert "on 90% of the training pictures" in halo["proposal"]
     assert "on more than 25% of the samples" in halo["proposal"]
@@ -35,18 +35,42 @@ def test_what_no_epoch_brings_back_is_proposed() -> None:
     assert hair["proposal"] == ""
 
 
+def test_a_trait_on_no_sample_is_said_so() -> None:
+    table = details.propose(SHARES, [row(1, ["pink hair"])], SHARES)
+    assert table[0]["proposal"].startswith(
+        "halo is on 90% of the training pictures, but on no sample:"
+    )
+
+
+def test_what_the_captions_name_needs_no_folder_but_pruning() -> None:
+    table = details.propose(SHARES, [row(1, []), row(2, [])], ["Halo"])
+    assert {line["trait"]: bool(line["proposal"]) for line in table} == {
+        "halo": True,
+        "pink hair": False,
+    }
+    said = details.in_captions(table, ["Halo"])
+    assert said.startswith("the samples hardly show pink hair: the captions name")
+    assert "prune.always: [pink hair]" in said
+    assert details.in_captions(table, SHARES) == ""
+    shown = details.propose(SHARES, [row(1, ["halo", "pink hair"])], [])
+    assert details.in_captions(shown, []) == ""
+    assert details.in_captions(details.propose(SHARES, [row(0, [])], []), []) == ""
+
+
 def test_the_base_and_other_prompts_do_not_count() -> None:
     everything = [row(1, ["halo", "pink hair"])]
     rows = [row(0, []), row(0, []), row(1, [], "flexibility"), *everything]
-    assert [line["proposal"] for line in details.propose(SHARES, rows)] == ["", ""]
-    assert all(math.isnan(line["in_samples"]) for line in details.propose(SHARES, [row(0, [])]))
+    assert [line["proposal"] for line in details.propose(SHARES, rows, SHARES)] == ["", ""]
+    assert all(
+        math.isnan(line["in_samples"]) for line in details.propose(SHARES, [row(0, [])], SHARES)
+    )
 
 
 @settings(max_examples=40)
 @given(st.lists(st.booleans(), min_size=1), st.floats(0.5, 1))
 def test_far_below_is_half_of_what_the_data_shows(seen: list[bool], share: float) -> None:
     rows = [row(1, ["halo"] if one else []) for one in seen]
-    (line,) = details.propose({"halo": share}, rows)
+    (line,) = details.propose({"halo": share}, rows, ["halo"])
     assert bool(line["proposal"]) == (sum(seen) / len(seen) < share / 2)
 
 

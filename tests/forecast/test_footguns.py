@@ -129,19 +129,40 @@ def test_captions_that_would_not_be_used(tmp_path: Path) -> None:
     (folder / "a.TXT").write_text("hat")
     (folder / "b.txt").write_text("")
     (folder / "deep/c.caption").write_text("A girl.")
-    found = footguns.of_captions([folder, tmp_path / "gone"], scraped, "tagger")
+    found = footguns.of_captions(
+        [folder, tmp_path / "gone"], scraped, Prune(trigger="suzu", source="tagger")
+    )
     assert found == [
         "2 of 4 pictures have captions of their own; prune.source is tagger, so they are not used: set "
         "prune.source: captions to keep them."
     ]
-    assert footguns.of_captions([folder], scraped, "captions") == []
-    assert footguns.of_captions([], scraped, "tagger") == []
+    assert footguns.of_captions([folder], scraped, Prune(trigger="suzu", source="captions")) == []
+    assert footguns.of_captions([], scraped, Prune(trigger="suzu", source="tagger")) == []
     scraped.mkdir()
     own = {"captions": 1, "of_pictures": 3}
     (scraped / "manifest.json").write_text(json.dumps({"summary": {"own_captions": own}}))
-    (one,) = footguns.of_captions([folder], scraped, "booru")
+    (one,) = footguns.of_captions([folder], scraped, Prune(trigger="suzu", source="booru"))
     assert one.startswith(
         "1 of 3 pictures have captions of their own; prune.source is booru, so only"
     )
     (scraped / "manifest.json").write_text(json.dumps({"summary": {}}))
-    assert footguns.of_captions([folder], scraped, "tagger") == []
+    assert footguns.of_captions([folder], scraped, Prune(trigger="suzu", source="tagger")) == []
+
+
+def test_kept_captions_that_name_the_character(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for number in range(3):
+        (tmp_path / f"mine/{number}.png").write_bytes(b"x")
+        (tmp_path / f"mine/{number}.txt").write_text("1girl, pink hair, hat")
+    prune = Prune(trigger="suzu", source="captions")
+    (said,) = footguns.of_captions([tmp_path / "mine"], tmp_path / "scraped", prune)
+    assert said.startswith(
+        "The trigger will hardly learn what most captions name: write `always: [pink hair]`"
+    )
+    (tmp_path / "scraped").mkdir()
+    (tmp_path / "scraped/manifest.json").write_text("{}")
+    assert footguns.of_captions([tmp_path / "mine"], tmp_path / "scraped", prune) == []
+    table = 'image,caption,file,changes\na.png,"1girl, halo",a.txt,\n'
+    (tmp_path / "scraped/captions.csv").write_text(table)
+    (said,) = footguns.of_captions([tmp_path / "mine"], tmp_path / "scraped", prune)
+    assert "[halo]" in said

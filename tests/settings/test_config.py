@@ -93,7 +93,7 @@ def test_an_empty_section_is_the_defaults() -> None:
         ({"sample": {"seeds": []}}, "sample.seeds is []"),
         ({"sample": {"seeds": [1, 1]}}, "name it once"),
         ({"train": "fast"}, "train is 'fast'"),
-        ({"train": {"base": None}}, "train.base is null, as an empty value and a bare ~ are"),
+        ({"train": {"base": None}}, "train.base is empty, as null and a bare ~ are, too"),
         ({"scrape": {"folders": [None]}}, "scrape.folders.0 is null"),
         ({"scrape": {"folders": None}}, "scrape.folders is null"),
         ({"scrape": {"name": "星"}}, "a name has at most 64 letters"),
@@ -163,3 +163,37 @@ def test_what_is_written_about_the_config_is_the_model() -> None:
 def test_the_shipped_config_is_valid() -> None:
     shipped = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
     assert cfg.load(shipped).sweeps
+
+
+def test_an_indented_section_is_said_once() -> None:
+    raw = {
+        "layout": {"repeats": 5, "train": None, "unet_lr": 1e-4, "num_epochs": 3},
+        "tag": {"modle": "x"},
+    }
+    with pytest.raises(BakeryError) as caught:
+        cfg.load(raw)
+    first, *others = str(caught.value).splitlines()
+    assert first == (
+        "config: train is indented, so it is read as a part of layout: sections begin at the left margin"
+    )
+    assert not any("layout" in other for other in others)
+    assert any("tag.modle is not a setting" in other for other in others)
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({"num_epochs": "three"}, "train.num_epochs is 'three': a whole number is wanted"),
+        ({"num_epochs": 1.5}, "train.num_epochs is 1.5: a whole number is wanted"),
+        ({"resolution": "64px"}, "train.resolution is '64px': a whole number is wanted"),
+        ({"unet_lr": "low"}, "train.unet_lr is 'low': a number is wanted, such as 0.5 or 1.0e-4"),
+        (
+            {"num_epochs": None},
+            "train.num_epochs is empty, as null and a bare ~ are, too: give a value, or",
+        ),
+    ],
+)
+def test_what_is_wanted_is_said_in_plain_words(train: dict[str, object], said: str) -> None:
+    with pytest.raises(BakeryError) as caught:
+        cfg.load({"train": train})
+    assert said in str(caught.value)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import made_checkpoints
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -53,13 +54,6 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def models(root: Path) -> None:
-    for name in ("base", "tagger", "booru"):
-        folder = root / "resources/world" / name
-        folder.mkdir(parents=True)
-        (folder / "content").write_text(name)
-
-
 def made(root: Path, raw: dict[str, Any]) -> Graph:
     return build.build(cfg.load(raw), [root])
 
@@ -98,7 +92,7 @@ def read_by_rules(graph: Graph) -> set[str]:
 @pytest.fixture(scope="module")
 def world() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
-        models(Path(folder))
+        made_checkpoints.world(Path(folder))
         yield Path(folder)
 
 
@@ -146,7 +140,7 @@ OTHER = SWEEP | {"scrape": {"name": "bea"}}
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Two characters' results, and caches."""
-    models(tmp_path)
+    made_checkpoints.world(tmp_path)
     for raw in (SWEEP, OTHER):
         finish(tmp_path, made(tmp_path, raw))
     for name in ("cache", "downloads"):
@@ -236,6 +230,35 @@ def test_the_config_files_that_are_given_keep_theirs(root: Path) -> None:
     assert f"{preset} is no whole config alone" in said
     with pytest.raises(BakeryError, match=r"preset\.yaml cannot be baked, so what it needs"):
         clean.run(clean.Given(needed, [preset]), roots=[root], out=root / "out")
+
+
+def test_another_character_in_config_keeps_its_results_without_being_named(root: Path) -> None:
+    (root / "config").mkdir()
+    mine, other = root / "config/ann.yaml", root / "config/bea.yaml"
+    mine.write_text(yaml.safe_dump(SWEEP))
+    other.write_text(yaml.safe_dump(OTHER))
+    template = root / "config/sd15.yaml"
+    template.write_text("scrape: {name: mycharacter}\ntrain: {base: models/none.safetensors}\n")
+    finish(root, made(root, OTHER))
+    needed = keeping.needed(made(root, SWEEP))
+    alone = clean.Given(needed, [])
+    assert "results/sample/bea-" in clean.run(alone, roots=[root], out=root / "out")
+    beside = clean.Given(needed, [], beside=[mine, other, template])
+    clean.run(beside, roots=[root], out=root / "out", free=FREED)
+    for folder in read_by_rules(made(root, OTHER)):
+        assert (root / folder / "manifest.json").is_file(), folder
+    said = clean.run(beside, roots=[root], out=root / "out")
+    assert f"  {other}\n" in said
+    assert "sd15.yaml" not in said
+    broken = yaml.safe_dump({**OTHER, "train": {"base": "models/gone.safetensors"}})
+    other.write_text(broken)
+    with pytest.raises(
+        BakeryError, match=r"bea\.yaml cannot be baked, so what it needs is not known"
+    ):
+        clean.run(beside, roots=[root], out=root / "out")
+    other.write_text("scrape: [")
+    with pytest.raises(BakeryError, match=r"bea\.yaml cannot be baked.*YAML"):
+        clean.run(beside, roots=[root], out=root / "out")
 
 
 def test_what_is_not_ours_is_not_offered(root: Path) -> None:

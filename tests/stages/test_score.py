@@ -226,7 +226,10 @@ def test_a_trait_that_the_samples_miss_is_proposed_as_a_detail(
         (10, "trigger", "identity", "", seed, {"pink hair": 0.9}) for seed in (1, 2)
     ]
     missing = [(*s[:5], {k: v for k, v in s[5].items() if k != "halo"}) for s in missing]
-    summary, out, _ = scored(tmp_path / "missed", model, missing)
+    summary, _, _ = scored(tmp_path / "named", model, missing)
+    (warning,) = summary["warnings"]
+    assert "prune.always: [halo] takes it out of the captions" in warning
+    summary, out, _ = scored(tmp_path / "missed", model, missing, pruned=["halo", "pink hair"])
     (warning,) = summary["warnings"]
     assert "layout.details: [halo]" in warning
     table = pd.read_csv(out / "details.csv")

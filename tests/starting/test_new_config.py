@@ -120,6 +120,28 @@ def test_captions_say_the_class_and_what_becomes_of_them(here: Path) -> None:
     assert made(here)[0].prune.class_tokens == "", "most captions do not say so"
 
 
+def test_an_address_is_no_base_and_a_file_no_folder(here: Path) -> None:
+    said = refused(here, "suzu", "pics", "https://civitai.com/models/1234")
+    assert "BASE is an address: download the model and give the file" in said
+    said = refused(here, "suzu", "pics", "https://huggingface.co/owner/model")
+    assert said.endswith("as in BASE=owner/model")
+    (here / "a.zip").write_bytes(b"PK")
+    assert "single file: unpack it and give its folder" in refused(here, "suzu", "a.zip")
+    assert "give its folder, " in refused(here, "suzu", "pics/0001.png")
+    (here / "broken").mkdir()
+    (here / "broken/a.png").write_bytes(b"no picture")
+    assert "which holds no picture (1 damaged)" in refused(here, "suzu", "broken")
+    (here / ".hidden").mkdir()
+    said = refused(here, "suzu", "pisc")
+    assert "beside it are broken, models, pics" in said
+
+
+def test_captions_that_name_traits_are_told(here: Path) -> None:
+    for i in range(12):
+        (here / f"pics/{i:04}.txt").write_text("suzu, 1girl, pink hair, smile")
+    assert "write `always: [pink hair]` below prune" in made(here)[2]
+
+
 def test_small_pictures_are_told_and_kept_if_they_are_most(here: Path) -> None:
     pictures(here / "few", 3, (400, 300))
     shutil.copytree(here / "few", here / "pics/few")
@@ -221,6 +243,10 @@ def test_the_chore_writes_it_and_says_how_to_go_on(here: Path) -> None:
     assert re.search(r"snakemake --cores all plan --configfile config/suzu\.yaml\n", run.stdout)
     assert re.search(r"snakemake --cores all --configfile config/suzu\.yaml\n", run.stdout)
     before = (here / "config/suzu.yaml").read_bytes()
+    by_make = subprocess.run([*command[:2], "by", *command[3:], "--make"], cwd=here,
+                             capture_output=True, text=True, check=True)  # fmt: skip
+    assert "\n  make plan CONFIG=config/by.yaml\n  make CONFIG=config/by.yaml\n" in by_make.stdout
+    assert "snakemake" not in by_make.stdout
     again = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert again.stderr.count("\n") == 1

@@ -183,11 +183,11 @@ def bakes_of_page(wildcards):
 
 
 def given_configs(wildcards):
-    """Params function: the config files whose results `clean` keeps; those that may be incomplete."""
-    files = [Path(os.path.relpath(path)) for path in workflow.overwrite_configfiles]
-    default = Path("config/config.yaml")
-    own = [default] if default.is_file() and default not in files else []
-    return [str(path) for path in own + files], [str(path) for path in files]
+    """Params function: whose results `clean` keeps: files of --configfile; those of them that may be
+    incomplete; all in config/."""
+    files = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
+    beside = [str(path) for path in sorted(Path("config").glob("*.y*ml"))]
+    return files, files, beside
 
 
 def planned_bakes(wildcards):

@@ -30,14 +30,18 @@ class RunningJob:
     output: Path | None
     started: float = 0.0
     """Seconds since 1970."""
+    heard: bool = False
+    """Whether it has said anything of itself yet."""
 
     @property
     def label(self) -> str:
         return f"{self.stage} {self.name}".strip()
 
     def status(self) -> dict[str, Any]:
-        """What it says of itself; {} if nothing yet."""
-        return status.read(status.beside(self.log)) if self.log else {}
+        """What it says of itself; {} if nothing yet. What a killed run has left says nothing."""
+        said = status.read(status.beside(self.log), since=self.started) if self.log else {}
+        self.heard = self.heard or bool(said)
+        return said
 
     def summary(self) -> Mapping[str, Any]:
         """What its manifest says, {} for a job that writes none."""

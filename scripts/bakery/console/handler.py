@@ -37,6 +37,8 @@ _MUTE = {"plan", "gather", "clean"}  # rules that print for themselves
 _NOTHING = "Nothing to be done"
 _WHERE = re.compile(r'^WorkflowError in .*:\n|^  File ".*$\n?', re.MULTILINE)
 
+_NO_RULE = re.compile(r"No rule to produce (\S+)")
+
 Ending = Callable[[], Sequence[str]]
 """Gives the lines to end with, when all went well."""
 
@@ -83,6 +85,7 @@ class LogHandler(LogHandlerBase):
         self._told: dict[int, float] = {}
         self._said: set[str] = set()
         self._quiet = threading.Event()
+        self._failure_last = False
         self.watch(Board(lambda stage, key: key), lambda: ())
 
     def watch(self, board: Board, ending: Ending) -> None:
@@ -175,6 +178,7 @@ class LogHandler(LogHandlerBase):
                     f"  {sentence}",
                 )
             )
+            self._failure_last = bool(said)
 
     def _engine_error(self, facts: Mapping[str, Any]) -> None:
         text = str(facts.get("msg") or "")
@@ -182,6 +186,8 @@ class LogHandler(LogHandlerBase):
             text = _WHERE.sub("", text)
         elif facts.get("exception") == "LockException":
             text = one_run.refusal(Path(".snakemake"))
+        elif found := _NO_RULE.search(text):
+            text = sentences.no_target(found[1])
         self._engine_says(text)
 
     def _engine_says(self, text: str) -> None:
@@ -224,6 +230,8 @@ class LogHandler(LogHandlerBase):
         if self._quiet.is_set() or not failures:
             return
         self._stop()
+        if len(failures) == 1 and self._failure_last:
+            return  # it is the last line still
         self._print(Text("What failed in this run:", style="bold red"))
         for line in failures:
             self._print(Text(f"  {line}"))
@@ -240,6 +248,7 @@ class LogHandler(LogHandlerBase):
             live.stop()
 
     def _print(self, line: Text) -> None:
+        self._failure_last = False
         self._console.print(line)
 
     def _draw(self) -> Group:
@@ -281,8 +290,12 @@ class LogHandler(LogHandlerBase):
 
 def _running(job: RunningJob, width: int) -> Text:
     """A job's live line, at most `width` characters."""
-    line = Text.assemble((job.label, "bold cyan"), "  ", progress(job.status()) or "starting")
-    line.truncate(max(20, width - 1), overflow="ellipsis")
+    width = max(20, width - 1)
+    words = progress(job.status()) or ("finishing" if job.heard else "starting")
+    while len(job.label) + len(words) + 2 > width and ", " in words:
+        words = words.rpartition(", ")[0]  # half a number would be misread
+    line = Text.assemble((job.label, "bold cyan"), "  ", words)
+    line.truncate(width, overflow="ellipsis")
     return line
 
 

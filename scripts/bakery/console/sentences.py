@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
+
+TARGETS = ("all", "plan", "gather", "clean")
+"""What can be asked for by name."""
 
 Summary = Mapping[str, Any]
 
@@ -19,8 +23,15 @@ def warnings(summary: Summary) -> list[str]:
     return [str(one) for one in summary.get("warnings", ())]
 
 
+def no_target(name: str) -> str:
+    """That there is nothing of this name to make: a mistyped command."""
+    close = difflib.get_close_matches(name, TARGETS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else f": known are {', '.join(TARGETS)}"
+    return f"{name} is neither a command nor a file that can be made here{hint}"
+
+
 def _scrape(summary: Summary) -> str:
-    counts = [f"{summary['images']} of {_count(summary['posts'], 'post')} fetched"]
+    counts = [f"{summary['images']} of {_count(summary['posts'], 'picture')} fetched"]
     return _with_reasons(counts[0], summary.get("reasons", {}))
 
 
@@ -36,6 +47,9 @@ def _tag(summary: Summary) -> str:
 
 def _prune(summary: Summary) -> str:
     pruned = summary["pruned"]
+    if own := summary.get("own_captions"):
+        removed = f", without {_listed(pruned)}" if pruned else ""
+        return f"{_count(own, 'caption')} of your own kept{removed}; the trigger is in front"
     absorbed = _listed(pruned) if pruned else "nothing"
     return f"the trigger absorbs {absorbed}; {_count(summary['kept'], 'tag')} stay"
 
@@ -64,8 +78,11 @@ def _compare(summary: Summary) -> str:
     if not summary.get("best_epoch"):
         return str(summary["verdict"])
     score = summary.get("best_score")
-    told = "" if score is None else f", score {score:.2f}"
-    return f"{summary['verdict']} ({summary['best_bake']}, epoch {summary['best_epoch']}{told})"
+    told = "" if score is None else f" (score {score:.2f})"
+    best = f"{summary['best_bake']}, epoch {summary['best_epoch']}"
+    if best.casefold().endswith(str(summary["verdict"]).casefold()):
+        return f"the best is {best}{told}"
+    return f"{summary['verdict']}; the best of them is {best}{told}"
 
 
 _SAID: Mapping[str, Callable[[Summary], str]] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -46,15 +46,19 @@ class Detail:
     """Where the trait is; None shows the whole picture."""
 
 
-def propose(shares: Mapping[str, float], rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def propose(
+    shares: Mapping[str, float], rows: Iterable[Mapping[str, Any]], absorbed: Collection[str]
+) -> list[dict[str, Any]]:
     """A row for each trait, the most missed first; `proposal` is "" if the samples show it.
 
     `shares` leads from a trait to its share of the training pictures, `rows` are scored samples
-    (epoch, purpose, asked, found). Only samples that ask for the character count, and for each
+    (epoch, purpose, asked, found). `absorbed` are the tags that the trigger stands for: of others
+    nothing is proposed, see `in_captions`. Only samples that ask for the character count, and for each
     trait the epoch that shows it most:
 
         in_samples = max over epochs > 0 of (samples that show it / samples asked for it)
     """
+    mine = set(map(captions.same, absorbed))
     samples = [row for row in rows if row["purpose"] == "identity" and int(row["epoch"]) > 0]
     table = []
     for trait, share in shares.items():
@@ -73,19 +77,45 @@ def propose(shares: Mapping[str, float], rows: Iterable[Mapping[str, Any]]) -> l
                 "in_data": round(share, 4),
                 "in_samples": round(recall, 4),
                 "epoch": best,
-                "proposal": _proposal(trait, share, recall),
+                "proposal": _proposal(trait, share, recall) if name in mine else "",
             }
         )
     return sorted(table, key=lambda row: (not row["proposal"], row["in_samples"] / row["in_data"]))
 
 
-def _proposal(trait: str, share: float, recall: float) -> str:
-    if math.isnan(recall) or recall >= FAR_BELOW * share:
+def in_captions(table: Iterable[Mapping[str, Any]], absorbed: Collection[str]) -> str:
+    """What to do about traits that the samples miss because the captions name them; "" for none.
+
+    `table` is from `propose`. More pictures do not help there: the trigger does not stand for them.
+    """
+    mine = set(map(captions.same, absorbed))
+    missed = [
+        row["trait"]
+        for row in table
+        if captions.same(row["trait"]) not in mine and _missed(row["in_data"], row["in_samples"])
+    ]
+    if not missed:
         return ""
+    them = "them" if len(missed) > 1 else "it"
     return (
-        f"{trait} is on {share:.0%} of the training pictures, but no epoch shows it on more than "
-        f"{recall:.0%} of the samples: layout.details: [{trait}] shows it again in a folder of its "
-        "own"
+        f"the samples hardly show {', '.join(missed)}: the captions name {them}, so the trigger learns "
+        f"little of {them}; prune.always: [{', '.join(missed)}] takes {them} out of the captions"
+    )
+
+
+def _missed(share: float, recall: float) -> bool:
+    return not math.isnan(recall) and recall < FAR_BELOW * share
+
+
+def _proposal(trait: str, share: float, recall: float) -> str:
+    if not _missed(share, recall):
+        return ""
+    shown = (
+        f"no epoch shows it on more than {recall:.0%} of the samples" if recall else "on no sample"
+    )
+    return (
+        f"{trait} is on {share:.0%} of the training pictures, but {shown}: layout.details: [{trait}] "
+        "shows it again in a folder of its own"
     )
 
 

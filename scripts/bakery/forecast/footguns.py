@@ -13,7 +13,7 @@ from bakery.io.images import Size
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
 from bakery.sources import caption_files
-from bakery.tags import own_captions, vocabulary
+from bakery.tags import named_traits, own_captions, vocabulary
 from bakery.tags.trigger import Trigger
 from bakery.training.schedules import StepCounts
 
@@ -25,14 +25,18 @@ PAGE: Size = (1000, 1414)
 """A page of a book, as an example of what a bucket cuts if no picture is known yet."""
 
 
-def of_captions(folders: Sequence[Path], scraped: Path, source: str) -> list[str]:
-    """Captions that lie beside the pictures and are not used.
+def of_captions(folders: Sequence[Path], scraped: Path, prune: Prune) -> list[str]:
+    """Captions that lie beside the pictures and are not used, or are kept and name traits.
 
     `folders` are the local ones of `scrape`, `scraped` is the folder of its results, which may not be
-    there yet; `source` is `prune.source`.
+    there yet.
     """
+    source = prune.source
     if source == "captions":
-        return []
+        done = (scraped / manifest.NAME).is_file()
+        kept = named_traits.scraped(scraped) if done else named_traits.beside_pictures(folders)
+        advice = named_traits.advice(kept, prune)
+        return [f"{advice[0].upper()}{advice[1:]}."] if advice else []
     if (scraped / manifest.NAME).is_file():
         counts = manifest.read(scraped).get("summary", {}).get("own_captions", {})
         mine, pictures = counts.get("captions", 0), counts.get("of_pictures", 0)

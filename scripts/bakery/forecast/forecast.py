@@ -116,7 +116,7 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *footguns.of_training(train, prune, counts),
         *footguns.of_concepts(known.folders),
         *footguns.of_trigger(prune, Path(main_part(bake.base))),
-        *footguns.of_captions(_own_folders(bake), Path(bake.folders["scrape"]), prune.source),
+        *footguns.of_captions(_own_folders(bake), Path(bake.folders["scrape"]), prune),
         *_by_hand(known),
     ]
     return Forecast(

@@ -24,7 +24,7 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "layout": 2,
     "train": 3,
     "sample": 4,
-    "score": 5,
+    "score": 6,
     "compare": 6,
     "halve": 1,
 }

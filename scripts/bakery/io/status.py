@@ -82,9 +82,12 @@ def each(items: Iterable[Item], doing: str, of: int | None = None) -> Iterator[I
     tell(doing, total, total)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What is in a status file; {} without one, or while it is written."""
+def read(path: Path, *, since: float = 0.0) -> dict[str, Any]:
+    """What is in a status file; {} without one, while it is written, or if it is older than `since`
+    (seconds since 1970)."""
     try:
+        if path.stat().st_mtime < since:
+            return {}
         said = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError, model_validator
@@ -90,13 +91,26 @@ STAGES: tuple[str, ...] = tuple(
 """The sections of the stages, in the order of the chain."""
 
 
+_WANTED = {
+    "int_parsing": "a whole number is wanted, such as 4",
+    "int_from_float": "a whole number is wanted, such as 4",
+    "int_type": "a whole number is wanted, such as 4",
+    "float_parsing": "a number is wanted, such as 0.5 or 1.0e-4",
+    "float_type": "a number is wanted, such as 0.5 or 1.0e-4",
+    "bool_parsing": "true or false is wanted",
+    "bool_type": "true or false is wanted",
+    "string_type": "text is wanted; put it in quotes",
+}
+"""Kind of problem -> what is wanted there. All others in pydantic's words."""
+
+
 def load(raw: dict[str, Any]) -> Config:
     """The validated, coerced config, or a `BakeryError` with a line for each problem."""
     try:
         return Config.model_validate(raw)
     except ValidationError as report:
         # alternatives of one setting may all say the same
-        raise BakeryError("\n".join(dict.fromkeys(map(_sentence, report.errors())))) from None
+        raise BakeryError("\n".join(dict.fromkeys(_sentences(report.errors())))) from None
 
 
 def overlay(config: Config, changes: dict[str, Any]) -> Config:
@@ -124,6 +138,19 @@ def chosen(section: Section) -> dict[str, Any]:
     return section.keyed(section.model_dump(mode="json", exclude_defaults=True, exclude=exclude))
 
 
+def _sentences(errors: Sequence[ErrorDetails]) -> list[str]:
+    """A line for each problem; where a section is indented, only that: the rest follows from it."""
+    unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
+    inner = [where for where in unknown if len(where) > 1 and where[-1] in Config.model_fields]
+    told = [
+        f"config: {name} is indented, so it is read as a part of {parents[0]}: sections begin at the "
+        "left margin"
+        for *parents, name in inner
+    ]
+    broken = {where[:1] for where in inner}
+    return told + [_sentence(error) for error in errors if error["loc"][:1] not in broken]
+
+
 def _sentence(error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "the whole"
     if error["type"] == "extra_forbidden":
@@ -138,7 +165,10 @@ def _sentence(error: ErrorDetails) -> str:
     given = error["input"]
     if given is None:
         where = ".".join(str(part) for part in error["loc"] if not _ALTERNATIVE.match(str(part)))
-        return f"config: {where} is null, as an empty value and a bare ~ are: give a value, or remove it"
+        return (
+            f"config: {where} is empty, as null and a bare ~ are, too: give a value, or remove the line for "
+            "the default"
+        )
     return (
         f"config: {where} is {credentials.hide(repr(given))}: {_cure(error['type'], given, error)}"
     )
@@ -169,7 +199,7 @@ def _cure(kind: str, given: Any, error: ErrorDetails) -> str:
         return f"this has to be a table of names and values{example and f', such as {{{example}}}'}"
     if kind in ("int_type", "float_type") and isinstance(given, list | tuple):
         return "this has to be one number, not a list"
-    message = error["msg"][0].lower() + error["msg"][1:]
+    message = _WANTED.get(kind, error["msg"][0].lower() + error["msg"][1:])
     if re.fullmatch(r"\s*\d{2,}\s*[,x]\s*\d{2,}\s*", text):
         return "this has to be one number, not two"
     if re.fullmatch(r"\s*[\d.]+,[\d.]+(e-?\d+)?\s*", text):

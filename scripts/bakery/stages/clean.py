@@ -11,7 +11,7 @@ import csv
 import itertools
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -67,6 +67,8 @@ class Given:
     """Config files, each of which counts on its own, too."""
     optional: Sequence[Path] = ()
     """Those of them that need not be a whole config alone, such as a preset."""
+    beside: Sequence[Path] = ()
+    """The configs in `config/`, whether given or not: another character's results stay, too."""
 
 
 def run(given: Given, *, roots: Sequence[Path], out: Path, free: Sequence[str] = ()) -> str:
@@ -80,6 +82,13 @@ def run(given: Given, *, roots: Sequence[Path], out: Path, free: Sequence[str] =
             raise BakeryError(f"free names {word}, which is no word for anything: "
                               f"known are {', '.join(WORDS)}")  # fmt: skip
     needed, notes = _needed(given, roots)
+    needed, more = _with_those_beside(given, needed, roots)
+    kept = [
+        "Kept is what each of these configs needs, and what the one at hand does:",
+        *notes,
+        *more,
+    ]
+    notes = [*kept, ""] if kept[1:] else []
     found = offers(needed, roots[0])
     found.sort(key=lambda one: -freed_by([one]))
     text = [*notes, *_listed(found, roots[0]), ""]
@@ -121,21 +130,60 @@ def freed_by(chosen: Iterable[Offer]) -> int:
 
 def _needed(given: Given, roots: Sequence[Path]) -> tuple[Needed, list[str]]:
     """What all given configs need, and a line about each."""
-    needed, notes = given.together, ["Kept is what this config needs, and each of:"]
+    needed, notes = given.together, list[str]()
+    beside = {path.resolve() for path in given.beside}
     for path in given.files:
         try:
             alone = cfg.load(_yaml(path))
             needed |= keeping.needed(build.build(alone, roots))
         except BakeryError as error:
             if path not in given.optional:
-                raise BakeryError(
-                    f"{path} cannot be baked, so what it needs is not known: {error}; "
-                    "mend it or move it away"
-                ) from None
+                raise _not_known(path, error) from None
             notes.append(f"  {path} is no whole config alone and counts with the others: {error}")
         else:
+            if path.resolve() not in beside:
+                notes.append(f"  {path}")
+    return needed, notes
+
+
+def _with_those_beside(
+    given: Given, needed: Needed, roots: Sequence[Path]
+) -> tuple[Needed, list[str]]:
+    """The same with the configs in `config/`, and a line about each that has results.
+
+    Raises `BakeryError` where what such a config needs is not known although its dataset has results.
+    """
+    notes = []
+    for path in given.beside:
+        try:
+            read = _yaml(path)
+        except BakeryError as error:
+            raise _not_known(path, error) from None
+        try:
+            alone = keeping.needed(build.build(cfg.load(read), roots))
+        except BakeryError as error:
+            if path not in given.optional and _has_results(read, roots[0]):
+                raise _not_known(path, error) from None
+            continue  # a preset that nobody has filled in
+        needed |= alone
+        if any(alone.has(stage, folder.name) for stage, folder in _keyed(roots[0] / "results")):
             notes.append(f"  {path}")
-    return needed, [*notes, ""] if len(notes) > 1 else []
+    return needed, notes
+
+
+def _has_results(read: Mapping[str, Any], root: Path) -> bool:
+    """Whether there are results of the dataset that a config names."""
+    scrape = read.get("scrape")
+    name = str((scrape or {}).get("name") or "") if isinstance(scrape, dict | None) else ""
+    return not name or any(
+        folder.name.startswith(f"{name}-") for _, folder in _keyed(root / "results")
+    )
+
+
+def _not_known(path: Path, error: BakeryError) -> BakeryError:
+    return BakeryError(
+        f"{path} cannot be baked, so what it needs is not known: {error}; mend it or move it away"
+    )
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -150,21 +198,22 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 def _folders(needed: Needed, results: Path) -> Iterator[Offer]:
     """Folders of stages whose key no config needs. What is not called by a key is not ours."""
+    for stage, folder in _keyed(results):
+        if needed.has(stage, folder.name):
+            continue
+        work = any(path.name.endswith(_HAS_WORK) for path in folder.iterdir())
+        word = "loras" if stage == "train" and work else "unneeded"
+        done = (folder / manifest.NAME).is_file()
+        why = "no given config needs it" if done else "unfinished, and no given config needs it"
+        yield Offer(word, folder, (folder,), why)
+
+
+def _keyed(results: Path) -> Iterator[tuple[str, Path]]:
+    """(stage, folder) of all results that are called by a key."""
     for stage in STAGES:
         for folder in sorted((results / stage).glob("*")):
-            if (
-                not folder.is_dir()
-                or folder.is_symlink()
-                or not keyed_folders.is_keyed(folder.name)
-            ):
-                continue
-            if needed.has(stage, folder.name):
-                continue
-            work = any(path.name.endswith(_HAS_WORK) for path in folder.iterdir())
-            word = "loras" if stage == "train" and work else "unneeded"
-            done = (folder / manifest.NAME).is_file()
-            why = "no given config needs it" if done else "unfinished, and no given config needs it"
-            yield Offer(word, folder, (folder,), why)
+            if folder.is_dir() and not folder.is_symlink() and keyed_folders.is_keyed(folder.name):
+                yield stage, folder
 
 
 def _epochs(needed: Needed, root: Path) -> Iterator[Offer]:

@@ -93,13 +93,17 @@ def run(
     inputs = ScoreInputs(seen, image_stats, ceiling(traits), likest)
     tables.write(out / "scores.csv", score_tables.picture_rows(inputs), score_tables.SCORES)
     tables.write(out / "cells.csv", score_tables.cell_rows(inputs), score_tables.CELLS)
-    return _finish(settings, inputs, traits, out)
+    return _finish(settings, inputs, traits, trigger.pruned, out)
 
 
 def _finish(
-    settings: Score, inputs: ScoreInputs, traits: Mapping[str, float], out: Path
+    settings: Score,
+    inputs: ScoreInputs,
+    traits: Mapping[str, float],
+    absorbed: Sequence[str],
+    out: Path,
 ) -> dict[str, Any]:
-    """The tables by epoch and weight, and the summary."""
+    """The tables by epoch and weight, and the summary; the trigger stands for `absorbed`."""
     seen = inputs.seen
     number, nominal = seen.samples["epoch"], seen.samples["nominal"]
     epochs = {
@@ -115,10 +119,11 @@ def _finish(
     rows = (score_tables.row({"epoch": e, "weight": f"{w:g}"}, *m) for (e, w), m in answers.items())
     tables.write(out / "weights.csv", rows, score_tables.WEIGHTS)
     tables.write(out / "draws.csv", score_tables.draw_rows(epochs), score_tables.DRAWS)
-    missed = details.propose(traits, _detail_rows(seen))
+    missed = details.propose(traits, _detail_rows(seen), absorbed)
     tables.write(out / "details.csv", missed, details.COLUMNS)
     warnings = _warnings(inputs, epochs)
     warnings += [row["proposal"] for row in missed if row["proposal"]]
+    warnings += filter(None, [details.in_captions(missed, absorbed)])
     for warning in warnings:
         _log.warning("score: %s", warning)
     return {

@@ -20,10 +20,11 @@ from bakery.settings import config as cfg
 from bakery.settings import config_file, credentials
 from bakery.settings.named_files import locate
 from bakery.settings.prune import Prune
-from bakery.sources import glance
+from bakery.sources import archives, glance
 from bakery.sources.glance import Glance
 from bakery.starting import trigger_words
 from bakery.starting.preset_text import PresetText
+from bakery.tags import named_traits
 
 AN_EPOCH = 500
 """About how many pictures an epoch shows: the guide's 100 pictures with 5 repeats."""
@@ -67,6 +68,7 @@ def make(request: Request, roots: Sequence[Path]) -> NewConfig:
     path = here / "config" / f"{name}.yaml"
     _refuse_taken(name, path)
     base = _path(request.base or _only_checkpoint(here), here)
+    _refuse_address(base)
     place = locate(base, roots, "BASE")
     found = header(str(place)) if place is not None else None
     preset = _preset(base, str(place), found)
@@ -92,8 +94,8 @@ def make(request: Request, roots: Sequence[Path]) -> NewConfig:
         "prune.trigger", trigger, "calls the character in prompts" + (f"; {why}" if why else "")
     )
     made = text.text(_head(request, preset, path.relative_to(here).as_posix()))
-    cfg.load(config_file.parse(made, path))
-    return NewConfig(path, made, tuple(notes))
+    config = cfg.load(config_file.parse(made, path))
+    return NewConfig(path, made, (*notes, *_traits(config, here)))
 
 
 def _refuse_taken(name: str, path: Path) -> None:
@@ -110,6 +112,16 @@ def _refuse_taken(name: str, path: Path) -> None:
                 f"{other} has the name {name} already, and hand edits and LoRA files go by it: give "
                 "another NAME"
             )
+
+
+def _refuse_address(base: str) -> None:
+    """A page on the web is neither a file nor a hub id."""
+    if "://" not in base:
+        return
+    hub = re.match(r"https?://huggingface\.co/([\w.-]+/[\w.-]+)/?$", base)
+    cure = f"BASE={hub[1]}" if hub else "BASE=models/your.safetensors"
+    what = "give the hub's id alone" if hub else "download the model and give the file"
+    raise BakeryError(f"BASE is an address: {what}, as in {cure}")
 
 
 def _path(text: str, here: Path) -> str:
@@ -161,19 +173,10 @@ def _from_folder(text: PresetText, source: str, here: Path) -> list[str]:
     """Fill in what the pictures show; returns what to tell."""
     place = here / Path(source.strip()).expanduser()
     if not place.is_dir():
-        beside = sorted(p.name for p in place.parent.glob("*") if p.is_dir())[:8]
-        there = f"; beside it are {', '.join(beside)}" if beside else ""
-        raise BakeryError(
-            f"FROM names {source}, which is neither a folder nor an address such as "
-            f"https://danbooru.donmai.us/posts?tags=...: check the spelling{there}"
-        )
+        raise BakeryError(_no_folder(source, place))
     seen = glance.at([place])
     if not seen.pictures:
-        texts = f" ({', '.join(f'{n} {kind}' for kind, n in seen.kinds[:4])})" if seen.kinds else ""
-        raise BakeryError(
-            f"FROM names {place}, which holds no picture{texts}: give the folder with the .png, .jpg "
-            "or .webp files"
-        )
+        raise BakeryError(_no_picture(place, seen))
     text.put("scrape.urls", [], "nothing is downloaded")
     text.put_list("scrape.folders", [_path(source, here)], f"{seen.pictures} pictures")
     text.remove("scrape.limit")
@@ -189,6 +192,31 @@ def _from_folder(text: PresetText, source: str, here: Path) -> list[str]:
             f"{seen.pictures} pictures are few: 20 to 50 different ones leave poses and clothes free"
         )
     return notes
+
+
+def _no_folder(source: str, place: Path) -> str:
+    """What is wrong with a FROM that is neither a folder nor an address."""
+    if place.is_file():
+        archive = place.suffix.lower() in archives.READ | archives.NOT_READ
+        cure = "unpack it and give its folder" if archive else f"give its folder, {place.parent}"
+        return f"FROM names {source}, which is a single file: {cure}"
+    folders = sorted(p.name for p in place.parent.glob("[!.]*") if p.is_dir())[:8]
+    beside = f"; beside it are {', '.join(folders)}" if folders else ""
+    return (
+        f"FROM names {source}, which is neither a folder nor an address such as "
+        f"https://danbooru.donmai.us/posts?tags=...: check the spelling{beside}"
+    )
+
+
+def _no_picture(place: Path, seen: Glance) -> str:
+    """What a folder without a picture holds instead."""
+    found = [f"{n} {kind}" for kind, n in seen.kinds[:4]]
+    found += [f"{seen.unreadable} damaged"] if seen.unreadable else []
+    instead = f" ({', '.join(found)})" if found else ""
+    return (
+        f"FROM names {place}, which holds no picture{instead}: give the folder with "
+        "the .png, .jpg or .webp files"
+    )
 
 
 def _repeats(text: PresetText, seen: Glance) -> None:
@@ -225,6 +253,15 @@ def _captions(text: PresetText, seen: Glance) -> list[str]:
         return [f"{has}, which are kept as they are; prune.source: tagger would write new ones"]
     text.put("prune.source", "tagger", f"{has}: not used; booru takes their tags, union both")
     return [f"{has}: they are not used unless prune.source is booru or union"]
+
+
+def _traits(config: cfg.Config, here: Path) -> list[str]:
+    """What kept captions keep the trigger from learning."""
+    if config.prune.source != OWN_CAPTIONS:
+        return []
+    folders = [here / folder.path for folder in config.scrape.folders]
+    advice = named_traits.advice(named_traits.beside_pictures(folders), config.prune)
+    return [advice] if advice else []
 
 
 def _class_tokens(text: PresetText, tag: str, why: str) -> None:

@@ -26,7 +26,7 @@ def propose(name: str, taken: Collection[str], base: Path | None = None) -> tupl
     plain = unicodedata.normalize("NFKC", name)
     word = re.sub(r"[\W_]+", "", plain).lower()
     if not word:
-        return "mychar", f"{name} has no letter"
+        return "mychar", f"{name} has neither letters nor digits"
     known = {captions.same(tag) for tag in taken}
     same = {captions.same(word), captions.same(plain.replace("_", " ").replace("-", " ").lower())}
     if same & known or any(map(import_folders.ordinary, same)):
