@@ -59,11 +59,11 @@ format: $(VENV)/.installed-dev
 	$(BIN)/snakefmt Snakefile workflow
 
 docs: $(VENV)/.installed
-	PYTHONPATH=scripts $(BIN)/python scripts/describe_config.py
-	PYTHONPATH=scripts $(BIN)/python scripts/house.py
+	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/describe_config.py
+	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/house.py
 
 same-results: $(VENV)/.installed
-	PYTHONPATH=scripts $(BIN)/python scripts/code_versions.py
+	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/code_versions.py
 
 # as the workflow catalog runs it: with workflow/Snakefile, in a folder that has only a config
 smoke: $(VENV)/.installed

@@ -114,7 +114,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
         after = files(tree)
         changed[kind] = [name for name in before if after[name] != before[name]]
         new[kind] = [name for name in after if name not in before]
-    python(tree, "scripts/describe_config.py")
+    python(tree, "scripts/upkeep/describe_config.py")
     return Grown(tree, changed, new, record)
 
 

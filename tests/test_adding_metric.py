@@ -121,6 +121,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Scored:
     scripts = folder / "scripts"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "scripts" / "bakery", scripts / "bakery", ignore=ignored)
+    (scripts.parent / "resources").symlink_to(ROOT / "resources")
     bare = score_and_compare(scripts, folder / "bare")
     add_metric(scripts)
     return Scored(score_and_compare(scripts, folder / "added"), scripts, bare)

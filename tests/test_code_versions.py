@@ -120,6 +120,22 @@ def test_a_corrected_word_asks_for_a_decision_about_the_stages_that_read_it() ->
     assert not reading & {"scrape", "tag", "train"}
 
 
+def test_the_look_of_a_page_is_a_matter_of_the_stage_whose_result_it_is(monkeypatch) -> None:
+    """And of no other: what a contact sheet looks like must cause no training."""
+    own = code_versions._text
+
+    def changed(name: str) -> str:
+        return own(name) + ("\nX = 1\n" if name.startswith("pages.") else "")
+
+    before = {stage: code_versions.code_hash(stage) for stage in STAGES}
+    monkeypatch.setattr(code_versions, "_text", changed)
+    after = {stage: code_versions.code_hash(stage) for stage in STAGES}
+    assert {stage for stage in STAGES if after[stage] != before[stage]} == {"compare"}
+    shown = {path.name for path in code_versions.templates(code_versions.closure("compare"))}
+    assert {"house.css", "compare.html.j2", "compare.css", "compare.js"} <= shown
+    assert not any(code_versions.templates(code_versions.closure(s)) for s in STAGES[:-1])
+
+
 FAMILIES = [family.name for family in registry.FAMILIES]
 
 

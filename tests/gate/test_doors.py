@@ -22,10 +22,12 @@ from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
 from bakery.settings.scrape import Scrape
 from bakery.settings.tag import Tag
+from bakery.settings.thresholds import Thresholds
 from bakery.settings.train import Train
 from bakery.sources import folders, posts
 from bakery.stages import filter, layout, prune, scrape, tag
 from bakery.tags import tagging
+from bakery.tags.trigger import Trigger
 from bakery.training.setup import TrainSpec
 from bakery.training.trainer import Trainer
 
@@ -358,6 +360,7 @@ def laid_out(tmp_path, captions, *, rewritten=None, ratings=None, concept_of=Non
     ]
     tables.write(tmp_path / "scrape/posts.csv", rows, ("image", "rating", "concept"))
     (tmp_path / "prune").mkdir(exist_ok=True)
+    Trigger("ada", thresholds=Thresholds(0.35, 0.85)).write(tmp_path / "prune")
     rows = [{"image": name, "caption": text} for name, text in captions.items()]
     tables.write(tmp_path / "prune/captions.csv", rows, ("image", "caption"))
     edits = tmp_path / "edits/captions"

@@ -382,6 +382,12 @@ def test_a_bake_on_two_pages_is_called_by_each_page_s_own_words(root: Path) -> N
     assert len(made.of("train")) == 3, "the config's own bake is on both pages and trained once"
 
 
+def test_a_label_spells_values_as_the_config_does(root: Path) -> None:
+    raw = {"sweeps": {"s": {"grid": {"train.min_snr_gamma": [None, 5], "train.flip_aug": [True]}}}}
+    (page,) = build.build(cfg.load(raw), [root]).of("compare")
+    assert page.labels == ("min_snr_gamma null, flip_aug true", "min_snr_gamma 5, flip_aug true")
+
+
 def test_how_fast_is_not_what(root: Path) -> None:
     fast = {"tag": {"batch_size": 1}, "score": {"batch_size": 1}}
     assert nodes(root, fast) == nodes(root, {})

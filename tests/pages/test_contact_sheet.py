@@ -15,6 +15,7 @@ from bakery.edits import image_edits
 from bakery.edits.image_edits import Line
 from bakery.pages import contact_sheet
 from bakery.pages.contact_sheet import Item
+from bakery.pages.page import Subject
 from bakery.stages import filter
 
 NASTY = '<script>fetch("http://evil.example/")</script>'
@@ -47,7 +48,7 @@ LINES = {
 
 
 def made(items=ITEMS, lines=LINES, dataset="mirael") -> str:
-    return contact_sheet.page(items, lines=lines, dataset=dataset, order=ORDER)
+    return contact_sheet.page(items, lines=lines, subject=Subject(dataset), order=ORDER)
 
 
 @pytest.mark.slow
@@ -67,7 +68,7 @@ def test_the_same_items_give_the_same_page():
 def test_nothing_in_the_data_can_become_markup():
     nasty = Item(QUOTED, False, (NASTY,), duplicate_of=NASTY, concept=QUOTED, note=NASTY)
     lines = {image_edits.EXCLUDE: (Line(NASTY), Line(QUOTED, QUOTED, (QUOTED,)))}
-    page = contact_sheet.page([nasty], lines=lines, dataset=NASTY, order=(NASTY,))
+    page = contact_sheet.page([nasty], lines=lines, subject=Subject(NASTY, QUOTED), order=(NASTY,))
     assert page.count("<script>") == 1
     assert "<img src=x" not in page
     assert not re.search(r"<[^>]+\son\w+=", re.sub(r'"[^"]*"', '""', page))
@@ -111,7 +112,11 @@ def state(page: Any, number: int) -> str:
 
 
 def listed(page: Any, name: str) -> list[str]:
-    return page.locator(f"[data-list='{name}.txt'] textarea").input_value().splitlines()
+    return page.locator(f"[data-text='{name}.txt'] textarea").input_value().splitlines()
+
+
+def unsaved(page: Any) -> str:
+    return page.locator("#unsaved span").inner_text()
 
 
 def shown(page: Any) -> str:
@@ -134,7 +139,7 @@ def test_browser_the_lists_start_as_they_are(opened: Any) -> None:
         "kept", "kept", "kept", "kept", "excluded by hand", "dropped", "dropped",
         "included by hand", "dropped",
     ]  # fmt: skip
-    assert page.locator("#changes").inner_text() == ""
+    assert not page.locator("#unsaved").is_visible()
     assert page.locator("code", has_text="config/edits/mirael/").is_visible()
 
 
@@ -145,7 +150,7 @@ def test_browser_a_click_overrules_and_another_takes_it_back(opened: Any) -> Non
     assert (state(page, 2), state(page, 7)) == ("excluded by hand", "included by hand")
     assert listed(page, "exclude") == [*AS_THEY_WERE["exclude"], "site-2.jpg"]
     assert listed(page, "include") == [*AS_THEY_WERE["include"], "site-7.jpg"]
-    assert page.locator("#changes").inner_text() == "Changed, not yet saved."
+    assert unsaved(page) == "2 decisions not saved yet, kept in this browser."
     assert page.locator("#kept").inner_text() == "5"
     card(page, 2).click()
     card(page, 7).click()
@@ -207,7 +212,7 @@ def test_browser_hands_back_files_that_are_read_as_meant(opened: Any, tmp_path: 
         assert download.value.suggested_filename == name
         files[name] = tmp_path / name
         download.value.save_as(files[name])
-    assert page.locator("#changes").inner_text() == ""
+    assert unsaved(page) == "2 decisions handed over: save the file and run again."
     assert files["exclude.txt"].read_text().splitlines() == listed(page, "exclude")
     rows = [filter.Post(image=one.image, md5="b" * 32 if one.image == "site-8.jpg" else "")
             for one in ITEMS]  # fmt: skip
@@ -222,20 +227,48 @@ def test_browser_copies_a_list(opened: Any, copied: Callable[[Any, Any], str]) -
     card(page, 3).click()
     expected = "\n".join([*AS_THEY_WERE["exclude"], "site-3.jpg"]) + "\n"
     assert copied(page, page.locator("[data-list='exclude.txt'] .copy")) == expected
-    assert page.locator("#changes").inner_text() == "Changed, not yet saved."  # one of two
+    assert "not saved yet" in unsaved(page)  # one of two
     text = copied(page, page.locator("[data-list='include.txt'] .copy"))
     assert text.splitlines() == AS_THEY_WERE["include"]
-    assert page.locator("#changes").inner_text() == ""
+    assert "handed over" in unsaved(page)
 
 
-def test_browser_a_tab_with_unsaved_changes_asks_before_it_goes(opened: Any) -> None:
+def test_browser_a_reload_keeps_unsaved_decisions_until_they_are_discarded(opened: Any) -> None:
+    page = opened
+    card(page, 2).click()
+    card(page, 5).click()
+    page.reload()
+    assert (state(page, 2), state(page, 5)) == ("excluded by hand", "kept")
+    assert listed(page, "exclude") == ["# of last week", "gone.jpg", "site-2.jpg"]
+    assert unsaved(page) == "2 decisions not saved yet, kept in this browser."
+    page.locator("#unsaved button").click()
+    assert listed(page, "exclude") == AS_THEY_WERE["exclude"]
+    page.reload()
+    assert (state(page, 2), state(page, 5)) == ("kept", "excluded by hand")
+    assert not page.locator("#unsaved").is_visible()
+
+
+def test_browser_without_storage_a_tab_with_unsaved_changes_asks_before_it_goes(
+    opened: Any,
+) -> None:
     page = opened
     asked = []
     page.on("dialog", lambda dialog: asked.append(dialog.type) or dialog.accept())
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('none') } }")
     card(page, 2).click()
+    assert unsaved(page) == "1 decision not saved yet: this browser keeps nothing."
     page.reload()
     assert asked == ["beforeunload"]
     assert state(page, 2) == "kept"
+
+
+def test_browser_the_lists_are_always_in_sight(opened: Any) -> None:
+    page = opened
+    for height in (900, 300):
+        page.set_viewport_size({"width": 700, "height": height})
+        for button in page.locator("#edits .buttons button").all():
+            box = button.bounding_box()
+            assert 0 < box["y"] < height - box["height"]
 
 
 def test_browser_shows_what_is_asked_for(opened: Any) -> None:

@@ -286,10 +286,52 @@ def test_it_fits_the_window_and_can_be_read(
     lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) / 765 for colour in (paper, ink)]
     assert abs(lightness[0] - lightness[1]) > 0.7
     assert (lightness[0] > 0.5) == (scheme == "light")
-    # the headings of the picture table stay in sight
-    page.evaluate("document.querySelector('#pictures').scrollTop = 300")
-    frame, head = (page.locator(f"#pictures{s}").bounding_box() for s in ("", " thead th >> nth=1"))
-    assert abs(head["y"] - frame["y"]) < 3
+    # the headings of the picture table stay in sight, whether it scrolls with the page or in its frame
+    page.set_viewport_size({"width": width, "height": 400})
+    for size in ("48", "256"):
+        page.locator("[name=size]").fill(size)
+        whole = page.evaluate("document.querySelector('#pictures').classList.contains('whole')")
+        assert whole == (size == "48" or width > 500)
+        page.evaluate("document.querySelector('#pictures [data-row]').scrollIntoView()")
+        page.evaluate("document.querySelector('#pictures').scrollTop = 300")
+        frame, head = (
+            page.locator(f"#pictures{s}").bounding_box() for s in ("", " thead th >> nth=1")
+        )
+        assert abs(head["y"] - (0 if whole else frame["y"])) < 3
+    page.close()
+
+
+def test_no_table_is_wider_than_a_usual_window(opened: Any, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(opened.url)
+    page.locator("summary", has_text="The numbers").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    wider = """[...document.querySelectorAll(".scroll:not(.whole)")]
+        .filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.outerHTML.slice(0, 90))"""
+    assert page.evaluate(wider) == []
+    page.close()
+
+
+def test_many_epochs_are_smaller_so_that_all_bakes_scroll_with_the_page(
+    browser: Any, tmp_path: Path
+) -> None:
+    bakes = [made_bake(tmp_path, name, [BASE, *[(0.5, 0.5)] * 10]) for name in ("a", "b")]
+    compare.run(Compare(), bakes=bakes, out=tmp_path / "out", sweep="lr")
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto((tmp_path / "out" / "index.html").as_uri())
+    whole = "document.querySelector('#pictures').classList.contains('whole')"
+    assert page.evaluate(whole)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    narrow = cell(page, 0, 0, 1).bounding_box()["width"]
+    assert 48 <= narrow < Compare().thumbnail
+    page.set_viewport_size({"width": 1000, "height": 800})
+    assert cell(page, 0, 0, 1).bounding_box()["width"] < narrow
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert cell(page, 0, 0, 1).bounding_box()["width"] == narrow
+    page.locator("[name=size]").fill("128")
+    assert not page.evaluate(whole), "chosen by the reader: it scrolls in a frame of its own"
+    page.set_viewport_size({"width": 1200, "height": 800})
+    assert cell(page, 0, 0, 1).bounding_box()["width"] == 128
     page.close()
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from bakery.edits import tag_edits
 from bakery.pages import prune_page
+from bakery.pages.page import Subject
 from bakery.settings.prune import Prune
 from bakery.tags import pruning
 from bakery.tags.evidence import Evidence
@@ -50,7 +51,7 @@ def draw(
         OUTFITS,
         pictures=pictures,
         images=IMAGES,
-        dataset="mirael",
+        subject=Subject("mirael"),
     )
 
 
@@ -93,7 +94,7 @@ def test_a_large_dataset_makes_a_page_of_bounded_size(tmp_path: Path) -> None:
     settings = Prune()
     page = prune_page.draw(
         settings, pruning.decide(settings, found, {}), [], pictures=pictures, images=names,
-        dataset="mirael",
+        subject=Subject("mirael"),
     )  # fmt: skip
     assert page.count('href="data:image/webp;base64,') <= prune_page.MOST
     assert len(page.encode()) < 5_000_000
@@ -124,7 +125,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
     page.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
     page.goto(file.as_uri())
     yield page
-    assert [u for u in asked if not u.startswith("data:")] == [file.as_uri()]
+    assert {u for u in asked if not u.startswith(("data:", "blob:"))} == {file.as_uri()}
     assert said == []
     context.close()
 
@@ -180,6 +181,53 @@ def test_browser_mouse(opened: Any, tmp_path: Path, copied: Callable[[Any, Any],
     page.locator("tr[data-tag='zebra'] .undo").click()
     page.locator("tr[data-tag='look, alike'] .undo").click()
     assert written(page).count("\n") == 3
+
+
+def test_browser_a_reload_keeps_unsaved_decisions_until_they_are_discarded(opened: Any) -> None:
+    page = opened
+    given = written(page)
+    assert not page.locator("#unsaved").is_visible()
+    tag(page, "smile").click()
+    tag(page, "halo").click()
+    decided = written(page)
+    page.reload()
+    assert written(page) == decided
+    note = page.locator("#unsaved span")
+    assert note.inner_text() == "2 decisions not saved yet, kept in this browser."
+    with page.expect_download():
+        page.locator("#download").click()
+    assert note.inner_text() == "2 decisions handed over: save the file and run again."
+    page.reload()
+    assert "handed over" in note.inner_text()
+    tag(page, "coat").click()
+    assert note.inner_text() == "3 decisions not saved yet, kept in this browser."
+    page.locator("#unsaved button").click()
+    assert written(page) == given
+    page.reload()
+    assert written(page) == given
+
+
+def test_browser_what_it_keeps_is_of_one_result(browser: Any, tmp_path: Path) -> None:
+    """Another result of the dataset, or another dataset, starts afresh; nonsense does no harm."""
+    context = browser.new_context()
+    page = context.new_page()
+    for number, place in enumerate(("mirael-1", "mirael-2", "mirael-1")):
+        html = draw(tmp_path, {}).replace('data-keep="prune/mirael/"', f'data-keep="x/{place}"')
+        file = tmp_path / f"{number}.html"
+        file.write_text(html, encoding="utf-8")
+        page.goto(file.as_uri())
+        pressed = tag(page, "smile").get_attribute("aria-pressed")
+        assert pressed == ("true" if number == 2 else "false")
+        if not number:
+            tag(page, "smile").click()
+    keep = """text => localStorage.setItem("lora-bakery/x/mirael-1", text)"""
+    page.evaluate(keep, '{"changes": {"smile": 7, "toString": 1}}')
+    page.reload()
+    assert tag(page, "smile").get_attribute("aria-pressed") == "false"
+    page.evaluate(keep, "null")
+    page.reload()
+    assert not page.locator("#unsaved").is_visible()
+    context.close()
 
 
 def test_browser_keyboard(opened: Any) -> None:

@@ -109,6 +109,15 @@ def test_of_epochs_within_noise_the_surest_is_taken() -> None:
     assert recommend([[top], [worse]]).best is top
 
 
+def test_the_next_bake_is_named_at_the_epoch_that_it_has_in_the_table() -> None:
+    """Each bake is shown at its surest epoch, so that is the one to name, not its highest."""
+    winner = [sure("a", 1, 0.9, 0.05)]
+    other = [sure("b", 1, 0.62, 0.05), sure("b", 2, 0.64, 0.2)]
+    own = recommend([other]).best
+    assert own is other[0]
+    assert "Next is b, epoch 1, with 0.62." in recommend([winner, other]).reasons
+
+
 def test_of_equally_sure_epochs_the_earliest_is_taken() -> None:
     epochs = [sure("a", number, 0.8, 0.1) for number in (3, 1, 2)]
     assert recommend([epochs]).best is epochs[1]

@@ -63,6 +63,29 @@ def test_bases_that_differ_are_both_shown_and_what_is_missing_is_left_empty(tmp_
     assert found[3] == [color(other.shots[0, p, "1"]) for p in ("trigger", "beach")]
 
 
+def test_its_prompts_say_the_triggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def headings(*triggers: str) -> list[str]:
+        made = [
+            made_bake(
+                tmp_path / trigger, trigger, TWO, settings={"prune.trigger": trigger},
+                prompts={"trigger": trigger, "beach": f"{trigger}, beach"},
+            )
+            for trigger in triggers
+        ]  # fmt: skip
+        sweep_grid.draw([results.read_bake(bake) for bake in made], "lr")
+        return said.pop()
+
+    said: list[list[str]] = []
+    draw = grid.draw
+    monkeypatch.setattr(
+        grid, "draw", lambda tiles, rows, columns, **how: said.append(columns) or draw(
+            tiles, rows, columns, **how)
+    )  # fmt: skip
+    assert headings("mirael") == ["trigger: mirael", "beach: mirael, beach"]
+    assert headings("mirael", "sylvie")[1] == "beach: mirael / sylvie, beach"
+    assert headings("a", "b", "c", "d")[1] == "beach: their trigger, beach"
+
+
 @pytest.mark.parametrize(("most", "side"), [(6 * 5 * 100**2, 100), (1, sweep_grid.SIDES[0])])
 def test_a_large_sweep_gets_smaller_tiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, side: int

@@ -14,7 +14,7 @@ import pytest
 from made_bakes import made_bake
 from PIL import Image
 
-from bakery.interop import infotext
+from bakery.interop import infotext, prompt_syntax
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.pages import page
@@ -359,7 +359,7 @@ def test_nothing_in_the_data_can_become_markup(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in html
     markup = re.sub(r"<script.*?</script>", "", html, flags=re.S)
     assert not re.search(r"<[^>]+\son\w+=", re.sub(r'"[^"]*"', '""', markup))
-    assert NASTY in "".join(data_of(html)["pieces"])
+    assert prompt_syntax.escape(NASTY) in "".join(data_of(html)["pieces"])
 
 
 def test_json_in_the_page_is_what_went_in() -> None:
@@ -390,13 +390,17 @@ def test_what_does_not_fit_together_is_said(tmp_path: Path) -> None:
 
 
 def test_what_does_not_beat_the_base_is_not_called_recommended(tmp_path: Path) -> None:
-    overs = [
-        re.findall(
-            r'<p class="over">(.*?)</p>', page_of([made_bake(tmp_path, name, scores)], tmp_path)
-        )
+    pages = [
+        page_of([made_bake(tmp_path, name, scores)], tmp_path)
         for name, scores in (("good", GOOD), ("worse", [GOOD[2], GOOD[1]]))
     ]
-    assert overs == [["Recommended"], ["Best of these"]]
+    assert [re.findall(r'<p class="over">(.*?)</p>', page) for page in pages] == [
+        ["Recommended"],
+        ["Best of these"],
+    ]
+    chips = [set(re.findall(r'class="chip">(.*?)<', page)) for page in pages]
+    assert chips == [{"recommended"}, {"best of these"}]
+    assert "ecommended" not in re.sub(r"<(script|style).*?</\1>", "", pages[1], flags=re.DOTALL)
 
 
 def test_without_scores_there_is_a_page_but_no_recommendation(tmp_path: Path) -> None:

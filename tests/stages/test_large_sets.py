@@ -65,7 +65,7 @@ def test_the_filter_holds_no_pictures_but_the_one_it_measures(tmp_path: Path, mo
     assert made["reasons"]["duplicate"] == 4, "pictures in a spool are compared as others are"
     assert most_alive() <= 2
     left = {path.name for path in (tmp_path / "out").iterdir()}
-    assert left == {"decisions.csv", "contact_sheet.html", "contact_sheet.jpg"}
+    assert left == {"decisions.csv", "untagged.json", "contact_sheet.html", "contact_sheet.jpg"}
 
 
 def test_the_score_holds_its_samples_and_no_training_pictures(tmp_path: Path, most_alive) -> None:

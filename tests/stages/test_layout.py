@@ -25,6 +25,7 @@ RED = Image.new("RGB", (8, 6), (200, 30, 40))
 def world(tmp_path):
     (tmp_path / "scrape" / "images").mkdir(parents=True)
     (tmp_path / "prune").mkdir()
+    Trigger("mirael", thresholds=Thresholds(0.35, 0.85)).write(tmp_path / "prune")
     return tmp_path
 
 
@@ -82,7 +83,8 @@ def test_the_folder_says_repeats_and_name(world):
     assert table["caption"].to_dict() == {"a.png": "mirael, 0", "b.jpg": "mirael, 1"}
     captions = _as_trainers_read(world, "7_mirael")
     assert captions == {"a.png": "mirael, 0", "b.jpg": "mirael, 1"}
-    assert sorted(path.name for path in (world / "out").iterdir()) == ["7_mirael", "layout.csv"]
+    made = sorted(path.name for path in (world / "out").iterdir())
+    assert made == ["7_mirael", "captions.html", "layout.csv"]
 
 
 def test_loadable_pictures_are_linked_not_copied(world):
@@ -222,7 +224,8 @@ def test_a_half_written_folder_ends_right(world):
     (out / "stage.log").write_text("kept")
     (out / "layout.csv").write_text("old")
     _run(world, names)
-    assert sorted(path.name for path in out.iterdir()) == ["5_mirael", "layout.csv", "stage.log"]
+    made = sorted(path.name for path in out.iterdir())
+    assert made == ["5_mirael", "captions.html", "layout.csv", "stage.log"]
     assert sorted(path.name for path in (out / "5_mirael").iterdir()) == [
         "a.png", "a.txt", "b.png", "b.txt",
     ]  # fmt: skip
@@ -329,6 +332,36 @@ def test_a_rewritten_caption_replaces_the_picture_s_own(world):
     assert _as_trainers_read(world, "5_halo") == {"h.png": "as it stands"}
     assert table["by_hand"].to_dict() == {"a.png": "true", "b.png": "false", "h.png": "true"}
     assert (summary["rewritten"], summary["unused_edits"]) == (2, 0)
+
+
+def test_captions_of_the_table_replace_those_of_files_and_the_page_shows_all(world, caplog):
+    names = [_picture(world, name) for name in ("a.png", "b.png", "h.png")]
+    edits = _edits(world, a="of a file", b="file, too")
+    (world / "edits" / "captions.csv").write_text(
+        'image,caption\na.png,"of the table, hat"\nh.png,"halo, hand"\ngone.png,x\n'
+    )
+    edits["captions.csv"] = str(world / "edits" / "captions.csv")
+    summary, table = _run(
+        world, names, edits=edits, of={"h.png": "halo"},
+        concepts={"halo": {"caption_prefix": "halo"}},
+    )  # fmt: skip
+    assert table["caption"].to_dict() == {
+        "a.png": "of the table, hat", "b.png": "file, too", "h.png": "halo, hand",
+    }  # fmt: skip
+    assert set(table["by_hand"]) == {"true"}
+    assert (summary["rewritten"], summary["unused_edits"]) == (3, 2)
+    assert "captions/a.txt is not used" in caplog.text
+    assert "line 4 names 'gone.png', which is not laid out" in caplog.text
+    page = (world / "out" / "captions.html").read_text("utf-8")
+    cards = re.findall(r'data-image="(.*?)" data-automatic="(.*?)" data-given="(.*?)"(.*?)>', page)
+    assert cards == [
+        ("a.png", "mirael, 0", "of the table, hat", ""),
+        ("b.png", "mirael, 1", "file, too", " data-file"),
+        ("h.png", "halo, mirael, 2", "halo, hand", ""),
+    ]
+    sources = re.findall(r'<img src="(.*?)"', page)
+    assert all((world / "out" / source).is_file() for source in sources)
+    assert len(sources) == 3
 
 
 def test_an_edit_of_no_picture_is_counted_and_said(world, caplog):

@@ -92,7 +92,7 @@ def test_a_folder_is_the_only_source(here: Path) -> None:
     assert (config.filter.min_score, config.layout.repeats) == (None, 25)
     assert config.train.base == "models/sd.safetensors"
     assert told == ""
-    assert text.startswith("# suzu, on an SD 1.5 checkpoint.")
+    assert text.startswith("# suzu. Made by `make new` from config/sd15.yaml;")
     for command in ("plan --configfile config/suzu.yaml", "--configfile config/suzu.yaml"):
         assert f"\n#   snakemake --cores all {command}\n" in text
 

@@ -140,14 +140,14 @@ def _sample(
             for seed in seeds:
                 image = f"e{epoch}_{prompt_id}_s{seed}.png"
                 colour = (40 * epoch + hue, 90 * number, 60 * seed + 3 * epoch * len(label))
-                token = f" {infotext.lora_token(Path(files[epoch]).stem)}" if epoch else ""
+                loras = {Path(files[epoch]).stem: 1.0} if epoch else {}
                 facts = {"Steps": "3", "Sampler": "DDIM", "Seed": str(seed)}
                 if epoch:
                     facts["Lora hashes"] = f"{Path(files[epoch]).stem}: {_hash(label, epoch)[:12]}"
                 infotext.save_png(
                     Image.new("RGB", size, tuple(c % 256 for c in colour)),
                     folder / "images" / image,
-                    Infotext(prompt + token, "", facts),
+                    Infotext(prompt, "", facts, loras),
                 )
                 rows.append(
                     {"epoch": epoch, "prompt_id": prompt_id, "prompt": prompt, "seed": seed,

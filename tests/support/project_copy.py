@@ -79,5 +79,5 @@ def python(tree: Path, *arguments: str) -> str:
 def chores(tree: Path) -> dict:
     """`make docs` and `make same-results`; gives the record of code versions."""
     for name in CHORES:
-        python(tree, f"scripts/{name}")
+        python(tree, f"scripts/upkeep/{name}")
     return json.loads((tree / "tests/code_versions.json").read_text("utf-8"))

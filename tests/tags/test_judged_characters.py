@@ -1,9 +1,9 @@
 """What pruning absorbs of real characters, against a baker's judgement of each of their tags.
 
-Each tag of `judged_characters.csv` was judged by hand before any code had decided about it.
-`absorbed` is what the character is: hair, eyes, ears, marks, build, kind of being, and what it
-wears in the hair whatever it wears besides. `kept` is what prompts must be able to change: clothes,
-jewellery, things, and the words for the kind of subject (1girl).
+Each tag of `judged_characters.csv` was judged by hand before any code had decided about it. `absorbed`
+is what the character is: hair, eyes, ears, marks, build, kind of being, and what it wears in the hair
+whatever it wears besides. `kept` is what prompts must be able to change: clothes, jewellery, things, and
+the words for the kind of subject (1girl).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 # kohya's repeat folders, as sd-scripts would load them.
-# In:  results/{scrape,filter,tag,prune}/<key>/ (of filter, the boxes that it found), captions and
-#      boxes.csv of the dataset's edits, local regularization pictures
-# Out: results/layout/<key>/ <repeats>_<name>/ (pictures and captions), reg/, layout.csv
+# In:  results/{scrape,filter,tag,prune}/<key>/ (of filter, the boxes that it found), captions,
+#      captions.csv and boxes.csv of the dataset's edits, local regularization pictures
+# Out: results/layout/<key>/ <repeats>_<name>/ (pictures and captions), reg/, layout.csv, captions.html
+#      (every caption with its picture, to be edited)
 
 
 rule layout:
@@ -12,6 +13,7 @@ rule layout:
         prune=ancient(above("layout", "prune")),
     output:
         "results/layout/{bake}/manifest.json",
+        "results/layout/{bake}/captions.html",
     log:
         "logs/layout/{bake}.log",
     conda:

@@ -31,6 +31,8 @@ DEFAULT = "DefaultStreamHandler"
 """What Snakemake calls its own handler."""
 EVERY = 60.0
 """Seconds between two lines about a running job where there is no terminal."""
+PAGE_EVERY = 10.0
+"""Seconds between two versions of `results/index.html` while jobs run."""
 _MUTE = {"plan", "gather", "clean"}  # rules that print for themselves
 _NOTHING = "Nothing to be done"
 _WHERE = re.compile(r'^WorkflowError in .*:\n|^  File ".*$\n?', re.MULTILINE)
@@ -106,6 +108,8 @@ class LogHandler(LogHandlerBase):
         """Ends the live lines."""
         self._quiet.set()
         self._stop()
+        if self.board.total:
+            self._write_page()
         super().close()
 
     def _planned(self, facts: Mapping[str, Any]) -> None:
@@ -128,6 +132,7 @@ class LogHandler(LogHandlerBase):
             self._live.start()
         else:
             threading.Thread(target=self._tell_now_and_then, daemon=True).start()
+        threading.Thread(target=self._keep_page, daemon=True).start()
 
     def _started(self, facts: Mapping[str, Any]) -> None:
         self.board.start(facts)
@@ -244,6 +249,26 @@ class LogHandler(LogHandlerBase):
         if board.failed:
             total.append(f", {board.failed} failed", style="red")
         return Group(*lines, total)
+
+    def _keep_page(self) -> None:
+        while not self._quiet.wait(PAGE_EVERY):
+            self._write_page()
+
+    def _write_page(self) -> None:
+        """The status page; a fault there ends neither the bake nor what is shown of it."""
+        jobs = [
+            {"label": job.label, "stage": job.stage, "status": job.status(),
+             "folder": str(job.output.parent) if job.output else ""}
+            for job in self.board.running
+        ]  # fmt: skip
+        from bakery.report import (
+            overview,  # here, since numpy costs every start of the engine 0.8 s
+        )
+
+        try:
+            overview.write(Path(), jobs)
+        except Exception as problem:
+            logging.getLogger(__name__).debug("results/index.html: %s", problem)
 
     def _tell_now_and_then(self) -> None:
         while not self._quiet.wait(1):

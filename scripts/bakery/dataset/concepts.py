@@ -48,6 +48,14 @@ class RepeatFolder:
         return f"{self.repeats}_{self.name}"
 
     @property
+    def summary(self) -> dict[str, int | float]:
+        """Its entry in the layout's manifest."""
+        wished = {} if self.wished is None else {"wished": self.wished}
+        return {
+            "images": self.images, "shown": self.shown, "share": round(self.share, 4), **wished
+        }  # fmt: skip
+
+    @property
     def trouble(self) -> str:
         """A sentence if whole repeats cannot get near the requested share; else ""."""
         if self.wished is None or abs(self.share - self.wished) <= FAR_OFF * self.wished:

@@ -1,10 +1,15 @@
-"""Captions rewritten by hand: `captions/<image stem>.txt` among a dataset's edits."""
+"""Captions rewritten by hand, among a dataset's edits.
+
+Either `captions.csv`, with the columns image and caption, which the captions page writes; or
+`captions/<image stem>.txt`, a file for each.
+"""
 
 from __future__ import annotations
 
+import csv
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +18,8 @@ from bakery.io.errors import BakeryError
 from bakery.io.text_files import UnreadableText
 from bakery.tags import captions
 
+TABLE = "captions.csv"
+COLUMNS = ("image", "caption")
 LONGEST = 4000
 """Most characters of a caption; a text encoder reads 225 tokens, far less than this."""
 
@@ -24,7 +31,9 @@ class CaptionEdits:
     captions: dict[str, str]
     """Picture -> the caption that replaces its own."""
     strangers: tuple[str, ...]
-    """A sentence for each file that belongs to no picture."""
+    """A sentence for each file, or line of the table, that is not used."""
+    in_files: frozenset[str] = frozenset()
+    """The pictures whose caption is in a file of its own."""
 
 
 def read_captions(folder: Path | None, images: Iterable[str]) -> CaptionEdits:
@@ -44,7 +53,59 @@ def read_captions(folder: Path | None, images: Iterable[str]) -> CaptionEdits:
             found[image] = caption(path)
         else:
             strangers.append(_stranger(path, of_stem))
-    return CaptionEdits(found, tuple(strangers))
+    return CaptionEdits(found, tuple(strangers), frozenset(found))
+
+
+def with_table(edits: CaptionEdits, path: Path | None, images: Iterable[str]) -> CaptionEdits:
+    """`edits` with the captions of the table at `path` (None: there is none) of `images`.
+
+    A caption of the table replaces one in a file, which is then a stranger. Raises `BakeryError` for a
+    table that cannot be read, and for a caption that is empty, too long, or there twice.
+    """
+    if path is None:
+        return edits
+    names, table, strangers = {_same(image): image for image in images}, {}, []
+    for line, name, text in _rows(path):
+        image = names.get(_same(name))
+        if image is None:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            strangers.append(f"{path}: line {line} names {name!r}, which is not laid out{hint}")
+            continue
+        if image in table:
+            raise BakeryError(
+                f"{path} has two captions of {image}: delete line {line} or the other"
+            )
+        table[image] = _written(
+            text, f"{path}: line {line}", "write the caption, or delete the line"
+        )
+    strangers += [
+        f"captions/{Path(image).stem}.txt is not used: {path.name} has a caption of {image}, too"
+        for image in sorted(edits.in_files & table.keys())
+    ]
+    return CaptionEdits(
+        edits.captions | table, (*edits.strangers, *strangers), edits.in_files - table.keys()
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, image and caption of each row of the table."""
+    try:
+        # a spreadsheet may have put a byte order mark in front
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+                raise BakeryError(
+                    f"{path} has no column {missing[0]!r}; its first line is image,caption"
+                )
+            for row in reader:
+                yield reader.line_num, (row["image"] or "").strip(), row["caption"] or ""
+    except (UnicodeDecodeError, csv.Error) as problem:
+        raise BakeryError(
+            f"{path} cannot be read as a table in UTF-8 ({problem}): save it as the captions page does"
+        ) from None
+    except OSError as problem:
+        raise BakeryError(f"{path} cannot be read ({problem.strerror}): repair it") from None
 
 
 def caption(path: Path) -> str:
@@ -56,13 +117,18 @@ def caption(path: Path) -> str:
         text = text_files.read(path).text
     except UnreadableText as problem:
         raise BakeryError(f"{path} {problem}") from None
+    return _written(text, f"{path}", "write the caption, or remove the file")
+
+
+def _written(text: str, where: str, cure: str) -> str:
+    """A caption as it is used: its lines joined to one."""
     tags = [tag for line in text.splitlines() for tag in captions.split(line)]
     if not tags:
-        raise BakeryError(f"{path} is empty: write the caption, or remove the file")
+        raise BakeryError(f"{where} is empty: {cure}")
     written = captions.join(tags)
     if len(written) > LONGEST:
         raise BakeryError(
-            f"{path} is {len(written)} characters long, and a caption at most {LONGEST}: shorten it"
+            f"{where} is {len(written)} characters long, and a caption at most {LONGEST}: shorten it"
         )
     return written
 

@@ -92,6 +92,12 @@ class Family(ABC):
     """Settings that kohya's script for this family does not take, and why."""
     training_script: ClassVar[str]
     """kohya's script that trains it."""
+    preset: ClassVar[str] = "config"
+    """The shipped config, in `config/`, that a new character on such a base begins with ..."""
+    preset_v: ClassVar[str] = ""
+    """... and the one for v-prediction, if that is another."""
+    hub_words: ClassVar[str] = ""
+    """Pattern of names that hub ids of this family have: all that is known before a download."""
 
     @abstractmethod
     def recognises(self, header: Header) -> bool:

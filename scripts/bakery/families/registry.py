@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,16 @@ def recognised(path: str, header: Header) -> Family:
         return found[0]
     what = stranger or (f"a {header.pipeline}" if header.pipeline else "not a supported model")
     raise BakeryError(f"train.base: {path} is {what}: give a whole {titles()} model")
+
+
+def guessed(hub_id: str) -> Family:
+    """The family that a hub id's name speaks of; the first one if it says nothing."""
+    said = (
+        family
+        for family in FAMILIES
+        if family.hub_words and re.search(family.hub_words, hub_id, re.IGNORECASE)
+    )
+    return next(said, FAMILIES[0])
 
 
 def ordered(place: Place) -> Place:

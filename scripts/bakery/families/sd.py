@@ -19,6 +19,7 @@ class SD1(StableDiffusion):
     """Stable Diffusion 1.x."""
 
     name = "sd1"
+    preset = "sd15"
     title = "SD 1.x"
     article = "an"
     resolution = 512

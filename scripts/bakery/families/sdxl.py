@@ -20,6 +20,9 @@ class SDXL(StableDiffusion):
     """Stable Diffusion XL."""
 
     name = "sdxl"
+    preset = "sdxl"
+    preset_v = "noobai-vpred"
+    hub_words = r"xl|pony|illustrious|noob"
     title = "SDXL"
     article = "an"
     resolution = 1024

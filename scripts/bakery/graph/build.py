@@ -21,14 +21,13 @@ from typing import Any
 
 from bakery.families import recognise, registry
 from bakery.families.recognise import Place
-from bakery.graph import finished, halving, keyed_folders
+from bakery.graph import finished, halving, keyed_folders, short_names
 from bakery.graph.halving import Entry, Leaf
 from bakery.graph.nodes import CODE_VERSIONS, Graph, Node, Rung
 from bakery.io import walk
 from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
 from bakery.settings import config as cfg
-from bakery.settings import short_names
 from bakery.settings.halve import Halving
 from bakery.settings.named_files import locate, named_in
 from bakery.settings.scrape import Scrape
@@ -42,7 +41,7 @@ CHAIN = cfg.STAGES[:-1]
 EDITS = {
     "filter": ("exclude.txt", "include.txt"),
     "prune": ("tags.csv",),
-    "layout": ("captions", "boxes.csv"),
+    "layout": ("captions", "captions.csv", "boxes.csv"),
 }
 """Hand edits in `config/edits/<scrape.name>/`, by the stage that uses them."""
 
@@ -118,7 +117,7 @@ class Builder:
         differing = set(short_names.differing(values)) - {"scrape.name"}
         entries = []
         for config, changes, has in zip(configs, variants, values, strict=True):
-            label = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in changes.items())
+            label = ", ".join(f"{k.split('.')[-1]} {_said(v)}" for k, v in changes.items())
             differs = short_names.said({k: has[k] for k in changes if k in differing})
             entries.append(Entry(config, label or _alone(config), differs))
         return entries
@@ -223,6 +222,11 @@ def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
         return list(sweep.variants) or [{}]
     product = itertools.product(*sweep.grid.values())
     return [dict(zip(sweep.grid, values, strict=True)) for values in product] + list(sweep.variants)
+
+
+def _said(value: Any) -> str:
+    """A value as the config spells it: `null` and `true`, not `None` and `True`."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _add(graph: Graph, node: Node) -> Node:

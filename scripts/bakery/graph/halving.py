@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from bakery.graph import short_names
 from bakery.graph.nodes import Node, Rung
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
-from bakery.settings import short_names
 from bakery.settings.halve import Halving
 from bakery.settings.train import Train
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bakery.graph import finished
+from bakery.graph import finished, short_names
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
-from bakery.settings import short_names
 from bakery.settings.scrape import Scrape
 from bakery.settings.sections import Section
 from bakery.settings.train import Train
@@ -37,6 +36,7 @@ rerun.
 
 LOOKED_AT = {
     "prune": ("prune.html",),
+    "layout": ("captions.html",),
     "sample": ("grid.png",),
     "compare": ("index.html", "report.html", "grid.jpg"),
 }

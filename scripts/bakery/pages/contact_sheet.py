@@ -82,7 +82,7 @@ def page(
     items: Sequence[Item],
     *,
     lines: Mapping[str, Sequence[Line]],
-    dataset: str,
+    subject: web.Subject,
     order: Sequence[str],
 ) -> str:
     """The page as HTML. `lines` are the lists as they are, `order` is that of the reasons."""
@@ -90,7 +90,7 @@ def page(
     return web.render(
         "contact_sheet",
         tile=128,
-        dataset=dataset,
+        subject=subject,
         halves=[
             ("Kept", [item for item in items if item.kept]),
             ("Dropped", [item for item in items if not item.kept]),

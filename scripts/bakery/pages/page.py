@@ -17,6 +17,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -38,6 +39,15 @@ class InlineImage:
     height: int
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a page with decisions is about."""
+
+    dataset: str
+    folder: str = ""
+    """Name of the result's folder, with its key: a browser keeps unsaved decisions under it."""
+
+
 def thumbnail(path: Path, side: int) -> InlineImage:
     """The picture at `path`, small: its longer side has at most `side` pixels, its colours are near.
 
@@ -49,13 +59,13 @@ def thumbnail(path: Path, side: int) -> InlineImage:
 
 
 def render(name: str, *, tile: int, columns: int = 1, **context: Any) -> str:
-    """`name`.html.j2 with house.css, `name`.css and, if there is one, `name`.js inside.
+    """`name`.html.j2 with house.css, `name`.css and, if there is one, house.js and `name`.js inside.
 
     `tile` is the CSS length `--tile` in pixels, `columns` the number `--columns`.
     """
     sizes = f":root {{ --tile: {tile}px; --columns: {columns}; }}\n"
     style = sizes + _text("house.css") + _text(f"{name}.css")
-    script = _text(f"{name}.js") if (TEMPLATES / f"{name}.js").is_file() else ""
+    script = _text("house.js") + _text(f"{name}.js") if (TEMPLATES / f"{name}.js").is_file() else ""
     policy = (
         "default-src 'none'; img-src data: file: 'self'; base-uri 'none'; form-action 'none'; "
         f"style-src {_source(style)}; script-src {_source(script)}"
@@ -92,7 +102,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "fixed": fixed, "data": data}
+    environment.filters |= {"percent": percent, "fixed": fixed, "data": data, "address": quote}
     return environment
 
 

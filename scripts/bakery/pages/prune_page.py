@@ -34,7 +34,7 @@ def draw(
     *,
     pictures: Path,
     images: Sequence[str],
-    dataset: str,
+    subject: page.Subject,
     dropped: Sequence[Judged] = (),
 ) -> str:
     """The page as HTML.
@@ -58,11 +58,11 @@ def draw(
         thumbnails=thumbnails,
         outfits=outfits,
         images=len(images),
-        dataset=dataset,
-        path=f"config/edits/{dataset}/{tag_edits.NAME}",
+        subject=subject,
+        path=f"config/edits/{subject.dataset}/{tag_edits.NAME}",
         dropped=[(one, numbers.get(one.image)) for one in dropped[:MOST]],
         dropped_total=len(dropped),
-        include=f"config/edits/{dataset}/{INCLUDE}",
+        include=f"config/edits/{subject.dataset}/{INCLUDE}",
         kind_of=pruning.kind,
     )
 

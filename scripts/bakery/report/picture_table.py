@@ -20,6 +20,8 @@ ABSENT = -1
 """Instead of a number: there is no such picture."""
 PURPOSES = ("identity", "flexibility", "recreate", "bleed", "base")
 """The order in which prompts are shown; other purposes follow."""
+MOST_TRIGGERS = 3
+"""Triggers that a prompt names where bakes of several characters share a row."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,16 @@ def arrange(baked: Sequence[BakeResult], ranks: Sequence[int], seeds: int) -> Pi
         for b in range(len(baked))
     ]
     return PictureTable(prompts, epochs, chosen, shots, cells, len(known) - len(chosen), shared)
+
+
+def in_words(prompt: str, baked: Sequence[BakeResult]) -> str:
+    """A row's prompt for people: the trigger of the bakes in the place of `{trigger}`.
+
+    Bakes of a few characters have all their triggers there, as in `mirael / sylvie, beach`.
+    """
+    triggers = list(dict.fromkeys(one.bake.trigger for one in baked if one.bake.trigger))
+    said = " / ".join(triggers) if len(triggers) <= MOST_TRIGGERS else "their trigger"
+    return prompt.replace("{trigger}", said)
 
 
 def payload(table: PictureTable, sheet: ThumbnailSheet | None, out: Path) -> dict[str, Any]:

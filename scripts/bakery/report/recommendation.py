@@ -113,15 +113,10 @@ def recommend(bakes: Sequence[Sequence[EpochScore]]) -> Recommendation:
     `bakes` does not matter.
     """
     epochs = [epoch for bake in bakes for epoch in bake if epoch.number]
-    ranked = sorted(
-        (epoch for epoch in epochs if not math.isnan(epoch.rank)),
-        key=lambda epoch: (-epoch.rank, epoch.number, epoch.bake),
-    )
+    ranked = _ranked(epochs)
     if not ranked:
         return _no_recommendation(epochs)
-    undominated = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
-    top = (undominated or ranked)[0]
-    best = _surest(top, undominated or ranked)
+    top, best = _chosen(ranked)
     siblings = next(bake for bake in bakes if any(epoch is best for epoch in bake))
     base = next((epoch for epoch in siblings if not epoch.number), None)
     title = f"{best.bake}, epoch {best.number}" if len(bakes) > 1 else f"Epoch {best.number}"
@@ -137,10 +132,26 @@ def recommend(bakes: Sequence[Sequence[EpochScore]]) -> Recommendation:
         reasons.append(_rank(best, top, len(ranked), len(bakes)))
     reasons += _side_effects(best)
     reasons += _later(best, siblings)
-    reasons += _rival(best, top, ranked, len(bakes))
+    reasons += _rival(best, top, bakes)
     if best.number == max(epoch.number for epoch in siblings) > 1:
         reasons.append("It is the last epoch baked: more epochs might be better still.")
     return Recommendation(best, title, reasons, top, beats_base)
+
+
+def _ranked(epochs: Sequence[EpochScore]) -> list[EpochScore]:
+    """The epochs of LoRAs that have a rank, the highest first."""
+    return sorted(
+        (epoch for epoch in epochs if epoch.number and not math.isnan(epoch.rank)),
+        key=lambda epoch: (-epoch.rank, epoch.number, epoch.bake),
+    )
+
+
+def _chosen(ranked: Sequence[EpochScore]) -> tuple[EpochScore, EpochScore]:
+    """The epoch with the highest rank of those that no other beats in everything, and the surest of
+    those as good as it: the recommended one."""
+    undominated = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
+    top = (undominated or ranked)[0]
+    return top, _surest(top, undominated or ranked)
 
 
 def dominated(one: EpochScore, other: EpochScore) -> bool:
@@ -257,17 +268,18 @@ def _later(best: EpochScore, siblings: Sequence[EpochScore]) -> Iterator[str]:
 
 
 def _rival(
-    best: EpochScore, top: EpochScore, ranked: Sequence[EpochScore], bakes: int
+    best: EpochScore, top: EpochScore, bakes: Sequence[Sequence[EpochScore]]
 ) -> Iterator[str]:
-    """The best epoch of the other bakes."""
-    others = [epoch for epoch in ranked if epoch.bake != best.bake]
+    """The best of the other bakes, each at the epoch that the page's table shows: its own choice."""
+    ranked = [_ranked(bake) for bake in bakes if all(epoch is not best for epoch in bake)]
+    others = _ranked([_chosen(epochs)[1] for epochs in ranked if epochs])
     if not others:
         return
     rival = others[0]
     if rival is top:
         return
-    said = f"Next is {_name(rival, bakes)} with {fixed(rival.rank)}"
-    if close(top.values("rank"), rival.values("rank")):
+    said = f"Next is {_name(rival, len(bakes))} with {fixed(rival.rank)}"
+    if close(best.values("rank"), rival.values("rank")):
         yield f"{said}, too close to tell apart with these prompts and seeds."
     else:
         yield f"{said}."

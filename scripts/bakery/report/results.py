@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from bakery.graph import short_names
 from bakery.interop import infotext, previews, prompt_syntax
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
 from bakery.scoring.metrics import ON_PAGE
-from bakery.settings import short_names
 from bakery.tags.trigger import Trigger
 
 

@@ -33,7 +33,7 @@ def draw(baked: Sequence[BakeResult], title: str) -> Image.Image:
     return grid.draw(
         tiles,
         [label for label, _, _ in rows],
-        [f"{prompt.id}: {prompt.text}" for prompt in prompts],
+        [f"{p.id}: {picture_table.in_words(p.text, baked)}" for p in prompts],
         title=f"{title}: seed {table.seeds[0]}",
         tile=min(side, grid.TILE),
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bakery.graph import short_names
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
@@ -24,7 +25,6 @@ from bakery.report import comparable, curves, lineage, picture_table, recommenda
 from bakery.report.comparable import shown
 from bakery.report.results import Bake, BakeResult, Estimate, Shot, read_bake
 from bakery.scoring.metrics import BALANCED, ON_PAGE, TRADEOFF
-from bakery.settings import short_names
 from bakery.settings.compare import Compare
 
 REPORT_BYTES = 1_500_000
@@ -228,7 +228,8 @@ class View:
         return {
             "tile": self.settings.thumbnail,
             "title": self.settings.title,
-            "trigger": bakes[0].trigger if len({b.trigger for b in bakes}) == 1 else "{trigger}",
+            "in_words": lambda prompt: picture_table.in_words(prompt.text, baked),
+            "called": "recommended" if self.recommended.beats_base else "best of these",
             "sweep": self.sweep,
             "report": report,
             "folder": self.out.name,

@@ -21,6 +21,7 @@ from bakery.io import images, status, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import contact_sheet
+from bakery.pages.page import Subject
 from bakery.settings.filter import FACES, Filter
 from bakery.sources import posts
 from bakery.sources.posts import Post
@@ -79,7 +80,9 @@ def run(
     _write_boxes(settings, candidates, out)
     items = [_item(candidate) for candidate in candidates]
     contact_sheet.draw(items).save(out / "contact_sheet.jpg", quality=88)
-    page = contact_sheet.page(items, lines=by_hand.lines, dataset=dataset, order=checks.REASONS)
+    page = contact_sheet.page(
+        items, lines=by_hand.lines, subject=Subject(dataset, out.name), order=checks.REASONS
+    )
     write_text(out / "contact_sheet.html", page)
     if not any(candidate.kept for candidate in candidates):
         raise BakeryError(_nothing_left(candidates))

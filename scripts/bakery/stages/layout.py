@@ -21,23 +21,27 @@ from typing import Any
 
 from PIL import Image
 
-from bakery.dataset import concepts, details
+from bakery.dataset import concepts, details, regularization
 from bakery.dataset.details import Box
 from bakery.edits import caption_edits
 from bakery.gate import gate
 from bakery.io import images, png_texts, tables
 from bakery.io.errors import BakeryError
-from bakery.settings.layout import Concept, Layout, Regularization
+from bakery.io.files import write_text
+from bakery.pages import captions_page
+from bakery.pages.captions_page import CaptionedPicture
+from bakery.pages.page import Subject
+from bakery.settings.layout import Concept, Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.thresholds import Thresholds
-from bakery.sources import folders, posts
-from bakery.sources.caption_grammar import PLACEHOLDER
+from bakery.sources import posts
 from bakery.tags import captions, tagging
 from bakery.tags.trigger import Trigger
 
 COLUMNS = ("image", "file", "caption", "repeats", "concept", "kind", "by_hand")
 """Of layout.csv. `kind`: picture, detail (shown a second time) or reg; `by_hand`: true, false."""
 REG = "reg"
+PAGE = "captions.html"
 
 EXTENSIONS = {"png": (".png",), "jpeg": (".jpg", ".jpeg"), "webp": (".webp",), "bmp": (".bmp",)}
 """Formats that sd-scripts loads -> the extensions by which it finds them; the first is usual."""
@@ -60,6 +64,10 @@ class Entry:
     kind: str = "picture"
     by_hand: bool = False
     box: Box | None = None
+    automatic: str = ""
+    """The caption without hand edits."""
+    in_file: bool = False
+    """Whether a hand edit is a file of its own."""
 
 
 @dataclass
@@ -86,13 +94,13 @@ def run(
     """Lays the captioned pictures out for training.
 
     Writes a `<repeats>_<name>/` for each concept, `reg/<repeats>_<class>/` if asked for, each
-    `<stem>.<ext>` with its caption (UTF-8), and `layout.csv` (`COLUMNS`, files relative to `out`).
-    `edits` are hand edits by name (`captions`, `boxes.csv`); in the folder of `filter` may be boxes that
-    it found. Raises `BakeryError` if a picture is
-    missing or broken, if an edit is not a caption, or if the settings do not fit the pictures.
+    `<stem>.<ext>` with its caption (UTF-8), `layout.csv` (`COLUMNS`, files relative to `out`) and
+    `captions.html`. `edits` are hand edits by name (`captions`, `captions.csv`, `boxes.csv`); in the
+    folder of `filter` may be boxes that it found. Raises `BakeryError` if a picture is missing or
+    broken, or if edits or settings do not fit the pictures.
     """
     edited = {name: Path(path) for name, path in (edits or {}).items()}
-    entries, strangers = _pictures(scrape, prune, edited.get("captions"))
+    entries, strangers = _pictures(scrape, prune, edited)
     entries += _details(settings, entries, tag, prune, edited.get(details.BOXES), filter)
     entries = [_prefixed(settings, entry) for entry in entries]
     entries, refused = _admitted(entries, scrape, tag)
@@ -110,19 +118,12 @@ def run(
         _lay_out(settings, mine, out / folder.folder, folder.repeats, out, tally)
     reg = _regularize(settings, out, tally) if settings.reg else {}
     tables.write(out / "layout.csv", tally.rows, COLUMNS)
+    write_text(out / PAGE, _page(entries, tally, prune, Subject(name, out.name)))
     # Link or copy depends on the file system, so it goes into the log, not into the summary.
     log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
     return {
         "images": len(entries),
-        "folders": {
-            folder.folder: {
-                "images": folder.images,
-                "shown": folder.shown,
-                "share": round(folder.share, 4),
-                **({} if folder.wished is None else {"wished": folder.wished}),
-            }
-            for folder in repeat_folders
-        },
+        "folders": {folder.folder: folder.summary for folder in repeat_folders},
         "reencoded": dict(sorted(tally.reencoded.items())),
         "renamed": tally.renamed,
         "rewritten": sum(entry.by_hand for entry in entries),
@@ -147,8 +148,9 @@ def _admitted(entries: Sequence[Entry], scrape: Path, tag: Path) -> tuple[list[E
             admitted.append(entry)
         elif entry.by_hand:
             raise BakeryError(
-                f"captions/{Path(entry.image).stem}.txt among the edits makes {entry.image} speak of "
-                "sexualised minors, which are never trained on: rewrite it, or exclude the picture"
+                f"captions/{Path(entry.image).stem}.txt or captions.csv among the edits makes "
+                f"{entry.image} speak of sexualised minors, which are never trained on: rewrite it, or "
+                "exclude the picture"
             )
         else:
             log.warning("layout: %s is left out: %s", entry.image, gate.FORBIDDEN)
@@ -160,7 +162,7 @@ def _admitted(entries: Sequence[Entry], scrape: Path, tag: Path) -> tuple[list[E
 
 
 def _pictures(
-    scrape: Path, prune: Path, rewritten: Path | None
+    scrape: Path, prune: Path, edited: Mapping[str, Path]
 ) -> tuple[list[Entry], tuple[str, ...]]:
     """The kept pictures with their captions, and a sentence for each caption of no picture."""
     table = tables.read(prune / "captions.csv", ("image", "caption")).sort_values("image")
@@ -170,7 +172,8 @@ def _pictures(
         )
     known = tables.read(scrape / "posts.csv", ("image",)).set_index("image")
     concept = dict(known["concept"]) if "concept" in known.columns else {}
-    written = caption_edits.read_captions(rewritten, table["image"])
+    written = caption_edits.read_captions(edited.get("captions"), table["image"])
+    written = caption_edits.with_table(written, edited.get(caption_edits.TABLE), table["image"])
     entries = [
         Entry(
             image=image,
@@ -178,6 +181,8 @@ def _pictures(
             concept=concept.get(image, concepts.MAIN),
             caption=written.captions.get(image, caption),
             by_hand=image in written.captions,
+            automatic=caption,
+            in_file=image in written.in_files,
         )
         for image, caption in zip(table["image"], table["caption"], strict=True)
     ]
@@ -192,7 +197,7 @@ def _details(
     boxes: Path | None,
     filter: Path | None,
 ) -> list[Entry]:
-    """The accepted traits' pictures, shown again as a concept of that name; `boxes` are by hand."""
+    """The pictures of accepted traits, shown again as a concept of that name; `boxes` are by hand."""
     if not settings.details:
         return []
     trigger = Trigger.read(prune)
@@ -219,11 +224,21 @@ def _details(
 def _prefixed(settings: Layout, entry: Entry) -> Entry:
     """The entry with its concept's caption prefix; what is written by hand stays as it is."""
     prefix = captions.split(settings.concepts.get(entry.concept, Concept()).caption_prefix)
-    if not prefix or entry.by_hand:
+    if not prefix:
         return entry
-    said = set(map(captions.same, prefix))
-    rest = [tag for tag in captions.split(entry.caption) if captions.same(tag) not in said]
-    return replace(entry, caption=captions.join([*prefix, *rest]))
+    caption = entry.caption if entry.by_hand else captions.lead(prefix, entry.caption)
+    return replace(entry, caption=caption, automatic=captions.lead(prefix, entry.automatic))
+
+
+def _page(entries: Sequence[Entry], tally: Tally, prune: Path, subject: Subject) -> str:
+    """The captions page: every picture once, in its place."""
+    file = {row["image"]: row["file"] for row in tally.rows if row["kind"] == "picture"}
+    pictures = [
+        CaptionedPicture(e.image, file[e.image], e.caption, e.automatic, e.in_file)
+        for e in entries
+        if e.kind == "picture"
+    ]
+    return captions_page.draw(pictures, Trigger.read(prune), subject)
 
 
 def _lay_out(
@@ -259,7 +274,8 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
     assert settings.reg is not None
     folder, reg = expanded(settings.reg.folder), settings.reg
     with tempfile.TemporaryDirectory(dir=out) as unpacked:
-        entries, dropped = _regularizing(reg, folder, Path(unpacked))
+        found, dropped = regularization.usable(reg, folder, Path(unpacked))
+        entries = [Entry(one.name, one.path, REG, one.caption, REG) for one in found]
         for why, count in sorted(dropped.items()):
             log.warning("layout: %d regularization pictures are left out: %s", count, why)
         if not entries:
@@ -270,44 +286,6 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
         target = out / REG / f"{reg.repeats}_{concepts.safe(reg.class_tokens)}"
         _lay_out(settings, entries, target, reg.repeats, out, tally)
     return {"reg": {target.name: len(entries)}, "reg_dropped": dict(sorted(dropped.items()))}
-
-
-def _regularizing(
-    reg: Regularization, folder: Path, unpacked: Path
-) -> tuple[list[Entry], Counter[str]]:
-    """The regularization pictures, and how many are left out by reason."""
-    entries: list[Entry] = []
-    dropped: Counter[str] = Counter()
-    captioned = 0
-    for post, path in folders.collect(folder, unpacked, "layout.reg.folder"):
-        if why := _unfit(reg, post, path):
-            dropped[why] += 1
-            continue
-        caption = post.own.caption.text if post.own else ""
-        caption = caption.replace(PLACEHOLDER, reg.class_tokens)
-        captioned += bool(caption)
-        caption = caption or captions.join(captions.split(reg.class_tokens))
-        if (posts.known(post) | gate.of_text(caption)).refused:
-            dropped[gate.FORBIDDEN] += 1
-            continue
-        name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else post.url
-        entries.append(Entry(name, path, REG, caption, REG))
-    counts = captioned, len(entries)
-    log.info("layout: %d of %d regularization pictures have captions of their own", *counts)
-    return entries, dropped
-
-
-def _unfit(reg: Regularization, post: posts.Post, path: Path) -> str:
-    """Why a regularization picture is left out; "" when it is not."""
-    if post.status != posts.FETCHED:
-        return post.reason
-    if reg.ratings and (post.rating or "general") not in reg.ratings:
-        return "rating"
-    try:
-        images.open_rgb(path)
-    except images.UnreadableImage as problem:
-        return f"unreadable: {problem.reason}"
-    return ""
 
 
 def file_stems(names: Sequence[str]) -> dict[str, str]:

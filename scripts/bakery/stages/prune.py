@@ -30,6 +30,7 @@ from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import prune_page
+from bakery.pages.page import Subject
 from bakery.settings import thresholds
 from bakery.settings.prune import Prune
 from bakery.settings.thresholds import Thresholds
@@ -96,10 +97,9 @@ def run(
     unseen, more = _unseen(settings, by_hand, found)
     decided = pruning.decide(settings, [*found, *unseen], by_hand)
     decided = own_captions.told_of(settings, decided, own)
-    lines = caption_lines.lines(settings, images, seen, decided, own)
-    lines, refused = _past_the_gate(lines, known)
-    warnings += [*more, *caption_lines.warnings(settings, lines)]
-    _warn(warnings)
+    written = caption_lines.lines(settings, images, seen, decided, own)
+    lines, refused = _past_the_gate(written, known)
+    _warn(warnings := [*warnings, *more, *caption_lines.warnings(settings, lines)])
     trigger = _trigger(settings, decided, limits, own)
     tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
     proposed = _proposals(settings, worn, found, len(images))
@@ -107,8 +107,8 @@ def run(
     tables.write(out / "captions.csv", lines, ("image", "caption"))
     trigger.write(out)
     write_text(out / "prune.html", prune_page.draw(
-        settings, decided, proposed, pictures=scrape / "images", images=images, dataset=dataset,
-        dropped=[one for one in looked if not one.kept],
+        settings, decided, proposed, pictures=scrape / "images", images=images,
+        subject=Subject(dataset, out.name), dropped=[one for one in looked if not one.kept],
     ))  # fmt: skip
     return {
         "images": len(lines),

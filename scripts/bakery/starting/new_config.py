@@ -138,12 +138,11 @@ def _preset(base: str, place: str, found: Header | None) -> str:
     if base == EMBEDDED:
         return "config"
     if found is None:
-        if not re.search(r"xl|pony|illustrious|noob", base, re.IGNORECASE):
-            return "sd15"
-        return "noobai-vpred" if re.search(r"v-?pred", base, re.IGNORECASE) else "sdxl"
-    if registry.recognised(place, found).name == "sd1":
-        return "sd15"
-    return "noobai-vpred" if found.predicts_v else "sdxl"
+        family = registry.guessed(base)
+        predicts_v = re.search(r"v-?pred", base, re.IGNORECASE) is not None
+    else:
+        family, predicts_v = registry.recognised(place, found), found.predicts_v
+    return (family.preset_v if predicts_v else "") or family.preset
 
 
 def _from_booru(text: PresetText, source: str) -> None:
@@ -234,12 +233,8 @@ def _class_tokens(text: PresetText, tag: str, why: str) -> None:
 
 
 def _head(request: Request, preset: str, path: str) -> list[str]:
-    kinds: dict[str, str] = {
-        "config": "the embedded tiny base", "sd15": "an SD 1.5 checkpoint",
-        "sdxl": "an SDXL checkpoint", "noobai-vpred": "an SDXL checkpoint with v-prediction",
-    }  # fmt: skip
     return [
-        f"{request.name}, on {kinds[preset]}. Made by `make new` from config/{preset}.yaml; change what",
+        f"{request.name}. Made by `make new` from config/{preset}.yaml; change what",
         "you like. All settings, with ranges and defaults: config/README.md",
         f"  snakemake --cores all plan --configfile {path}",
         f"  snakemake --cores all --configfile {path}",

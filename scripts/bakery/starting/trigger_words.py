@@ -25,8 +25,8 @@ def propose(name: str, taken: Collection[str], base: Path | None = None) -> tupl
     """
     plain = unicodedata.normalize("NFKC", name)
     word = re.sub(r"[\W_]+", "", plain).lower()
-    if not word:  # `!!` is a tag, but the word that stands for it is not
-        word = plain = "mychar"
+    if not word:
+        return "mychar", f"{name} has no letter"
     known = {captions.same(tag) for tag in taken}
     same = {captions.same(word), captions.same(plain.replace("_", " ").replace("-", " ").lower())}
     if same & known or any(map(import_folders.ordinary, same)):

@@ -46,6 +46,12 @@ def join(tags: Iterable[str]) -> str:
     return ", ".join(tag.strip() for tag in tags)
 
 
+def lead(first: Sequence[str], caption: str) -> str:
+    """`caption` with the tags `first` at its front, and nowhere else."""
+    said = set(map(same, first))
+    return join([*first, *(tag for tag in split(caption) if same(tag) not in said)])
+
+
 def shown(
     caption: str,
     rng: random.Random,

@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -11,6 +10,7 @@
   const ABSENT = -1;
   const HOLD = 220;  // milliseconds from a click to a hold
   let seed = 0;
+  let sized = false;  // whether the reader chose the size of the pictures
   let pinned = null;  // a place: { bake, prompt, epoch }, as numbers of a row and a column
   let shown = null;  // the cell in the viewer
 
@@ -68,7 +68,7 @@
     near.unobserve(entry.target);
     entry.target.dataset.near = "";
     paint(entry.target);
-  }), { root: frame, rootMargin: "400px" });
+  }), { rootMargin: "400px" });
 
   function paint(cell, flipped = null) {
     const at = place(cell);
@@ -306,7 +306,11 @@
     if (what === "seed") chooseSeed(Number(value));
     if (["group", "sort", "purpose"].includes(what)) arrange();
     if (what === "group") frame.scrollTop = 0;
-    if (what === "size") document.documentElement.style.setProperty("--tile", `${value}px`);
+    if (what === "size") {
+      sized = true;
+      document.documentElement.style.setProperty("--tile", `${value}px`);
+      fit();
+    }
   });
   $("#bakes").addEventListener("click", (event) => {
     const button = event.target.closest("[data-sort]");
@@ -330,29 +334,28 @@
     ["mouseleave", "blur"].forEach((kind) => button.addEventListener(kind, () => mark(false)));
   });
 
-  async function copy(button) {
-    const text = button.dataset.copy;
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {  // no clipboard permission: the old way
-      const field = Object.assign(document.createElement("textarea"), { value: text });
-      (viewer.open ? viewer : document.body).append(field);
-      field.select();
-      document.execCommand("copy");
-      field.remove();
-      button.focus();
-    }
-    const before = button.textContent;
-    button.textContent = "Copied";
-    button.disabled = true;
-    say("Copied");
-    setTimeout(() => { button.textContent = before; button.disabled = false; }, 1200);
-  }
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
-    if (button) copy(button);
+    if (button) house.copy(button.dataset.copy, button);
   });
   window.addEventListener("beforeprint", () => cells().forEach((cell) => { cell.dataset.near = ""; if (!cell.hidden) paint(cell); }));
+
+  // A table that fits the page scrolls with it, so its pictures are made small enough, unless the reader
+  // chose their size; one that is wider all the same needs a frame of its own.
+  function fit() {
+    const table = $("table", frame);
+    const root = document.documentElement.style;
+    const room = frame.parentElement.clientWidth - 2;
+    if (!sized) {
+      root.removeProperty("--tile");
+      const tile = $("thead th:last-child", table).offsetWidth - 10;
+      const small = Math.floor(tile - (table.offsetWidth - room) / data.epochs.length);
+      if (small < tile && small >= Number(tools.elements.size.min)) root.setProperty("--tile", `${small}px`);
+    }
+    frame.classList.toggle("whole", table.offsetWidth <= room);
+  }
+  window.addEventListener("resize", fit);
+  fit();
 
   arrange();
   build($$("[data-row]", body));

@@ -1,20 +1,22 @@
-"use strict";
 (() => {
   const cards = [...document.querySelectorAll(".card")];
   const byImage = new Map(cards.map((card) => [card.dataset.image, card]));
   const tools = document.querySelector(".tools");
-  const lists = [...document.querySelectorAll("[data-list]")].map((figure) => ({
-    figure,
-    name: figure.dataset.list,
-    hand: figure.dataset.list.replace(".txt", ""),
-    text: figure.querySelector("textarea"),
-    lines: [...figure.querySelectorAll("li")].map((item) => ({
-      text: item.dataset.text,
-      images: item.dataset.images ? item.dataset.images.split("\n") : [],
-    })),
-  }));
-  let taken = true;  // whether the lists as they stand were copied or downloaded,
-  const carried = new Set();  // and which of them so far
+  const lists = [...document.querySelectorAll("[data-list]")].map((bar) => {
+    const figure = document.querySelector(`[data-text="${bar.dataset.list}"]`);
+    return {
+      bar,
+      name: bar.dataset.list,
+      hand: bar.dataset.list.replace(".txt", ""),
+      text: figure.querySelector("textarea"),
+      lines: [...figure.querySelectorAll("li")].map((item) => ({
+        text: item.dataset.text,
+        images: item.dataset.images ? item.dataset.images.split("\n") : [],
+      })),
+    };
+  });
+  const given = new Map(cards.map((card) => [card, card.dataset.hand]));
+  const carried = new Set();  // the lists that were copied or downloaded as they are now
 
   const now = (card) => {
     if (card.dataset.hand === "exclude") return "dropped";
@@ -49,10 +51,9 @@
     for (const list of lists) {
       list.text.value = written(list);
       const count = cards.filter((card) => card.dataset.hand === list.hand).length;
-      list.figure.querySelector(".count").textContent = count === 1 ? "1 picture" : `${count} pictures`;
+      list.bar.querySelector(".count").textContent = count === 1 ? "1 picture" : `${count} pictures`;
     }
     document.querySelector("#kept").textContent = cards.filter((card) => now(card) === "kept").length;
-    document.querySelector("#changes").textContent = taken ? "" : "Changed, not yet saved.";
   }
 
   function decide(card, hand) {
@@ -60,10 +61,10 @@
     const free = card.dataset.final === undefined || hand === "";
     if (free) {
       card.dataset.hand = hand;
-      taken = false;
       carried.clear();
       describe(card);
       refresh();
+      unsaved.changed();
     }
     document.querySelector("#status").textContent = free
       ? `${card.dataset.image} ${card.querySelector(".state").textContent}`
@@ -129,47 +130,37 @@
     else choose();
   });
 
-  function said(button, text) {
-    const before = button.textContent;
-    button.textContent = text;
-    button.disabled = true;
-    document.querySelector("#status").textContent = text;
-    setTimeout(() => { button.textContent = before; button.disabled = false; }, 1200);
-  }
-
-  function carry(list, button, text) {
+  function carry(list) {
     carried.add(list.name);
-    if (carried.size === lists.length) { taken = true; carried.clear(); }
-    refresh();
-    said(button, text);
+    if (carried.size === lists.length) { unsaved.taken(); carried.clear(); }
   }
 
   for (const list of lists) {
-    list.figure.querySelector(".copy").addEventListener("click", async (event) => {
-      const button = event.currentTarget;
-      try {
-        await navigator.clipboard.writeText(list.text.value);
-      } catch {  // no clipboard permission: the old way
-        list.text.select();
-        document.execCommand("copy");
-        button.focus();
-      }
-      carry(list, button, "Copied");
+    list.bar.querySelector(".copy").addEventListener("click", async (event) => {
+      await house.copy(list.text.value, event.target);
+      carry(list);
     });
-    list.figure.querySelector(".download").addEventListener("click", (event) => {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([list.text.value], { type: "text/plain" }));
-      link.download = list.name;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-      carry(list, event.currentTarget, "Downloaded");
+    list.bar.querySelector(".download").addEventListener("click", (event) => {
+      house.download(list.name, list.text.value, event.target);
+      carry(list);
     });
   }
 
-  // An evening of clicks must not go with a closed tab.
-  window.addEventListener("beforeunload", (event) => { if (!taken) event.preventDefault(); });
+  const unsaved = house.unsaved("decision", {
+    changes: () => Object.fromEntries(cards
+      .filter((card) => card.dataset.hand !== given.get(card))
+      .map((card) => [card.dataset.image, card.dataset.hand])),
+    restore: (changes) => {
+      for (const card of cards) {
+        const kept = Object.hasOwn(changes, card.dataset.image) ? changes[card.dataset.image] : null;
+        card.dataset.hand = ["", "exclude", "include"].includes(kept) ? kept : given.get(card);
+        describe(card);
+      }
+      carried.clear();
+      refresh();
+    },
+  });
 
-  cards.forEach(describe);
   if (cards.length) hold(cards[0]);
-  refresh();
+  unsaved.begin();
 })();

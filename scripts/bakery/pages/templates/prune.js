@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const body = document.querySelector("#tags tbody");
   const tools = document.querySelector(".tools");
@@ -20,6 +19,7 @@
     row.dataset.hand = hand;
     draw(row);
     save();
+    unsaved.changed();
   }
 
   function draw(row) {
@@ -29,15 +29,11 @@
     row.querySelector(".undo").hidden = !row.dataset.hand;
   }
 
-  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-
   function save() {
     const decided = rows.filter((row) => row.dataset.hand).map((row) => [row.dataset.tag, row.dataset.hand]);
     decided.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-    const csv = ["tag,decision", ...decided.map(([tag, hand]) => `${quoted(tag)},${hand}`), ""].join("\n");
+    const csv = ["tag,decision", ...decided.map(([tag, hand]) => `${house.quoted(tag)},${hand}`), ""].join("\n");
     part("csv").textContent = csv;
-    part("copy").dataset.copy = csv;
-    part("download").href = `data:text/csv;charset=utf-8,${encodeURIComponent(csv)}`;
     part("count").textContent = decided.length;
     part("pruned").replaceChildren(...rows.filter((row) => decision(row) === "prune").map((row) => {
       const item = document.createElement("li");
@@ -107,30 +103,32 @@
     choose();
   });
 
-  async function copy(source) {
-    const text = source.dataset.copy;
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {  // no clipboard permission: the old way
-      const field = document.createElement("textarea");
-      field.value = text;
-      document.body.append(field);
-      field.select();
-      document.execCommand("copy");
-      field.remove();
-      source.focus();
-    }
-    const before = source.textContent;
-    source.textContent = "Copied";
-    part("status").textContent = "Copied";
-    source.disabled = true;
-    setTimeout(() => { source.textContent = before; source.disabled = false; }, 1200);
-  }
   document.addEventListener("click", (event) => {
     const source = event.target.closest("[data-copy]");
-    if (source) copy(source);
+    if (source) house.copy(source.dataset.copy, source);
+  });
+  part("copy").addEventListener("click", async (event) => {
+    await house.copy(part("csv").textContent, event.target);
+    unsaved.taken();
+  });
+  part("download").addEventListener("click", (event) => {
+    house.download("tags.csv", part("csv").textContent, event.target);
+    unsaved.taken();
   });
 
-  save();
+  const unsaved = house.unsaved("decision", {
+    changes: () => Object.fromEntries(rows
+      .filter((row) => row.dataset.hand !== given.get(row))
+      .map((row) => [row.dataset.tag, row.dataset.hand])),
+    restore: (changes) => {
+      for (const row of rows) {
+        const kept = Object.hasOwn(changes, row.dataset.tag) ? changes[row.dataset.tag] : null;
+        row.dataset.hand = ["", "prune", "keep"].includes(kept) ? kept : given.get(row);
+        draw(row);
+      }
+      save();
+    },
+  });
+  unsaved.begin();
   choose();
 })();

@@ -2,8 +2,11 @@
 
 A key carries each stage's code version (`nodes.CODE_VERSIONS`), raised by hand, because a reformatted
 file must not cost a night of baking. This chore hashes the syntax trees of a stage's module and of
-all that it imports, without comments and docstrings, the data files that these read, its page's
-templates, and its settings' defaults.
+all that it imports, without comments and docstrings, the data files that these read, and its settings'
+defaults.
+What draws pages for people (the wing `pages`, with its templates) counts only for the compare stage,
+whose result is its page. No later stage reads the pages of the others: another look must not cost a
+night of baking, and a finished folder keeps the page that it has until that is made anew.
 `tests/code_versions.json` holds the hashes that belong to each version, and the modules they cover.
 When they differ, either raise the version (results differ) or run `make same-results` (they do not).
 The modules behind a family of base models count for that family alone (`Family.code_version`), so that
@@ -25,8 +28,8 @@ from bakery.families import registry
 from bakery.graph import nodes
 from bakery.settings import config
 
-LIBRARY = Path(__file__).parent / "bakery"
-RECORD = Path(__file__).parents[1] / "tests" / "code_versions.json"
+LIBRARY = Path(__file__).parents[1] / "bakery"
+RECORD = Path(__file__).parents[2] / "tests" / "code_versions.json"
 NEUTRAL = {
     "families.registry",
     "graph.build",
@@ -45,6 +48,10 @@ FAMILIES_IN = "families."
 """The wing whose modules count for the families that stand on them, not for the stages."""
 STAGES_IN = "stages."
 """Where the stages' modules are, as a prefix of dotted names."""
+PAGES_IN = "pages."
+"""The wing that draws what people look at."""
+PAGE = "compare"
+"""The stage whose result is a page."""
 TEMPLATES_IN = "pages/templates"
 """The folder of the pages' templates."""
 
@@ -84,9 +91,10 @@ def imported(tree: ast.AST, known: Collection[str] | None = None) -> set[str]:
 def closure(stage: str) -> set[str]:
     """Dotted names of the stage's module and of all that it imports, directly or not.
 
-    What belongs to the families of base models is left out: it has versions of its own.
+    What belongs to the families of base models is left out: it has versions of its own. So is what
+    draws pages, but for the stage whose result is one.
     """
-    found = _closure(f"{STAGES_IN}{stage}")
+    found = _closure(f"{STAGES_IN}{stage}", without="" if stage == PAGE else PAGES_IN)
     return found - _of_families() if any(name.startswith(FAMILIES_IN) for name in found) else found
 
 
@@ -102,12 +110,14 @@ def _of_families() -> set[str]:
     return set().union(*(closure_of_family(family.name) for family in registry.FAMILIES))
 
 
-def _closure(module: str) -> set[str]:
+def _closure(module: str, without: str = "") -> set[str]:
+    """What `module` stands on; modules whose names begin with `without` are not followed."""
     known, found, waiting = frozenset(modules()), set(), {module}
     while waiting:
         name = waiting.pop()
         found.add(name)
-        waiting |= _imports(_text(name), known) - found - NEUTRAL
+        needed = _imports(_text(name), known) - found - NEUTRAL
+        waiting |= {other for other in needed if not (without and other.startswith(without))}
     return found
 
 
@@ -123,7 +133,7 @@ def templates(names: set[str]) -> list[Path]:
         and node.args
         and isinstance(node.args[0], ast.Constant)
     }
-    shared = [folder / "house.css"] if rendered else []
+    shared = [*folder.glob("house.*")] if rendered else []
     return sorted({*shared, *(path for page in rendered for path in folder.glob(f"{page}.*"))})
 
 

@@ -20,7 +20,7 @@ from bakery.settings.gather import Gather
 from bakery.settings.halve import Halving
 from bakery.settings.sections import Section
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 README = ROOT / "config" / "README.md"
 

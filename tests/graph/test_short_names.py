@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bakery.graph import short_names
 from bakery.settings import config as cfg
-from bakery.settings import short_names
 
 TEXT = st.text(max_size=60)
 VALUES = (

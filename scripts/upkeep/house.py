@@ -14,7 +14,7 @@ from pathlib import Path
 
 from code_versions import imported, modules
 
-PICTURE = Path(__file__).parents[1] / "docs" / "house.svg"
+PICTURE = Path(__file__).parents[2] / "docs" / "house.svg"
 FLOORS: tuple[dict[str, str], ...] = (
     {
         "stages": "what a rule runs, one module a stage",

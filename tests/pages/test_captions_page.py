@@ -1,0 +1,273 @@
+"""The captions page in a real browser: filters, edits in bulk and by picture, and what it hands back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from bakery.edits import caption_edits
+from bakery.edits.caption_edits import CaptionEdits
+from bakery.pages import captions_page
+from bakery.pages.captions_page import CaptionedPicture
+from bakery.pages.page import Subject
+from bakery.tags.trigger import Trigger
+
+NASTY = '<script>fetch("http://evil.example/")</script>'
+QUOTED = '"><img src=x onerror="document.title=1">'
+GIVEN = {
+    "a.png": "mirael, 1girl, smile, hat",
+    "b.png": "mirael, 1girl, smile, outdoors",
+    "c.png": "mirael, 1girl, Red_Hat, >_<",
+    "d #1.png": "mirael, 1girl, rewritten in a file",
+    "e.png": "mirael, 1girl, rewritten in the table",
+}
+PLAIN = {"d #1.png": "mirael, 1girl, tree", "e.png": "mirael, 1girl, sea"}
+
+
+def draw(captions: dict[str, str] = GIVEN) -> str:
+    pictures = [
+        CaptionedPicture(image, f"5_mirael/{image}", text, PLAIN.get(image, text), "file" in text)
+        for image, text in captions.items()
+    ]
+    return captions_page.draw(pictures, Trigger("mirael", "1girl"), Subject("mirael", "mirael-0a"))
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """The page beside its pictures; every request and message is held against it."""
+    file = tmp_path / "captions.html"
+    file.write_text(draw(), encoding="utf-8")
+    (tmp_path / "5_mirael").mkdir()
+    for image in GIVEN:
+        Image.new("RGB", (60, 90), (200, 30, 30)).save(tmp_path / "5_mirael" / image)
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    asked, said = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(file.as_uri())
+    yield page
+    beside = tuple((tmp_path / "5_mirael" / image).as_uri() for image in GIVEN)
+    assert all(u.startswith(("data:", "blob:", file.as_uri(), *beside)) for u in asked), asked
+    assert said == []
+    context.close()
+
+
+def shown(page: Any) -> str:
+    return "".join(name[0] for name in page.locator(".card:visible .name").all_inner_texts())
+
+
+def rows(page: Any) -> dict[str, str]:
+    text = page.locator("#csv").evaluate("node => node.textContent")
+    head, *found = csv.reader(io.StringIO(text))
+    assert head == ["image", "caption"]
+    return dict(found)
+
+
+def caption(page: Any, image: str) -> Any:
+    return page.locator(f".card[data-image='{image}'] textarea")
+
+
+def do(page: Any, what: str, tags: str, by: str = "") -> None:
+    page.fill("[name=tags]", tags)
+    page.fill("[name=by]", by)
+    page.locator(f"#batch button[value='{what}']").click()
+
+
+TABLED = {"e.png": GIVEN["e.png"]}
+
+
+def test_browser_it_starts_with_what_the_table_has(opened: Any) -> None:
+    assert rows(opened) == TABLED
+    assert opened.locator("#count").inner_text() == "2"
+    assert not opened.locator("#unsaved").is_visible()
+    picture = "async image => { await image.decode(); return image.naturalWidth; }"
+    assert opened.locator(".card img").first.evaluate(picture) == 60
+    assert opened.locator("footer code").inner_text() == "config/edits/mirael/captions.csv"
+
+
+def test_browser_pictures_are_filtered_by_tags(opened: Any) -> None:
+    page = opened
+    page.fill("[name=with]", "smile, 1GIRL")
+    assert shown(page) == "ab"
+    page.fill("[name=without]", "hat")
+    assert shown(page) == "b"
+    page.fill("[name=without]", "")
+    page.fill("[name=with]", "outdoors, red hat")
+    assert shown(page) == ""
+    page.check("[name=logic][value=or]")
+    assert shown(page) == "bc"
+    page.fill("[name=with]", "")
+    page.fill("[name=search]", "TABLE")
+    assert shown(page) == "e"
+    page.fill("[name=search]", "")
+    page.check("[name=show][value=hand]")
+    assert shown(page) == "de"
+    page.check("[name=show][value=all]")
+    page.locator("#tags summary").click()
+    page.locator("#tags [data-tag='smile']").click()
+    assert shown(page) == "ab"
+    page.locator("#tags [data-tag='smile']").click()
+    assert shown(page) == "abcde"
+
+
+def test_browser_batch_edits_go_to_what_is_shown_or_selected(opened: Any) -> None:
+    page = opened
+    page.fill("[name=with]", "smile")
+    do(page, "end", "night, smile")
+    assert rows(page) == TABLED | {
+        "a.png": "mirael, 1girl, smile, hat, night",
+        "b.png": "mirael, 1girl, smile, outdoors, night",
+    }
+    page.check(".card[data-image='b.png'] input")
+    do(page, "front", "city")
+    assert rows(page)["b.png"] == "mirael, 1girl, city, smile, outdoors, night"
+    assert "city" not in rows(page)["a.png"]
+    do(page, "remove", "Night, nothing")
+    assert rows(page)["b.png"] == "mirael, 1girl, city, smile, outdoors"
+    page.fill("[name=with]", "")
+    page.uncheck(".card[data-image='b.png'] input")
+    do(page, "replace", "smile, red hat", by="grin, hat")
+    assert rows(page) == TABLED | {
+        "a.png": "mirael, 1girl, grin, hat, night",
+        "b.png": "mirael, 1girl, city, grin, hat, outdoors",
+        "c.png": "mirael, 1girl, grin, hat, >_<",
+    }
+    for _ in range(4):
+        page.locator("#undo").click()
+    assert rows(page) == TABLED
+    assert page.locator("#undo").is_disabled()
+
+
+def test_browser_a_caption_is_never_emptied(opened: Any) -> None:
+    page = opened
+    do(page, "remove", ", ".join(GIVEN["a.png"].split(", ")))
+    assert "1 would be empty" in page.locator("#scope").inner_text()
+    assert caption(page, "a.png").input_value() == GIVEN["a.png"]
+    page.locator("#undo").click()
+    caption(page, "a.png").fill(" ,\n ")
+    caption(page, "a.png").blur()
+    assert caption(page, "a.png").input_value() == GIVEN["a.png"]
+    assert rows(page) == TABLED
+
+
+def test_browser_one_caption_is_written_and_taken_back(
+    opened: Any, tmp_path: Path, copied: Callable[[Any, Any], str]
+) -> None:
+    page = opened
+    written = 'mirael says "hi",  two\nlines ,, ミラ'
+    caption(page, "a.png").fill(written)
+    caption(page, "d #1.png").fill("of a file, too")
+    assert page.locator(".card[data-image='a.png'] .state").inner_text() == "not saved"
+    assert page.locator("#unsaved span").inner_text() == (
+        "2 captions not saved yet, kept in this browser."
+    )
+    page.reload()
+    assert caption(page, "a.png").input_value() == 'mirael says "hi", two, lines, ミラ'
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    assert waiting.value.suggested_filename == caption_edits.TABLE
+    path = tmp_path / "captions.csv"
+    waiting.value.save_as(path)
+    assert copied(page, page.locator("#copy")) == path.read_text("utf-8")
+    found = caption_edits.with_table(
+        CaptionEdits({"d #1.png": "x"}, (), frozenset({"d #1.png"})), path, GIVEN
+    )
+    assert found.captions == TABLED | {
+        "a.png": 'mirael says "hi", two, lines, ミラ', "d #1.png": "of a file, too",
+    }  # fmt: skip
+    assert "captions/d #1.txt is not used" in found.strangers[0]
+    for image in ("a.png", "d #1.png", "e.png"):
+        page.locator(f".card[data-image='{image}'] .back").click()
+    assert rows(page) == {"d #1.png": PLAIN["d #1.png"]}, "what overrules the file is written"
+    page.locator("#unsaved button").click()
+    assert rows(page) == TABLED
+
+
+SPACES = ',"\n\r\t\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2028\u2029\u3000\ufeff\0 _'
+"""What Python and a browser may take for an end or for white space, each in its own way."""
+LETTERS = st.sampled_from(SPACES + "abA") | st.characters(exclude_categories=["Cs"])
+WORDS = st.text(LETTERS, max_size=12)
+OPERATIONS = st.one_of(
+    st.tuples(st.sampled_from(["end", "front", "remove"]), WORDS, st.just("")),
+    st.tuples(st.just("replace"), WORDS, WORDS),
+    st.tuples(st.sampled_from(list(GIVEN)), WORDS, st.just("")),
+)
+
+
+@pytest.fixture(scope="module")
+def still(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The page, without its pictures, for many quick visits."""
+    file = tmp_path_factory.mktemp("still") / "captions.html"
+    file.write_text(draw(), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    yield page
+    page.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(OPERATIONS, max_size=5))
+def test_browser_what_it_writes_is_read_back_as_the_same_captions(
+    still: Any, operations: list[tuple[str, str, str]]
+) -> None:
+    """Whatever is typed: every caption that the page shows is the one that the layout will use."""
+    shows, text = still.evaluate(
+        """operations => {
+            document.querySelector("#unsaved button").click();
+            const field = (name) => document.querySelector(`#batch [name=${name}]`);
+            const cards = [...document.querySelectorAll(".card")];
+            for (const [what, first, second] of operations) {
+                const button = document.querySelector(`#batch [value=${CSS.escape(what)}]`);
+                if (button) {
+                    field("tags").value = first;
+                    field("by").value = second;
+                    button.click();
+                    continue;
+                }
+                const area = cards.find((card) => card.dataset.image === what).querySelector("textarea");
+                area.value = first;
+                area.dispatchEvent(new Event("input", { bubbles: true }));
+                area.dispatchEvent(new Event("change", { bubbles: true }));
+            }
+            return [
+                cards.map((card) => [card.dataset.image, card.querySelector("textarea").value]),
+                document.querySelector("#csv").textContent,
+            ];
+        }""",
+        [list(operation) for operation in operations],
+    )
+    path = Path(still.url.removeprefix("file://")).with_name(caption_edits.TABLE)
+    path.write_bytes(text.encode())
+    before = {"d #1.png": GIVEN["d #1.png"]}
+    edits = caption_edits.with_table(CaptionEdits(before, (), frozenset(before)), path, GIVEN)
+    automatic = GIVEN | PLAIN
+    assert automatic | edits.captions == dict(shows)
+
+
+def test_nothing_in_the_data_can_become_markup() -> None:
+    page = draw({QUOTED: f"{NASTY}, {QUOTED}", NASTY: "x"})
+    assert page.count("<script>") == 1
+    assert "<img src=x" not in page
+    assert not re.search(r"<[^>]+\son\w+=", re.sub(r'"[^"]*"', '""', page))
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280])
+def test_browser_fits_the_window(opened: Any, browser: Any, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(opened.url)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("#download").is_visible()
+    page.close()
