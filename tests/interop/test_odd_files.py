@@ -162,3 +162,10 @@ def test_captions_of_any_ending(tmp_path: Path, ending: str, content: str, told:
     assert found.sections["prune"]["trigger"] == "ho5hi"
     assert found.captions == {"x": "ho5hi, 1girl"}
     assert says(found, "no captions here", "--captions") == told
+
+
+def test_a_folder_inside_another_comes_first(tmp_path: Path) -> None:
+    subset = "[[datasets.subsets]]\nimage_dir = '/no/{}'\nnum_repeats = {}\n"
+    text = "[[datasets]]\n" + subset.format("a", 5) + subset.format("a/hat", 2)
+    found = draft(tmp_path, text, "a.toml")
+    assert found.sections["scrape"]["folders"] == [{"path": "/no/a/hat", "concept": "hat"}, "/no/a"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,16 @@ def test_masks_are_no_pictures(tmp_path):
         "in/a-condlabel.png": ("skipped", "a mask of a.png"),
         "in/b-masklabel.png": ("ok", ""),
     }
+
+
+def test_a_file_belongs_to_the_first_entry_that_holds_it(tmp_path, own_home, monkeypatch):
+    for number, name in enumerate(("in/a.png", "in/hat/b.png", "in/hat/c.png")):
+        picture(tmp_path / name, (number * 60, 80, 80))
+    with zipfile.ZipFile(tmp_path / "in/set.zip", "w") as packed:
+        packed.write(picture(tmp_path / "d.png", (200, 200, 0)), "d.png")
+    monkeypatch.chdir(tmp_path)
+    entries = ({"path": str(tmp_path / "in/hat"), "concept": "hat", "limit": 1}, "in", "in/set.zip",
+               str(tmp_path / "in/"))  # fmt: skip
+    scrape.run(Scrape(folders=entries), booru=tmp_path, out=tmp_path / "out", store=tmp_path / "s")
+    found = {row.url: row.concept for row in posts.read(tmp_path / "out" / "posts.csv")}
+    assert found == {"hat/b.png": "hat", "in/a.png": "", "in/hat/c.png": "", "in/set.zip/d.png": ""}

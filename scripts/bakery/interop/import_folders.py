@@ -181,7 +181,16 @@ def _places(
         places.append({"path": subset.image_dir, "concept": name})
     if concepts:
         draft.put("layout.concepts", concepts, "folders with repeats or class tokens of their own")
-    return places
+    return _inner_first(places)
+
+
+def _inner_first(places: list[Any]) -> list[Any]:
+    """Folders inside of others before these, as a picture belongs to the first entry that holds it."""
+    paths = [Path(one["path"] if isinstance(one, dict) else one) for one in places]
+    if not any(one in other.parents for one in paths for other in paths):
+        return places
+    order = sorted(range(len(places)), key=lambda n: -len(paths[n].parts))
+    return [places[n] for n in order]
 
 
 def _prefix(subset: Subset, source: KohyaConfig, front: list[str]) -> str:

@@ -125,7 +125,8 @@ class Scrape(Section):
     folders: tuple[Folder, ...] = ()
     """Local folders of pictures, or archives (`.zip`, `.cbz`), as text or as `{path, limit, concept}`,
     with or without captions (`.txt`, `.caption`) and sidecars of download managers, taggers and
-    trainers (see docs/curating.md). `prune.source: captions` keeps the captions."""
+    trainers (see docs/curating.md). `prune.source: captions` keeps the captions. Of two entries that
+    hold the same file, one being inside the other, it belongs to the first."""
     limit: Annotated[int, Field(ge=1, le=100_000)] = 130
     """Most posts to request from each URL, newest first. Raising it fetches only the new ones."""
     minimum_share: Share = 0.9

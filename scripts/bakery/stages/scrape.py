@@ -89,19 +89,32 @@ def _from_urls(
 
 
 def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[FetchedPost]]]:
-    """What the local folders give, copied into the store: the originals stay the user's own."""
+    """What the local folders give, copied into the store: the originals stay the user's own.
+
+    A file that two of them hold, since one is in the other, belongs to the first.
+    """
     copies = store / "folders"
+    seen: set[Path] = set()
     for entry in settings.folders:
         with tempfile.TemporaryDirectory(dir=store) as unpacked:
             place = expanded(entry.path)
-            found = folders.collect(place, Path(unpacked))[: entry.limit]
-            kept = [_copied(post, path, copies) for post, path in found]
+            listed = folders.collect(place, Path(unpacked))
+            found = [(post, path) for post, path in listed if _real(place, post) not in seen]
+            kept = [_copied(post, path, copies) for post, path in found[: entry.limit]]
+        seen |= {_real(place, each.post) for each in kept if each.post.url}
         for each in kept:
             each.post.concept = entry.concept
-        log.info("%s: %d files", entry.path, len(kept))
+        log.info("%s: %d files, %d of an earlier entry", entry.path, len(kept),
+                 len(listed) - len(found))  # fmt: skip
         _tell(entry.path, kept)
         about = {"source": place.name, "concept": entry.concept, "limit": entry.limit}
         yield about, kept
+
+
+def _real(place: Path, post: posts.Post) -> Path:
+    """Where a post of the folder or archive `place` lies, however the place was written."""
+    real = place.resolve()
+    return real / post.url.partition("/")[2] if place.is_dir() else real.parent / post.url
 
 
 def _copied(post: posts.Post, path: Path, copies: Path) -> FetchedPost:
