@@ -166,8 +166,8 @@ def _sentence(error: ErrorDetails) -> str:
     if given is None:
         where = ".".join(str(part) for part in error["loc"] if not _ALTERNATIVE.match(str(part)))
         return (
-            f"config: {where} is empty, as null and a bare ~ are, too: give a value, or remove the line for "
-            "the default"
+            f"config: {where} is empty, as null and a bare ~ are, too: give a value, or remove the line "
+            "for the default"
         )
     return (
         f"config: {where} is {credentials.hide(repr(given))}: {_cure(error['type'], given, error)}"
