@@ -9,6 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from bakery.io import active_environment  # noqa: F401
+
+# isort: split
 from bakery.interop import kohya_export
 from bakery.io.errors import BakeryError
 

@@ -14,6 +14,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from bakery.io import active_environment  # noqa: F401
+
+# isort: split
 from bakery.interop import kohya_import
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text

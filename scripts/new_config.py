@@ -13,6 +13,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from bakery.io import active_environment  # noqa: F401
+
+# isort: split
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.starting import new_config

@@ -8,11 +8,14 @@ reading the file, by building the graph (both end the run), or by the dry bake (
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from documents import ROOT
 from made_checkpoints import LORA, SD1, SDXL, checkpoint, world
 from PIL import Image
 
@@ -210,3 +213,14 @@ def test_two_configs_of_one_name_are_told(desk: Path) -> None:
     assert any("other.yaml has the name suzu, too, and other pictures" in w for w in warned)
     (desk / "other.yaml").write_text(MINE.replace("trigger: suzu", "trigger: suzume"))
     assert not any("has the name" in w for w in answers(desk, MINE)[1]), "a variation of it"
+
+
+@pytest.mark.parametrize("chore", ["new_config", "import_config", "export_config"])
+def test_without_the_environment_a_chore_says_how_to_activate_it(chore: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-S", str(ROOT / f"scripts/{chore}.py"), "--help"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert run.stderr.count("\n") == 1
+    assert "run `source .venv/bin/activate` first" in run.stderr

@@ -72,6 +72,7 @@ def test_when_nothing_is_there_it_says_how_to_find_out(tmp_path: Path) -> None:
     text = run([outlined(tmp_path, scrape={"limit": 40})], tmp_path)
     assert "at most 40 posts will be requested. To find out, run `snakemake" in text
     assert re.search(r"sweep +bake +\? +\? +\? +\? +\? +\? +unknown +\?", text)
+    assert "Time and memory: not known before a first bake of this kind has run here." in text
     row = tables.read(tmp_path / "plan" / "plan.csv", ()).to_dict("records")[0]
     assert (row["steps"], row["known_from"], row["seconds"]) == ("", "", "")
     assert "--until layout" in (tmp_path / "plan" / "index.html").read_text()

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 WORDS = {
     "unneeded": "folders that no given config needs, without LoRAs",
     "loras": "bakes that no given config needs, with their LoRAs",
-    "epochs": "LoRAs of needed bakes, but for the recommended epochs",
-    "caches": "downloads, and latents and texts as the base encodes them",
+    "epochs": "needed bakes: their LoRAs, but for the recommended epochs",
+    "caches": "caches: downloads, and latents and texts as the base encodes them",
 }
 """Word -> what it frees."""
 CACHES = {
@@ -91,8 +91,8 @@ def run(given: Given, *, roots: Sequence[Path], out: Path, free: Sequence[str] =
     notes = [*kept, ""] if kept[1:] else []
     found = offers(needed, roots[0])
     found.sort(key=lambda one: -freed_by([one]))
-    text = [*notes, *_listed(found, roots[0]), ""]
     chosen = [one for one in found if one.word in free]
+    text = [*notes, *_listed(chosen if free else found, roots[0]), ""]
     if free:
         size = freed_by(chosen)
         for one in chosen:
@@ -263,8 +263,9 @@ def _listed(found: Sequence[Offer], root: Path) -> Iterator[str]:
         yield f"{_amount(freed_by([one])):>9}  {one.word:<8}  {place}: {one.why}"
     yield ""
     for word, what in WORDS.items():
-        own = [one for one in found if one.word == word]
-        yield f"{_amount(freed_by(own)):>9}  {word:<8}  {len(own)} of {what}"
+        if not (own := [one for one in found if one.word == word]):
+            continue
+        yield f"{_amount(freed_by(own)):>9}  {word:<8}  {len(own)} {what}"
 
 
 def _remove(one: Offer, root: Path, record: Path) -> None:

@@ -206,6 +206,8 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
     lines = ["", *_aligned([head, *body]), ""]
     lines += [f"Pictures: {SOURCES[stage]}." for stage in {one.known.stage for one in forecasts}]
     lines += [text] if (text := nothing_known(forecasts)) else []
+    if any(one.past is None for one in forecasts):
+        lines.append("Time and memory: not known before a first bake of this kind has run here.")
     lines += halvings(forecasts)
     several = len(forecasts) > 1
     for sentence, labels in warnings(forecasts):
