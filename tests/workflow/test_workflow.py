@@ -260,9 +260,9 @@ def test_what_no_config_needs_is_freed_by_its_word_alone(workdir: Path) -> None:
     assert f"9.0 kB  loras     results/train/{lora.name}: no given config needs it" in run.stdout
     assert set((workdir / "results").rglob("*")) == before
     (workdir / "config").mkdir()
-    (workdir / "config/config.yaml").write_text(yaml.safe_dump(other), encoding="utf-8")
-    assert lora.name not in snakemake(workdir, "clean").stdout, "the config without --configfile"
-    (workdir / "config/config.yaml").unlink()
+    (workdir / "config/other.yaml").write_text(yaml.safe_dump(other), encoding="utf-8")
+    assert lora.name not in snakemake(workdir, "clean").stdout, "a config that is not named"
+    (workdir / "config/other.yaml").unlink()
     run = snakemake(workdir, "clean", "--config", "free=unneeded")
     assert run.returncode == 0, run.stdout + run.stderr
     assert (lora / "other.safetensors").exists()
