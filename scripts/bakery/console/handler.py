@@ -266,7 +266,7 @@ class LogHandler(LogHandlerBase):
     def _write_page(self) -> None:
         """The status page; a fault there ends neither the bake nor what is shown of it."""
         jobs = [
-            {"label": job.label, "stage": job.stage, "status": job.status(),
+            {"label": job.name, "stage": job.stage, "status": job.status(),
              "folder": str(job.output.parent) if job.output else ""}
             for job in self.board.running
         ]  # fmt: skip
