@@ -29,10 +29,15 @@ def make(folder: Path, *arguments: str, index: str = "reachable") -> tuple[int, 
     log.touch()
     run = subprocess.run(
         ["make", f"VENV={folder}/.venv", f"PYTHON={folder}/python-stub", *arguments],
-        cwd=ROOT, env={**os.environ, "LOG": str(log), "INDEX": index, "MAKEFLAGS": ""},
+        cwd=ROOT, env={**_outside_make(), "LOG": str(log), "INDEX": index},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     return run.returncode, run.stdout + run.stderr, log.read_text().splitlines()
+
+
+def _outside_make() -> dict[str, str]:
+    """The environment without what a `make test` around this test leaves in it."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
 
 
 @pytest.mark.parametrize("gpu", ["", "1"])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from made_bakes import made_bake
 
+from bakery.interop import prompt_syntax
 from bakery.settings.compare import Compare
 from bakery.stages import compare
 
@@ -106,7 +107,7 @@ def test_click_arrows_seeds_and_escape(page: Any) -> None:
     assert shown_name(page) == "unet_lr 0.0003, epoch 2"
     page.keyboard.press("ArrowDown")
     assert text(page, "#viewer-title") == "beach, seed 1"
-    assert NASTY in text(page, "#viewer-infotext")
+    assert prompt_syntax.escape(NASTY) in text(page, "#viewer-infotext")
     assert text(page, "#viewer-tags .missing").strip().startswith(QUOTED)
     assert "red jacket" in text(page, "#viewer-tags .leaked")
     page.keyboard.press("ArrowDown")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from documents import ROOT
 from PIL import Image
 from tiny_cascade import spots, tiny_cascade
 
@@ -160,18 +161,14 @@ def test_settings_that_do_nothing_for_a_cascade_are_refused(model, says):
 
 
 def test_a_cascade_counts_by_its_content(tmp_path):
-    for name in ("base", "tagger", "booru"):
-        (tmp_path / "resources/world" / name).mkdir(parents=True)
     raw = {"filter": {"models": [{"path": "models/faces.xml", "kind": "face_count", "max": 1}]}}
-    with pytest.raises(
-        BakeryError, match=r"names models/faces\.xml, which is not here: download the file"
-    ):
-        build.build(load(raw), [tmp_path])
+    with pytest.raises(BakeryError, match=r"names models/faces\.xml, which does not exist"):
+        build.build(load(raw), [tmp_path, ROOT])
     (tmp_path / "models").mkdir()
     path = tiny_cascade(tmp_path / "models" / "faces.xml")
-    (before,) = build.build(load(raw), [tmp_path]).of("filter")
+    (before,) = build.build(load(raw), [tmp_path, ROOT]).of("filter")
     path.write_text(path.read_text().replace("0.5", "0.4"))
-    (after,) = build.build(load(raw), [tmp_path]).of("filter")
+    (after,) = build.build(load(raw), [tmp_path, ROOT]).of("filter")
     assert before.key != after.key
 
 

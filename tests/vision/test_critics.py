@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from documents import ROOT
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 
@@ -158,19 +159,17 @@ def test_models_that_cannot_be_meant(model, says):
 
 
 def test_a_model_counts_by_its_content(tmp_path):
-    for name in ("base", "tagger", "booru"):
-        (tmp_path / "resources/world" / name).mkdir(parents=True)
     raw = {"filter": {"models": [{"path": "models/a.onnx", "kind": "aesthetic", "min": 0.5}]}}
     with pytest.raises(BakeryError, match=r"filter.models names models/a.onnx"):
-        build.build(load(raw), [tmp_path])
+        build.build(load(raw), [tmp_path, ROOT])
     (tmp_path / "models").mkdir()
     redness(tmp_path / "models" / "a.onnx")
-    (before,) = build.build(load(raw), [tmp_path]).of("filter")
+    (before,) = build.build(load(raw), [tmp_path, ROOT]).of("filter")
     assert build.files_of(before, "filter.models", [tmp_path]) == [
         str(tmp_path / "models" / "a.onnx")
     ]
     mean_color(tmp_path / "models" / "a.onnx")
-    (after,) = build.build(load(raw), [tmp_path]).of("filter")
+    (after,) = build.build(load(raw), [tmp_path, ROOT]).of("filter")
     assert before.key != after.key
 
 

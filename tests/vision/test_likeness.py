@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from documents import ROOT
 from made_samples import CATEGORIES, TAGS, Shot, sample_stage, stages
 from onnx import TensorProto, helper
 from PIL import Image
@@ -119,11 +120,12 @@ def test_a_model_that_does_not_fit_is_refused_in_words(tmp_path: Path) -> None:
 def test_the_models_content_is_part_of_the_key(tmp_path: Path) -> None:
     def key(content: bytes) -> str:
         (tmp_path / "e.onnx").write_bytes(content)
-        for name in ("tagger", "base", "pictures"):
+        for name in ("tagger", "pictures"):
             (tmp_path / name).mkdir(exist_ok=True)
         raw = {
             "scrape": {"urls": [], "folders": ["pictures"]}, "tag": {"model": "tagger"},
-            "train": {"base": "base"}, "score": {"embedding_model": "e.onnx"},
+            "train": {"base": str(ROOT / "resources/world/base")},
+            "score": {"embedding_model": "e.onnx"},
         }  # fmt: skip
         (node,) = build.build(cfg.load(raw), [tmp_path]).of("score")
         assert build.file_of(node, "score.embedding_model", [tmp_path]) == str(tmp_path / "e.onnx")

@@ -82,6 +82,7 @@ class LogHandler(LogHandlerBase):
             no_color=self.common_settings.nocolor or None,
         )
         self._live: Live | None = None
+        self._has_page = False
         self._told: dict[int, float] = {}
         self._said: set[str] = set()
         self._quiet = threading.Event()
@@ -111,7 +112,7 @@ class LogHandler(LogHandlerBase):
         """Ends the live lines."""
         self._quiet.set()
         self._stop()
-        if self.board.total:
+        if self._has_page:
             self._write_page()
         super().close()
 
@@ -120,6 +121,7 @@ class LogHandler(LogHandlerBase):
         rules = {rule for rule in facts["stats"] if rule != "total"}
         if rules <= _MUTE or self._live is not None:
             return
+        self._has_page = True
         jobs = self.board.total
         self._print(Text(f"{jobs} {'job' if jobs == 1 else 'jobs'} to do; stop with Ctrl-C, "
                          "go on by the same command"))  # fmt: skip
