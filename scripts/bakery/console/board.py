@@ -47,16 +47,21 @@ class RunningJob:
         """What its manifest says, {} for a job that writes none."""
         if self.output is None or self.output.name != manifest.NAME:
             return {}
-        try:
-            return manifest.read(self.output.parent)["summary"]
-        except (BakeryError, KeyError):
-            return {}
+        return summary_of(self.output.parent)
 
     def errors(self) -> list[str]:
         """The errors in its log: one sentence each, of an unexpected one the first line."""
         if self.log is None or not self.log.is_file():
             return []
         return [error.splitlines()[0] for error in jobs.errors(self.log) if error]
+
+
+def summary_of(folder: Path) -> Mapping[str, Any]:
+    """The summary in the manifest of a result's folder; {} if it is not finished."""
+    try:
+        return manifest.read(folder)["summary"]
+    except (BakeryError, KeyError):
+        return {}
 
 
 @dataclass

@@ -24,8 +24,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from bakery.console import one_run, sentences
-from bakery.console.board import Board, NameOf, RunningJob
-from bakery.io import manifest
+from bakery.console.board import Board, NameOf, RunningJob, summary_of
 
 DEFAULT = "DefaultStreamHandler"
 """What Snakemake calls its own handler."""
@@ -272,9 +271,8 @@ class LogHandler(LogHandlerBase):
              "folder": str(job.output.parent) if job.output else ""}
             for job in self.board.running
         ]  # fmt: skip
-        from bakery.report import (
-            overview,  # here, since numpy costs every start of the engine 0.8 s
-        )
+        # here, since numpy costs every start of the engine 0.8 s
+        from bakery.report import overview
 
         try:
             overview.write(Path(), jobs)
@@ -334,8 +332,7 @@ def recommendations(pages: Mapping[Path, Path]) -> list[str]:
     """
     lines = []
     for page, best in pages.items():
-        summary = RunningJob(0, "compare", "", None, page / manifest.NAME).summary()
-        if not summary:
+        if not (summary := summary_of(page)):
             continue
         lines += [sentences.line("compare", summary), f"  page: {page / 'index.html'}"]
         lines += [f"  LoRA: {file}" for file in sorted(best.glob("*.safetensors"))]

@@ -31,8 +31,8 @@ def no_target(name: str) -> str:
 
 
 def _scrape(summary: Summary) -> str:
-    counts = [f"{summary['images']} of {_count(summary['posts'], 'picture')} fetched"]
-    return _with_reasons(counts[0], summary.get("reasons", {}))
+    text = f"{summary['images']} of {_count(summary['posts'], 'picture')} fetched"
+    return _with_reasons(text, summary.get("reasons", {}))
 
 
 def _filter(summary: Summary) -> str:

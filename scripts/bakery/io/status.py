@@ -8,11 +8,14 @@ logger, it is one for the whole process: what works deep inside a stage needs no
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from bakery.io.files import whole
 
 ENDING = ".status.json"
 """Instead of `.log`: the file is beside the job's log."""
@@ -22,12 +25,13 @@ PACE = 0.5
 Item = TypeVar("Item")
 
 
+@dataclass
 class _Status:
-    def __init__(self) -> None:
-        self.path: Path | None = None
-        self.doing = ""
-        self.begun = self.written = 0.0
-        self.first = 0
+    path: Path | None = None
+    doing: str = ""
+    begun: float = 0.0
+    written: float = 0.0
+    first: int = 0
 
 
 _now = _Status()
@@ -40,10 +44,10 @@ def beside(log_file: Path) -> Path:
 
 def write_to(path: Path | None) -> None:
     """Write to `path` from here on; None removes the file and stops."""
+    global _now
     if path is None and _now.path is not None:
         _now.path.unlink(missing_ok=True)
-    _now.__init__()  # type: ignore[misc]
-    _now.path = path
+    _now = _Status(path)
 
 
 def tell(doing: str, done: int = 0, of: int = 0, **facts: Any) -> None:
@@ -65,12 +69,9 @@ def tell(doing: str, done: int = 0, of: int = 0, **facts: Any) -> None:
     if done > _now.first and passed > 0:
         rate = (done - _now.first) / passed
         line |= {"per_second": round(rate, 3), "eta_seconds": round((of - done) / rate, 1)}
-    partial = _now.path.with_name(f"{_now.path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(line), encoding="utf-8")
-        partial.replace(_now.path)
-    except OSError:  # a full disk must not end a bake for the sake of a display
-        partial.unlink(missing_ok=True)
+    # a full disk must not end a bake for the sake of a display
+    with suppress(OSError), whole(_now.path, rivals=True) as part:
+        part.write_text(json.dumps(line), encoding="utf-8")
 
 
 def each(items: Iterable[Item], doing: str, of: int | None = None) -> Iterator[Item]:

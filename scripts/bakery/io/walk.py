@@ -57,3 +57,14 @@ def walk(folder: Path, refuse: Callable[[Path], str] = lambda _: "") -> list[Fou
 def files(folder: Path) -> Iterator[Path]:
     """Every regular file below `folder`, sorted by path, through links."""
     return (one.path for one in walk(folder) if not one.left and one.path.is_file())
+
+
+def shown(folder: Path) -> Iterator[Path]:
+    """The files below `folder`, sorted by path, without hidden ones and those in hidden folders.
+
+    Links to folders are not followed: a quick look, before anything is read.
+    """
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file():
+            yield path

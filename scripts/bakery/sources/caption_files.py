@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery.gate import sidecars
-from bakery.io import images, tables
+from bakery.io import images, tables, walk
 from bakery.io.text_files import UTF8
 from bakery.sources.caption_grammar import WrittenCaption, parse, together
 
@@ -92,12 +92,7 @@ def count(folder: Path) -> tuple[int, int]:
     Goes by names and sizes; nothing is read.
     """
     known = {*images.REAL_EXTENSIONS.values(), ".jpeg"}
-    pictures = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in known
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    pictures = [path for path in walk.shown(folder) if path.suffix.lower() in known]
     files = CaptionFiles()
     captioned = (any(map(_has_content, files.beside(path))) for path in pictures)
     return sum(captioned), len(pictures)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakery.io import images
+from bakery.io import images, walk
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.sources import caption_files
@@ -46,7 +46,7 @@ def at(folders: Sequence[Path]) -> Glance:
     counted: Counter[str] = Counter()
     others: Counter[str] = Counter()
     for folder in folders:
-        for path in files(folder):
+        for path in walk.shown(folder):
             kind = path.suffix.lower()
             if kind not in PICTURES:
                 others[kind or "no extension"] += kind not in CAPTIONS
@@ -65,14 +65,6 @@ def at(folders: Sequence[Path]) -> Glance:
         most if captions and counted[most] > captions / 2 else "",
         tuple((kind, n) for kind, n in others.most_common() if n),
     )  # fmt: skip
-
-
-def files(folder: Path) -> Iterator[Path]:
-    """All files in `folder` and below, in order; hidden ones are left out, as the scrape does."""
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file():
-            yield path
 
 
 def _caption(picture: Path) -> str | None:

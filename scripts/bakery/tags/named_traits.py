@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bakery.gate.sidecars import BrokenSidecar
+from bakery.io import walk
 from bakery.settings.prune import Prune
 from bakery.sources import caption_files, glance
 from bakery.tags import own_captions, pruning, vocabulary
@@ -24,7 +25,7 @@ def beside_pictures(folders: Iterable[Path]) -> list[str]:
     files = caption_files.CaptionFiles()
     found = []
     for folder in folders:
-        for path in glance.files(folder):
+        for path in walk.shown(folder):
             if path.suffix.lower() not in glance.PICTURES:
                 continue
             try:
