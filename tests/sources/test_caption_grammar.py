@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bakery.sources import caption_grammar
@@ -171,6 +171,7 @@ def test_escaping_and_weights_come_off(tags):
 
 
 @given(st.lists(st.lists(WORDS, min_size=2, max_size=4), min_size=1, max_size=4), TAGS)
+@example([["aa", "aa"], ["aa", "dr"]], [])  # an abbreviation at the end
 def test_a_sentence_is_never_split(phrases, tags):
     said = ", ".join(" ".join(words) for words in phrases)
     sentence = f"The girl is {said}."

@@ -100,7 +100,8 @@ def ends(text: str) -> bool:
 def _stops(line: str) -> Iterator[tuple[int, bool]]:
     """Where sentences may end in a line: the place behind the stop and its space."""
     for stop in _STOP.finditer(line):
-        if not _ABBREVIATED.search(line[: stop.end()]):
+        # the last stop of a line ends it, also behind `Dr.`
+        if stop.end() == len(line) or not _ABBREVIATED.search(line[: stop.end()]):
             yield stop.end(), True
 
 
