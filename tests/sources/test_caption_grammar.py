@@ -186,6 +186,7 @@ BITS = ("hoshi", "blue hair", "1girl", "long_hair", "(x:1.2)", "((y z))", "[w]",
 
 
 @given(st.lists(st.sampled_from(BITS) | st.sampled_from([", ", " ", "\n", "，"]), max_size=14))
+@example(["hoshi", ":d", "long_hair", "rating:safe"])
 def test_reading_its_own_line_changes_nothing_more(bits):
     text = "".join(bits)
     once = parse(text)

@@ -140,7 +140,17 @@ def parse(text: str) -> WrittenCaption:
                 piece, said = _piece(one, part.is_sentence, changes)
                 rating = rating or said
                 pieces += [piece] if piece else []
+    if not _COMMAS.search(WrittenCaption(tuple(pieces)).text):
+        # cleaned, a tag may read as several: then it is several, or reading it again would change it
+        pieces = [part for one in pieces for part in _read_again(one)]
     return WrittenCaption(tuple(pieces), rating, dict(sorted((+changes).items())))
+
+
+def _read_again(piece: Piece) -> list[Piece]:
+    again = [piece.text] if piece.kind == SENTENCE else split_tags(piece.text)
+    if len(again) < 2:
+        return [piece]
+    return [one for text in again if (one := _piece(text, False, Counter())[0])]
 
 
 def split_tags(text: str, spaced: int = 1) -> list[str]:
