@@ -163,7 +163,7 @@ def test_environments_pin_what_the_requirements_pin(stage: str) -> None:
 def test_tests_lie_as_the_library_does() -> None:
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert folders >= set(WINGS)
-    assert folders <= {*WINGS, "benchmarks", "workflow", "world"}
+    assert folders <= {*WINGS, "benchmarks", "faults", "fuzz", "workflow", "world"}
 
 
 @pytest.mark.parametrize(
