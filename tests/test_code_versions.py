@@ -111,6 +111,29 @@ def test_the_hash_sees_the_tables_that_a_module_reads(tmp_path, monkeypatch) -> 
     assert code_versions.code_hash("filter") != before
 
 
+def test_the_hash_sees_the_program_that_a_module_starts(tmp_path, monkeypatch) -> None:
+    library = tmp_path / "scripts" / "bakery"
+    monkeypatch.setattr(code_versions, "LIBRARY", library)
+    (library / "stages").mkdir(parents=True)
+    (library / "stages" / "filter.py").write_text('PARTS = ("scripts/driver/main.py",)\n')
+    program = tmp_path / "scripts" / "driver" / "main.py"
+    program.parent.mkdir()
+    program.write_text("X = 1\n")
+    before = code_versions.code_hash("filter")
+    assert code_versions.current("filter")["programs"] == ["scripts/driver/main.py"]
+    program.write_text("X = 1  # as before\n")
+    assert code_versions.code_hash("filter") == before
+    program.write_text("X = 2\n")
+    assert code_versions.code_hash("filter") != before
+
+
+def test_the_program_that_runs_gallery_dl_counts_whole() -> None:
+    found = {path.name for path in code_versions.programs(code_versions.closure("scrape"))}
+    assert found == {
+        path.name for path in (code_versions.LIBRARY.parent / "gallery_driver").glob("*.py")
+    }
+
+
 def test_a_corrected_word_asks_for_a_decision_about_the_stages_that_read_it() -> None:
     record = code_versions.record()
     reading = {

@@ -150,11 +150,25 @@ def data_files(names: set[str]) -> list[Path]:
     return sorted(path for path in found if path.suffix != ".py" and path.is_file())
 
 
+def programs(names: set[str]) -> list[Path]:
+    """The files of programs outside of the library that these modules start, and name."""
+    found = {
+        LIBRARY.parents[1] / node.value
+        for name in names
+        for node in ast.walk(_tree(name))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"scripts/[\w/]+\.py", node.value)
+    }
+    return sorted(found)
+
+
 def code_hash(stage: str) -> str:
     """Hash of everything in the code that may change the stage's results."""
     parts = [json.dumps(config.Config.model_fields[stage].default.model_dump(mode="json"))]
     names = closure(stage)
     parts += [_code(_text(name)) for name in sorted(names)]
+    parts += [_code(path.read_text(encoding="utf-8")) for path in programs(names)]
     parts += [path.read_text(encoding="utf-8") for path in [*data_files(names), *templates(names)]]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -169,6 +183,8 @@ def current(stage: str) -> dict[str, int | str | list[str]]:
     }
     if data := [path.relative_to(LIBRARY.parents[1]).as_posix() for path in data_files(names)]:
         now["data"] = data
+    if run := [path.relative_to(LIBRARY.parents[1]).as_posix() for path in programs(names)]:
+        now["programs"] = run
     return now
 
 

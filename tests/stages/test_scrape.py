@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shutil
 import socket
@@ -56,13 +57,17 @@ def test_every_post_is_fetched_or_on_record_over_more_than_one_page(tmp_path):
     assert len(set(images)) == len(images)
 
 
+def checksum(file: Path) -> str:
+    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+
+
 def test_lineage_holds_what_the_site_says(tmp_path):
     folder = small_booru(tmp_path, p3={"source": "https://example.com/art/3", "parent_id": 2,
                                        "rating": "s", "tag_string_meta": "highres"})  # fmt: skip
     _, rows = bake(tmp_path, folder=folder, urls=ADA)
     row = next(row for row in rows if row.id == "3")
     assert row == posts.Post(
-        image="embedded-3.jpg", id="3", md5=f"{3:032x}", source="https://example.com/art/3",
+        image="embedded-3.jpg", id="3", md5=checksum(tmp_path / "out/images/embedded-3.jpg"), source="https://example.com/art/3",
         url="embedded://posts/3", rating="sensitive", score="3", fav_count="3", width="64",
         height="64", file_ext="jpg", tags_general="1girl", tags_character="ada",
         tags_meta="highres", parent_id="2", created_at="2024-01-01T00:00:00.000+00:00",
@@ -306,7 +311,7 @@ def test_names_that_a_site_makes_up_stay_in_the_store(tmp_path):
     assert stored == {tmp_path / "store" / "embedded"}
 
 
-def test_options_reach_gallery_dl_and_ours_win(tmp_path, monkeypatch):
+def test_options_reach_gallery_dl_and_ours_win(tmp_path, monkeypatch, own_home, caplog):
     folder = small_booru(tmp_path)
     agents, real = set(), booru._Handler.do_GET
 
@@ -315,12 +320,17 @@ def test_options_reach_gallery_dl_and_ours_win(tmp_path, monkeypatch):
         real(self)
 
     monkeypatch.setattr(booru._Handler, "do_GET", listen)
-    options = {"extractor": {"Danbooru": {"user-agent": "a baker", "filename": "x"}},
-               "skip": False, "archive": str(tmp_path / "mine.sqlite")}  # fmt: skip
-    bake(tmp_path, folder=folder, urls=ADA, gallery_dl=options)
+    own = {"extractor": {"Danbooru": {"filename": "x", "image-filter": "id > 6"}},
+           "skip": False, "archive": str(tmp_path / "mine.sqlite")}  # fmt: skip
+    (own_home / ".gallery-dl.conf").write_text(json.dumps(own))
+    options = {"extractor": {"Danbooru": {"user-agent": "a baker"}, "sleep-request": 0}}
+    with booru.serve(folder) as base:
+        bake(tmp_path, urls=(f"Danbooru:{base}/posts?tags=ada",), gallery_dl=options)
     assert agents == {"a baker"}
-    assert len(list((tmp_path / "store/embedded").glob("embedded-*.jpg"))) == 12
+    assert len(list((tmp_path / "store").glob("127.0.0.1_*/*.jpg"))) == 12
     assert not (tmp_path / "mine.sqlite").exists()
+    for name in ("extractor.Danbooru.filename", "extractor.Danbooru.image-filter", "archive"):
+        assert name in caplog.text
 
 
 def test_how_a_site_is_asked_is_not_part_of_the_key():
@@ -404,7 +414,7 @@ def test_the_user_s_account_is_used_and_written_nowhere(tmp_path, own_home, monk
 
     monkeypatch.setattr(booru._Handler, "do_GET", listen)
     with booru.serve(folder) as base:
-        summary, rows = bake(tmp_path, urls=(f"Danbooru:{base}/posts?tags=ada&login=k123",))
+        summary, rows = bake(tmp_path, urls=(f"Danbooru:{base}/posts?tags=ada&user_id=k123",))
     assert len(rows) == 12
     assert [row.id for row in rows if row.status != posts.FETCHED] == ["3"]
     assert rows[-2].source == "by ***"

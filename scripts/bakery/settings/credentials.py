@@ -1,6 +1,6 @@
 """What must never be written down: names, passwords and keys of accounts.
 
-- `hide` removes them from a text;
+- `hide` removes them from a text, also where they are written in another encoding;
 - `in_address` and `in_options` find them in a config, so that it can be refused;
 - `values` lists the secrets of gallery-dl's own configuration, so that they can be removed
   wherever a site or a message repeats them.
@@ -8,74 +8,154 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from itertools import permutations
 from typing import Any
+from urllib.parse import quote, quote_plus, unquote
 
+_JOINT = r"(?:[_-]|%(?:25)*(?:5f|2d))?"
+"""What is between two words of a name, perhaps percent-encoded."""
+_EQUALS = r"(?:=|%(?:25)*3d)"
+_SECRET_NAMES = "|".join(
+    word.replace("_", _JOINT)
+    for word in (
+        "api_key", "access_key", "access_token", "refresh_token", "auth_token", "auth_key", "auth",
+        "authorization", "bearer", "client_secret", "secret_key", "secret", "private_key", "key",
+        "token", "jwt", "login", "username", "user_name", "password_hash", "pass_hash", "password",
+        "passwd", "pass", "pwd", "session_id", "session_key", "session", "sess", "sid", "sig",
+        "signature", "csrf_token", "csrf", "cookie", "credential", "credentials", "otp",
+    )
+)  # fmt: skip
 _PARAMETER = re.compile(
-    r"((?<![A-Za-z])(?:api_?key|access_?token|auth|key|login|password|passwd|pass|sig|signature"
-    r"|token|user_?id)=)[^&#'\"\s]+",
+    rf"((?<![A-Za-z])(?:{_SECRET_NAMES}|user{_JOINT}id|email){_EQUALS})"
+    r"(?:(?!%(?:25)*(?:26|23))[^&#;'\"\s<>\\])+",
     re.IGNORECASE,
 )
-# Narrower: `user_id` and `key` also say what is looked for.
-_SECRET_PARAMETER = re.compile(
-    r"[?&;](?:api_?key|access_?token|auth|auth_?token|password(?:_hash)?|passwd|pass|pass_hash|sig"
-    r"|signature|token)=[^&#]",
-    re.IGNORECASE,
+# Narrower: `user_id` also says whose pictures are looked for.
+_SECRET_PARAMETER = re.compile(rf"(?<![A-Za-z])(?:{_SECRET_NAMES}){_EQUALS}[^&#\s]", re.IGNORECASE)
+_USERINFO = re.compile(
+    r"(?<=://)[^/?#@\s'\"]+@|(?<=%3A%2F%2F)[^/?#@\s'\"]+?(?:@|%40)", re.IGNORECASE
 )
-_USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
 _SECRET_OPTION = re.compile(
-    r"user(name)?|login|email|pass(word|wd)?|(.*[-_])?(api-?key|secret|token|bearer|session(id)?|pin)"
-    r"|client-?id|cookies?|authorization|auth|credentials?|netrc|sid",
+    r"user(-?name)?|login|e-?mail|pass(word|wd)?s?|pwd|(.*-)?(api-?key|secret|token|bearer|jwt|csrf"
+    r"|session(-?id)?|pin|pass-?hash|password(-?hash)?|access-?key|private-?key)"
+    r"|x-.*-key|key|client-?id|.*cookies?|(.*-)?authorization|auth|credentials?|netrc|sid|fb-dtsg|lsd",
 )
+_OPEN = frozenset({"forward-cookies"})
+"""Named like an account, and none."""
 _SHORTEST = 4
 """Shorter secrets are ignored: removing them would remove half of every text."""
+_MOST_JOINED = 12
+"""Of so many secrets at most, pairs are looked for as `Authorization: Basic` joins them."""
 
 
 def hide(text: str, secrets: Iterable[str] = ()) -> str:
-    """`text` with each of `secrets`, and with what addresses say of accounts, blotted out."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
+    """`text` with each of `secrets`, and with what addresses say of accounts, blotted out.
+
+    A secret is found as it is, percent-encoded once or twice, in base64 (alone, and as a pair
+    `name:password`), in hexadecimal, and as JSON and HTML escape it.
+    """
+    for form in _forms(frozenset(secrets)):
+        text = text.replace(form, "***")
     return _USERINFO.sub("***@", _PARAMETER.sub(r"\1***", text))
 
 
+@lru_cache(maxsize=64)
+def _forms(secrets: frozenset[str]) -> tuple[str, ...]:
+    """Every way in which a secret is looked for, the longest first."""
+    found: set[str] = set()
+    for secret in secrets:
+        found |= _encoded(secret)
+    for pair in permutations(sorted(secrets), 2) if len(secrets) <= _MOST_JOINED else ():
+        found.add(_base64(":".join(pair)))
+    return tuple(sorted((form for form in found if len(form) >= _SHORTEST), key=len, reverse=True))
+
+
+def _encoded(secret: str) -> set[str]:
+    data = secret.encode("utf-8", "replace")
+    percent = {
+        quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        quote_plus(secret, safe="/"),
+    }
+    percent |= {"".join(f"%{byte:02X}" for byte in data)}
+    twice = {quote(one, safe="") for one in percent}
+    lower = {re.sub(r"%[0-9A-F]{2}", lambda m: m[0].lower(), one) for one in percent | twice}
+    url_safe = base64.urlsafe_b64encode(data).decode().rstrip("=")
+    plain = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1],
+             html.escape(secret), html.escape(secret, quote=False)}  # fmt: skip
+    return {*plain, *percent, *twice, *lower, _base64(secret), url_safe, data.hex(),
+            data.hex().upper()}  # fmt: skip
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8", "replace")).decode().rstrip("=")
+
+
 def in_address(url: str) -> bool:
-    """Whether `url` holds a user, a password or a key."""
-    return bool(_USERINFO.search(url) or _SECRET_PARAMETER.search(url))
+    """Whether `url` holds a user, a password or a key, also percent-encoded."""
+    forms = {url, unquote(url), unquote(unquote(url))}
+    return any(_USERINFO.search(one) or _SECRET_PARAMETER.search(one) for one in forms)
 
 
 def in_options(options: Mapping[str, Any]) -> str:
     """The dotted name of the first option that holds an account, "" when there is none."""
-    return next((path for path, name, value in _walk(options) if _is_secret(name, value)), "")
+    found = (path for path, name, value in _walk(options) if _is_secret(name, value))
+    return hide(next(found, ""))
 
 
 def values(options: Mapping[str, Any]) -> set[str]:
-    """The texts of `options` that are secrets by their name."""
-    found = set()
+    """The texts of `options` that are secrets by their name, and those inside of addresses."""
+    found: set[str] = set()
     for _, name, value in _walk(options):
-        if _is_secret(name, value):
-            found |= {piece for piece in _texts(value) if len(piece) >= _SHORTEST}
-    return found
+        texts = list(_texts(value))
+        if names_account(name):
+            found |= set(texts)
+        found |= {part for text in texts for part in _in_userinfo(text)}
+    # `Bearer abc` is also repeated without its first word
+    found |= {text.partition(" ")[2] for text in found if text.startswith(("Bearer ", "Basic "))}
+    return {text for text in found if len(text) >= _SHORTEST}
+
+
+def names_account(name: str) -> bool:
+    """Whether an option of this name holds an account, or a part of one."""
+    plain = name.lower().replace("_", "-")
+    return bool(_SECRET_OPTION.fullmatch(plain)) and plain not in _OPEN
+
+
+def _in_userinfo(text: str) -> Iterator[str]:
+    for found in re.findall(r"://([^/?#@\s]+)@", text):
+        for part in found.split(":", 1):
+            yield part
+            yield unquote(part)
 
 
 def _is_secret(name: str, value: Any) -> bool:
     if value in (None, "", False) or value == {} or value == []:
         return False
-    named = _SECRET_OPTION.fullmatch(name.lower().replace("_", "-"))
-    return bool(named) or any(in_address(text) for text in _texts(value))
+    return names_account(name) or in_address(name) or any(map(in_address, _texts(value)))
 
 
 def _walk(options: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str, Any]]:
-    """(dotted path, name, value) of every option, the outer ones first."""
+    """(dotted path, name, value) of every option, the outer ones first; also of those in lists."""
     for name, value in options.items():
         here = f"{path}.{name}" if path else str(name)
         if isinstance(value, Mapping):
             # `cookies: {name: value}` is a secret as a whole, `extractor: {...}` is not
-            if _SECRET_OPTION.fullmatch(str(name).lower()):
+            if names_account(str(name)):
                 yield here, str(name), value
             yield from _walk(value, here)
         else:
             yield here, str(name), value
+            for inner in value if isinstance(value, (list, tuple)) else ():
+                if isinstance(inner, Mapping):
+                    yield from _walk(inner, here)
 
 
 def _texts(value: Any) -> list[str]:

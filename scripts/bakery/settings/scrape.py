@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
 
 from bakery.gate import gate
-from bakery.settings import credentials
+from bakery.settings import credentials, gallery_options
 from bakery.settings.named_files import Embedded, PictureFolder
 from bakery.settings.sections import Name, Section, Share
 
-HOW = frozenset(
-    {
-        "sleep", "sleep-request", "sleep-extractor", "sleep-skip", "sleep-429", "sleep-retries",
-        "retries", "retry-codes", "timeout", "http-timeout", "rate", "progress", "chunk-size",
-        "verify", "proxy", "proxy-env", "source-address", "browser", "user-agent", "tls12",
-        "ciphers", "log", "logfile", "output", "cache",
-    }
-)  # fmt: skip
-"""gallery-dl options that affect how a site is queried, never what it returns."""
 FOLDERS_READ = 4
 """Raised when local folders or their captions are read in another way. It is in the keys of configs that
 name such folders only, so that all others keep their results."""
-SITES_READ = 3
+SITES_READ = 4
 """The same for the answers of sites."""
 EMBEDDED_BOORU = Embedded("embedded", scheme="embedded:", folder="resources/world/booru")
 """The booru that comes with the project."""
@@ -90,17 +81,6 @@ class Folder(Source):
     docs/curating.md); `~` is your home folder."""
 
 
-def what_is_fetched(options: dict[str, Any]) -> dict[str, Any]:
-    """gallery-dl's nested `options` without those of `HOW`, and without what is empty then."""
-    kept = {}
-    for name, value in options.items():
-        if isinstance(value, dict):
-            value = what_is_fetched(value)
-        if name not in HOW and value != {}:
-            kept[name] = value
-    return kept
-
-
 def _holds_no_account(options: dict[str, Any]) -> dict[str, Any]:
     if place := credentials.in_options(options):
         raise ValueError(
@@ -110,7 +90,18 @@ def _holds_no_account(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-GalleryDlOptions = Annotated[dict[str, Any], AfterValidator(_holds_no_account)]
+def _can_run_nothing(options: dict[str, Any]) -> dict[str, Any]:
+    for name, why in gallery_options.refused(options).items():
+        raise ValueError(
+            f"sets {credentials.hide(name)}, which {why}: leave it out; docs/sites.md lists what may "
+            "be set"
+        )
+    return options
+
+
+GalleryDlOptions = Annotated[
+    dict[str, Any], AfterValidator(_holds_no_account), AfterValidator(_can_run_nothing)
+]
 
 
 class Scrape(Section):
@@ -134,9 +125,29 @@ class Scrape(Section):
     attempt: Annotated[int, Field(ge=1)] = 1
     """Raise it to query the sites again: failed posts are retried and newer ones found; nothing is
     fetched twice."""
+    file_megabytes: Annotated[float, Field(gt=0, le=4000)] = 200
+    """Largest file that is fetched from a site; a larger one is on record as failed."""
+    file_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
+    """Longest time for one file, retries included; then its post is on record as failed. What came
+    of the file is kept, and the next try goes on from there."""
+    listing_megabytes: Annotated[float, Field(gt=0, le=100_000)] = 1000
+    """Most that a site may answer about the posts of one URL; beyond it, the scrape ends. A single
+    answer may have 64 MB."""
+    page_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300
+    """Longest time for one answer about posts; then the scrape ends, and a new run goes on."""
+    redirects: Annotated[int, Field(ge=0, le=30)] = 10
+    """Most redirects from an address to the file."""
+    longest_wait: Annotated[float, Field(ge=0, le=86_400)] = 300
+    """Longest time, in seconds, that a site may ask to wait (`Retry-After`) for one file or answer;
+    what would take longer is not waited for."""
     gallery_dl: GalleryDlOptions = {}
     """gallery-dl options, nested as in its own configuration file; they override it. Waits,
-    retries and proxies are not part of the key; accounts are refused here."""
+    retries and proxies are not part of the key; accounts are refused here, and so is each option that
+    might run code or write elsewhere (see docs/sites.md)."""
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset(
+        {"file_seconds", "listing_megabytes", "page_seconds", "longest_wait"}
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -153,7 +164,7 @@ class Scrape(Section):
         return self
 
     def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
-        options = what_is_fetched(chosen.get("gallery_dl", {}))
+        options = gallery_options.what_is_fetched(chosen.get("gallery_dl", {}))
         rest = {name: value for name, value in chosen.items() if name != "gallery_dl"}
         read = {"folders_read": FOLDERS_READ} if self.folders else {}
         if any(not url.is_embedded for url in self.urls):

@@ -21,8 +21,9 @@ class Section(BaseModel):
     """A stage's settings: typos are errors, values are frozen once validated."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False,
+        hide_input_in_errors=True,  # it may be an account that was written in the wrong place
+    )  # fmt: skip
 
     @model_validator(mode="before")
     @classmethod

@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import fields
 from pathlib import Path
 
 from bakery.io import images
@@ -22,8 +23,10 @@ from bakery.settings import credentials
 from bakery.settings.named_files import expanded
 from bakery.settings.scrape import Scrape
 from bakery.sources import booru as loopback
-from bakery.sources import caption_files, folders, gallery, posts
-from bakery.sources.gallery import EMBEDDED, FetchedPost
+from bakery.sources import caption_files, folders, posts
+from bakery.sources.gallery import Gallery
+from bakery.sources.gallery_process import Bounds
+from bakery.sources.listing import EMBEDDED, FetchedPost
 
 log = logging.getLogger("bakery.stages.scrape")
 
@@ -37,17 +40,27 @@ def run(settings: Scrape, *, booru: Path, out: Path, store: Path) -> dict:
     failed. Raises `BakeryError` when a source gives nothing, or when less than
     `settings.minimum_share` of a concept's posts came.
     """
-    for entry in settings.urls:
-        gallery.check(entry.url, settings.gallery_dl)
-    store.mkdir(parents=True, exist_ok=True)
-    with _alone(store):
-        listings = [*_from_urls(settings, booru, store), *_from_folders(settings, store)]
-        found = [each for _, listed in listings for each in listed]
-        _name(found)
-        _complain(found)
-        _enough(found, settings.minimum_share)
-        out.mkdir(parents=True, exist_ok=True)
-        _link(found, out / "images")
+    with Gallery(store, settings.gallery_dl, _bounds(settings)) as gallery:
+        for entry in settings.urls:
+            gallery.check(entry.url)
+        store.mkdir(parents=True, exist_ok=True)
+        with _alone(store):
+            listings = [*_from_urls(settings, booru, gallery), *_from_folders(settings, store)]
+            return _collected(listings, settings, out)
+
+
+def _bounds(settings: Scrape) -> Bounds:
+    return Bounds(**{one.name: getattr(settings, one.name) for one in fields(Bounds)})
+
+
+def _collected(listings: list[tuple[dict, list[FetchedPost]]], settings: Scrape, out: Path) -> dict:
+    """Writes what came; the counts, in all and by source."""
+    found = [each for _, listed in listings for each in listed]
+    _name(found)
+    _complain(found)
+    _enough(found, settings.minimum_share)
+    out.mkdir(parents=True, exist_ok=True)
+    _link(found, out / "images")
     posts.write(out / "posts.csv", [each.post for each in found])
     return (
         _counts(found)
@@ -60,7 +73,7 @@ def run(settings: Scrape, *, booru: Path, out: Path, store: Path) -> dict:
 
 
 def _from_urls(
-    settings: Scrape, booru: Path, store: Path
+    settings: Scrape, booru: Path, gallery: Gallery
 ) -> Iterator[tuple[dict, list[FetchedPost]]]:
     """What each address gives; a post that two of them find belongs to the first."""
     if not settings.urls:
@@ -71,9 +84,8 @@ def _from_urls(
         for entry in settings.urls:
             here = base if entry.url.startswith(EMBEDDED) else ""
             limit = entry.limit or settings.limit
-            listed = gallery.fetch(
-                entry.url, limit=limit, store=store, base=here, options=settings.gallery_dl
-            )
+            listing = gallery.fetch(entry.url, limit=limit, base=here)
+            listed = list(listing.found.values())
             new = []
             for each in listed:
                 name = str(each.file or each.post.url or each.post.id)
@@ -85,7 +97,8 @@ def _from_urls(
             came = sum(each.file is not None for each in listed)
             log.info("%s: %d posts, %d files, %d of an earlier entry", shown, len(listed), came,
                      len(listed) - len(new))  # fmt: skip
-            yield {"source": shown, "concept": entry.concept, "limit": limit}, new
+            again = {"repeated": listing.repeats} if listing.repeats else {}
+            yield {"source": shown, "concept": entry.concept, "limit": limit} | again, new
 
 
 def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[FetchedPost]]]:
