@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_serializer, m
 from bakery.gate import gate
 from bakery.settings import credentials, gallery_options
 from bakery.settings.named_files import Embedded, PictureFolder
-from bakery.settings.sections import Name, Section, Share
+from bakery.settings.sections import Name, Section, Share, portable
 
 FOLDERS_READ = 4
 """Raised when local folders or their captions are read in another way. It is in the keys of configs that
@@ -27,7 +27,10 @@ class Source(Section):
     """Most posts to take from this entry; by default `scrape.limit` for a URL and all of a
     folder."""
     concept: Annotated[
-        str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+-]{0,63})?$"), AfterValidator(gate.allowed)
+        str,
+        Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+-]{0,63})?$"),
+        AfterValidator(gate.allowed),
+        AfterValidator(portable),
     ] = ""
     """Name of the concept that its pictures belong to; empty means the main dataset."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
@@ -11,7 +12,21 @@ from bakery.gate import gate
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN), AfterValidator(gate.allowed)]
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+
+
+def portable(name: str) -> str:
+    """`name`, which may become a file's or folder's; ValueError where Windows cannot have it."""
+    if _DEVICE.fullmatch(name):
+        raise ValueError(f"is {name}, which Windows keeps for a device: choose another name")
+    if name.endswith("."):
+        raise ValueError(f"is {name}: Windows drops the dot at its end, so leave it out")
+    return name
+
+
+Name = Annotated[
+    str, Field(pattern=NAME_PATTERN), AfterValidator(gate.allowed), AfterValidator(portable)
+]
 """A name given by the user; it may become a folder's name, and so a caption."""
 Words = Annotated[str, AfterValidator(gate.allowed)]
 """Text that goes into captions or prompts: the gate reads it."""
