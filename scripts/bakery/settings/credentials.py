@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import permutations
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote
 
 _JOINT = r"(?:[_-]|%(?:25)*(?:5f|2d))?"
 """What is between two words of a name, perhaps percent-encoded."""
@@ -57,41 +56,52 @@ _MOST_JOINED = 12
 def hide(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` with each of `secrets`, and with what addresses say of accounts, blotted out.
 
-    A secret is found as it is, percent-encoded once or twice, in base64 (alone, and as a pair
-    `name:password`), in hexadecimal, and as JSON and HTML escape it.
+    A secret is found as it is, with any of its characters percent-encoded however often, or escaped as
+    in JSON or HTML; in base64, alone and as a pair `name:password`; and in hexadecimal.
     """
-    for form in _forms(frozenset(secrets)):
-        text = text.replace(form, "***")
+    if wanted := frozenset(one for one in secrets if one):
+        text = _pattern(wanted).sub("***", text)
     return _USERINFO.sub("***@", _PARAMETER.sub(r"\1***", text))
 
 
 @lru_cache(maxsize=64)
-def _forms(secrets: frozenset[str]) -> tuple[str, ...]:
-    """Every way in which a secret is looked for, the longest first."""
-    found: set[str] = set()
-    for secret in secrets:
-        found |= _encoded(secret)
-    for pair in permutations(sorted(secrets), 2) if len(secrets) <= _MOST_JOINED else ():
-        found.add(_base64(":".join(pair)))
-    return tuple(sorted((form for form in found if len(form) >= _SHORTEST), key=len, reverse=True))
+def _pattern(secrets: frozenset[str]) -> re.Pattern[str]:
+    """Every way in which a secret is looked for, the longest secret first."""
+    longest = sorted(secrets, key=lambda one: (-len(one), one))
+    whole = [text for secret in longest for text in _as_bytes(secret)]
+    pairs = permutations(longest, 2) if len(longest) <= _MOST_JOINED else ()
+    whole += [_base64(":".join(pair)) for pair in pairs]
+    whole.sort(key=len, reverse=True)
+    spelled = ["".join(map(_spelled, secret)) for secret in longest]
+    return re.compile("|".join([*map(re.escape, whole), *spelled]))
 
 
-def _encoded(secret: str) -> set[str]:
+def _spelled(character: str) -> str:
+    """A pattern for one character of a secret, in each way in which it may be written."""
+    data = character.encode("utf-8", "replace")
+    percent = "".join(f"%(?:25)*{_any_case(f'{byte:02X}')}" for byte in data)
+    halves = character.encode("utf-16-be", "surrogatepass").hex(" ", 2).upper().split()
+    escaped = "".join(rf"\\+u{_any_case(half)}" for half in halves)
+    ways = [re.escape(character), percent, escaped]
+    ways += [f"&#0*{ord(character)};", f"&#[xX]0*{_any_case(f'{ord(character):X}')};"]
+    if (entity := html.escape(character)) != character:
+        ways.append(entity)
+    if character in '"\\/':
+        ways.append(r"\\+" + re.escape(character))
+    if character == " ":
+        ways.append(r"\+")
+    return f"(?:{'|'.join(ways)})"
+
+
+def _any_case(digits: str) -> str:
+    return "".join(f"[{one}{one.lower()}]" if one.isalpha() else one for one in digits)
+
+
+def _as_bytes(secret: str) -> set[str]:
+    """A secret in base64 and in hexadecimal; without padding."""
     data = secret.encode("utf-8", "replace")
-    percent = {
-        quote(secret, safe=""),
-        quote(secret),
-        quote_plus(secret),
-        quote_plus(secret, safe="/"),
-    }
-    percent |= {"".join(f"%{byte:02X}" for byte in data)}
-    twice = {quote(one, safe="") for one in percent}
-    lower = {re.sub(r"%[0-9A-F]{2}", lambda m: m[0].lower(), one) for one in percent | twice}
     url_safe = base64.urlsafe_b64encode(data).decode().rstrip("=")
-    plain = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1],
-             html.escape(secret), html.escape(secret, quote=False)}  # fmt: skip
-    return {*plain, *percent, *twice, *lower, _base64(secret), url_safe, data.hex(),
-            data.hex().upper()}  # fmt: skip
+    return {_base64(secret), url_safe, data.hex(), data.hex().upper()}
 
 
 def _base64(text: str) -> str:

@@ -185,7 +185,8 @@ class Listing:
             self._refuse(site, stem, post)
             return {}
         extension = str(post.get("extension") or "")
-        if extension and not _EXTENSION.fullmatch(extension):
+        odd = not _EXTENSION.fullmatch(extension) or self.public(extension) != extension
+        if extension and odd:
             extension = "jpg"  # gallery-dl puts it right by the file's first bytes
         if extension.lower() in _NO_PICTURE:
             self._note(site, post, posts.SKIPPED, f"{extension} is not a picture", url)
@@ -222,7 +223,7 @@ class Listing:
 
     def _refuse(self, site: Site, stem: str, post: dict) -> None:
         """Neither kept nor described: only the gate's refusal is recorded."""
-        self.found[stem] = FetchedPost(posts.refused(_number(post)))
+        self.found[stem] = FetchedPost(posts.refused(self.public(_number(post))))
         for file in (self.store / site.name).glob(f"{stem}.*"):
             file.unlink()  # an earlier run may have fetched it when it was tagged otherwise
 
@@ -248,7 +249,8 @@ class Listing:
     def _stem(self, site: Site, data: dict, url: str = "") -> str:
         """`<site>-<post>`, with a number or a digest where a site has no such ids."""
         number, num = data.get("id"), str(data.get("num") or 0)
-        if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", str(number or "")):
+        told = str(number or "")
+        if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", told) or self.public(told) != told:
             number = sha256((url or json.dumps(data, default=str)).encode()).hexdigest()[:16]
         several = not site.booru and re.fullmatch(r"[0-9]{1,18}", num) and int(num) > 0
         return f"{site.name}-{number}" + (f"-{num}" if several else "")
@@ -287,7 +289,7 @@ class Listing:
         post.url = self.public(f"{root}posts/{post.id}" if danbooru else url or site.url)
         told = _facts(site, data) if facts is None else facts
         if told.refused:
-            return FetchedPost(posts.refused(post.id))
+            return FetchedPost(posts.refused(self.public(_number(data))))
         for name, text in vars(post).items():
             if isinstance(text, str) and text:
                 setattr(post, name, self.public(text))
