@@ -61,6 +61,7 @@ format: $(VENV)/.installed-dev
 docs: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/describe_config.py
 	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/house.py
+	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/licences.py
 
 same-results: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/code_versions.py

@@ -58,6 +58,12 @@ def test_nothing_that_is_allowed_runs_anything() -> None:
     assert options_that_run() & (gallery_options.HOW | gallery_options.WHAT) == harmless
 
 
+def test_the_document_lists_what_may_be_set() -> None:
+    text = (Path(__file__).parents[2] / "docs/sites.md").read_text("utf-8")
+    named = set(re.findall(r"`([a-z0-9-]+)`", text.partition("not part of the key:")[2]))
+    assert named >= gallery_options.HOW | gallery_options.WHAT
+
+
 @pytest.mark.parametrize(
     "options",
     [
