@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from requests import PreparedRequest, Response
 
 ADDRESS_SPACE = 4 * 2**30
 """Bytes of address space that the process may have."""
@@ -100,7 +101,7 @@ class Bounds:
                 "(scrape.listing_megabytes)"
             )
 
-    def attempt(self, response: requests.Response) -> None:
+    def attempt(self, response: Response) -> None:
         """An answer has begun; what it says about its size counts at once."""
         self._read = 0
         size = response.headers.get("Content-Length", "")
@@ -114,7 +115,7 @@ class Bounds:
                 too_large=True,
             )
 
-    def wait(self, response: requests.Response, tries: int) -> bool:
+    def wait(self, response: Response, tries: int) -> bool:
         """Waits as the site asks; whether to try again."""
         seconds = _retry_after(response)
         if seconds is None:
@@ -131,7 +132,7 @@ class Bounds:
             time.sleep(seconds)
         return True
 
-    def may_go(self, request: requests.PreparedRequest, *, direct: bool) -> None:
+    def may_go(self, request: PreparedRequest, *, direct: bool) -> None:
         """Takes from a request what its host must not see; refuses one into a private network."""
         address = str(request.url)
         if self._first and not same_site(self._first, address):
@@ -188,7 +189,7 @@ def private(address: str) -> bool:
     return any(not ipaddress.ip_address(one.partition("%")[0]).is_global for one in found)
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def _retry_after(response: Response) -> float | None:
     """Seconds that an answer asks to wait; None where it does not."""
     said = response.headers.get("Retry-After", "").strip()
     if response.status_code not in _ASKS_TO_WAIT or not said:
@@ -233,7 +234,7 @@ def _no_deadline() -> Iterator[None]:
 def hold(bounds: Bounds) -> None:
     """From now on all requests of this process are within `bounds`, which replace earlier ones."""
     _Held.bounds = bounds
-    requests.sessions.DEFAULT_REDIRECT_LIMIT = bounds.redirects  # type: ignore[attr-defined]
+    requests.sessions.DEFAULT_REDIRECT_LIMIT = bounds.redirects
     _limit(resource.RLIMIT_FSIZE, bounds.file_bytes + _TRIFLE)
     if not _Held.patched:
         _Held.patched = True
@@ -261,7 +262,7 @@ class _Held:
 def _patch() -> None:
     """Puts the bounds around the three places that everything passes."""
     ask, send = requests.Session.request, requests.adapters.HTTPAdapter.send
-    read = requests.Response.iter_content
+    read = Response.iter_content
 
     def request(self: requests.Session, method: str, url: str, **options: Any) -> Any:
         if _Held.bounds.in_file:
@@ -269,7 +270,7 @@ def _patch() -> None:
         with _Held.bounds.page(str(url)):
             return ask(self, method, url, **options)
 
-    def bounded_send(self: Any, request: requests.PreparedRequest, **options: Any) -> Any:
+    def bounded_send(self: Any, request: PreparedRequest, **options: Any) -> Any:
         proxies, tries = options.get("proxies") or {}, 0
         while True:
             _Held.bounds.may_go(request, direct=not any(proxies.values()))
@@ -280,12 +281,12 @@ def _patch() -> None:
             response.close()
             tries += 1
 
-    def iter_content(self: requests.Response, *arguments: Any, **options: Any) -> Any:
+    def iter_content(self: Response, *arguments: Any, **options: Any) -> Any:
         return _counted(read(self, *arguments, **options))
 
     requests.Session.request = request  # type: ignore[method-assign, assignment]
-    requests.adapters.HTTPAdapter.send = bounded_send  # type: ignore[method-assign]
-    requests.Response.iter_content = iter_content  # type: ignore[method-assign]
+    requests.adapters.HTTPAdapter.send = bounded_send  # type: ignore[method-assign, assignment]
+    Response.iter_content = iter_content  # type: ignore[method-assign]
 
 
 def _counted(chunks: Iterator[Any]) -> Iterator[Any]:

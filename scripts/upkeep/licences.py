@@ -1,7 +1,7 @@
 """Writes docs/licences.md: the licence of every package that a bake, its tests or a GPU bring along.
 
-`make docs` writes it. Direct are the packages in requirements*.txt; the others are what these need on the
-machine that writes the file, as the packages themselves declare it.
+`make docs` writes it. Direct are the packages in requirements*.txt; the others are what these need
+on the machine that writes the file, as the packages themselves declare it.
 """
 
 from __future__ import annotations
@@ -120,14 +120,14 @@ def _declared(name: str) -> str:
     if not _is_installed(name):
         return ""
     about = metadata.metadata(name)
-    if expression := about.get("License-Expression"):
-        return expression
+    if "License-Expression" in about:
+        return about["License-Expression"]
     classes = [
         line.rpartition(" :: ")[2]
         for line in about.get_all("Classifier") or []
         if line.startswith("License :: ") and line != "License :: OSI Approved"
     ]
-    written = " ".join((about.get("License") or "").split())
+    written = " ".join(about["License"].split()) if "License" in about else ""
     if written and len(written) < 60 and not re.search(r"license|licence", written, re.IGNORECASE):
         return written
     named = " AND ".join(_NAMES.get(one, one) for one in classes)
@@ -138,7 +138,7 @@ def _first_line(name: str) -> str:
     """The heading of a package's licence file, where it is a licence's name."""
     for file in metadata.files(name) or []:
         if re.match(r"(licen[cs]e|copying)", file.name, re.IGNORECASE):
-            lines = file.read_text(encoding="utf-8").split("\n") if file.locate().is_file() else []
+            lines = file.read_text(encoding="utf-8").split("\n")
             first = next((line.strip("# ").strip() for line in lines if line.strip()), "")
             if (known := _NAMES.get(first)) or re.fullmatch(r"[\w -]+ [Ll]icense", first):
                 return known or first

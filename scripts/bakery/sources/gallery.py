@@ -170,8 +170,10 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for name, value in above.items():
         old = merged.get(name)
-        both = isinstance(value, dict) and isinstance(old, dict)
-        merged[name] = _merged(old, value) if both else value
+        if isinstance(value, dict) and isinstance(old, dict):
+            merged[name] = _merged(old, value)
+        else:
+            merged[name] = value
     return merged
 
 
