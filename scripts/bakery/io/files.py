@@ -31,9 +31,9 @@ def whole(path: Path, *, rivals: bool = False, sync: bool = False) -> Iterator[P
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `path`, whole or not at all."""
+    """Write `path`, whole or not at all; what UTF-8 cannot say (half a surrogate pair) becomes `?`."""
     with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="replace")
 
 
 def link(source: Path, target: Path) -> None:
