@@ -58,7 +58,9 @@ def _own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> nn.Modul
     inside = "vae" if (place / "vae").is_dir() else ""
     try:
         return diffusers_folder.load_model(path, "vae", dtype, subfolder=inside)
-    except diffusers_folder.LOAD_ERRORS as error:
+    except BakeryError:
+        raise
+    except Exception as error:  # model libraries raise anything
         raise BakeryError(
             f"train.base.vae: cannot read {path} ({first_line(error)}): give a .safetensors file, a "
             "diffusers folder with a VAE, or a hub id"
@@ -70,6 +72,7 @@ def _scheduler(
 ) -> DDPMScheduler:
     """The model's noise schedule, with the changes from the settings."""
     config = scheduler.config
+    _check_schedule(path, scheduler)
     changes: dict[str, Any] = {}
     if v_prediction is not None:
         changes["prediction_type"] = "v_prediction" if v_prediction else "epsilon"
@@ -91,6 +94,18 @@ def _scheduler(
             "train.zero_terminal_snr to false"
         )
     return scheduler
+
+
+def _check_schedule(path: str, scheduler: DDPMScheduler) -> None:
+    """`BakeryError` unless what is left of a picture falls from step to step, from 1 to 0."""
+    left = scheduler.alphas_cumprod
+    falls = bool((left[1:] <= left[:-1]).all()) and bool((left >= 0).all()) and bool(left[0] <= 1)
+    if len(left) < 2 or not falls:  # also for NaN
+        raise BakeryError(
+            f"train.base: the scheduler of {path} has betas that are no noise schedule (beta_start "
+            f"{scheduler.config['beta_start']}, beta_end {scheduler.config['beta_end']}): download or "
+            "export the model again"
+        )
 
 
 def _check_channels(path: str, parts: Mapping[str, Any]) -> None:
