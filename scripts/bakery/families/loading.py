@@ -43,6 +43,7 @@ def read(
         settings.get("zero_terminal_snr"),
     )
     _check_channels(path, parts)
+    _check_vocabularies(path, parts)
     _check_clip_skip(family, path, parts["text_encoder"], settings.get("clip_skip", 1))
     for name in MODELS:
         if name in parts:
@@ -115,6 +116,26 @@ def _check_channels(path: str, parts: Mapping[str, Any]) -> None:
             f"train.base: the UNet of {path} takes {takes} channels and its VAE gives "
             f"{gives}: inpainting and similar models cannot be trained"
         )
+
+
+def _check_vocabularies(path: str, parts: Mapping[str, Any]) -> None:
+    """`BakeryError` unless each tokenizer numbers about the words that its text encoder knows.
+
+    An empty folder is a tokenizer without words to the library.
+    """
+    for number in ("", "_2"):
+        tokenizer, encoder = (
+            parts.get(f"{name}{number}") for name in ("tokenizer", "text_encoder")
+        )
+        if tokenizer is None or encoder is None:
+            continue
+        words, known = tokenizer.get_vocab(), encoder.config.vocab_size
+        if len(words) < 0.9 * known or max(words.values()) >= known:
+            raise BakeryError(
+                f"train.base: the tokenizer{number} of {path} has {len(words)} words and its text "
+                f"encoder {known}: it is incomplete, or of another model; download it again "
+                "(vocab.json and merges.txt)"
+            )
 
 
 def check_width(path: str, unet: Any, texts: Sequence[Any]) -> None:

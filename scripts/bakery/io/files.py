@@ -4,10 +4,21 @@ them."""
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?=\.|$)", re.IGNORECASE
+)
+"""Names of devices on Windows, whatever follows behind a full stop."""
+
+
+def unreserved(name: str) -> str:
+    """`name` as Windows takes it for a file, too: `con` and `con.v2` become `con_` and `con_.v2`."""
+    return _RESERVED.sub(r"\1_", name, count=1) if _RESERVED.match(name) else name
 
 
 @contextmanager
