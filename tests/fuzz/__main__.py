@@ -16,7 +16,7 @@ PARTS = ("outcome", "runner", "worker", "__main__")
 def kinds() -> list[str]:
     """The modules of this folder that are attacks."""
     names = (module.name for module in pkgutil.iter_modules(fuzz.__path__))
-    return [name for name in names if name not in PARTS and not name.startswith("test_")]
+    return [name for name in names if name not in PARTS and not name.startswith(("test_", "made_"))]
 
 
 def main() -> int:

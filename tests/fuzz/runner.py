@@ -81,7 +81,7 @@ def _worker(kind: str, first: int, last: int, tally: Tally, seconds: float) -> i
 def _answers(process: subprocess.Popen[str], seconds: float) -> Iterator[dict]:
     """The lines of a worker; `TimeoutError` where one takes longer than a case may.
 
-    The start, with its imports and models, has a minute.
+    The start, with its imports and models, has three minutes: the machine may be busy.
     """
     lines: queue.Queue[str | None] = queue.Queue()
 
@@ -92,7 +92,7 @@ def _answers(process: subprocess.Popen[str], seconds: float) -> Iterator[dict]:
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()
-    patience = max(60.0, seconds)
+    patience = max(180.0, seconds)
     while True:
         try:
             line = lines.get(timeout=patience)

@@ -265,3 +265,12 @@ def test_a_word_anywhere_in_a_long_text(before, after, between):
     text = unit * (before // len(unit)) + " loli " + unit * (after // len(unit))
     assert gate.of_text(text).named
     assert not gate.of_text(text.replace(" loli ", " lolita fashion ")).named
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["%26%23108;oli", "＆＃１０８；ｏｌｉ", "&#10\u200b8;oli", "&\u2066#108;oli", "&#%3108;oli",
+     "&amp;amp;#108;oli", "1girl_l*li", "_$hota_", "x_sh#ta"],
+)  # fmt: skip
+def test_one_disguise_below_another(text: str) -> None:
+    assert gate.of_text(f"hat, {text}, smile").named

@@ -60,3 +60,9 @@ def test_only_what_differs_is_found() -> None:
     variants = [{"a": 1, "b": [2], "c": None}, {"a": 1.0, "b": [2], "c": 0}, {"a": 1, "b": [2]}]
     assert short_names.differing(variants[1:]) == ["a", "c"]
     assert short_names.differing(variants[::2]) == []
+
+
+def test_no_name_is_that_of_a_device() -> None:
+    assert short_names.file_stem("aux.v2", 3) == "aux_.v2-e03"
+    assert short_names.file_stem("con", 3) == "con-e03"
+    assert short_names.dataset_folder(["con"]) == "con_"

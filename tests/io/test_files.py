@@ -64,3 +64,21 @@ def test_two_processes_may_write_one_picture(tmp_path: Path) -> None:
         }
         assert len(list(halves.iterdir())) == 2
         shutil.rmtree(halves)
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("con", "con_"), ("CON.png", "CON_.png"), ("aux.tar.gz", "aux_.tar.gz"), ("nul", "nul_"),
+        ("com1.v2", "com1_.v2"), ("LPT9", "LPT9_"), ("com¹", "com¹_"), ("conin$", "conin$_"),
+        ("console", "console"), ("com10", "com10"), ("my con", "my con"), ("x.con", "x.con"), ("", ""),
+    ],
+)  # fmt: skip
+def test_no_file_has_the_name_of_a_device(name: str, made: str) -> None:
+    assert files.unreserved(name) == made
+    assert files.unreserved(made) == made
+
+
+def test_text_that_utf8_cannot_say_is_written_all_the_same(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a", "half \ud800, whole \U0001f600")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "half ?, whole \U0001f600"

@@ -63,3 +63,12 @@ def test_tags_that_start_with_a_semicolon() -> None:
         ";)",
         "blush",
     ]
+
+
+def test_no_cell_breaks_its_row(tmp_path: Path) -> None:
+    """A CR, as a file's name may have one, and half a surrogate pair, as JSON may."""
+    cells = ["a\rb", "a\r\nb\r", "\ud800", "x\udcffy", '"\r', "a\nb", "\x00\x1b"]
+    tables.write(tmp_path / "t.csv", [{"cell": c, "next": "z"} for c in cells], ("cell", "next"))
+    read = tables.read(tmp_path / "t.csv", ("cell", "next"))
+    assert read["cell"].tolist() == ["a\nb", "a\nb\n", "?", "x?y", '"\n', "a\nb", "\x00\x1b"]
+    assert set(read["next"]) == {"z"}

@@ -233,3 +233,33 @@ def encoded(pipeline):
         ["mirael"], device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     return hidden, pooled[0] if pooled else None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("lora_down.weight", float("nan"), "holds NaN or infinite numbers"),
+        ("lora_up.weight", float("inf"), "holds NaN or infinite numbers"),
+        ("alpha", float("nan"), "holds NaN or infinite numbers"),
+        ("lora_down.weight", torch.int64, "holds int64 instead of floating-point numbers"),
+        ("lora_down.weight", torch.complex64, "holds complex64 instead of floating-point numbers"),
+        ("alpha", torch.zeros(2), r"alpha has the shape \(2,\) instead of one number"),
+    ],
+)
+def test_what_is_no_number_is_no_lora(base, key, value, words):
+    network = LoRANetwork(base.targets(convolutions=False), 2)
+    state = network.state_dict_kohya()
+    name = next(name for name in state if name.endswith(key))
+    if isinstance(value, torch.dtype):
+        state[name] = state[name].to(value)
+    elif isinstance(value, torch.Tensor):
+        state[name] = value
+    else:
+        state[name].view(-1)[0] = value
+    before = network.state_dict_kohya()
+    with pytest.raises(BakeryError, match=words) as caught:
+        network.load_kohya(state)
+    assert name in str(caught.value)
+    after = network.state_dict_kohya()
+    assert all(torch.equal(after[one], before[one]) for one in before), "nothing was changed"
+    network.remove()

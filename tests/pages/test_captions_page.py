@@ -271,3 +271,17 @@ def test_browser_fits_the_window(opened: Any, browser: Any, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("#download").is_visible()
     page.close()
+
+
+def test_a_caption_that_is_too_long_ends_nothing(browser: Any, tmp_path: Path) -> None:
+    long = ", ".join(["tree"] * 1000)
+    file = tmp_path / "captions.html"
+    file.write_text(draw({"a.png": long, "b.png": "mirael, hat"}), encoding="utf-8")
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(file.as_uri())
+    page.locator("[name=with]").fill("hat")
+    assert shown(page) == "b"
+    assert said == []
+    page.close()

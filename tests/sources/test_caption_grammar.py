@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bakery.sources import caption_grammar
-from bakery.sources.caption_grammar import SENTENCE, parse
+from bakery.sources.caption_grammar import MOST_LETTERS, SENTENCE, TooLong, parse
 from bakery.sources.emoticons import KAOMOJI, is_emoticon
 from bakery.sources.sentences import SAYS
 from bakery.tags import captions
@@ -244,3 +246,38 @@ def test_what_only_looks_like_such_a_form_stays(text, pieces):
 
 def test_a_keyword_in_brackets_is_no_tag():
     assert read("hoshi, (BREAK), [AND], (BREAK, hat)") == ["hoshi", "hat"]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "(",
+        "[",
+        "((",
+        "{a",
+        "[a:b:0.5",
+        "a, ",
+        "a|",
+        "A B. ",
+        "#a ",
+        "- a\n",
+        "'a', ",
+        "\n",
+        "(a:1.2)",
+    ],
+)
+def test_no_caption_takes_long(unit: str) -> None:
+    """Ten times as long takes some ten times as long."""
+    text = (unit * 8000)[:8000]
+    times = []
+    for length in (800, 8000):
+        begun = time.process_time()
+        parse(text[:length])
+        times.append(time.process_time() - begun)
+    assert times[1] < 40 * times[0] + 0.2
+
+
+def test_a_book_is_no_caption() -> None:
+    with pytest.raises(TooLong, match="a caption of 20,001 letters"):
+        parse("x" * (MOST_LETTERS + 1))
+    assert parse("x" * MOST_LETTERS).pieces

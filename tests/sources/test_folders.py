@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bakery.io import manifest
 from bakery.settings.scrape import Scrape
-from bakery.sources import folders, posts
+from bakery.sources import caption_files, folders, posts
 from bakery.stages import scrape
 
 
@@ -169,3 +170,35 @@ def test_a_file_belongs_to_the_first_entry_that_holds_it(tmp_path, own_home, mon
     scrape.run(Scrape(folders=entries), booru=tmp_path, out=tmp_path / "out", store=tmp_path / "s")
     found = {row.url: row.concept for row in posts.read(tmp_path / "out" / "posts.csv")}
     assert found == {"hat/b.png": "hat", "in/a.png": "", "in/hat/c.png": "", "in/set.zip/d.png": ""}
+
+
+def test_what_is_no_text_is_recorded_and_the_rest_goes_on(tmp_path, own_home):
+    """Names, captions and JSON that UTF-8 cannot say; tables and manifests can be written."""
+    for name, caption in {"a": "1girl, smile", "b": "(" * 30_000, "d": "hat"}.items():
+        picture(tmp_path / f"in/{name}.png")
+        (tmp_path / f"in/{name}.txt").write_text(caption)
+    picture(tmp_path / "in/c.png")
+    (tmp_path / "in/c.json").write_text(
+        r'{"tags": "1girl \ud800x", "source": "\udfff", "rating": "g"}'
+    )
+    odd = os.fsencode(tmp_path / "in") + b"/\xe9\xff\r"
+    os.rename(tmp_path / "in/d.png", odd + b".png")
+    os.rename(tmp_path / "in/d.txt", odd + b".txt")
+    with open(odd + b"z.json", "wb") as file:
+        file.write(b"{")
+    picture(tmp_path / "in/e.png")
+    (tmp_path / "in/e.json").write_text('{"tags":' * 400 + '"hat"' + "}" * 400)
+    summary = scrape.run(
+        Scrape(folders=(str(tmp_path / "in"),), minimum_share=0),
+        booru=tmp_path, out=tmp_path / "out", store=tmp_path / "s",
+    )  # fmt: skip
+    manifest.write(tmp_path / "out", {}, summary)
+    rows = {row.url: row for row in posts.read(tmp_path / "out/posts.csv")}
+    assert {url for url, row in rows.items() if row.image} == {
+        "in/a.png", "in/c.png", "in/e.png", "in/??\n.png",
+    }  # fmt: skip
+    assert "b.txt holds a caption of 30,000 letters" in rows["in/b.png"].reason
+    assert "z.json is not JSON" in rows["in/??\nz.json"].reason
+    assert rows["in/c.png"].tags_general == "1girl ?x"
+    own = caption_files.read(tmp_path / "out" / caption_files.NAME)
+    assert sorted(own.values()) == ["1girl, smile", "hat"]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bakery.io.errors import BakeryError
+from bakery.io.files import unreserved
 from bakery.settings.layout import Concept, Layout
 
 MAIN = ""
@@ -151,11 +152,11 @@ def unique(wanted: Mapping[str, str]) -> dict[str, str]:
 
 
 def safe(stem: str) -> str:
-    """Letters and digits of any script and `_ . + -`, not hidden, and not too long.
+    """Letters and digits of any script and `_ . + -`, not hidden, no device of Windows', not too long.
 
     Four `_number` groups at the end are joined by `-` instead: sd-scripts takes them for a face's
     position, and then looks for the caption of the stem without them.
     """
     stem = re.sub(r"[^\w.+-]+", "-", unicodedata.normalize("NFC", stem))
     stem = stem.encode()[:_LONGEST].decode(errors="ignore").strip(".-") or "image"
-    return stem.replace("_", "-") if _FOUR_NUMBERS.search(stem) else stem
+    return unreserved(stem.replace("_", "-") if _FOUR_NUMBERS.search(stem) else stem)

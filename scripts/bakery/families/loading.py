@@ -43,6 +43,7 @@ def read(
         settings.get("zero_terminal_snr"),
     )
     _check_channels(path, parts)
+    _check_vocabularies(path, parts)
     _check_clip_skip(family, path, parts["text_encoder"], settings.get("clip_skip", 1))
     for name in MODELS:
         if name in parts:
@@ -58,7 +59,9 @@ def _own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> nn.Modul
     inside = "vae" if (place / "vae").is_dir() else ""
     try:
         return diffusers_folder.load_model(path, "vae", dtype, subfolder=inside)
-    except diffusers_folder.LOAD_ERRORS as error:
+    except BakeryError:
+        raise
+    except Exception as error:  # model libraries raise anything
         raise BakeryError(
             f"train.base.vae: cannot read {path} ({first_line(error)}): give a .safetensors file, a "
             "diffusers folder with a VAE, or a hub id"
@@ -70,6 +73,7 @@ def _scheduler(
 ) -> DDPMScheduler:
     """The model's noise schedule, with the changes from the settings."""
     config = scheduler.config
+    _check_schedule(path, scheduler)
     changes: dict[str, Any] = {}
     if v_prediction is not None:
         changes["prediction_type"] = "v_prediction" if v_prediction else "epsilon"
@@ -93,6 +97,18 @@ def _scheduler(
     return scheduler
 
 
+def _check_schedule(path: str, scheduler: DDPMScheduler) -> None:
+    """`BakeryError` unless what is left of a picture falls from step to step, from 1 to 0."""
+    left = scheduler.alphas_cumprod
+    falls = bool((left[1:] <= left[:-1]).all()) and bool((left >= 0).all()) and bool(left[0] <= 1)
+    if len(left) < 2 or not falls:  # also for NaN
+        raise BakeryError(
+            f"train.base: the scheduler of {path} has betas that are no noise schedule (beta_start "
+            f"{scheduler.config['beta_start']}, beta_end {scheduler.config['beta_end']}): download or "
+            "export the model again"
+        )
+
+
 def _check_channels(path: str, parts: Mapping[str, Any]) -> None:
     takes, gives = parts["unet"].config.in_channels, parts["vae"].config.latent_channels
     if takes != gives:
@@ -100,6 +116,26 @@ def _check_channels(path: str, parts: Mapping[str, Any]) -> None:
             f"train.base: the UNet of {path} takes {takes} channels and its VAE gives "
             f"{gives}: inpainting and similar models cannot be trained"
         )
+
+
+def _check_vocabularies(path: str, parts: Mapping[str, Any]) -> None:
+    """`BakeryError` unless each tokenizer numbers about the words that its text encoder knows.
+
+    An empty folder is a tokenizer without words to the library.
+    """
+    for number in ("", "_2"):
+        tokenizer, encoder = (
+            parts.get(f"{name}{number}") for name in ("tokenizer", "text_encoder")
+        )
+        if tokenizer is None or encoder is None:
+            continue
+        words, known = tokenizer.get_vocab(), encoder.config.vocab_size
+        if len(words) < 0.9 * known or max(words.values()) >= known:
+            raise BakeryError(
+                f"train.base: the tokenizer{number} of {path} has {len(words)} words and its text "
+                f"encoder {known}: it is incomplete, or of another model; download it again "
+                "(vocab.json and merges.txt)"
+            )
 
 
 def check_width(path: str, unet: Any, texts: Sequence[Any]) -> None:

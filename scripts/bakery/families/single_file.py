@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -48,7 +47,6 @@ _VAE_OF_DIFFUSERS = ("encoder.down_blocks.", "decoder.up_blocks.")
 _VAE_OF_OTHERS = ("encoder.down.", "decoder.up.")
 _SCHEDULE = "alphas_cumprod"
 _OPEN_CLIP = "conditioner.embedders.1.model."
-_LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
 
 
 def load(
@@ -76,16 +74,18 @@ def load(
         for name in family.folders
         if name.startswith("tokenizer")
     }
-    parts["scheduler"] = _scheduler(found, configs)
-    name = ""
+    parts["scheduler"] = _scheduler(path, found, configs)
+    name = "the UNet"
     try:
         for name, model, weights in _models(family, tensors, configs, own_vae=own_vae):
             if name == "unet":
                 _check_all_used(path, tensors, weights)
             parts[name] = _fill(path, name, model, weights, dtype_of(family.name, name, dtype))
-    except _LOAD_ERRORS as error:
+    except BakeryError:
+        raise
+    except Exception as error:  # model libraries raise anything
         raise BakeryError(
-            f"train.base: the weights of {name or 'the UNet'} in {path} do not fit the shape of "
+            f"train.base: the weights of {name} in {path} do not fit the shape of "
             f"{family.title} ({first_line(error)}): download it again"
         ) from None
     return parts
@@ -109,7 +109,9 @@ def load_vae(path: str, family: StableDiffusion, dtype: torch.dtype) -> nn.Modul
             named = {f"{_VAE}{name}": value for name, value in whole.items()}
             weights = convert_ldm_vae_checkpoint(named, vae.config)
         return _fill(path, "vae", vae, weights, dtype_of(family.name, "vae", dtype))
-    except _LOAD_ERRORS as error:
+    except BakeryError:
+        raise
+    except Exception as error:
         raise BakeryError(
             f"train.base.vae: the weights in {path} do not fit the shape of the VAE of "
             f"{family.title} ({first_line(error)}): give a VAE that was made for it"
@@ -225,7 +227,7 @@ def _unpickle(path: str, file: Path) -> Tensors:
         )
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (UnpicklingError, EOFError, AttributeError, *_LOAD_ERRORS) as error:
+    except Exception as error:  # a damaged pickle leads torch's reader anywhere
         raise BakeryError(
             f"train.base: {path} is damaged, or a pickle with more than weights in it, which could "
             f"run code ({first_line(error)}): convert it to .safetensors, or download that"
@@ -250,7 +252,7 @@ def _tokenizer(path: str, file: Path, name: str) -> CLIPTokenizer:
         if (file.parent / "tokenizer").is_dir():
             return CLIPTokenizer.from_pretrained(file.parent / "tokenizer", **padding)
         return CLIPTokenizer.from_pretrained(published.VOCABULARY, **padding)
-    except _LOAD_ERRORS as error:
+    except Exception as error:
         raise BakeryError(
             f"train.base: {path} needs CLIP's vocabulary, which no checkpoint holds, and it could "
             f"not be read ({first_line(error)}): connect to the internet once, or put the folder "
@@ -258,16 +260,22 @@ def _tokenizer(path: str, file: Path, name: str) -> CLIPTokenizer:
         ) from None
 
 
-def _scheduler(found: Header, configs: Path | None) -> DDPMScheduler:
+def _scheduler(path: str, found: Header, configs: Path | None) -> DDPMScheduler:
     """What the model predicts, by configs next to it and by markers in the file."""
     config = dict(published.SCHEDULER)
-    if configs is not None:
-        config = dict(DDPMScheduler.load_config(configs, subfolder="scheduler"))
-    if found.predicts_v:
-        config["prediction_type"] = "v_prediction"
-    if found.zero_terminal_snr:
-        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    return DDPMScheduler.from_config(config)
+    try:
+        if configs is not None:
+            config = dict(DDPMScheduler.load_config(configs, subfolder="scheduler"))
+        if found.predicts_v:
+            config["prediction_type"] = "v_prediction"
+        if found.zero_terminal_snr:
+            config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return DDPMScheduler.from_config(config)
+    except Exception as error:
+        raise BakeryError(
+            f"train.base: the scheduler's config beside {path} cannot be used ({first_line(error)}): "
+            "download it again"
+        ) from None
 
 
 def _models(
@@ -310,6 +318,12 @@ def _fill(
     if isinstance(model, CLIPTextModel) and not hasattr(model, "text_model"):
         # transformers >= 5.6 has no text_model level inside CLIPTextModel any more
         weights = {key.removeprefix("text_model."): value for key, value in weights.items()}
+    for key, value in weights.items():
+        if not value.is_floating_point() and key in dict(model.named_parameters()):
+            raise BakeryError(
+                f"train.base: {key} in {name} of {path} holds {value.dtype} instead of floating-point "
+                "numbers: download it again"
+            )
     weights = {key: value.to(dtype, copy=True) for key, value in weights.items()}
     report = model.load_state_dict(weights, strict=False, assign=True)
     if report.missing_keys:

@@ -17,16 +17,21 @@ _BREAKS = re.compile(r"[,;|\n\r\v\f\t\x1c-\x1e\x85\u2028\u2029、，；。！？
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]+")
 _MARKS = re.compile(r"[\W_]+")
 _EIGHTEEN = re.compile(r"\b18\s*\+|\+\s*18\b|🔞")
+_START, _END = r"(?<![^\W_])", r"(?![^\W_])"
+"""Where a word begins and ends; `_` is between words."""
 _STARRED = (
-    (re.compile(r"\bl[*#@.]li"), "loli"),
-    (re.compile(r"\bsh[*#@.]ta"), "shota"),
-    (re.compile(r"\blol[!|]|\bl[o0]\|i\b|(?<!\w)\|oli\b"), "loli"),
-    (re.compile(r"\$h[o0]ta\b"), "shota"),
+    (re.compile(rf"{_START}l[*#@.]li"), "loli"),
+    (re.compile(rf"{_START}sh[*#@.]ta"), "shota"),
+    (re.compile(rf"{_START}lol[!|]|{_START}l[o0]\|i{_END}|{_START}\|oli{_END}"), "loli"),
+    (re.compile(rf"\$h[o0]ta{_END}"), "shota"),
 )
 _LATIN = re.compile(r"[a-zа-яα-ωіјѕһӏ\u0250-\u02af\u1d00-\u1d7f\ua731]+")
 _BESIDE = re.compile(r"(?<=[a-z0-9])(?=[^\W\d_a-z])|(?<=[^\W\d_a-z])(?=[a-z0-9])")
 _NUMBERED = re.compile(r"\b(?=[a-z0-9]*[a-z])(?=[a-z0-9]*[013457])[a-z0-9]+\b")
 
+_ROUNDS = 4
+_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+"""Letters of the category Cf that may stand inside of an escape."""
 # The kana's voicing marks are combining, too, but make another letter: they stay.
 _VOICING = {"\u3099", "\u309a"}
 # Letters that show nothing and are not of the category Cf.
@@ -52,16 +57,23 @@ def forms(text: str) -> tuple[str, ...]:
 
 
 def _unescaped(text: str) -> str:
-    """Entities, percent and `\\u` escapes read, compatibility letters (full width) made usual ones."""
-    if "&" in text:
-        text = html.unescape(html.unescape(text))  # it may have been written twice into HTML
-    if "%" in text:
-        text = unquote(text)
-    if "\\u" in text:
-        text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
-    if text.isascii():
-        return text
-    return unicodedata.normalize("NFKC", text.translate(_BADGES))
+    """Entities, percent and `\\u` escapes read, compatibility letters (full width) made usual ones.
+
+    One may hide another: each is read until nothing changes, or `_ROUNDS` times.
+    """
+    for _ in range(_ROUNDS):
+        before = text
+        if not text.isascii():
+            text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text.translate(_BADGES)))
+        if "&" in text:
+            text = html.unescape(text)
+        if "%" in text:
+            text = unquote(text)
+        if "\\u" in text:
+            text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+        if text == before:
+            break
+    return text
 
 
 def _plain(text: str) -> str:

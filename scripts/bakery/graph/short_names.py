@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from bakery.io.files import unreserved
+
 SHORT = {
     "train.unet_lr": "lr",
     "train.text_encoder_lr": "telr",
@@ -76,7 +78,7 @@ def joined(*pieces: str) -> str:
 
 def file_stem(bake: str, epoch: int) -> str:
     """The name of a LoRA file that leaves, without extension: `sylvie-dim8-e03`."""
-    return joined(bake, f"e{epoch:02d}")
+    return unreserved(joined(bake, f"e{epoch:02d}"))
 
 
 def dataset_folder(names: Iterable[str]) -> str:
@@ -85,7 +87,7 @@ def dataset_folder(names: Iterable[str]) -> str:
     A dataset's own name has no comma, so no two pages of different datasets share a folder.
     """
     text = ",".join(sorted(set(names)))
-    return text if len(text) <= LONGEST else f"{text[:80]},{_hash(text)}"
+    return unreserved(text if len(text) <= LONGEST else f"{text[:80]},{_hash(text)}")
 
 
 def _piece(word: str, value: Any) -> str:

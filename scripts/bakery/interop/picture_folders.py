@@ -18,6 +18,7 @@ from bakery.io import text_files
 from bakery.io.text_files import UTF8, UnreadableText
 from bakery.sources import metadata
 from bakery.sources.caption_files import CaptionFiles
+from bakery.sources.caption_grammar import TooLong
 from bakery.tags import captions
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -144,10 +145,9 @@ def _read(subset: Subset, source: KohyaConfig, said: Counter[str], fixed: set[in
 def _in_json(text: str) -> str:
     """The caption in a picture's own JSON, as the scrape stage reads it; "" if there is none."""
     try:
-        tables = metadata.several(json.loads(text))
-    except (ValueError, RecursionError):
+        found = [metadata.of_table(table).own for table in metadata.several(json.loads(text))]
+    except (ValueError, RecursionError, TooLong):
         return ""
-    found = (metadata.of_table(table).own for table in tables)
     return next((own.caption.text for own in found if own), "")
 
 

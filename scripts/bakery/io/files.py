@@ -4,10 +4,21 @@ them."""
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?=\.|$)", re.IGNORECASE
+)
+"""Names of devices on Windows, whatever follows behind a full stop."""
+
+
+def unreserved(name: str) -> str:
+    """`name` as Windows takes it for a file, too: `con` and `con.v2` become `con_` and `con_.v2`."""
+    return _RESERVED.sub(r"\1_", name, count=1) if _RESERVED.match(name) else name
 
 
 @contextmanager
@@ -31,9 +42,9 @@ def whole(path: Path, *, rivals: bool = False, sync: bool = False) -> Iterator[P
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `path`, whole or not at all."""
+    """Write `path`, whole or not at all; what UTF-8 cannot say (half a surrogate pair) becomes `?`."""
     with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="replace")
 
 
 def link(source: Path, target: Path) -> None:

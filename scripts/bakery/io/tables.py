@@ -38,10 +38,22 @@ def read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes `rows` with exactly `columns`, LF line ends; None and NaN become empty cells."""
+    """Writes `rows` with exactly `columns`, LF line ends; None and NaN become empty cells.
+
+    Half a surrogate pair, from JSON or from a file name that is no UTF-8, becomes `?`.
+    """
     table = pd.DataFrame(list(rows), columns=list(columns))
+    for name in table.select_dtypes(exclude=["number", "bool"]):
+        table[name] = _without_returns(table[name])
     with whole(path) as part:
-        table.to_csv(part, index=False, lineterminator="\n")
+        table.to_csv(part, index=False, lineterminator="\n", errors="replace")
+
+
+def _without_returns(column: pd.Series) -> pd.Series:
+    """CR, which would end a row unquoted, becomes LF."""
+    if not any(isinstance(cell, str) and "\r" in cell for cell in column):
+        return column
+    return column.replace("\r\n?", "\n", regex=True)
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -278,6 +278,14 @@ def _adapter_in(
     if down is None or up is None:
         lacking = "lora_up" if up is None else "lora_down"
         raise BakeryError(f"LoRA: {name} has no {lacking}.weight: the file is incomplete")
+    for key, tensor in zip(_KEYS, (down, up, alpha), strict=True):
+        if tensor is not None and not (tensor.is_floating_point() and _finite(tensor)):
+            raise BakeryError(f"LoRA: {name}.{key} holds {_kind(tensor)}: the file is damaged")
+    if alpha is not None and alpha.numel() != 1:
+        raise BakeryError(
+            f"LoRA: {name}.alpha has the shape {tuple(alpha.shape)} instead of one number: "
+            "the file is damaged"
+        )
     rank = down.shape[0] if down.ndim else 0
     wanted = layer.shapes(rank)
     if (tuple(down.shape), tuple(up.shape)) != wanted:
@@ -286,3 +294,14 @@ def _adapter_in(
             f"{wanted[0]} and {wanted[1]}: use the base it was trained on"
         )
     return down, up, float(rank if alpha is None else alpha)
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor.float()).all())
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    """What is wrong with numbers that are none."""
+    if tensor.is_floating_point():
+        return "NaN or infinite numbers"
+    return f"{str(tensor.dtype).removeprefix('torch.')} instead of floating-point numbers"

@@ -61,7 +61,8 @@ def thumbnail(path: Path, side: int) -> InlineImage:
 def render(name: str, *, tile: int, columns: int = 1, **context: Any) -> str:
     """`name`.html.j2 with house.css, `name`.css and, if there is one, house.js and `name`.js inside.
 
-    `tile` is the CSS length `--tile` in pixels, `columns` the number `--columns`.
+    `tile` is the CSS length `--tile` in pixels, `columns` the number `--columns`. What UTF-8 cannot
+    say (half a surrogate pair) becomes `?`.
     """
     sizes = f":root {{ --tile: {tile}px; --columns: {columns}; }}\n"
     style = sizes + _text("house.css") + _text(f"{name}.css")
@@ -70,11 +71,12 @@ def render(name: str, *, tile: int, columns: int = 1, **context: Any) -> str:
         "default-src 'none'; img-src data: file: 'self'; base-uri 'none'; form-action 'none'; "
         f"style-src {_source(style)}; script-src {_source(script)}"
     )
-    return (
+    html = (
         _environment()
         .get_template(f"{name}.html.j2")
         .render(policy=policy, style=Markup(style), script=Markup(script), tile=tile, **context)
     )
+    return html.encode("utf-8", "replace").decode()
 
 
 def data(value: Any) -> Markup:

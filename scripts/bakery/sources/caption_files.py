@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bakery.gate import sidecars
+from bakery.gate.sidecars import BrokenSidecar
 from bakery.io import images, tables, walk
-from bakery.io.text_files import UTF8
-from bakery.sources.caption_grammar import WrittenCaption, parse, together
+from bakery.io.text_files import UTF8, DecodedText
+from bakery.sources.caption_grammar import TooLong, WrittenCaption, parse, together
 
 EXTENSIONS = (".txt", ".caption", ".captions", ".cap", ".text", ".tags", ".tag", ".wd14", ".blip")
 """Of caption files, the one that counts first."""
@@ -57,10 +58,10 @@ class CaptionFiles:
     def of(self, picture: Path) -> OwnCaption | None:
         """The caption of a picture, None where there is no file.
 
-        Raises `BrokenSidecar` when a file is no text, or OSError.
+        Raises `BrokenSidecar` when a file is no text or too long a one, or OSError.
         """
         read = [(path, sidecars.decoded(path)) for path in self.beside(picture)]
-        parsed = [(path, parse(text.text), text.encoding) for path, text in read]
+        parsed = [(path, _parsed(path, text), text.encoding) for path, text in read]
         if not parsed:
             return None
         path, caption, encoding = next((one for one in parsed if one[1].pieces), parsed[0])
@@ -151,6 +152,13 @@ def _counted(counts: dict[str, Any]) -> Iterator[tuple[str, int]]:
         yield "second caption files of a picture, not used", counts["unused_files"]
     for name, n in counts["encodings"].items():
         yield f"read as {name}", n
+
+
+def _parsed(path: Path, text: DecodedText) -> WrittenCaption:
+    try:
+        return parse(text.text)
+    except TooLong as problem:
+        raise BrokenSidecar(f"{path.name} {problem}") from None
 
 
 def _has_content(path: Path) -> bool:

@@ -34,9 +34,11 @@ PLACEHOLDER = "{trigger}"
 SENTENCE = "sentence"
 CATEGORIES = ("general", "character", "copyright", "artist")
 """Kinds of tags that may stay in a caption."""
+MOST_LETTERS = 20_000
+"""Of a caption; text encoders read some hundreds."""
 
-_SETTINGS = re.compile(r"^\s*(?:Negative prompt:|Steps: *\d)", re.MULTILINE)
-_STEPS = re.compile(r"^\s*Steps: *\d", re.MULTILINE)
+_SETTINGS = re.compile(r"^[^\S\n]*(?:Negative prompt:|Steps: *\d)", re.MULTILINE)
+_STEPS = re.compile(r"^[^\S\n]*Steps: *\d", re.MULTILINE)
 _PLACE = re.compile(r"[\[{]\s*(?:trigger|trigger[ _]?word|name)\s*[\]}]", re.IGNORECASE)
 _PLACE_LETTER = "\ue000"
 _FILES = re.compile(r"<(?:lora|lyco|lycoris|hypernet|dora)\s*:[^<>\n]*>", re.IGNORECASE)
@@ -54,6 +56,8 @@ _ESCAPED = re.compile(r"\\+([()\[\]{}])")
 _HIDDEN = {bracket: chr(0xE010 + n) for n, bracket in enumerate("()[]{}")}
 _SHOWN = str.maketrans({hidden: bracket for bracket, hidden in _HIDDEN.items()})
 _OPEN, _CLOSE = "([{", ")]}"
+_DEEPEST = 40
+"""Brackets around a word that are taken for emphasis; whoever nests more is not emphasising."""
 _NUMBER = r"-?(?:\d+(?:\.\d*)?|\.\d+)"
 _WEIGHT = re.compile(rf"\s*:\s*{_NUMBER}\s*$")
 _PROBABILITY = re.compile(r"(?<=\S)\s*\(\s*(?:0?\.\d+|1\.0+)\s*\)$")
@@ -61,7 +65,7 @@ _BEHIND = re.compile(rf"(?<=\))(?:{_NUMBER}|[+-]+)$")
 _FRACTION = re.compile(r"(?<=[^\W\d])\s*:\s*-?\d*\.\d+\s*$")
 _NUMBERED = re.compile(rf"^\s*{_NUMBER}::(.*?)(?:::)?\s*$|^(.*[^\s:])\s*::\s*$", re.DOTALL)
 _INNER = re.compile(
-    rf"\(([^()]*?):\s*{_NUMBER}\s*\)|\(\(+([^()]+)\)+\)|\[([^\[\]]+)\]|{{([^{{}}]+)}}"
+    rf"\(([^()]*?):\s*{_NUMBER}\s*\)|(?<!\()\(\(++([^()]+)\)+\)|\[([^\[\]]+)\]|{{([^{{}}]+)}}"
 )
 _EDIT = re.compile(rf"^([^:|]*):([^:|]*):\s*{_NUMBER}$")
 _NAMESPACE = re.compile(r"([a-z]+)\s*:\s*([^\s:/].*)", re.IGNORECASE)
@@ -77,6 +81,10 @@ _NAMESPACES = {
 """Namespace -> category; "" for what describes the file and not the picture."""
 _KEEPS_UNDERSCORE = re.compile(r"score_\d+(?:_up)?|(?:source|rating)_[a-z]+")
 """Words that some bases were trained on with their underscore."""
+
+
+class TooLong(Exception):
+    """A text of more than `MOST_LETTERS`; the message says what is wrong with it and what to do."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,11 @@ class WrittenCaption:
 
 
 def parse(text: str) -> WrittenCaption:
-    """The caption in the text of a file; no pieces where it holds none."""
+    """The caption in the text of a file; no pieces where it holds none. Raises `TooLong`."""
+    if len(text) > MOST_LETTERS:
+        raise TooLong(
+            f"holds a caption of {len(text):,} letters, and one has at most {MOST_LETTERS:,}: shorten it"
+        )
     changes: Counter[str] = Counter()
     text = written_forms.plain(unicodedata.normalize("NFC", text), changes)
     text = _without_settings(text, changes)
@@ -257,10 +269,11 @@ def bare(piece: str, changes: Counter[str] | None = None) -> str:
     if numbered := _NUMBERED.match(text):
         counted["weight"] += 1
         text = (numbered[1] if numbered[1] is not None else numbered[2]).strip()
-    before, text = None, _PROBABILITY.sub("", _BEHIND.sub("", text))
-    while before != text and not _is_face(text):
-        before = text
-        text = _outer_bare(text)
+    text = _PROBABILITY.sub("", _BEHIND.sub("", text))
+    for _ in range(_DEEPEST):
+        if _is_face(text) or (inner := _outer_bare(text)) == text:
+            break
+        text = inner
     if not _is_face(text):
         text = _FRACTION.sub("", text)
         text = _inner_bare(text, Counter())
@@ -271,11 +284,11 @@ def bare(piece: str, changes: Counter[str] | None = None) -> str:
 
 def _face_in(text: str) -> str:
     """The emoticon in a text that is one, perhaps with brackets around and a weight; else nothing."""
-    while text:
+    for _ in range(_DEEPEST):
         for face in (text, _WEIGHT.sub("", text)):
             if is_emoticon(face):
                 return face
-        if text[0] not in _OPEN or text[-1] != _CLOSE[_OPEN.index(text[0])]:
+        if not text or text[0] not in _OPEN or text[-1] != _CLOSE[_OPEN.index(text[0])]:
             break
         text = text[1:-1].strip()
     return ""
@@ -318,9 +331,10 @@ def _inner_bare(text: str, changes: Counter[str]) -> str:
         inner = next(group for group in match.groups() if group is not None)
         return _emphasised(inner, edited=match[0][0] == "[")
 
-    before = None
-    while before != text:
+    for _ in range(_DEEPEST):
         before, text = text, _INNER.sub(inside, text)
+        if before == text:
+            break
     return " ".join(text.split())
 
 

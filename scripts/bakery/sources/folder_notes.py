@@ -26,7 +26,7 @@ from bakery.gate.sidecars import BrokenSidecar
 from bakery.io import images
 from bakery.sources import metadata, tag_shapes
 from bakery.sources.caption_files import EXTENSIONS, CaptionFiles, OwnCaption
-from bakery.sources.caption_grammar import CATEGORIES
+from bakery.sources.caption_grammar import CATEGORIES, TooLong
 from bakery.sources.posts import Post
 
 NOT_KNOWN = "its .json holds no metadata that we know"
@@ -61,10 +61,7 @@ class Notes:
     def of(self, picture: Path, md5: str) -> Note:
         """What is written of `picture`. Raises `BrokenSidecar`, or OSError."""
         folder, post = self._folder(picture.parent), Post()
-        noted = [
-            _named(_chosen(_parsed(own), picture, md5), own)
-            for own in folder.own(picture, (".json",))
-        ]
+        noted = [_named(_chosen(own, picture, md5), own) for own in folder.own(picture, (".json",))]
         for told in filter(None, noted):
             post = metadata.filled(post, told)
         if own := self.captions.of(picture):
@@ -154,6 +151,9 @@ class _Folder:
             except (BrokenSidecar, OSError) as problem:
                 self._useless[path] = str(problem)
                 continue
+            except TooLong as problem:
+                self._useless[path] = f"{path.name} {problem}"
+                continue
             if not found:
                 self._useless[path] = "no metadata that we know"
             for name, post in found:
@@ -191,10 +191,13 @@ def _of_caption(own: OwnCaption) -> Post:
     return post
 
 
-def _chosen(data: Any, picture: Path, md5: str) -> Post | None:
+def _chosen(file: Path, picture: Path, md5: str) -> Post | None:
     """The post in a picture's own metadata: of several the one of its name, md5 or number."""
-    tables = list(metadata.several(data))
-    posts = [metadata.of_table(table) for table in tables]
+    try:
+        tables = list(metadata.several(_parsed(file)))
+        posts = [metadata.of_table(table) for table in tables]
+    except TooLong as problem:
+        raise BrokenSidecar(f"{file.name} {problem}") from None
     if len(tables) > 1:
         stem = _same(picture.stem)
         posts = [
@@ -208,7 +211,10 @@ def _chosen(data: Any, picture: Path, md5: str) -> Post | None:
 
 
 def _records(path: Path) -> Iterator[tuple[str, Post]]:
-    """(a picture as a table names it, what is said of it). Raises `BrokenSidecar`, or OSError."""
+    """(a picture as a table names it, what is said of it).
+
+    Raises `BrokenSidecar`, `TooLong` or OSError.
+    """
     kind = path.suffix.lower()
     if kind in _CELLS:
         yield from _of_rows(_rows(path))

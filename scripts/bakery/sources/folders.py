@@ -24,6 +24,7 @@ from bakery.gate.gate import Facts
 from bakery.gate.sidecars import BrokenSidecar, Sidecars
 from bakery.io import images, walk
 from bakery.io.errors import BakeryError
+from bakery.io.files import unreserved
 from bakery.sources import archives, posts
 from bakery.sources.archives import UnreadArchive
 from bakery.sources.folder_notes import PICTURES, SIDECARS, Notes
@@ -43,7 +44,6 @@ _CACHES = frozenset({".npz", ".npy", ".safetensors", ".pt", ".pth", ".ckpt"})
 _MASKS = ("-masklabel", "-condlabel")
 """How the names of OneTrainer's masks and conditioning pictures end, behind the picture's own."""
 _UNSAFE = re.compile(r"[^0-9A-Za-z_.-]+")
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 _LONGEST = 60
 
 
@@ -71,8 +71,7 @@ def collect(place: Path, unpacked: Path, where: str = "scrape.folders") -> list[
 def safe_stem(path: Path) -> str:
     """The file's name without extension, in at most 60 characters that every system takes."""
     plain = unicodedata.normalize("NFKD", path.stem).encode("ascii", "ignore").decode()
-    stem = _UNSAFE.sub("_", plain).strip("._-")[:_LONGEST] or "picture"
-    return f"{stem}_" if _RESERVED.fullmatch(stem) else stem
+    return unreserved(_UNSAFE.sub("_", plain).strip("._-")[:_LONGEST] or "picture")
 
 
 @dataclass

@@ -35,12 +35,16 @@ _SEGMENT = re.compile(rf"[^{SEPARATORS}]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff々]")
 _HIRAGANA = re.compile(r"[\u3041-\u309f]")
 _ENDS = re.compile(r"[^\s.!?][.!?]+[\"'”’)]*$|[。！？][」』）]*$")
+_LAST = frozenset(".!?\"'”’)。！？」』")
+"""The letters that `_ENDS` may end with: whatever else a long text ends with, it is not searched."""
 _STOP = re.compile(
     r"(?<=[^\s.!?])([.!?]+)[\"'”’)]*(?:\s+(?=[\"'“(]?[A-ZÀ-ÞА-Я0-9])|\s*$)|[。！？]+[」』）]*"
 )
 _ABBREVIATED = re.compile(
     r"(?:^|[\s(])(?:mr|mrs|ms|dr|st|vs|no|jr|sgt|prof|[a-z])\.\s*$", re.IGNORECASE
 )
+_LONGEST = 40
+"""Letters before a stop among which an abbreviation is looked for."""
 _ONLY_A_TAG = re.compile(
     r"\S*\w_\w\S*|\d+\+?(?:girl|boy|other)s?|multiple (?:girls|boys)|solo(?: focus)?|no humans|"
     r"masterpiece|absurdres|highres|(?:best|high|amazing|normal|good|great) quality|"
@@ -94,15 +98,16 @@ def is_prose(segment: str, *, first: bool = True, stopped: bool = False) -> bool
 
 def ends(text: str) -> bool:
     """Whether a text ends like a sentence."""
-    return bool(_ENDS.search(text))
+    return text.rstrip("\n")[-1:] in _LAST and bool(_ENDS.search(text))
 
 
 def _stops(line: str) -> Iterator[tuple[int, bool]]:
     """Where sentences may end in a line: the place behind the stop and its space."""
     for stop in _STOP.finditer(line):
         # the last stop of a line ends it, also behind `Dr.`
-        if stop.end() == len(line) or not _ABBREVIATED.search(line[: stop.end()]):
-            yield stop.end(), True
+        end = stop.end()
+        if end == len(line) or not _ABBREVIATED.search(line, max(0, end - _LONGEST), end):
+            yield end, True
 
 
 def _divided(stretch: str, *, stopped: bool, follows: bool) -> list[Part]:

@@ -54,6 +54,8 @@ _OF_TYPE = ("category", "type", "namespace", "tag_type")
 _CHANCES = ("confidence", "probability", "prob", "score")
 _CURRENT = "0"
 """Hydrus' status of tags that a file has; others are pending or deleted."""
+_DEEPEST = 20
+"""Tables in tables in which tags are looked for; Hydrus' are four deep."""
 _ESCAPED = re.compile(r"\\([()])")  # as prompts need them
 _ENTITY = re.compile(r"&#?\w+;")  # Gelbooru's API gives tags as its pages have them
 _WITH_NUMBER = re.compile(r"(?:page|chapter|volume|score|id|parent|pool|width|height):\d+")
@@ -89,12 +91,16 @@ class _Found:
     def __init__(self) -> None:
         self.groups: dict[str, dict[str, None]] = {}
         self._seen: set[str] = set()
+        self._depth = 0
 
     def lists(self) -> Groups:
         return {name: list(tags) for name, tags in self.groups.items()}
 
     def add(self, value: Any, category: str | None) -> None:
         """The tags of `value`, of whatever shape, to `category` unless they name their own."""
+        if self._depth == _DEEPEST:
+            return
+        self._depth += 1
         if isinstance(value, str):
             for tag in words(value):
                 self._one(tag, category)
@@ -103,6 +109,7 @@ class _Found:
                 self._entry(one, category)
         elif isinstance(value, Mapping):
             self._table(value, category)
+        self._depth -= 1
 
     def _entry(self, entry: Any, category: str | None) -> None:
         """An entry of a list: a tag, a tag with its probability, or a table about a tag."""

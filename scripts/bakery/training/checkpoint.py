@@ -151,8 +151,10 @@ class Checkpoint:
             except Exception as error:  # whatever a damaged file makes of torch's readers
                 log.warning("%s is damaged (%s): not resuming from it", path, type(error).__name__)
                 continue
-            known = (self.owner, self.rested)
-            if not isinstance(state, dict) or state.pop("owner", None) not in known:
+            if not _is_state(state):
+                log.warning("%s holds no state of a bake: not resuming from it", path)
+                continue
+            if state.pop("owner") not in (self.owner, self.rested):
                 log.warning(
                     "%s was written with other settings, code, versions or threads: starting over",
                     path,
@@ -178,6 +180,24 @@ class Checkpoint:
             path.unlink()
         if removed:
             log.warning("removed %d files of an earlier run from %s", len(removed), self.folder)
+
+
+def _is_state(found: Any) -> bool:
+    """Whether it is what `save` writes: its files are in the bake's own folder."""
+    return (
+        isinstance(found, dict)
+        and all(isinstance(found.get(name), int) for name in ("epoch", "step"))
+        and isinstance(found.get("owner"), str)
+        and isinstance(found.get("rows"), list)
+        and all(
+            isinstance(row, dict)
+            and isinstance(row.get("file"), str)
+            and Path(row["file"]).name == row["file"]
+            and isinstance(row.get("sshs_model_hash"), str)
+            for row in found["rows"]
+        )
+        and all(name in found for name in ("recent", "weights", "optimizer", "scaler"))
+    )
 
 
 def align(bakes: Sequence[tuple[Checkpoint, int]]) -> None:

@@ -21,15 +21,19 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from bakery.io.errors import BakeryError
 from bakery.settings.filter import CASCADE, FACES, FilterModel
 from bakery.vision.cascade import Cascade
+from bakery.vision.onnx_model import OnnxModel
 
+MOST_FACES = 1000
+"""In one picture; a detector that finds more of them does not find faces."""
 _OVERLAP = 0.7
 """Boxes that share more of their union than this are one face (the YOLO family's default)."""
+_ROUNDING = 1e-2
+"""How far beyond 0 and 1 half precision may take a confidence."""
 
 
 class Critic(Protocol):
@@ -56,29 +60,14 @@ class ImageModel:
         self, path: Path, kind: str, *, side: int = 0, mean: float = 0.0, std: float = 1.0
     ) -> None:
         self.kind = kind
-        self._path, self._mean, self._std = path, mean, std
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors; its warnings speak to model authors
-        try:
-            self._session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as problem:  # onnxruntime's errors have no common class of their own
-            said = str(problem).split(" : ")[-1].strip().splitlines()[0][:200]
-            raise BakeryError(
-                f"filter.models: {path} cannot be loaded as an ONNX model ({said}); "
-                "download it again"
-            ) from None
-        self._input, *others = self._session.get_inputs()
-        shape = self._input.shape
-        self._channels_first = len(shape) == 4 and shape[1] == 3
-        if others or len(shape) != 4 or 3 not in (shape[1], shape[3]):
-            raise BakeryError(
-                f"filter.models: the input of {path} has the shape {shape}, expected one picture "
-                "as [1, 3, side, side] or [1, side, side, 3]"
-            )
-        own = shape[2]
-        self.side: int = own if isinstance(own, int) else side
+        self._mean, self._std = mean, std
+        self._model = OnnxModel(path, "filter.models")
+        self._input = self._model.picture_input(
+            "one picture as [1, 3, side, side] or [1, side, side, 3]"
+        )
+        self.side: int = self._input.side or side
+        self._shape: tuple[int, ...] | None = None
+        """Of the first answer: those of other pictures have it, too."""
         if not self.side:
             raise BakeryError(
                 f"filter.models: {path} leaves the size of its input open: give its side in pixels"
@@ -90,24 +79,37 @@ class ImageModel:
         square.paste(image, _margins(image.size))
         square = square.resize((self.side, self.side), Image.Resampling.BICUBIC)
         pixels = (np.asarray(square, np.float32) / 255 - self._mean) / self._std
-        if self._channels_first:
+        if self._input.channels_first:
             pixels = pixels.transpose(2, 0, 1)
-        try:
-            (answer, *_) = self._session.run(None, {self._input.name: pixels[None]})
-        except Exception as problem:
-            said = str(problem).split(" : ")[-1].strip().splitlines()[0][:200]
-            raise BakeryError(
-                f"filter.models: {self._path} cannot look at a picture ({said}); is it of the "
-                f"kind {self.kind}?"
-            ) from None
-        answer = np.asarray(answer, np.float32)
-        boxes = answer.ndim == 3 and max(answer.shape[1:]) >= 5
-        if not (boxes if self.kind == FACES else answer.ndim == 2):
-            raise BakeryError(
-                f"filter.models: {self._path} gives a {answer.shape} array, which is no answer of "
-                f"the kind {self.kind}; see scripts/bakery/vision/critics.py for what is expected"
+        given = pixels[None].astype(self._input.dtype, copy=False)
+        answer = self._model.run(self._input.name, given, f"is it of the kind {self.kind}?")
+        self._check(answer)
+        return answer[0].astype(np.float32, copy=False)
+
+    def _check(self, answer: np.ndarray) -> None:
+        """Raises `BakeryError` for an answer that is none of the kind."""
+        shape = answer.shape
+        if self.kind == FACES:
+            fits = len(shape) == 3 and shape[0] == 1 and max(shape[1:]) >= 5
+        else:
+            fits = len(shape) == 2 and shape[0] == 1 and shape[1] > 0
+        if not fits:
+            raise self._model.fault(
+                f"gives a {shape} array, which is no answer of the kind {self.kind}",
+                "see scripts/bakery/vision/critics.py for what is expected",
             )
-        return answer[0]
+        if self.kind == FACES:
+            return
+        self._shape = self._shape or shape
+        if shape != self._shape:
+            raise self._model.fault(
+                f"gives a {self._shape} array for one picture and {shape} for another",
+                f"is it of the kind {self.kind}?",
+            )
+
+    def fault(self, what: str, cure: str) -> BakeryError:
+        """The sentence for what is wrong with the model."""
+        return self._model.fault(what, cure)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,19 @@ class FaceDetector:
 
         A box may reach beyond the picture, into the margins of the square that the model sees.
         """
-        found = corners(self.model.look(image), self.confidence)
+        boxes = self.model.look(image)
+        sure = _rows(boxes)[:, 4:]
+        if sure.size and not (sure.min() >= -_ROUNDING and sure.max() <= 1 + _ROUNDING):
+            raise self.model.fault(
+                f"gives confidences from {sure.min():.3g} to {sure.max():.3g}, which go from 0 to 1",
+                "take a detector that ends in a sigmoid",
+            )
+        found = corners(boxes, self.confidence)
+        if len(found) > MOST_FACES:
+            raise self.model.fault(
+                f"finds more than {MOST_FACES} faces in a picture",
+                "raise its confidence, or take a face detector",
+            )
         margins = np.array(_margins(image.size) * 2, np.float32)
         return found * np.float32(max(image.size) / self.model.side) - margins
 
@@ -143,26 +157,34 @@ def corners(boxes: np.ndarray, confidence: float) -> np.ndarray:
     """The boxes that count, surest first: (N, 4) left, upper, right, lower.
 
     `boxes` are rows or columns of centre x, y, width, height, scores. One counts if a score is at
-    least `confidence`, and no surer one overlaps it.
+    least `confidence`, and no surer one overlaps it. At most `MOST_FACES` + 1.
     """
-    rows, columns = boxes.shape
-    if columns < 5 or 5 <= rows < columns:  # (4 + classes, N)
-        boxes = boxes.T
+    boxes = _rows(boxes)
     boxes = boxes[boxes[:, 4:].max(axis=1) >= confidence]
     boxes = boxes[np.argsort(-boxes[:, 4:].max(axis=1), kind="stable")]
-    kept: list[np.ndarray] = []
+    kept = np.zeros((MOST_FACES + 1, 4), np.float32)
+    count = 0
     for box in np.hstack([boxes[:, :2] - boxes[:, 2:4] / 2, boxes[:, :2] + boxes[:, 2:4] / 2]):
-        if all(_overlap(box, other) <= _OVERLAP for other in kept):
-            kept.append(box)
-    return np.array(kept, np.float32).reshape(-1, 4)
+        if count <= MOST_FACES and not (_overlaps(box, kept[:count]) > _OVERLAP).any():
+            kept[count] = box
+            count += 1
+    return kept[:count]
 
 
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two boxes (left, top, right, bottom)."""
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    shared = float(np.prod(np.maximum(sides, 0)))
-    areas = [float(np.prod(box[2:] - box[:2])) for box in (one, other)]
-    return shared / (sum(areas) - shared) if shared else 0.0
+def _rows(boxes: np.ndarray) -> np.ndarray:
+    """(4 + classes, N) or (N, 4 + classes) as the latter."""
+    rows, columns = boxes.shape
+    return boxes.T if columns < 5 or 5 <= rows < columns else boxes
+
+
+def _overlaps(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of a box (left, top, right, bottom) and each of others (N, 4)."""
+    sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
+    shared = np.prod(np.maximum(sides, 0), axis=1).astype(np.float64)
+    area = float(np.prod(one[2:] - one[:2]))
+    areas = np.prod(others[:, 2:] - others[:, :2], axis=1).astype(np.float64)
+    # where nothing is shared, a box without area would divide by zero
+    return shared / np.where(shared > 0, area + areas - shared, 1.0)
 
 
 def likeness(embeddings: Sequence[np.ndarray], trusted: Sequence[bool]) -> np.ndarray:

@@ -12,14 +12,14 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
-from bakery.io.errors import BakeryError
+from bakery.vision.onnx_model import OnnxModel
 
 SIDE = 384
 """Pixels a side if the model does not fix it."""
 _BATCH = 8
+_FEATURES = "take the model's feature part"
 
 
 class Embedder:
@@ -27,38 +27,21 @@ class Embedder:
 
     def __init__(self, path: Path, *, mean: float, std: float, threads: int) -> None:
         """Raises `BakeryError` if `path` is not an ONNX model of pictures."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads  # 0: all
-        try:
-            self._session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as problem:  # onnxruntime's errors have no common class of their own
-            raise BakeryError(
-                f"config: score.embedding_model: {path} cannot be loaded as an ONNX model "
-                f"({str(problem).splitlines()[0][:200]}); download it again"
-            ) from None
-        self._path, self._mean, self._std = path, mean, std
-        shape = list(self._session.get_inputs()[0].shape)
-        if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-            raise BakeryError(
-                f"config: score.embedding_model: the input of {path} has the shape {shape}, expected "
-                "[batch, 3, side, side] or [batch, side, side, 3]"
-            )
-        self._channels_first = shape[1] == 3
-        side = shape[2]
-        self._side = side if isinstance(side, int) else SIDE
-        self._batch = shape[0] if isinstance(shape[0], int) else None
+        self._model = OnnxModel(path, "config: score.embedding_model", threads=threads)
+        self._input = self._model.picture_input("[batch, 3, side, side] or [batch, side, side, 3]")
+        self._mean, self._std = mean, std
+        self._side = self._input.side or SIDE
 
     def embed(self, pictures: Iterable[Image.Image]) -> np.ndarray:
         """Directions of RGB pictures, (N, D), each of length 1."""
         pictures, rows = iter(pictures), []
-        while batch := [self._pixels(p) for p in islice(pictures, self._batch or _BATCH)]:
+        size = self._input.batch or _BATCH
+        while batch := [self._pixels(p) for p in islice(pictures, size)]:
             count = len(batch)
-            batch += batch[-1:] * ((self._batch or count) - count)
-            given = {self._session.get_inputs()[0].name: np.stack(batch)}
-            rows.append(self._run(given)[:count])
+            batch += batch[-1:] * ((self._input.batch or count) - count)
+            rows.append(self._run(np.stack(batch))[:count])
+        if len({row.shape[1] for row in rows}) > 1:
+            raise self._model.fault("gives vectors of different lengths", _FEATURES)
         vectors = np.concatenate(rows)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.where(length > 0, length, 1.0)
@@ -66,22 +49,17 @@ class Embedder:
     def _pixels(self, picture: Image.Image) -> np.ndarray:
         small = picture.resize((self._side, self._side), Image.Resampling.BILINEAR)
         pixels = (np.asarray(small, np.float32) / 255 - self._mean) / self._std
-        return (pixels.transpose(2, 0, 1) if self._channels_first else pixels).astype(np.float32)
+        pixels = pixels.transpose(2, 0, 1) if self._input.channels_first else pixels
+        return pixels.astype(self._input.dtype)
 
-    def _run(self, given: dict[str, np.ndarray]) -> np.ndarray:
-        try:
-            vectors = self._session.run(None, given)[0].astype(np.float64)
-        except Exception as problem:
-            raise BakeryError(
-                f"config: score.embedding_model: {self._path} failed "
-                f"({str(problem).splitlines()[0][:200]}): take a model of RGB pictures"
-            ) from None
-        if vectors.ndim != 2 or not np.isfinite(vectors).all():
-            raise BakeryError(
-                f"config: score.embedding_model: {self._path} gives {vectors.shape} where a finite "
-                "vector for each picture is expected: take the model's feature part"
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        vectors = self._model.run(self._input.name, batch, "take a model of RGB pictures")
+        if vectors.ndim != 2 or len(vectors) != len(batch) or not vectors.shape[1]:
+            raise self._model.fault(
+                f"gives {vectors.shape} where a vector for each of {len(batch)} pictures is expected",
+                _FEATURES,
             )
-        return vectors
+        return vectors.astype(np.float64)
 
 
 def cosines(vectors: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, float]:

@@ -28,6 +28,7 @@ from PIL import Image
 from bakery.io import status, tables
 from bakery.io.errors import BakeryError
 from bakery.tags import tagger_list
+from bakery.vision.onnx_model import CPU, OnnxModel
 
 MODEL, TAGS = "model.onnx", tagger_list.FILE
 
@@ -41,6 +42,7 @@ GPUS = (
 
 _LARGEST = 8192  # side of the padded square in pixels: 200 MB; a comic strip can be far longer
 _OTHER_LISTS = ("tag_mapping.json", "metadata.json", "tags.json", "tags.txt", "tags.csv")
+_EXPECTED = "[batch, side, side, 3] as the WD taggers have"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -127,7 +129,7 @@ class Tagger:
 
     def __init__(
         self,
-        session: onnxruntime.InferenceSession,
+        model: OnnxModel,
         tags: pd.DataFrame,
         folder: Path,
         threads: int,
@@ -135,18 +137,22 @@ class Tagger:
         self.names = tuple(tags["name"])
         self.categories = tuple(tags["category"])
         self._tags = tags
-        self.provider = session.get_providers()[0]
+        self.provider = model.session.get_providers()[0]
         self._folder = folder
         threads = threads or os.cpu_count() or 1
         # with a GPU, the CPU only has to decode
         self._readers = min(2, threads) if self.provider == "CPUExecutionProvider" else threads
-        self._session = session
-        self._input = session.get_inputs()[0].name
-        self._output = session.get_outputs()[0].name
-        self._fixed_batch, self.side = _input_shape(session, folder)
-        width = session.get_outputs()[0].shape[-1]
-        if isinstance(width, int):
-            self._check_width(width)
+        self._model = model
+        self._input = model.picture_input(_EXPECTED)
+        if self._input.channels_first or self._input.side is None:
+            raise BakeryError(
+                f"tagger: the input of {folder / MODEL} has the shape "
+                f"{model.session.get_inputs()[0].shape}, expected {_EXPECTED}"
+            )
+        self._fixed_batch, self.side = self._input.batch, self._input.side
+        shape = model.session.get_outputs()[0].shape
+        if shape and isinstance(shape[-1], int):
+            self._check_width(shape[-1])
 
     @classmethod
     def load(cls, folder: Path, threads: int = 0) -> Tagger:
@@ -161,7 +167,7 @@ class Tagger:
             )
         _check_files(folder)
         tags = tagger_list.read(folder / TAGS)
-        return cls(_session(folder / MODEL, threads), tags, folder, threads)
+        return cls(_opened(folder / MODEL, threads), tags, folder, threads)
 
     def vocabulary(self) -> list[dict[str, str]]:
         """What the tagger knows, a row (tag, category, count) for each column of `tag`'s result."""
@@ -217,20 +223,23 @@ class Tagger:
         count = len(batch)
         if self._fixed_batch and count < self._fixed_batch:
             batch = np.pad(batch, ((0, self._fixed_batch - count), (0, 0), (0, 0), (0, 0)))
-        try:
-            rows = self._session.run([self._output], {self._input: batch})[0][:count]
-        except Exception as problem:  # onnxruntime's errors have no common class of their own
-            raise BakeryError(
-                f"tagger: {self._folder / MODEL} failed on {count} pictures ({_brief(problem)}); "
-                "if memory ran out, lower tag.batch_size"
-            ) from None
-        self._check_width(rows.shape[-1])
-        if not ((rows >= 0) & (rows <= 1)).all():  # also false for nan
-            raise BakeryError(
-                f"tagger: {self._folder / MODEL} gives values outside 0..1, so they are not "
-                "probabilities; use a model that ends in a sigmoid, as the WD taggers do"
+        rows = self._model.run(
+            self._input.name,
+            batch.astype(self._input.dtype, copy=False),
+            "if memory ran out, lower tag.batch_size",
+        )
+        if rows.ndim != 2 or len(rows) != len(batch):
+            raise self._model.fault(
+                f"gives a {rows.shape} array for {len(batch)} pictures, expected a row for each",
+                "use a model such as the WD taggers",
             )
-        return rows.astype(np.float32, copy=False)
+        self._check_width(rows.shape[1])
+        if not ((rows >= 0) & (rows <= 1)).all():
+            raise self._model.fault(
+                "gives values outside 0..1, so they are not probabilities",
+                "use a model that ends in a sigmoid, as the WD taggers do",
+            )
+        return rows[:count].astype(np.float32, copy=False)
 
     def _check_width(self, width: int) -> None:
         if width != len(self.names):
@@ -240,65 +249,20 @@ class Tagger:
             )
 
 
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; its warnings speak to model authors
-    options.intra_op_num_threads = threads
-    wanted = ["CPUExecutionProvider"]
+def _opened(path: Path, threads: int) -> OnnxModel:
+    """The model on the GPU, or on the CPU if there is none or its libraries do not fit."""
     there = onnxruntime.get_available_providers()
-    if gpu := next((provider for provider in GPUS if provider in there), None):
-        wanted.insert(0, gpu)
-        if gpu == "CUDAExecutionProvider":
-            onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
-    with path.open("rb") as file:
-        pointer = file.read(8) == b"version "
-    if pointer:
-        raise BakeryError(
-            f"tagger: {path} is a Git LFS pointer, not the model; run git lfs pull in its "
-            "repository, or download the file itself"
-        )
-    session = _started(path, options, wanted) if gpu else None
-    if gpu and (session is None or session.get_providers()[0] != gpu):
-        name = gpu.removesuffix("ExecutionProvider")
-        _log.warning("tagger: %s could not be started, so tags are computed on the CPU", name)
+    gpu = next((provider for provider in GPUS if provider in there), None)
+    if gpu is None:
+        return OnnxModel(path, "tagger", threads=threads)
+    if gpu == "CUDAExecutionProvider":
+        onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
     try:
-        return session or onnxruntime.InferenceSession(path, options, providers=wanted[-1:])
-    except Exception as problem:  # onnxruntime's errors have no common class of their own
-        raise BakeryError(
-            f"tagger: {path} cannot be loaded as an ONNX model ({_brief(problem)}); "
-            "download it again"
-        ) from None
-
-
-def _started(
-    path: Path, options: onnxruntime.SessionOptions, wanted: list[str]
-) -> onnxruntime.InferenceSession | None:
-    """A session on the GPU, or None: if its libraries do not fit, the CPU is used."""
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=wanted)
-    except Exception as problem:  # onnxruntime's errors have no common class of their own
-        _log.info("tagger: %s: %s", wanted[0], _brief(problem))
-        return None
-
-
-def _input_shape(session: onnxruntime.InferenceSession, folder: Path) -> tuple[int | None, int]:
-    """(batch size or None when it is free, side in pixels) of the model's input."""
-    shape = session.get_inputs()[0].shape
-    square = (
-        len(session.get_inputs()) == 1
-        and len(shape) == 4
-        and isinstance(shape[1], int)
-        and shape[1] == shape[2]
-        and shape[3] == 3
-    )
-    if not square:
-        raise BakeryError(
-            f"tagger: the input of {folder / MODEL} has the shape {shape}, expected "
-            "[batch, side, side, 3] as the WD taggers have"
-        )
-    return (shape[0] if isinstance(shape[0], int) else None), shape[1]
-
-
-def _brief(problem: Exception) -> str:
-    """onnxruntime's message without its error code and source file."""
-    return str(problem).split(" : ")[-1].strip().splitlines()[0][:200]
+        model = OnnxModel(path, "tagger", threads=threads, providers=(gpu, *CPU))
+        if model.session.get_providers()[0] == gpu:
+            return model
+    except BakeryError as problem:
+        _log.info("%s: %s", gpu, problem)
+    name = gpu.removesuffix("ExecutionProvider")
+    _log.warning("tagger: %s could not be started, so tags are computed on the CPU", name)
+    return OnnxModel(path, "tagger", threads=threads)

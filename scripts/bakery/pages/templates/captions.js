@@ -19,7 +19,8 @@
   const known = (text) => new Set(split(text).map(same));
   const front = known(own);
 
-  const caption = (card) => texts.get(card);
+  // What was too long to be set stays as it was given.
+  const caption = (card) => texts.get(card) ?? tidy(card.dataset.given);
   const changed = (card) => caption(card) !== tidy(card.dataset.given);
   const byHand = (card) => caption(card) !== tidy(card.dataset.automatic);
   // An edit that has a file of its own stays there until it is changed here.
