@@ -24,9 +24,9 @@ from PIL import Image
 from bakery.families.family import Model
 from bakery.families.recognise import Place
 from bakery.interop import prompt_syntax
-from bakery.io import tables
+from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
-from bakery.jobs import claims, rungs
+from bakery.jobs import claims, rungs, stop_requests
 from bakery.pages import grid
 from bakery.sampling import batches, infotexts, prompts
 from bakery.sampling.pictures import IMAGES, Lora, Picture, SampleSet, Writer
@@ -138,11 +138,19 @@ class SampleStage:
         """The base and the LoRAs that a bake's pictures are drawn with."""
         try:
             epochs = read_epochs(spec.train, self.settings.lora_weight)
-            if not rungs.is_stopped(spec.train):  # a stopped bake may lack the epoch asked for
+            if self._weighs(spec.train, epochs):
                 epochs += prompts.weighed(epochs, self.settings)
         except BakeryError as error:
             return error
         return epochs
+
+    def _weighs(self, train: Path, epochs: Sequence[GridRow]) -> bool:
+        """Whether further LoRA weights are drawn: a stopped bake may lack the epoch asked for."""
+        if not rungs.is_stopped(train):
+            return True
+        asked = self.settings.weights_epoch
+        there = asked is None or any(epoch.number == asked for epoch in epochs)
+        return there and stop_requests.is_by_you(manifest.read(train)["summary"])
 
     def _checked(
         self,
@@ -191,6 +199,7 @@ def _finish(
 ) -> dict[str, Any]:
     """The tables and the grid of a bake whose pictures are all there, and its facts."""
     out, epochs = sample_set.out, sample_set.epochs
+    _forget_others(sample_set)
     rows = [row(cell, epoch) for epoch, cell in sample_set.infos]
     tables.write(out / "samples.csv", rows, COLUMNS)
     draw_grid(claims.kept(out / GRID), out / IMAGES, epochs, settings, cells)
@@ -204,6 +213,17 @@ def _finish(
         "broken": len(broken),
         "warnings": warnings,
     }
+
+
+def _forget_others(sample_set: SampleSet) -> None:
+    """Remove the pictures of epochs that are gone: a bake that was stopped on request and went on has
+    no use for an epoch that it had only stopped after."""
+    names = set(sample_set.names)
+    gone = [p for p in (sample_set.out / IMAGES).glob("*.png") if p.name not in names]
+    for path in gone:
+        path.unlink()
+    if gone:
+        _log.info("%s: removed %d pictures of epochs that are gone", sample_set.out.name, len(gone))
 
 
 def _burnt(broken: Sequence[str]) -> list[str]:

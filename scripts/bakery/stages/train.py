@@ -82,6 +82,9 @@ class TrainStage:
         files = [epoch["file"] for epoch in made["epochs"]]
         for file in files:
             sidecar.write(spec.out / file, activation=activation)
+        if "stopped" in made:  # its state stays, to go on from
+            claims.finish(spec.out, made, ["epochs.csv", *files])
+            return
         if spec.until is not None and spec.until < spec.settings.num_epochs:
             rungs.rest(spec.out, made, ["epochs.csv", *files], epoch=spec.until)
             return

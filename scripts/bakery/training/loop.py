@@ -65,11 +65,13 @@ def compiled(context: TrainContext, runs: Sequence[Run]) -> Iterator[None]:
 def _tell(live: Sequence[Run]) -> None:
     """How far the first of the bakes is: they go in step."""
     run = live[0]
+    ending = [one.out.name for one in live if one.is_last_epoch]
     recent = run.progress.recent if run.progress is not None else ()
     status.tell(
         "training", run.step, run.counts.total, bakes=len(live),
         epoch=min(run.epoch + 1, run.counts.epochs), epochs=run.counts.epochs,
         loss=round(sum(recent) / len(recent), 6) if recent else None,
+        **({"ending": ending} if ending else {}),
     )  # fmt: skip
 
 
