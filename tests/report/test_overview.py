@@ -14,6 +14,7 @@ from made_bakes import made_bake
 from PIL import Image
 
 from bakery.io import manifest
+from bakery.jobs import claims, stop_requests
 from bakery.report import disk_use, overview
 from bakery.settings.compare import Compare
 from bakery.stages import compare
@@ -70,6 +71,29 @@ def test_it_loads_itself_again_only_while_something_runs(tmp_path: Path) -> None
     assert said in html
     assert "starting" in page(tmp_path, [running(status={})])
     assert "refresh" not in page(tmp_path).partition("</head>")[0]
+
+
+def test_a_running_bake_says_how_to_end_it_and_that_it_ends(tmp_path: Path) -> None:
+    folder = baking(tmp_path, "mirael-lr0.002-abc", 20)
+    line = f"touch results/train/{folder.name}/stop-after-epoch"
+    assert line in page(tmp_path, [running()])
+    assert line not in page(tmp_path), "nothing trains"
+    html = page(tmp_path, [running(status=STATUS | {"ending": [folder.name]})])
+    assert line not in html
+    assert "epoch 2 of 4, stopping after this epoch" in html
+    baking(tmp_path, "mirael-lr0.01-def", 40)
+    assert "lr0.01-def/stop-after-epoch" not in page(tmp_path, [running()]), "its last epoch"
+
+
+def test_a_bake_stopped_by_a_person_says_so_and_how_it_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "train" / "mirael-lr0.002-abc"
+    folder.mkdir(parents=True)
+    stop_requests.record(folder, "owner", 6, 10)
+    assert "Stopped by you" not in page(tmp_path), "not finished: it is still to be recorded"
+    claims.finish(folder, {})
+    html = page(tmp_path)
+    assert "stopped by you after epoch 6 of 10" in html
+    assert "--config resume=mirael-lr0.002-abc" in html
 
 
 def test_a_bake_is_shown_with_its_curve_while_it_has_no_manifest(tmp_path: Path) -> None:

@@ -158,7 +158,9 @@ def test_each_bake_is_stopped_on_its_own_and_all_go_on_to_the_same_bytes(
     assert not (bakes.root / "0" / checkpoint.STATE).exists()
 
 
-def test_all_are_stopped_by_one_file_and_go_on_to_the_same_bytes(bakes: Bakes, whole: Bakes) -> None:
+def test_all_are_stopped_by_one_file_and_go_on_to_the_same_bytes(
+    bakes: Bakes, whole: Bakes
+) -> None:
     def ask_all(run: Run, values: list[float], step: Any = Run.record_step) -> None:
         if run.epoch == 1 and run.ends_at is None:
             stop_requests.ask_all(bakes.root)

@@ -4,10 +4,11 @@
     echo 6 > results/train/<bake>/stop-after-epoch   this bake, after epoch 6
     touch results/train/stop-after-epoch             every bake that is training now
 
-A bake looks for requests at the end of each epoch. If it follows one, it saves that epoch's LoRA, records the
-stop in `STOPPED` and ends well, with fewer epochs; its state stays (`training.checkpoint`). Removing the
-file in time takes the request back. What a run leaves unfollowed is removed at the start of the next one
-(`clear`), so that no bake is stopped by a request that nobody remembers. Going on later: `resuming`.
+A bake looks for requests at the end of each epoch. If it follows one, it saves that epoch's LoRA,
+records the stop in `STOPPED` and ends well, with fewer epochs; its state stays (`training.checkpoint`).
+Removing the file in time takes the request back. What a run leaves unfollowed is removed at the start of
+the next one (`clear`), so that no bake is stopped by a request that nobody remembers. Going on later:
+`resuming`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def withdraw(folder: Path) -> bool:
 
 def clear(place: Path) -> list[Path]:
     """Remove all requests in `place` (`results/train`), when no bake is running; returns them."""
-    found = [path for path in (place / REQUEST, *sorted(place.glob(f"*/{REQUEST}"))) if path.exists()]
+    found = [
+        path for path in (place / REQUEST, *sorted(place.glob(f"*/{REQUEST}"))) if path.exists()
+    ]
     for path in found:
         path.unlink()
     return found
