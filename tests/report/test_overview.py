@@ -16,6 +16,7 @@ from PIL import Image
 from bakery.io import manifest
 from bakery.jobs import claims, stop_requests
 from bakery.report import disk_use, overview
+from bakery.sampling import newest
 from bakery.settings.compare import Compare
 from bakery.stages import compare
 
@@ -83,6 +84,22 @@ def test_a_running_bake_says_how_to_end_it_and_that_it_ends(tmp_path: Path) -> N
     assert "epoch 2 of 4, stopping after this epoch" in html
     baking(tmp_path, "mirael-lr0.01-def", 40)
     assert "lr0.01-def/stop-after-epoch" not in page(tmp_path, [running()]), "its last epoch"
+
+
+def test_the_newest_pictures_of_a_running_bake_are_shown_as_they_come(tmp_path: Path) -> None:
+    folder = baking(tmp_path, "mirael-lr0.002-abc", 20)
+    images = tmp_path / "results" / "sample" / "mirael-lr0.002-def" / "images"
+    images.mkdir(parents=True)
+    names = [images / f"e2_{name}_s1.png" for name in ("alone", "beach", "street")]
+    newest.record(folder, 2, names)
+    assert 'class="newest"' not in page(tmp_path, [running()])
+    Image.new("RGB", (64, 64), "red").save(names[0])
+    names[1].write_bytes(b"half a picture")
+    html = page(tmp_path, [running()])
+    assert html.count('of epoch 2">') == 1
+    assert "Epoch 2, drawn while it trains" in html
+    (folder / newest.NAME).write_text('{"epoch"')
+    assert 'class="newest"' not in page(tmp_path, [running()])
 
 
 def test_a_bake_stopped_by_a_person_says_so_and_how_it_goes_on(tmp_path: Path) -> None:

@@ -404,6 +404,7 @@ def test_a_bake_stopped_by_a_person_is_finished_as_it_is_and_goes_on_when_told(
     workdir: Path,
 ) -> None:
     raw = with_setting("train.num_epochs", 3)
+    raw["sample"]["batch_size"] = 2  # the pictures of an epoch fill one
     del raw["sweeps"]
     write_config(workdir, raw)
     running = threading.Thread(target=ask_to_stop, args=(workdir / "results/train",))

@@ -177,6 +177,17 @@ def train_group(wildcards):
     }
 
 
+def drawn_meanwhile(wildcards):
+    """Params function: what may be drawn as epochs of {bake} and its group are saved, and with what."""
+    bake = GRAPH.node("train", wildcards.bake)
+    samples = summary.drawn_meanwhile(GRAPH, bake)
+    names = {"base": "train.base", "tagger": "tag.model"}
+    tools = {
+        name: graph.file_of(bake, setting, ROOTS) for name, setting in names.items()
+    }
+    return {"samples": samples, **tools} if samples else {}
+
+
 def mirrors(wildcards):
     """Params function: with halving, folder -> where what is drawn of its bake is kept."""
     return {

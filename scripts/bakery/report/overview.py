@@ -21,6 +21,7 @@ from bakery.io.files import write_text
 from bakery.jobs import claims, stop_requests
 from bakery.pages import charts, page, thumbnails
 from bakery.report import disk_use
+from bakery.sampling import newest
 
 NAME = "index.html"
 REFRESH = 5
@@ -29,6 +30,8 @@ POINTS = 120
 """Most points of a loss curve."""
 WIDTH = 480
 """Pixels of a sweep's picture."""
+SMALL = 144
+"""Pixels of a picture of a running bake."""
 PICTURED = 12
 """Newest sweeps that are shown with a picture."""
 PROGRESS = "progress.jsonl"
@@ -68,6 +71,10 @@ class Bake:
     notes: str
     request: str = ""
     """The file with which it is asked to stop after its epoch; "" where that makes no sense."""
+    drawn: int = 0
+    """The newest epoch that was drawn while it trains; 0 for none."""
+    pictures: Sequence[str] = ()
+    """Of that epoch, as data URIs."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +177,10 @@ def _bakes(results: Path, running: Sequence[Mapping[str, Any]], now: float) -> I
             notes.append(f"last step {remaining(max(0.0, now - changed))} ago")
         if isinstance(loss := last.get("loss_average"), float):
             notes.append(f"loss {loss:.4f}")
+        drawn, pictures = newest.read(path.parent)
         yield Bake(
+            drawn=drawn,
+            pictures=[small for one in pictures if (small := _kept(_small, one))],
             name=path.parent.name,
             chart=charts.lines([charts.Series("loss", _curve(lines))], whole=False),
             step=int(last.get("step", 0)),
@@ -257,6 +267,17 @@ def _picture(path: Path) -> str:
         return ""
     upper.thumbnail((WIDTH, WIDTH))
     return thumbnails.data_uri(thumbnails.encode(upper, 70))
+
+
+def _small(path: Path) -> str:
+    """A sample, small, as a data URI; "" where it cannot be read."""
+    try:
+        with Image.open(path) as whole:
+            small = whole.convert("RGB")
+    except (OSError, Image.DecompressionBombError):
+        return ""
+    small.thumbnail((SMALL, SMALL))
+    return thumbnails.data_uri(thumbnails.encode(small, 70))
 
 
 def _links(results: Path) -> list[tuple[str, list[tuple[str, str]]]]:

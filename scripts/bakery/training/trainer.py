@@ -44,6 +44,8 @@ class Trainer:
     """The number of threads changes the order of sums, and so rounding."""
     cache: Path | None = None
     """Caches the outputs of the base's frozen parts, for these bakes and others."""
+    after_epochs: loop.AfterEpochs | None = None
+    """Called when epochs were saved."""
 
     def fit_one(self, spec: TrainSpec) -> dict[str, Any]:
         """Train one bake; its epochs' LoRAs go into `spec.out`. Returns the facts of the bake.
@@ -86,7 +88,7 @@ class Trainer:
                 _resume([run for run in runs if run.failure is None])
                 meter.rest([p for run in runs for p in run.parameters])
                 with loop.compiled(context, runs):
-                    loop.fit(context, runs)
+                    loop.fit(context, runs, self.after_epochs)
             finally:
                 runs[0].network.remove()
                 for run in runs:
