@@ -91,6 +91,7 @@ def without(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_sample_stage_takes_over_what_was_drawn_and_the_loras_are_the_same(
     world: Path, without: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +118,7 @@ def test_the_sample_stage_takes_over_what_was_drawn_and_the_loras_are_the_same(
     assert {n: pictures(tmp_path / "sample" / n) for n in "ab"} == whole
 
 
+@pytest.mark.slow
 def test_a_failure_is_said_once_and_the_training_goes_on(
     world: Path, without: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:

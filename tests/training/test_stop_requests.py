@@ -130,6 +130,7 @@ def go_on(folder: Path) -> None:
     stop_requests.forget(folder)
 
 
+@pytest.mark.slow
 def test_each_bake_is_stopped_on_its_own_and_all_go_on_to_the_same_bytes(
     bakes: Bakes, whole: Bakes, tmp_path: Path
 ) -> None:
@@ -158,6 +159,7 @@ def test_each_bake_is_stopped_on_its_own_and_all_go_on_to_the_same_bytes(
     assert not (bakes.root / "0" / checkpoint.STATE).exists()
 
 
+@pytest.mark.slow
 def test_all_are_stopped_by_one_file_and_go_on_to_the_same_bytes(
     bakes: Bakes, whole: Bakes
 ) -> None:
@@ -180,7 +182,11 @@ def test_all_are_stopped_by_one_file_and_go_on_to_the_same_bytes(
     assert stop_requests.clear(bakes.root) == []
 
 
-@pytest.mark.parametrize("at", [1, 3, 4, 5, 6])
+LONG = pytest.mark.skipif("BAKERY_LONG" not in os.environ, reason="long: BAKERY_LONG=1 pytest ...")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [3, *(pytest.param(at, marks=LONG) for at in (1, 4, 5, 6))])
 def test_killed_anywhere_after_a_request_there_is_no_half_state(
     bakes: Bakes, whole: Bakes, at: int
 ) -> None:
@@ -203,6 +209,7 @@ def test_killed_anywhere_after_a_request_there_is_no_half_state(
     assert len(bakes.files("1")) == 4
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_not_to_be_saved_is_saved_for_the_stop_alone(
     base: str, layout: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +240,7 @@ def test_what_a_request_says(tmp_path: Path, text: str, epoch: int, follows: boo
     assert not stop_requests.asked(tmp_path / "b", 9, since=0)
 
 
+@pytest.mark.slow
 def test_a_request_for_the_last_epoch_is_none(bakes: Bakes, whole: Bakes) -> None:
     asking(bakes.root, {"0": 4, "1": 4})
     bakes(PAIR)
@@ -241,6 +249,7 @@ def test_a_request_for_the_last_epoch_is_none(bakes: Bakes, whole: Bakes) -> Non
     assert not list(bakes.root.glob(f"*/{stop_requests.STOPPED}"))
 
 
+@pytest.mark.slow
 def test_in_a_rung_the_bake_ends_and_is_not_ranked(bakes: Bakes) -> None:
     asking(bakes.root, {"0": 1})
     bakes(PAIR, until=2)

@@ -399,7 +399,7 @@ def test_an_unreachable_booru_is_one_sentence(workdir: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("BAKERY_LONG" not in os.environ, reason="a minute: BAKERY_LONG=1 pytest ...")
+@pytest.mark.skipif("BAKERY_LONG" not in os.environ, reason="long: BAKERY_LONG=1 pytest ...")
 def test_a_bake_stopped_by_a_person_is_finished_as_it_is_and_goes_on_when_told(
     workdir: Path,
 ) -> None:
