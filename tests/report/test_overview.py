@@ -98,6 +98,10 @@ def test_the_newest_pictures_of_a_running_bake_are_shown_as_they_come(tmp_path: 
     html = page(tmp_path, [running()])
     assert html.count('of epoch 2">') == 1
     assert "Epoch 2, drawn while it trains" in html
+    newest.record(folder, 3, [images / "e3_alone_s1.png"])
+    assert "Epoch 2, drawn while it trains" in page(tmp_path, [running()]), "until there is one"
+    Image.new("RGB", (64, 64), "blue").save(images / "e3_alone_s1.png")
+    assert "Epoch 3, drawn while it trains" in page(tmp_path, [running()])
     (folder / newest.NAME).write_text('{"epoch"')
     assert 'class="newest"' not in page(tmp_path, [running()])
 
