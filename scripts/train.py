@@ -19,21 +19,21 @@ with Job(snakemake) as job:  # noqa: F821
             most=job.settings.side_by_side,
             # imported only to bake: torch takes seconds; first claims, then a GPU that others wait for
             work=leased_gpu()(
-                lambda folders: (
-                    import_module("bakery.stages.train")
-                    .TrainStage(
-                        abouts={folder: abouts[folder] for folder in folders},
-                        places={"base": params.base, "reg_data_dir": params.reg},
-                        name=scrape["settings"]["name"],
-                        trigger=prune["settings"]["trigger"],
-                        class_tokens=prune["settings"]["class_tokens"],
-                        layout=job.folder("layout"),
-                        device=device(),
-                        threads=job.threads,
-                        cache=Path(params.cache),
-                        until=task.until,
-                    )
-                    .run()
+                lambda folders: import_module("bakery.stages.train").work(
+                    {folder: abouts[folder] for folder in folders},
+                    places={"base": params.base, "reg_data_dir": params.reg},
+                    name=scrape["settings"]["name"],
+                    trigger=prune["settings"]["trigger"],
+                    class_tokens=prune["settings"]["class_tokens"],
+                    layout=job.folder("layout"),
+                    device=device(),
+                    threads=job.threads,
+                    cache=Path(params.cache),
+                    until=task.until,
+                    drawing=params.pictures
+                    and import_module("bakery.sampling.while_training").on(
+                        job.folder("prune"), **params.pictures
+                    ),
                 )
             ),
         )

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -266,3 +267,38 @@ def test_a_status_is_kept_up_to_date_and_removed(tmp_path, monkeypatch):
     assert not path.exists()
     assert status.read(path) == {}
     status.tell("without a file", 1, 2)  # nothing happens
+
+
+def test_how_a_bake_is_ended_early_is_told_and_that_it_ends(shown):
+    shown.handler.emit(record(LogEvent.RUN_INFO, stats={"train": 2, "total": 2}))
+    shown.handler.close()
+    assert shown.text().count("touch results/train/<bake>/stop-after-epoch") == 1
+    said = {"doing": "training", "done": 3, "of": 9, "epoch": 1, "epochs": 3, "bakes": 2}
+    assert handler.progress(said | {"ending": ["m-1"]}).startswith(
+        "training epoch 1/3, 1 of 2 stopping after this epoch, 3/9"
+    )
+    assert ", stopping after this epoch," in handler.progress(
+        said | {"bakes": 1, "ending": ["m-1"]}
+    )
+
+
+def test_a_signal_asks_for_all_and_what_a_run_leaves_is_removed_and_said(tmp_path):
+    said = []
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        stopping.arm_for_epochs(tmp_path / "train", said.append)
+        os.kill(os.getpid(), signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert said == ["every bake that is training now ends after the epoch it is in"]
+    (line,) = stopping.forget_requests(tmp_path / "train")
+    assert "stop-after-epoch is from an earlier run" in line
+    assert stopping.forget_requests(tmp_path / "train") == []
+    assert stopping.forget_requests(tmp_path / "none") == []
+
+
+def test_a_stopped_bake_is_not_told_as_a_whole_one():
+    summary = {"epochs": [{"loss": 0.1}] * 6, "steps": 60,
+               "stopped": {"sentence": "stopped by you after epoch 6 of 10"}}  # fmt: skip
+    line = sentences.line("train", summary)
+    assert line == "6 epochs, 60 steps, loss 0.1000; stopped by you after epoch 6 of 10"

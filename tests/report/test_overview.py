@@ -14,7 +14,9 @@ from made_bakes import made_bake
 from PIL import Image
 
 from bakery.io import manifest
+from bakery.jobs import claims, stop_requests
 from bakery.report import disk_use, overview
+from bakery.sampling import newest
 from bakery.settings.compare import Compare
 from bakery.stages import compare
 
@@ -70,6 +72,49 @@ def test_it_loads_itself_again_only_while_something_runs(tmp_path: Path) -> None
     assert said in html
     assert "starting" in page(tmp_path, [running(status={})])
     assert "refresh" not in page(tmp_path).partition("</head>")[0]
+
+
+def test_a_running_bake_says_how_to_end_it_and_that_it_ends(tmp_path: Path) -> None:
+    folder = baking(tmp_path, "mirael-lr0.002-abc", 20)
+    line = f"touch results/train/{folder.name}/stop-after-epoch"
+    assert line in page(tmp_path, [running()])
+    assert line not in page(tmp_path), "nothing trains"
+    html = page(tmp_path, [running(status=STATUS | {"ending": [folder.name]})])
+    assert line not in html
+    assert "epoch 2 of 4, stopping after this epoch" in html
+    baking(tmp_path, "mirael-lr0.01-def", 40)
+    assert "lr0.01-def/stop-after-epoch" not in page(tmp_path, [running()]), "its last epoch"
+
+
+def test_the_newest_pictures_of_a_running_bake_are_shown_as_they_come(tmp_path: Path) -> None:
+    folder = baking(tmp_path, "mirael-lr0.002-abc", 20)
+    images = tmp_path / "results" / "sample" / "mirael-lr0.002-def" / "images"
+    images.mkdir(parents=True)
+    names = [images / f"e2_{name}_s1.png" for name in ("alone", "beach", "street")]
+    newest.record(folder, 2, names)
+    assert 'class="newest"' not in page(tmp_path, [running()])
+    Image.new("RGB", (64, 64), "red").save(names[0])
+    names[1].write_bytes(b"half a picture")
+    html = page(tmp_path, [running()])
+    assert html.count('of epoch 2">') == 1
+    assert "Epoch 2, drawn while it trains" in html
+    newest.record(folder, 3, [images / "e3_alone_s1.png"])
+    assert "Epoch 2, drawn while it trains" in page(tmp_path, [running()]), "until there is one"
+    Image.new("RGB", (64, 64), "blue").save(images / "e3_alone_s1.png")
+    assert "Epoch 3, drawn while it trains" in page(tmp_path, [running()])
+    (folder / newest.NAME).write_text('{"epoch"')
+    assert 'class="newest"' not in page(tmp_path, [running()])
+
+
+def test_a_bake_stopped_by_a_person_says_so_and_how_it_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "train" / "mirael-lr0.002-abc"
+    folder.mkdir(parents=True)
+    stop_requests.record(folder, "owner", 6, 10)
+    assert "Stopped by you" not in page(tmp_path), "not finished: it is still to be recorded"
+    claims.finish(folder, {})
+    html = page(tmp_path)
+    assert "stopped by you after epoch 6 of 10" in html
+    assert "--config resume=mirael-lr0.002-abc" in html
 
 
 def test_a_bake_is_shown_with_its_curve_while_it_has_no_manifest(tmp_path: Path) -> None:

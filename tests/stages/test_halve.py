@@ -432,10 +432,23 @@ def test_the_page_says_who_was_stopped_and_why(tmp_path: Path) -> None:
     assert "The recommended one is among them: stopped after epoch 2 by halving" in html
 
 
-def stop(bake: bakes.Bake, sentence: str) -> None:
+def test_what_a_person_stopped_is_never_told_as_the_whole_bake(tmp_path: Path) -> None:
+    made = [made_bake(tmp_path, "one", [(0.2, 0.8), (0.6, 0.7)])]
+    page_of(made, tmp_path / "whole")
+    assert "stopped" not in (tmp_path / "whole" / "results.csv").read_text()
+    sentence = "stopped by you after epoch 1 of 4"
+    stop(made[0], sentence, by="you")
+    assert f"The bake was {sentence}." in page_of(made, tmp_path / "early")
+    table = tables.read(tmp_path / "early" / "results.csv", ["epoch", "stopped"])
+    assert set(table["stopped"]) == {sentence}
+    summary = compare.run(Compare(), bakes=made, out=tmp_path / "early", sweep="rates")
+    assert summary["best_stopped"] == sentence
+
+
+def stop(bake: bakes.Bake, sentence: str, by: str = "halving") -> None:
     path = bake.folders["train"] / manifest.NAME
     facts = json.loads(path.read_text())
-    facts["summary"]["stopped"] = {"until": 1, "by": "halving", "sentence": sentence}
+    facts["summary"]["stopped"] = {"until": 1, "by": by, "sentence": sentence}
     path.write_text(json.dumps(facts))
 
 

@@ -298,7 +298,7 @@ class BurningUNet(torch.nn.Module):
 def test_the_epochs_before_a_nan_stay(prepared):
     context, run = prepared(num_epochs=3)  # of 4 steps
     run.checkpoint.owner = "me"
-    run.restore(run.checkpoint.resume())
+    run.restore()
     context.base.unet = BurningUNet(context.base.unet, good=6)
     loop.fit(context, [run])
     assert run.failure.startswith("the loss is nan at step 7 of epoch 2 (unet_lr ")

@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -394,3 +396,51 @@ def test_an_unreachable_booru_is_one_sentence(workdir: Path) -> None:
     assert run.returncode != 0
     assert "Traceback" not in run.stdout + run.stderr
     assert "127.0.0.1:9" in run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("BAKERY_LONG" not in os.environ, reason="long: BAKERY_LONG=1 pytest ...")
+def test_a_bake_stopped_by_a_person_is_finished_as_it_is_and_goes_on_when_told(
+    workdir: Path,
+) -> None:
+    raw = with_setting("train.num_epochs", 3)
+    raw["sample"]["batch_size"] = 2  # the pictures of an epoch fill one
+    del raw["sweeps"]
+    write_config(workdir, raw)
+    running = threading.Thread(target=ask_to_stop, args=(workdir / "results/train",))
+    running.start()
+    run = snakemake(workdir)
+    running.join()
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "touch results/train/<bake>/stop-after-epoch" in run.stderr
+    assert "stopped by you after epoch 1 of 3" in run.stderr
+    (train,) = (workdir / "results/train").glob("*/manifest.json")
+    stopped = [path.read_bytes() for path in train.parent.glob("*.safetensors")]
+    assert len(stopped) == 1
+    (page,) = (workdir / "results/compare").glob("*/index.html")
+    assert "The bake was stopped by you after epoch 1 of 3." in page.read_text("utf-8")
+    (mark,) = (workdir / "results/best").glob("*/*/from-*.json")
+    assert json.loads(mark.read_text("utf-8"))["best_stopped"].startswith("stopped by you")
+    assert jobs(workdir) == {}
+    (sample,) = (workdir / "results/sample").glob("*/images")
+    drawn = {path: path.stat().st_mtime_ns for path in sample.iterdir()}
+
+    misspelt = snakemake(workdir, "--config", "resume=litle-lr0.002")
+    assert misspelt.returncode != 0
+    assert "did you mean little-lr0.002?" in misspelt.stderr
+    run = snakemake(workdir, "--config", "resume=little-lr0.002")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "little-lr0.002 goes on after epoch 1 of 3" in run.stderr
+    assert len(list(train.parent.glob("*.safetensors"))) == 3
+    assert "stopped" not in json.loads(train.read_text("utf-8"))["summary"]
+    assert {path: path.stat().st_mtime_ns for path in drawn} == drawn, "these are not drawn again"
+    assert len(list(sample.iterdir())) == 2 * len(drawn)
+    assert len(list((workdir / "results/best").glob("*/*/*.safetensors"))) == 1
+    assert "stopped by you" not in page.read_text("utf-8")
+
+
+def ask_to_stop(place: Path) -> None:
+    """As a person does who has seen enough: touch a file, as soon as there is a bake."""
+    while not (found := list(place.glob("*/claim.lock"))):
+        time.sleep(0.05)
+    (found[0].parent / "stop-after-epoch").touch()

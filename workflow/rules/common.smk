@@ -2,6 +2,7 @@
 # In:  config
 # Out: GRAPH, and the functions that rules use for their inputs and params
 
+import functools
 import os
 import sys
 import time
@@ -31,7 +32,7 @@ from bakery.console import handler, one_run, stopping
 from bakery.graph import build as graph
 from bakery.graph import halving, keeping, summary
 from bakery.io.errors import BakeryError
-from bakery.jobs import job, leases
+from bakery.jobs import job, leases, resuming
 from bakery.settings import config as settings
 from bakery.settings.scrape import EMBEDDED_BOORU
 
@@ -69,11 +70,18 @@ if CONSOLE is not None:
 if workflow.is_main_process:
     one_run.forget_the_dead(Path(".snakemake"))
 
-# What `clean` may free, from the command line alone: a config that names it would free at each call.
-FREE = []
-if "free" in workflow.config_settings.config:
-    asked = config.pop("free")
-    FREE = asked.replace(",", " ").split() if isinstance(asked, str) else list(asked)
+
+def words(name):
+    """What `--config name=a,b` lists on the command line; a config file has no such setting."""
+    if name not in workflow.config_settings.config:
+        return []
+    asked = config.pop(name)
+    return asked.replace(",", " ").split() if isinstance(asked, str) else list(asked)
+
+
+# From the command line alone: a config that names them would free and resume at each call.
+FREE = words("free")  # what `clean` may free
+RESUME = words("resume")  # bakes that a person stopped, and that are to go on
 
 try:
     CONFIG = settings.load(config)
@@ -81,6 +89,15 @@ try:
     GATHERED = summary.gathered_pages(GRAPH, CONFIG.gather)
 except BakeryError as error:
     raise ConfigError(str(error)) from None
+
+if RESUME and workflow.is_main_process and not workflow.output_settings.dryrun:
+    try:
+        one_run.check(Path(".snakemake"))
+        bakes = {node.baked.name: node.baked.readable for node in GRAPH.of("train")}
+        for line in resuming.resume(Path("results"), bakes, RESUME):
+            print(line, file=sys.stderr)
+    except BakeryError as error:
+        raise ConfigError(str(error)) from None
 
 GATHER = CONFIG.gather.model_dump(mode="json")
 
@@ -160,6 +177,17 @@ def train_group(wildcards):
     }
 
 
+def drawn_meanwhile(wildcards):
+    """Params function: what may be drawn as epochs of {bake} and its group are saved, and with what."""
+    bake = GRAPH.node("train", wildcards.bake)
+    samples = summary.drawn_meanwhile(GRAPH, bake)
+    names = {"base": "train.base", "tagger": "tag.model"}
+    tools = {
+        name: graph.file_of(bake, setting, ROOTS) for name, setting in names.items()
+    }
+    return {"samples": samples, **tools} if samples else {}
+
+
 def mirrors(wildcards):
     """Params function: with halving, folder -> where what is drawn of its bake is kept."""
     return {
@@ -215,6 +243,15 @@ def begin_run():
         one_run.begin(Path(".snakemake"))
     except BakeryError as error:
         raise WorkflowError(str(error)) from None
+    trained = Path("results/train")
+    say = (
+        CONSOLE.note
+        if CONSOLE is not None
+        else functools.partial(print, file=sys.stderr)
+    )
+    for line in stopping.forget_requests(trained):
+        say(line)
+    stopping.arm_for_epochs(trained, say)
     if CONSOLE is not None:
         stopping.arm(lambda: CONSOLE.board.running, CONSOLE.stopped)
 

@@ -26,6 +26,7 @@ rule train:
         rung=rung("train"),
         base=file("train", "train.base"),
         reg=file("train", "train.reg_data_dir"),
+        pictures=drawn_meanwhile,
         cache="results/cache",
         group=train_group,
         workers=WORKERS,

@@ -25,6 +25,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from bakery.console import one_run, sentences
 from bakery.console.board import Board, NameOf, RunningJob, summary_of
+from bakery.jobs import stop_requests
 
 DEFAULT = "DefaultStreamHandler"
 """What Snakemake calls its own handler."""
@@ -124,6 +125,9 @@ class LogHandler(LogHandlerBase):
         jobs = self.board.total
         self._print(Text(f"{jobs} {'job' if jobs == 1 else 'jobs'} to do; stop with Ctrl-C, "
                          "go on by the same command"))  # fmt: skip
+        if "train" in rules:
+            self._print(Text("a bake ends after the epoch it is in by: touch "
+                             f"results/train/<bake>/{stop_requests.REQUEST}"))  # fmt: skip
         if self._console.is_terminal:
             self._live = Live(
                 get_renderable=self._draw,
@@ -237,6 +241,10 @@ class LogHandler(LogHandlerBase):
         for line in failures:
             self._print(Text(f"  {line}"))
 
+    def note(self, sentence: str) -> None:
+        """Something to know, while the run goes on."""
+        self._print(Text.assemble(("note ", "yellow"), sentence))
+
     def stopped(self, sentence: str) -> None:
         """The last word: jobs that end now have been asked to."""
         self._quiet.set()
@@ -315,6 +323,10 @@ def progress(status: Mapping[str, Any]) -> str:
         parts.append(f"loss {status['loss']:.4f}")
     if status.get("bakes", 1) > 1:
         parts.append(f"{status['bakes']} bakes side by side")
+    if ending := len(status.get("ending", ())):
+        together = status.get("bakes", 1)
+        of = f"{ending} of {together} " if together > 1 else ""
+        parts.insert(1, f"{of}stopping after this epoch")
     return ", ".join(parts)
 
 

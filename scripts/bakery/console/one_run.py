@@ -47,6 +47,14 @@ def begin(folder: Path) -> None:
     _held.append(file)
 
 
+def check(folder: Path) -> None:
+    """Raises `BakeryError` if a run is alive in `folder` (`.snakemake`)."""
+    if (folder / NAME).is_file():
+        with (folder / NAME).open("r+") as file:
+            if not _try(file):
+                raise BakeryError(refusal(folder))
+
+
 def refusal(folder: Path) -> str:
     """Why a run cannot begin while another holds the lock."""
     try:

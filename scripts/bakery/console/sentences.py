@@ -62,7 +62,9 @@ def _layout(summary: Summary) -> str:
 def _train(summary: Summary) -> str:
     epochs = summary["epochs"]
     text = f"{_count(len(epochs), 'epoch')}, {_count(summary['steps'], 'step')}"
-    return f"{text}, loss {epochs[-1]['loss']:.4f}" if epochs else text
+    text = f"{text}, loss {epochs[-1]['loss']:.4f}" if epochs else text
+    stopped = summary.get("stopped", {}).get("sentence")
+    return f"{text}; {stopped}" if stopped else text
 
 
 def _sample(summary: Summary) -> str:
@@ -79,6 +81,7 @@ def _compare(summary: Summary) -> str:
         return str(summary["verdict"])
     score = summary.get("best_score")
     told = "" if score is None else f" (score {score:.2f})"
+    told += f"; {summary['best_stopped']}" if summary.get("best_stopped") else ""
     best = f"{summary['best_bake']}, epoch {summary['best_epoch']}"
     if best.casefold().endswith(str(summary["verdict"]).casefold()):
         return f"the best is {best}{told}"

@@ -1,5 +1,5 @@
 """Stopping a run: Ctrl-C, a SIGTERM or a closed terminal end its jobs, and one sentence says how to
-go on.
+go on. SIGUSR1 ends only the bakes that are training, each after the epoch it is in.
 
 Snakemake lets running jobs finish on SIGTERM, which may take hours, and prints their tracebacks on
 Ctrl-C. A second signal kills what is left.
@@ -10,11 +10,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 import psutil
 
 from bakery.console.board import RunningJob
+from bakery.jobs import stop_requests
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,6 +43,25 @@ def arm(running: Callable[[], Sequence[RunningJob]], say: Callable[[str], None])
     for one in SIGNALS:
         if signal.getsignal(one) is not signal.SIG_IGN:
             signal.signal(one, stop)
+
+
+def arm_for_epochs(place: Path, say: Callable[[str], None]) -> None:
+    """From here on SIGUSR1 asks every bake that is training in `place` (`results/train`) to stop after
+    its epoch; `say` shows that it was heard. Call it in the main thread."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop_requests.ask_all(place)
+        say("every bake that is training now ends after the epoch it is in")
+
+    signal.signal(signal.SIGUSR1, ask)
+
+
+def forget_requests(place: Path) -> list[str]:
+    """Remove what an earlier run left unfollowed in `place` (`results/train`); a sentence for each."""
+    return [
+        f"{path} is from an earlier run and stops nothing: it was removed"
+        for path in stop_requests.clear(place)
+    ]
 
 
 def sentence(jobs: Sequence[RunningJob]) -> str:

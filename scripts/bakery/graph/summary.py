@@ -64,6 +64,21 @@ def gathered_pages(made: nodes.Graph, wanted: Gather) -> list[dict[str, Any]]:
     ]
 
 
+def drawn_meanwhile(made: nodes.Graph, bake: nodes.Node) -> dict[str, dict[str, Any]]:
+    """What may be drawn of `bake`, and of those trained along with it, as their epochs are saved.
+
+    Folder of a bake -> folder of each of its samples -> settings of the sample section.
+    """
+    together = {node.baked.folder for node in made.group(bake)}
+    found: dict[str, dict[str, Any]] = {}
+    for node in made.of("sample"):
+        settings = node.baked.settings.model_dump(mode="json")
+        train = node.above("train").baked.folder
+        if train in together and settings["while_training"] is not False:
+            found.setdefault(train, {})[node.baked.folder] = settings
+    return found
+
+
 def _check(where: str, wanted: Sequence[str], known: Sequence[str]) -> None:
     for name in wanted:
         if name not in known:

@@ -167,12 +167,12 @@ def _locked(share: Sequence[Path], is_open: Callable[[Path], bool], locks: ExitS
         folder
         for folder in share
         # check again: it may have been finished before we got the lock
-        if is_open(folder) and locks.enter_context(_try_lock(folder)) and is_open(folder)
+        if is_open(folder) and locks.enter_context(try_lock(folder)) and is_open(folder)
     ]
 
 
 @contextmanager
-def _try_lock(folder: Path) -> Iterator[bool]:
+def try_lock(folder: Path) -> Iterator[bool]:
     """Whether the claim on `folder` is ours. lockf: forked loader workers do not inherit it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as file:

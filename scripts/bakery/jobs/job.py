@@ -144,6 +144,7 @@ def _stop_with_the_engine() -> None:
     A killed engine leaves its jobs behind; they would train beside those of the next run.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the engine's: bakes end after their epoch
     engine = os.getppid()
 
     def watch() -> None:

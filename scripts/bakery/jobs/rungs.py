@@ -100,6 +100,8 @@ class TrainTask:
         except claims.Failed as failure:
             log.error("%s", failure)
             return self._failed(str(failure))
+        if summary.get("stopped", {}).get("until", 0) > self.until:
+            summary = {name: fact for name, fact in summary.items() if name != "stopped"}
         return {**summary, "epochs": self._take(summary["epochs"])}
 
     def _goes_on(self, folder: Path) -> bool:

@@ -18,8 +18,10 @@ from PIL import Image
 
 from bakery.io import manifest
 from bakery.io.files import write_text
+from bakery.jobs import claims, stop_requests
 from bakery.pages import charts, page, thumbnails
 from bakery.report import disk_use
+from bakery.sampling import newest
 
 NAME = "index.html"
 REFRESH = 5
@@ -28,6 +30,8 @@ POINTS = 120
 """Most points of a loss curve."""
 WIDTH = 480
 """Pixels of a sweep's picture."""
+SMALL = 144
+"""Pixels of a picture of a running bake."""
 PICTURED = 12
 """Newest sweeps that are shown with a picture."""
 PROGRESS = "progress.jsonl"
@@ -65,6 +69,20 @@ class Bake:
     step: int
     steps: int
     notes: str
+    request: str = ""
+    """The file with which it is asked to stop after its epoch; "" where that makes no sense."""
+    drawn: int = 0
+    """The newest epoch that was drawn while it trains; 0 for none."""
+    pictures: Sequence[str] = ()
+    """Of that epoch, as data URIs."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A bake that a person stopped."""
+
+    name: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,8 @@ class Sweep:
 
     name: str
     verdict: str
+    early: str
+    """Whether the best one was stopped by a person, in words."""
     best: str
     bakes: int
     folder: str
@@ -96,6 +116,7 @@ def write(root: Path, running: Sequence[Mapping[str, Any]]) -> Path:
         written=time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)),
         jobs=[_job(one) for one in running],
         bakes=list(_bakes(results, running, now)),
+        stopped=list(_stopped(results)),
         sweeps=list(_sweeps(results)),
         plan=(results / "plan" / NAME).is_file(),
         links=_links(results),
@@ -138,7 +159,8 @@ def _job(one: Mapping[str, Any]) -> Job:
 
 def _bakes(results: Path, running: Sequence[Mapping[str, Any]], now: float) -> Iterable[Bake]:
     """Trainings without a manifest, the one that took the last step first."""
-    at_work = any(one["stage"] == "train" for one in running)
+    statuses = [dict(one.get("status") or {}) for one in running if one["stage"] == "train"]
+    ending = {name for status in statuses for name in status.get("ending", ())}
     for path in _newest(results / "train", PROGRESS):
         lines = [] if (path.parent / manifest.NAME).is_file() else _kept(_progress, path)
         if not lines:
@@ -146,19 +168,39 @@ def _bakes(results: Path, running: Sequence[Mapping[str, Any]], now: float) -> I
         changed = path.stat().st_mtime
         last = lines[-1]
         notes = [f"epoch {last.get('epoch', '?')} of {last.get('epochs', '?')}"]
-        if at_work and now - changed < 60 and last.get("eta_seconds") is not None:
+        at_work = bool(statuses) and now - changed < 60
+        if path.parent.name in ending:
+            notes.append("stopping after this epoch")
+        elif at_work and last.get("eta_seconds") is not None:
             notes.append(f"{remaining(last['eta_seconds'])} left")
         else:
             notes.append(f"last step {remaining(max(0.0, now - changed))} ago")
         if isinstance(loss := last.get("loss_average"), float):
             notes.append(f"loss {loss:.4f}")
+        drawn, pictures = newest.read(path.parent)
         yield Bake(
+            drawn=drawn,
+            pictures=[small for one in pictures if (small := _kept(_small, one))],
             name=path.parent.name,
             chart=charts.lines([charts.Series("loss", _curve(lines))], whole=False),
             step=int(last.get("step", 0)),
             steps=int(last.get("steps", 0)),
             notes=", ".join(notes),
+            request=(path.parent / stop_requests.REQUEST).relative_to(results.parent).as_posix()
+            if at_work
+            and path.parent.name not in ending
+            and last.get("epoch") != last.get("epochs")
+            else "",
         )
+
+
+def _stopped(results: Path) -> Iterable[Stopped]:
+    """The bakes that a person stopped and that are finished as they are, the newest first."""
+    for path in _newest(results / "train", stop_requests.STOPPED):
+        folder, found = path.parent, stop_requests.recorded(path.parent)
+        if found is not None and (folder / claims.FINISHED).is_file():
+            about = stop_requests.about(found["epoch"], found["epochs"], folder.name)
+            yield Stopped(folder.name, about["sentence"])
 
 
 def _progress(path: Path) -> list[dict[str, Any]]:
@@ -197,6 +239,7 @@ def _sweeps(results: Path) -> Iterable[Sweep]:
         yield Sweep(
             name=folder.name.rpartition("-")[0] or folder.name,
             verdict=str(summary.get("verdict", "")),
+            early=str(summary.get("best_stopped", "")),
             best=f"train/{summary['best_train']}/{best}" if best else "",
             bakes=int(summary.get("bakes", 0)),
             folder=f"compare/{folder.name}",
@@ -224,6 +267,17 @@ def _picture(path: Path) -> str:
         return ""
     upper.thumbnail((WIDTH, WIDTH))
     return thumbnails.data_uri(thumbnails.encode(upper, 70))
+
+
+def _small(path: Path) -> str:
+    """A sample, small, as a data URI; "" where it cannot be read."""
+    try:
+        with Image.open(path) as whole:
+            small = whole.convert("RGB")
+    except (OSError, Image.DecompressionBombError):
+        return ""
+    small.thumbnail((SMALL, SMALL))
+    return thumbnails.data_uri(thumbnails.encode(small, 70))
 
 
 def _links(results: Path) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -20,6 +20,7 @@ from bakery.interop import infotext, previews, prompt_syntax
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
+from bakery.jobs import stop_requests
 from bakery.scoring.metrics import ON_PAGE
 from bakery.tags.trigger import Trigger
 
@@ -139,6 +140,8 @@ class BakeResult:
     """What the score stage could not measure, a sentence each."""
     stopped: str = ""
     """Why it was not baked to its end, if it was not: `stopped after epoch 1 by halving: ...`."""
+    stopped_by_you: bool = False
+    """Whether a person stopped it, and may let it go on (`jobs.resuming`)."""
 
     def epoch(self, number: int) -> EpochResult:
         return next(epoch for epoch in self.epochs if epoch.number == number)
@@ -205,6 +208,7 @@ def read_bake(bake: Bake) -> BakeResult:
         preferred_weight=summary.get("preferred_weight"),
         warnings=summary.get("warnings", ()),
         stopped=stopped.get("sentence", ""),
+        stopped_by_you=stop_requests.is_by_you(about.get("summary")),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -103,6 +103,12 @@ class Sample(Section):
     """Weight at which the LoRA is applied."""
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Pictures drawn at once."""
+    while_training: Literal["auto"] | bool = "auto"
+    """Draw each epoch as it is saved, and show it on the status page; the sample stage takes these
+    pictures over. It changes no result and takes the training's time and, while it draws, memory for a
+    second copy of the base. auto does so on a GPU with enough free memory, not on a CPU."""
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"while_training"})
 
     @field_validator("seeds")
     @classmethod

@@ -51,5 +51,6 @@ def _recommended(bakes: Sequence[Bake], train: str, page: Path) -> Bake:
 
 def _write(one: BakeResult, epoch: int, verdict: str, out: Path) -> list[str]:
     """Write the LoRA with its sidecar and preview; return the names of the files."""
-    files = leaving.place(one, epoch, out, notes=f"recommended by {out.name}: {verdict}")
+    early = f"; {one.stopped}" if one.stopped_by_you else ""
+    files = leaving.place(one, epoch, out, notes=f"recommended by {out.name}: {verdict}{early}")
     return [file.name for file in files]

@@ -23,7 +23,7 @@ from bakery.graph import build, keeping, keyed_folders
 from bakery.graph.keeping import Needed
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
-from bakery.jobs import rungs
+from bakery.jobs import rungs, stop_requests
 from bakery.settings import config as cfg
 
 log = logging.getLogger(__name__)
@@ -222,7 +222,8 @@ def _epochs(needed: Needed, root: Path) -> Iterator[Offer]:
         folder = root / name
         kept = _recommended(root, bake)
         ready = [folder, *(root / sample for sample in bake.samples)]
-        if kept is None or name in needed.in_rungs or (folder / rungs.RESTED).exists():
+        goes_on = any((folder / mark).exists() for mark in (rungs.RESTED, stop_requests.STOPPED))
+        if kept is None or name in needed.in_rungs or goes_on:
             continue
         if not all((place / manifest.NAME).is_file() for place in ready):
             continue

@@ -71,6 +71,7 @@ def run(settings: Compare, *, bakes: Sequence[Bake], out: Path, sweep: str) -> d
         "loss",
         "file",
         "sshs_model_hash",
+        *(["stopped"] if any(one.stopped_by_you for one in baked) else []),
     )
     tables.write(out / "results.csv", results(baked, differing), columns)
     grid.save(sweep_grid.draw(baked, sweep), out / "grid.jpg", format="JPEG", quality=90)
@@ -106,6 +107,9 @@ def recommend(baked: Sequence[BakeResult]) -> Recommended:
 def _early(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> Iterable[str]:
     """Notes on bakes that were stopped early."""
     stopped = sum(bool(one.stopped) for one in baked)
+    if len(baked) == 1 and stopped:
+        yield f"The bake was {baked[0].stopped}."
+        return
     if stopped:
         verb = "was" if stopped == 1 else "were"
         yield f"{stopped} of {len(baked)} bakes {verb} not baked to the end."
@@ -148,6 +152,7 @@ def results(baked: Iterable[BakeResult], differing: Sequence[str]) -> list[dict[
             "loss": epoch.loss,
             "file": epoch.file,
             "sshs_model_hash": epoch.sshs_model_hash,
+            "stopped": one.stopped,
         }
         for one in baked
         for epoch in one.epochs
@@ -310,6 +315,7 @@ def _summary(baked: Sequence[BakeResult], recommended: Recommended) -> dict[str,
         "best_file": epoch and epoch.file,
         "best_lora": one and epoch and one.bake.lora_name(epoch.number),
         "best_score": round(score.value, 4) if score.known else None,
+        **({"best_stopped": one.stopped} if one and one.stopped_by_you else {}),
         "own_epochs": {
             other.bake.folders["score"].name: best[1] if best and number == best[0] else own
             for number, (other, own) in enumerate(zip(baked, recommended.own, strict=True))

@@ -21,26 +21,21 @@ from typing import Any
 import torch
 from PIL import Image
 
-from bakery.families.family import Model
-from bakery.families.recognise import Place
-from bakery.interop import prompt_syntax
-from bakery.io import tables
+from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
-from bakery.jobs import claims, rungs
+from bakery.jobs import claims, rungs, stop_requests
 from bakery.pages import grid
-from bakery.sampling import batches, infotexts, prompts
-from bakery.sampling.pictures import IMAGES, Lora, Picture, SampleSet, Writer
-from bakery.sampling.pipeline import ImagePipeline, ImageRequest
-from bakery.sampling.prompts import Cell, GridRow, PromptEntry
+from bakery.sampling import prompts
+from bakery.sampling.drawing import Drawer, about_prompts, draw, texts
+from bakery.sampling.pictures import IMAGES, SampleSet
+from bakery.sampling.pipeline import ImagePipeline
+from bakery.sampling.prompts import Cell, GridRow
 from bakery.settings.sample import Sample
-from bakery.tags import tagger_list
-from bakery.tags.trigger import Trigger
 
 COLUMNS = (
     "epoch", "weight", "nominal", "prompt_id", "purpose", "prompt", "asked", "seed", "image",
     "reference",
 )  # fmt: skip
-DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 GRID = "grid.png"
 _log = logging.getLogger(__name__)
 
@@ -56,27 +51,8 @@ class SampleSpec:
     also written there."""
 
 
-@dataclass(frozen=True)
-class SampleStage:
-    """What a job of the sample stage draws with, the same for all its bakes."""
-
-    settings: Sample
-    prune: Path
-    base: Place
-    clip_skip: int
-    """Of the bakes; that of `settings` goes before it."""
-    device: str
-    threads: int
-    mixed_precision: str = "no"
-    """Of the bakes; a CPU draws in full precision all the same."""
-    v_parameterization: bool | None = None
-    zero_terminal_snr: bool | None = None
-    tagger: Path | None = None
-    """The folder whose vocabulary prompts are derived from."""
-
-    @property
-    def _clip_skip(self) -> int:
-        return self.settings.clip_skip or self.clip_skip
+class SampleStage(Drawer):
+    """What a job of the sample stage draws, with the same for all its bakes."""
 
     def run(self, train: Path, out: Path) -> dict[str, Any]:
         """Draws every epoch of the bake in `train`, and the base, into `out`; else as `run_all`."""
@@ -112,13 +88,13 @@ class SampleStage:
         """
         settings = self.settings
         torch.set_num_threads(max(1, self.threads))
-        asked, cells, warnings = choose(settings, prune=self.prune, tagger=self.tagger)
+        asked, cells, warnings = self.choose()
         planned = [self._rows(spec) for spec in specs]
         refused = [one for one in planned if isinstance(one, BakeryError)]
         if len(refused) == len(planned):
             return refused
-        pipeline = self._load()
-        warnings += about_prompts(pipeline.base, _texts(cells, settings))
+        pipeline = self.load()
+        warnings += about_prompts(pipeline.base, texts(cells, settings))
         found = [
             self._checked(pipeline, spec, epochs, cells)
             for spec, epochs in zip(specs, planned, strict=True)
@@ -138,11 +114,19 @@ class SampleStage:
         """The base and the LoRAs that a bake's pictures are drawn with."""
         try:
             epochs = read_epochs(spec.train, self.settings.lora_weight)
-            if not rungs.is_stopped(spec.train):  # a stopped bake may lack the epoch asked for
+            if self._weighs(spec.train, epochs):
                 epochs += prompts.weighed(epochs, self.settings)
         except BakeryError as error:
             return error
         return epochs
+
+    def _weighs(self, train: Path, epochs: Sequence[GridRow]) -> bool:
+        """Whether further LoRA weights are drawn: a stopped bake may lack the epoch asked for."""
+        if not rungs.is_stopped(train):
+            return True
+        asked = self.settings.weights_epoch
+        there = asked is None or any(epoch.number == asked for epoch in epochs)
+        return there and stop_requests.is_by_you(manifest.read(train)["summary"])
 
     def _checked(
         self,
@@ -160,30 +144,9 @@ class SampleStage:
                     pipeline.check(epoch.file)
         except BakeryError as error:
             return error
-        facts = infotexts.common_settings(
-            self.settings,
-            self.base,
-            self._clip_skip,
-            pipeline.base.schedule_type(self.settings.sampler),
-        )
-        infos = {
-            (epoch, cell): infotexts.describe(cell, epoch, self.settings.negative_prompt, facts)
-            for epoch in epochs
-            for cell in prompts.of_epoch(cells, epoch)
-        }
+        infos = self.infos(pipeline, epochs, cells)
         mirror = None if spec.mirror is None else SampleSet(spec.mirror, infos)
         return SampleSet(spec.out, infos, mirror=mirror)
-
-    def _load(self) -> ImagePipeline:
-        return ImagePipeline.load(
-            self.settings,
-            base=self.base,
-            clip_skip=self._clip_skip,
-            device=self.device,
-            dtype=torch.float32 if self.device == "cpu" else DTYPES[self.mixed_precision],
-            v_parameterization=self.v_parameterization,
-            zero_terminal_snr=self.zero_terminal_snr,
-        )
 
 
 def _finish(
@@ -191,6 +154,7 @@ def _finish(
 ) -> dict[str, Any]:
     """The tables and the grid of a bake whose pictures are all there, and its facts."""
     out, epochs = sample_set.out, sample_set.epochs
+    _forget_others(sample_set)
     rows = [row(cell, epoch) for epoch, cell in sample_set.infos]
     tables.write(out / "samples.csv", rows, COLUMNS)
     draw_grid(claims.kept(out / GRID), out / IMAGES, epochs, settings, cells)
@@ -206,6 +170,17 @@ def _finish(
     }
 
 
+def _forget_others(sample_set: SampleSet) -> None:
+    """Remove the pictures of epochs that are gone: a bake that was stopped on request and went on has
+    no use for an epoch that it had only stopped after."""
+    names = set(sample_set.names)
+    gone = [p for p in (sample_set.out / IMAGES).glob("*.png") if p.name not in names]
+    for path in gone:
+        path.unlink()
+    if gone:
+        _log.info("%s: removed %d pictures of epochs that are gone", sample_set.out.name, len(gone))
+
+
 def _burnt(broken: Sequence[str]) -> list[str]:
     if not broken:
         return []
@@ -213,68 +188,6 @@ def _burnt(broken: Sequence[str]) -> list[str]:
         f"{len(broken)} pictures are broken (not a number), first {broken[0]}: "
         "the LoRA is burnt, lower its learning rate"
     ]
-
-
-def draw(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> None:
-    """Draw the missing pictures, the base's once for all.
-
-    Which pictures share a batch depends on which bakes there are, not on their order or on which
-    pictures exist already.
-    """
-    sample_sets = sorted(sample_sets, key=lambda sample_set: sample_set.out.name)
-    queue = _batches(pipeline, sample_sets)
-    ready = [all([picture.there() for picture in batch]) for batch in queue]  # noqa: C419
-    in_use: list[Lora] = []
-    with Writer() as writer:
-        for batch, there in zip(queue, ready, strict=True):
-            if there:
-                writer.put(batch)
-                continue
-            loras = list(dict.fromkeys(picture.lora for picture in batch))
-            if loras != in_use:
-                pipeline.use(loras)
-                in_use = loras
-            requests = [
-                ImageRequest(loras.index(p.lora), p.cell.prompt, p.cell.seed) for p in batch
-            ]
-            writer.put(batch, pipeline.draw(requests))
-
-
-def _batches(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> list[list[Picture]]:
-    """The base's batches, which it shares with no LoRA, then the others."""
-    base, others = [], []
-    for sample_set in sample_sets:
-        for epoch, cell in sample_set.infos:
-            if epoch.file is not None:
-                others.append(Picture(epoch, cell, sample_set.places))
-            elif sample_set is sample_sets[0]:
-                places = (place for one in sample_sets for place in one.places)
-                base.append(Picture(epoch, cell, tuple(places)))
-    found = []
-    for pictures in (base, others):
-        lengths = pipeline.lengths([picture.cell.prompt for picture in pictures])
-        keys = [(p.lora, length) for p, length in zip(pictures, lengths, strict=True)]
-        for batch in batches.arrange(keys, pipeline.settings.batch_size):
-            found.append([pictures[place] for place in batch])
-    return found
-
-
-def choose(
-    settings: Sample, *, prune: Path, tagger: Path | None
-) -> tuple[list[PromptEntry], list[Cell], list[str]]:
-    """The prompts with the reason for each, the cells to draw, and warnings."""
-    trigger = Trigger.read(prune)
-    texts, words = [], {}
-    if settings.prompts is None and tagger is not None:
-        texts = list(tables.read(prune / "captions.csv", ("image", "caption"))["caption"])
-        words = tagger_list.read_counts(tagger)
-    asked, warnings = prompts.resolve(settings, texts, words, trigger)
-    if not asked:
-        raise BakeryError(
-            "sample.auto derives no prompt at all: raise its numbers, or write sample.prompts"
-        )
-    cells = prompts.cells([entry.prompt for entry in asked], settings.seeds, trigger)
-    return asked, cells, warnings
 
 
 def read_epochs(train: Path, weight: float) -> list[GridRow]:
@@ -290,27 +203,6 @@ def read_epochs(train: Path, weight: float) -> list[GridRow]:
             )
         epochs.append(GridRow(int(number), train / file, digest, weight))
     return epochs
-
-
-def _texts(cells: Sequence[Cell], settings: Sample) -> list[str]:
-    """Every prompt once; references are prompts without the trigger, so never longer."""
-    asked = (cell.prompt for cell in cells if cell.purpose != "base")
-    return list(dict.fromkeys([*asked, settings.negative_prompt]))
-
-
-def about_prompts(base: Model, prompts: Sequence[str]) -> list[str]:
-    """Warnings about prompts that the base does not read unchanged, or otherwise than A1111."""
-    warnings = []
-    for prompt in prompts:
-        short = prompt if len(prompt) <= 60 else prompt[:57] + "..."
-        if told := base.about_length(prompt):
-            warnings.append(f"the prompt {short!r} {told}")
-        if prompt_syntax.is_marked(prompt):
-            warnings.append(
-                f"the prompt {short!r} has A1111's weights or escaped brackets, which are drawn as "
-                "they are written: leave weights and backslashes out"
-            )
-    return warnings
 
 
 def draw_grid(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from bakery.jobs import claims, rungs
 from bakery.settings.train import Train
 from bakery.tags.trigger import Trigger
 from bakery.training import checkpoint
+from bakery.training.loop import AfterEpochs
 from bakery.training.setup import TrainSpec
 from bakery.training.trainer import Trainer
 
@@ -44,11 +45,17 @@ class TrainStage:
     cache: Path
     until: int | None = None
     """The epoch after which all pause; None trains to the end."""
+    drawing: Callable[..., AfterEpochs] | None = None
+    """Makes what draws epochs that were just saved, from `trained` (as `abouts`), `device` and
+    `threads`; it changes no result. None draws nothing."""
 
     def run(self) -> None:
         """Train all, as many side by side as fit, and write to each folder what its job looks
         for."""
-        trainer = Trainer(self.layout, self.device, self.threads, self.cache)
+        drawing = self.drawing and self.drawing(
+            trained=self.abouts, device=self.device, threads=self.threads
+        )
+        trainer = Trainer(self.layout, self.device, self.threads, self.cache, drawing or None)
         waiting = _groups([self._spec(folder) for folder in self.abouts])
         while waiting:
             group = waiting.pop(0)
@@ -82,12 +89,20 @@ class TrainStage:
         files = [epoch["file"] for epoch in made["epochs"]]
         for file in files:
             sidecar.write(spec.out / file, activation=activation)
+        if "stopped" in made:  # its state stays, to go on from
+            claims.finish(spec.out, made, ["epochs.csv", *files])
+            return
         if spec.until is not None and spec.until < spec.settings.num_epochs:
             rungs.rest(spec.out, made, ["epochs.csv", *files], epoch=spec.until)
             return
         claims.finish(spec.out, made, ["epochs.csv", *files])
         checkpoint.forget(spec.out)
         rungs.forget(spec.out)
+
+
+def work(abouts: Mapping[Path, Mapping[str, Any]], **stage: Any) -> None:
+    """Train the bakes in the folders `abouts`; `stage` are the other facts of `TrainStage`."""
+    TrainStage(abouts=abouts, **stage).run()
 
 
 def _groups(specs: Sequence[TrainSpec]) -> list[list[TrainSpec]]:

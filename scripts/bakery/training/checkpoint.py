@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +26,7 @@ from bakery.interop import sidecar
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import whole, write_text
-from bakery.jobs import rungs
+from bakery.jobs import rungs, stop_requests
 from bakery.lora import lora_file
 
 log = logging.getLogger(__name__)
@@ -73,10 +73,15 @@ class Checkpoint:
         self.owner = self.rested if rests else identity(metadata=metadata, settings=chosen)
         self.group = metadata.get(TOGETHER, "1")
 
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the newest state; the old one becomes the previous state."""
+    def save(self, state: Mapping[str, Any], *, goes_on_alone: bool = False) -> None:
+        """Replace the newest state; the old one becomes the previous state.
+
+        `goes_on_alone` is for a bake that stops here while others of its group go on: it may
+        resume in a group of another size.
+        """
+        owner = self.rested if goes_on_alone else self.owner
         with whole(self.folder / STATE, sync=True) as part:
-            torch.save({"owner": self.owner, **state}, part)
+            torch.save({"owner": owner, **state}, part)
             if (self.folder / STATE).exists():
                 (self.folder / STATE).rename(self.folder / BEFORE)
 
@@ -102,18 +107,36 @@ class Checkpoint:
         if (self.folder / BEFORE).exists():
             (self.folder / BEFORE).rename(self.folder / STATE)
 
-    def resume(self) -> dict[str, Any] | None:
+    def resume(self, keeps: Callable[[int], bool] = lambda epoch: True) -> dict[str, Any] | None:
         """The newest state of exactly this bake; None starts over.
 
-        Afterwards the folder exists and contains only files that the state lists.
+        Afterwards the folder exists and contains only files that the state lists, of epochs that
+        the bake `keeps`: one that goes on has no use for the epoch it had only stopped after.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         state = next(self._states(), None)
         if state is not None and not self._files_are_intact(state["rows"]):
             log.warning("files of finished epochs in %s were changed: starting over", self.folder)
             state = None
+        if state is not None:
+            state["rows"] = [row for row in state["rows"] if keeps(row["epoch"])]
         self._clear(None if state is None else {row["file"] for row in state["rows"]})
         return state
+
+    def stop(self, epoch: int, epochs: int) -> None:
+        """Record that a person stops the bake after `epoch` of `epochs`."""
+        stop_requests.record(self.folder, self.rested, epoch, epochs)
+
+    def stopped_after(self) -> int | None:
+        """The epoch after which a person stopped exactly this bake; records of others are removed."""
+        found = stop_requests.recorded(self.folder)
+        if found is not None and found.get("owner") == self.rested:
+            log.info("ends after epoch %d, as it was asked to", found["epoch"])
+            return found["epoch"]
+        if found is not None:
+            log.info("stopped on request with other settings, code, versions or threads: going on")
+        stop_requests.forget(self.folder)
+        return None
 
     def fail(self, sentence: str, **facts: Any) -> None:
         """Record why the bake cannot be finished; it would fail again in the same way."""
@@ -143,6 +166,7 @@ class Checkpoint:
 
         Unusable ones are logged.
         """
+        newer = False
         for path in (self.folder / STATE, self.folder / BEFORE):
             if not path.exists():
                 continue
@@ -155,11 +179,14 @@ class Checkpoint:
                 log.warning("%s holds no state of a bake: not resuming from it", path)
                 continue
             if state.pop("owner") not in (self.owner, self.rested):
-                log.warning(
-                    "%s was written with other settings, code, versions or threads: starting over",
-                    path,
-                )
+                if not newer:  # else the previous state of a bake that leaves its group
+                    log.warning(
+                        "%s was written with other settings, code, versions or threads: "
+                        "starting over",
+                        path,
+                    )
                 return
+            newer = True
             yield state
 
     def _files_are_intact(self, rows: list[dict[str, Any]]) -> bool:
@@ -201,7 +228,7 @@ def _is_state(found: Any) -> bool:
 
 
 def align(bakes: Sequence[tuple[Checkpoint, int]]) -> None:
-    """Make bakes side by side resume after the same epoch; each is given with its total of steps.
+    """Make bakes side by side resume after the same epoch; each is given with its last step.
 
     They save one after another, and a kill in between leaves some an epoch ahead. These go back, so
     that the epoch is repeated in the same group: then the results are the same bytes.
@@ -216,7 +243,7 @@ def align(bakes: Sequence[tuple[Checkpoint, int]]) -> None:
 
 def forget(folder: Path) -> None:
     """The bake is finished: remove its states."""
-    for name in (STATE, BEFORE):
+    for name in (STATE, BEFORE, stop_requests.STOPPED):
         (folder / name).unlink(missing_ok=True)
 
 

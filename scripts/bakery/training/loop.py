@@ -3,21 +3,35 @@ end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+from bakery.families.family import Model
 from bakery.io import status
 from bakery.training import compiling, memory, train_step
 from bakery.training.run import Run
 from bakery.training.train_step import TrainContext
 
+AfterEpochs = Callable[[Sequence[tuple[Path, Mapping[str, Any]]], Model], None]
+"""Called with the bakes that have just saved an epoch, each its folder and the row of its epochs.csv,
+and with the base; the training goes on when it returns."""
 
-def fit(context: TrainContext, runs: Sequence[Run]) -> None:
+
+def fit(
+    context: TrainContext, runs: Sequence[Run], after_epochs: AfterEpochs | None = None
+) -> None:
     """Train until every run has ended, well or not."""
     while live := [run for run in runs if run.live]:
+        before = [len(run.rows) for run in live]
         _begin_epochs(context, live)
         train_step.step(context, live)
         _tell(live)
+        if after_epochs is not None:
+            new = [run for run, count in zip(live, before, strict=True) if len(run.rows) > count]
+            if new:
+                after_epochs([(run.out, run.rows[-1]) for run in new], context.base)
 
 
 def check_memory(context: TrainContext, runs: Sequence[Run]) -> None:
@@ -65,11 +79,13 @@ def compiled(context: TrainContext, runs: Sequence[Run]) -> Iterator[None]:
 def _tell(live: Sequence[Run]) -> None:
     """How far the first of the bakes is: they go in step."""
     run = live[0]
+    ending = [one.out.name for one in live if one.is_last_epoch]
     recent = run.progress.recent if run.progress is not None else ()
     status.tell(
         "training", run.step, run.counts.total, bakes=len(live),
         epoch=min(run.epoch + 1, run.counts.epochs), epochs=run.counts.epochs,
         loss=round(sum(recent) / len(recent), 6) if recent else None,
+        **({"ending": ending} if ending else {}),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from bakery.dataset.repeat_folders import Batch, Dataset
 from bakery.io import tables
 from bakery.io.errors import BakeryError
-from bakery.jobs import rungs
+from bakery.jobs import rungs, stop_requests
 from bakery.lora import lora_file
 from bakery.lora.network import LoRANetwork
 from bakery.settings.train import Train
@@ -51,6 +52,8 @@ class Run:
     texts: Texts
     until: int | None = None
     """The epoch after which it pauses; None trains to the end."""
+    ends_at: int | None = None
+    """The epoch after which a person stopped it, or is about to (`stop_requests`); None for nobody."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     progress: Progress | None = None
     epoch: int = 0
@@ -63,6 +66,8 @@ class Run:
     """Why it stopped before its end."""
     batches: list[Batch] = field(default_factory=list)
     """Of the running epoch."""
+    _began: float = field(default_factory=time.time)
+    """Seconds since 1970."""
     _place: int = 0
     """Batches of the running epoch that were taken."""
     _losses: list[float] = field(default_factory=list)
@@ -77,8 +82,27 @@ class Run:
 
     @property
     def live(self) -> bool:
-        rests = self.until is not None and self.epoch >= self.until
+        ends = [epoch for epoch in (self.until, self.ends_at) if epoch is not None]
+        rests = any(self.epoch >= epoch for epoch in ends)
         return self.failure is None and self.step < self.counts.total and not rests
+
+    @property
+    def last_step(self) -> int:
+        """The step after which it ends: the schedule's last, unless a person stopped it earlier."""
+        if self.ends_at is None:
+            return self.counts.total
+        return min(self.counts.total, self.ends_at * self.counts.steps_per_epoch)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a person stopped it before its end."""
+        asked = self.ends_at is not None and self.epoch >= self.ends_at
+        return self.failure is None and asked and self.step < self.counts.total
+
+    @property
+    def is_last_epoch(self) -> bool:
+        """Whether the running epoch is to be the last one, as a person asks it to be."""
+        return self._ends_after(self.epoch + 1)
 
     def begin_epoch(self, data: Dataset) -> bool:
         """Start the next epoch if the last one is over; returns whether it was."""
@@ -139,8 +163,11 @@ class Run:
             "scaler": self.scaler.state_dict(),
         }
 
-    def restore(self, state: Mapping[str, Any] | None) -> None:
-        """Restore `state` (`Checkpoint.resume`), or begin at the start; report from here on."""
+    def restore(self) -> None:
+        """Go on from the newest state (`Checkpoint.resume`), or begin; report from here on."""
+        state = self.checkpoint.resume(
+            lambda epoch: epoch == self.ends_at or self.counts.saves(self.settings, epoch)
+        )
         recent: list[float] = []
         if state is not None:
             self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
@@ -206,7 +233,8 @@ class Run:
 
     def _end_epoch(self) -> None:
         epoch, mean = self.epoch + 1, math.fsum(self._losses) / len(self._losses)
-        if self.counts.saves(self.settings, epoch):
+        ends = self._ends_after(epoch)
+        if ends or self.counts.saves(self.settings, epoch):
             try:
                 self._save(epoch, mean)
             except BakeryError as error:
@@ -214,7 +242,21 @@ class Run:
                 return
         self.epoch = epoch
         self.batches, self._place, self._losses = [], 0, []
-        self.checkpoint.save(self.state())
+        if ends:  # before the state: a bake killed in between ends after the same epoch
+            self.ends_at = epoch
+            self.checkpoint.stop(epoch, self.counts.epochs)
+            log.info("stopped on request after epoch %d of %d", epoch, self.counts.epochs)
+        self.checkpoint.save(self.state(), goes_on_alone=ends)
+        whole = self.step >= self.counts.total
+        if (ends or whole) and stop_requests.withdraw(self.out) and whole:
+            log.info("asked to stop after epoch %d, which is its last one anyway", epoch)
+
+    def _ends_after(self, epoch: int) -> bool:
+        """Whether a person wants the bake to stop after its running `epoch`, and it would go on."""
+        if self.step >= self.counts.total or epoch >= self.counts.epochs:
+            return False
+        again = self.ends_at is not None and epoch >= self.ends_at
+        return again or stop_requests.asked(self.out, epoch, since=self._began)
 
     def _save(self, epoch: int, loss: float) -> None:
         """Write an epoch's LoRA and put it into epochs.csv."""

@@ -22,6 +22,7 @@ from bakery.families import registry
 from bakery.families.family import Model
 from bakery.io import status
 from bakery.io.errors import BakeryError
+from bakery.jobs import stop_requests
 from bakery.settings.train import Train
 from bakery.training import advice, checkpoint, loop, metadata, optimizers, schedules, setup
 from bakery.training.run import Run
@@ -43,6 +44,8 @@ class Trainer:
     """The number of threads changes the order of sums, and so rounding."""
     cache: Path | None = None
     """Caches the outputs of the base's frozen parts, for these bakes and others."""
+    after_epochs: loop.AfterEpochs | None = None
+    """Called when epochs were saved."""
 
     def fit_one(self, spec: TrainSpec) -> dict[str, Any]:
         """Train one bake; its epochs' LoRAs go into `spec.out`. Returns the facts of the bake.
@@ -85,16 +88,13 @@ class Trainer:
                 _resume([run for run in runs if run.failure is None])
                 meter.rest([p for run in runs for p in run.parameters])
                 with loop.compiled(context, runs):
-                    loop.fit(context, runs)
+                    loop.fit(context, runs, self.after_epochs)
             finally:
                 runs[0].network.remove()
                 for run in runs:
                     if run.progress is not None:
                         run.progress.close()
-        return [
-            {**about, "epochs": run.rows} if run.failure is None else BakeryError(run.failure)
-            for run, about in zip(runs, abouts, strict=True)
-        ]
+        return [_outcome(run, about) for run, about in zip(runs, abouts, strict=True)]
 
     def _folders(self, settings: Train) -> Folders:
         reg = Path(settings.reg_data_dir) if settings.reg_data_dir is not None else None
@@ -118,15 +118,28 @@ class Trainer:
         return extra if side_by_side == 1 else {**extra, "baked_together": side_by_side}
 
 
+def _outcome(run: Run, about: Mapping[str, Any]) -> dict[str, Any] | BakeryError:
+    """The facts of a bake that has ended, or why it failed."""
+    if run.failure is not None:
+        return BakeryError(run.failure)
+    made = {**about, "epochs": run.rows}
+    if run.is_cut_short:
+        made["steps"] = run.step
+        made["stopped"] = stop_requests.about(run.epoch, run.counts.epochs, run.out.name)
+    return made
+
+
 def _was_saved(spec: TrainSpec) -> bool:
     return checkpoint.group_size_before(spec.out) is not None
 
 
 def _resume(runs: Sequence[Run]) -> None:
     """Resume each from the state that an earlier run saved."""
-    checkpoint.align([(run.checkpoint, run.counts.total) for run in runs])
     for run in runs:
-        run.restore(run.checkpoint.resume())
+        run.ends_at = run.checkpoint.stopped_after()
+    checkpoint.align([(run.checkpoint, run.last_step) for run in runs])
+    for run in runs:
+        run.restore()
 
 
 def _describe(
