@@ -40,6 +40,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def workdir(tmp_path: Path, models: Path) -> Path:
     """A working directory with pictures, models and a config that bakes in seconds."""
+    return furnish(tmp_path, models)
+
+
+def furnish(tmp_path: Path, models: Path) -> Path:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     rng = np.random.default_rng(0)

@@ -29,10 +29,11 @@ if sys.platform == "win32":
 sys.path.insert(0, str(HOME / "scripts"))
 
 from bakery.console import handler, one_run, stopping
+from bakery.forecast import needs
 from bakery.graph import build as graph
 from bakery.graph import halving, keeping, summary
 from bakery.io.errors import BakeryError
-from bakery.jobs import job, leases, resuming
+from bakery.jobs import claims, job, leases, resuming
 from bakery.settings import config as settings
 from bakery.settings.scrape import EMBEDDED_BOORU
 
@@ -49,8 +50,8 @@ wildcard_constraints:
 
 ROOTS = (Path.cwd(), HOME)
 
-# How many of the jobs that use a GPU run at the same time. A job on a cluster reads this file again,
-# and sees only its own cores and GPUs: these do not show how many such jobs there are.
+# How many of the jobs that use a GPU run at the same time. A job reads this file again, on a cluster
+# where only its own cores and GPUs are seen: it is told by the run that started it.
 if "gpu" not in workflow.global_resources:
     workflow.register_resource(
         "gpu",
@@ -60,6 +61,18 @@ if "gpu" not in workflow.global_resources:
         ),
     )
 WORKERS = max(1, workflow.global_resources["gpu"].value)  # 0 asks for no GPU
+if workflow.is_main_process:
+    os.environ[leases.AT_ONCE] = str(WORKERS)
+    workflow.register_envvars(leases.AT_ONCE)
+elif leases.AT_ONCE in os.environ:
+    WORKERS = int(os.environ[leases.AT_ONCE])
+
+# Whether jobs find a GPU where they run; on a cluster they ask for one unless gpu=0.
+HAS_GPU = (
+    leases.has_gpu(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if workflow.remote_exec or workflow.resource_settings.cores
+    else workflow.global_resources["gpu"].value > 0
+)
 
 # What is shown: by our own handler, unless another was asked for; jobs' processes show nothing.
 CONSOLE = handler.attach(
@@ -186,6 +199,53 @@ def drawn_meanwhile(wildcards):
         name: graph.file_of(bake, setting, ROOTS) for name, setting in names.items()
     }
     return {"samples": samples, **tools} if samples else {}
+
+
+def share(stage):
+    """Group function: on a cluster, the jobs of one share of a sweep are one job of the scheduler, in
+    which they run one after the other: none holds a node while a sibling works for it.
+    """
+
+    def group(wildcards):
+        if (
+            workflow.remote_exec
+            or workflow.executor_plugin is None
+            or workflow.local_exec
+        ):
+            return None
+        bake = GRAPH.node(stage, wildcards.bake).above("train")
+        shares = claims.deal(GRAPH.group(bake), WORKERS, bake.settings.side_by_side)
+        name = next(f"share-{share[0].name}" for share in shares if bake in share)
+        # bakes do not depend on each other: `group-components: share=...` of the profile joins them
+        workflow.parent_groupids[name] = "share"
+        return name
+
+    return group
+
+
+def asks(stage, what):
+    """Resources function: what a job of `stage` asks a scheduler for (`forecast/needs.py`)."""
+
+    def asked(wildcards, attempt):
+        node = GRAPH.node(stage, wildcards.bake)
+        if stage == "tag":
+            return getattr(needs.looking(needs.PICTURES).times(attempt), what)
+        bake = needs.Bake(
+            train=node.above("train").settings,
+            base=graph.file_of(node, "train.base", ROOTS),
+            layout=Path(node.above("layout").folder),
+            trained=Path("results/train"),
+            has_gpu=HAS_GPU,
+        )
+        if stage == "train":
+            need = bake.training()
+        elif stage == "sample":
+            need = bake.drawing(node.settings)
+        else:
+            need = needs.looking(bake.samples)
+        return getattr(need.times(attempt), what)
+
+    return asked
 
 
 def mirrors(wildcards):

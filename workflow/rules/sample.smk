@@ -19,11 +19,19 @@ rule sample:
         ),
     log:
         "logs/sample/{bake}.log",
+    benchmark:
+        "logs/sample/{bake}.benchmark.tsv"
+    group:
+        share("sample")
     conda:
         "../../envs/sample.yaml"
     threads: threads("sample")
     resources:
         gpu=1,
+        turn=1,
+        mem_mb=asks("sample", "mem_mb"),
+        runtime=asks("sample", "runtime"),
+        disk_mb=asks("sample", "disk_mb"),
     params:
         node=about("sample"),
         rung=rung("sample"),

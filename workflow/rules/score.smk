@@ -16,11 +16,19 @@ rule score:
         "results/score/{bake}/manifest.json",
     log:
         "logs/score/{bake}.log",
+    benchmark:
+        "logs/score/{bake}.benchmark.tsv"
+    group:
+        share("score")
     conda:
         "../../envs/score.yaml"
     threads: threads("score")
     resources:
         gpu=1,
+        turn=1,
+        mem_mb=asks("score", "mem_mb"),
+        runtime=asks("score", "runtime"),
+        disk_mb=asks("score", "disk_mb"),
     params:
         node=about("score"),
         rung=rung("score"),

@@ -12,11 +12,16 @@ rule tag:
         "results/tag/{bake}/manifest.json",
     log:
         "logs/tag/{bake}.log",
+    benchmark:
+        "logs/tag/{bake}.benchmark.tsv"
     conda:
         "../../envs/tag.yaml"
     threads: threads("tag")
     resources:
         gpu=1,
+        mem_mb=asks("tag", "mem_mb"),
+        runtime=asks("tag", "runtime"),
+        disk_mb=asks("tag", "disk_mb"),
     params:
         node=about("tag"),
         model=file("tag", "tag.model"),

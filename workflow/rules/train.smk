@@ -14,13 +14,21 @@ rule train:
         "results/train/{bake}/manifest.json",
     log:
         "logs/train/{bake}.log",
+    benchmark:
+        "logs/train/{bake}.benchmark.tsv"
     # before sampling, so that trained bakes are drawn together
     priority: 1
+    group:
+        share("train")
     conda:
         "../../envs/train.yaml"
     threads: threads("train")
     resources:
         gpu=1,
+        turn=1,
+        mem_mb=asks("train", "mem_mb"),
+        runtime=asks("train", "runtime"),
+        disk_mb=asks("train", "disk_mb"),
     params:
         node=about("train"),
         rung=rung("train"),

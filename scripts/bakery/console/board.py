@@ -18,6 +18,9 @@ from bakery.jobs import job as jobs
 NameOf = Callable[[str, str], str]
 """(stage, `bake` wildcard) -> the readable name of its node."""
 
+SILENT = 30.0
+"""Seconds after which a job that says nothing is not shown any more."""
+
 
 @dataclass
 class RunningJob:
@@ -81,6 +84,16 @@ class Board:
         """In the order in which they started."""
         jobs = [job for job in self._known.values() if job.log is not None]
         return sorted(jobs, key=lambda job: (job.started, job.number))
+
+    def at_work(self) -> tuple[list[RunningJob], int]:
+        """The running jobs that have something to tell, and how many others there are.
+
+        On a cluster a job that was handed over may be in the queue for hours, or its work be done while
+        the job of the scheduler that it belongs to goes on.
+        """
+        running = self.running
+        shown = [job for job in running if job.status() or time.time() - job.started < SILENT]
+        return shown, len(running) - len(shown)
 
     def plan(self, stats: Mapping[str, Any]) -> None:
         """`stats`: rule -> number of jobs, with a `total`; rules without a door do not count."""

@@ -261,11 +261,14 @@ class LogHandler(LogHandlerBase):
         self._console.print(line)
 
     def _draw(self) -> Group:
-        lines = [_running(job, self._console.width) for job in self.board.running]
         board = self.board
+        shown, waiting = board.at_work()
+        lines = [_running(job, self._console.width) for job in shown]
         total = Text(f"{board.done} of {board.total} jobs done", style="dim")
         if board.failed:
             total.append(f", {board.failed} failed", style="red")
+        if waiting:
+            total.append(f", {waiting} wait for their turn", style="dim")
         return Group(*lines, total)
 
     def _keep_page(self) -> None:
@@ -289,7 +292,7 @@ class LogHandler(LogHandlerBase):
 
     def _tell_now_and_then(self) -> None:
         while not self._quiet.wait(1):
-            for job in self.board.running:
+            for job in self.board.at_work()[0]:
                 since = self._told.setdefault(job.number, job.started)
                 if time.time() - since >= EVERY:
                     self._told[job.number] = time.time()

@@ -124,6 +124,10 @@ class Graph:
     """All nodes of a config, by stage and folder name."""
 
     nodes: dict[str, dict[str, Node]]
+    _groups: dict[str, dict[str, list[Node]]] = field(default_factory=dict, init=False, repr=False)
+    _material: dict[str, dict[str, list[Node]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def node(self, stage: str, name: str) -> Node:
         try:
@@ -139,7 +143,19 @@ class Graph:
 
         In the config's order, so that each of them has the same group.
         """
-        return [node for node in self.of(bake.stage) if _fit_together(node, bake)]
+        known = self._groups.setdefault(bake.stage, {})
+        if bake.name not in known:
+            beside = self._material.get(bake.stage) or self._by_material(bake.stage)
+            group = [node for node in beside[bake.above("prune").name] if _fit_together(node, bake)]
+            known |= dict.fromkeys((node.name for node in group), group)
+        return known[bake.name]
+
+    def _by_material(self, stage: str) -> dict[str, list[Node]]:
+        """The nodes of `stage` by their captions, so that few are compared with each other."""
+        found = self._material.setdefault(stage, {})
+        for node in self.of(stage):
+            found.setdefault(node.above("prune").name, []).append(node)
+        return found
 
     def of(self, stage: str) -> list[Node]:
         return list(self.nodes[stage].values())

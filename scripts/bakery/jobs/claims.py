@@ -28,7 +28,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bakery.io.errors import BakeryError
 from bakery.io.files import copy, write_text
@@ -40,6 +40,7 @@ CLAIMING = ".claiming.lock"
 """A lock next to the folders, held while claiming, so that no two processes each get half of a
 share."""
 
+Bake = TypeVar("Bake")
 Work = Callable[[list[Path]], None]
 """Finishes the folders given, and calls `finish` or `fail` for each."""
 Done = Callable[[Path], dict[str, Any] | None]
@@ -94,7 +95,7 @@ def put_back(output: Path) -> None:
     copy(kept(output), output)
 
 
-def deal(group: Sequence[Path], workers: int, most: int) -> list[list[Path]]:
+def deal(group: Sequence[Bake], workers: int, most: int) -> list[list[Bake]]:
     """Even shares of at most `most` bakes, as many as give `workers` processes equal work.
 
     `group` are the bakes that could share a process, in an order that is the same in each of their

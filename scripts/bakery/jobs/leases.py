@@ -28,6 +28,9 @@ from bakery.io.errors import BakeryError
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = "BAKERY_JOBS_AT_ONCE"
+"""In a job's environment: how many jobs run torch at the same time, on all machines together."""
+
 _UUID = re.compile(r"^GPU \d+:.*\(UUID: (GPU-[^)]+)\)", re.MULTILINE)
 _HIDES_THE_REST = re.compile(r"-\d+")
 _NAMELESS = re.compile(r"[^0-9A-Za-z.-]")

@@ -1,0 +1,150 @@
+"""What a job asks a scheduler for: memory, time and disk of one bake's jobs that use a GPU.
+
+A scheduler ends a job that takes more than it asked for and starts one sooner that asks for little. So
+these are upper bounds: from finished bakes with the same costly settings where there are any
+(`history`), else from the base's files and the bounds below. Each further attempt gets as much again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bakery.families.recognise import Place
+from bakery.forecast import history
+from bakery.io.manifest import NAME
+from bakery.settings.sample import Sample
+from bakery.settings.train import Train
+
+SECONDS_A_MEGAPIXEL = {True: 2.0, False: 300.0}
+"""Bounds for one picture's forward and backward pass through a base of `HEAVY` bytes, with a GPU or
+without: what SDXL takes on a consumer GPU, and on eight cores. Lighter bases take less."""
+HEAVY = 7e9
+FORWARD = 0.5
+"""A sampling step's share of this: no backward pass, but with CFG two forward passes of three."""
+START = 5
+"""Minutes to import torch and read the base from a file server."""
+PICTURES = 1000
+"""Pictures of a bake, where its layout is not there yet."""
+SAMPLES = 150
+"""Samples of an epoch; how many there will be follows from the captions."""
+SPARE = 1.5
+"""What a finished bake took, times this, for the next of its kind."""
+IMPORTS_MB = 3000
+"""Resident memory of Python with torch, diffusers and onnxruntime, and of a few pictures."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a job asks for, under Snakemake's names: MB, minutes, MB."""
+
+    mem_mb: int
+    runtime: int
+    disk_mb: int
+
+    def times(self, attempt: int) -> Need:
+        """For a job that was ended `attempt` - 1 times."""
+        return Need(attempt * self.mem_mb, attempt * self.runtime, attempt * self.disk_mb)
+
+
+@dataclass(frozen=True)
+class Bake:
+    """A bake as its jobs see it."""
+
+    train: Train
+    base: Place
+    layout: Path
+    """Folder of its pictures, which need not be there yet."""
+    trained: Path
+    """Folder of finished bakes (`results/train`)."""
+    has_gpu: bool
+
+    @property
+    def samples(self) -> int:
+        """Pictures that will be drawn, about."""
+        return SAMPLES * (1 + self._files)
+
+    @property
+    def _files(self) -> int:
+        return math.ceil(self.train.num_epochs / self.train.save_every_n_epochs)
+
+    @property
+    def _weights(self) -> int:
+        """Bytes of the base's files; as many as SDXL's for a hub id, which is not asked."""
+        parts = [self.base] if isinstance(self.base, str) else list(self.base.values())
+        found = [Path(part) for part in parts if Path(part).exists()]
+        return sum(map(_size, found)) if len(found) == len(parts) else int(HEAVY)
+
+    @property
+    def _past(self) -> history.BakeHistory | None:
+        return history.recall(self.trained, self.train.model_dump(mode="json"))
+
+    @property
+    def _steps(self) -> int:
+        batches = math.ceil(_shown(self.layout) / self.train.train_batch_size)
+        return self.train.max_steps or batches * self.train.num_epochs
+
+    @property
+    def _seconds_a_picture(self) -> float:
+        size = (self.train.resolution / 1024) ** 2
+        weight = min(1.0, max(0.02, self._weights / HEAVY))
+        return SECONDS_A_MEGAPIXEL[self.has_gpu] * size * weight
+
+    def training(self) -> Need:
+        """Of a train job that bakes alone; side by side takes longer than one, and less than all."""
+        past, weights = self._past, self._weights
+        per_step = self._seconds_a_picture * self.train.train_batch_size
+        seconds = self._steps * (SPARE / past.steps_per_second if past else per_step)
+        memory = IMPORTS_MB + _mb(2 * weights)  # read in half precision, held in full
+        if not self.has_gpu:  # weights, activations and moments are all here
+            known = past.memory_gib if past else None
+            held = self.train.side_by_side * self.train.train_batch_size * 8 * weights // 4
+            memory = _mb(known * SPARE * 2**30) if known else memory + _mb(min(held, 8 * weights))
+        lora = past.file_bytes if past and past.file_bytes else weights // 10
+        state = 3 * 2 * lora  # full precision, with two moments, and the one before it
+        return Need(memory, START + _minutes(seconds), 500 + _mb(self._files * lora + 2 * state))
+
+    def drawing(self, sample: Sample) -> Need:
+        """Of a sample job that draws its own bake."""
+        pictures = self.samples
+        seconds = pictures * sample.steps * FORWARD * self._seconds_a_picture
+        return Need(
+            IMPORTS_MB + _mb(2 * self._weights), START + _minutes(seconds), 500 + 2 * pictures
+        )
+
+
+def looking(samples: int) -> Need:
+    """Of a tag or score job: the tagger is small, and takes a second a picture on a CPU."""
+    return Need(2 * IMPORTS_MB, START + _minutes(samples), 500)
+
+
+def _shown(layout: Path) -> int:
+    """Showings of an epoch."""
+    try:
+        folders = json.loads((layout / NAME).read_text(encoding="utf-8"))["summary"]["folders"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return PICTURES
+    return sum(_number(folder, "shown") for folder in folders.values())
+
+
+def _number(facts: Mapping[str, object], name: str) -> int:
+    value = facts.get(name, 0)
+    return value if isinstance(value, int) else 0
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    # a folder may hold its weights twice, as .bin and .safetensors
+    return sum(file.stat().st_size for file in path.rglob("*.safetensors"))
+
+
+def _mb(size: float) -> int:
+    return math.ceil(size / 1e6)
+
+
+def _minutes(seconds: float) -> int:
+    return math.ceil(seconds / 60)

@@ -1,0 +1,84 @@
+"""What jobs ask a scheduler for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bakery.forecast import needs
+from bakery.settings.sample import Sample
+from bakery.settings.train import Train
+
+
+def bake(folder: Path, *, has_gpu: bool = True, size: int = 2_000_000_000, **changes) -> needs.Bake:
+    base = folder / "base.safetensors"
+    with base.open("wb") as file:
+        file.truncate(size)
+    sizes = {"min_bucket_reso": 256, "max_bucket_reso": 1536, "resolution": 512}
+    train = Train.model_validate({"base": str(base), "train_batch_size": 2, **sizes, **changes})
+    trained = folder / "trained"
+    return needs.Bake(train, str(base), folder / "layout", trained, has_gpu)
+
+
+def lay_out(folder: Path, shown: int) -> None:
+    (folder / "layout").mkdir(exist_ok=True)
+    summary = {"folders": {"5_suzu": {"images": shown // 5, "shown": shown}}}
+    (folder / "layout/manifest.json").write_text(json.dumps({"summary": summary}))
+
+
+def finish(one: needs.Bake, name: str, *, speed: float, memory: float) -> None:
+    folder = one.trained / name
+    folder.mkdir(parents=True)
+    about = {"settings": one.train.model_dump(mode="json")}
+    (folder / "manifest.json").write_text(json.dumps(about))
+    line = {"steps_per_second": speed, "memory_gib": memory}
+    (folder / "progress.jsonl").write_text(json.dumps(line) + "\n")
+    (folder / "suzu.safetensors").write_bytes(bytes(1_000_000))
+
+
+def test_more_pictures_epochs_and_pixels_ask_for_more_time(tmp_path: Path) -> None:
+    lay_out(tmp_path, 500)
+    once = bake(tmp_path, num_epochs=4, resolution=512).training().runtime
+    assert bake(tmp_path, num_epochs=40, resolution=512).training().runtime > once
+    assert bake(tmp_path, num_epochs=4, resolution=1024).training().runtime > once
+    assert bake(tmp_path, num_epochs=4, resolution=512, has_gpu=False).training().runtime > once
+    lay_out(tmp_path, 5000)
+    assert bake(tmp_path, num_epochs=4, resolution=512).training().runtime > once
+
+
+def test_what_is_not_laid_out_yet_is_taken_for_a_large_set(tmp_path: Path) -> None:
+    unknown = bake(tmp_path).training()
+    lay_out(tmp_path, 200)
+    assert bake(tmp_path).training().runtime < unknown.runtime
+
+
+def test_a_larger_base_asks_for_more_memory(tmp_path: Path) -> None:
+    small, large = (bake(tmp_path, size=size).training().mem_mb for size in (10**9, 7 * 10**9))
+    assert large - small == pytest.approx(12_000, rel=0.01), "read in half precision, held in full"
+    assert bake(tmp_path, size=10**9).drawing(Sample()).mem_mb == small
+
+
+def test_finished_bakes_of_the_same_costs_go_before_bounds(tmp_path: Path) -> None:
+    lay_out(tmp_path, 1000)
+    one = bake(tmp_path, num_epochs=6)
+    finish(one, "suzu-1", speed=0.1, memory=9.0)
+    steps = 1000 // 2 * 6
+    assert one.training().runtime == needs.START + round(steps / 0.1 * needs.SPARE / 60)
+    other = bake(tmp_path, num_epochs=6, network_dim=64)
+    assert other.training().runtime != one.training().runtime, "it costs something else"
+    alone = bake(tmp_path, num_epochs=6, has_gpu=False).training()
+    assert alone.mem_mb == pytest.approx(9.0 * needs.SPARE * 2**30 / 1e6, abs=1)
+
+
+def test_a_job_that_was_ended_asks_for_as_much_again(tmp_path: Path) -> None:
+    need = bake(tmp_path).training()
+    assert need.times(1) == need
+    assert need.times(3) == needs.Need(3 * need.mem_mb, 3 * need.runtime, 3 * need.disk_mb)
+
+
+def test_a_hub_id_is_taken_for_a_large_base(tmp_path: Path) -> None:
+    train = Train.model_validate({"base": "someone/some-model"})
+    one = needs.Bake(train, "someone/some-model", tmp_path, tmp_path, True)
+    assert one.training().mem_mb > 14_000
