@@ -36,7 +36,6 @@ from bakery.sampling.pipeline import ImagePipeline
 from bakery.sampling.prompts import Cell, GridRow
 from bakery.settings.sample import Sample
 from bakery.settings.train import Train
-from bakery.vision import tagger
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +120,8 @@ class WhileTraining:
                 self._fill(settings, mine)
 
     def _fill(self, settings: Sample, wanted: Mapping[Path, Saved]) -> None:
+        from bakery.vision import tagger  # late, with onnxruntime: only a job that draws needs it
+
         status.tell("loading the base to draw with")
         folder, _ = next(iter(wanted.values()))
         train = Train.model_validate(self.trained[folder]["settings"])
