@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from bakery.io.errors import BakeryError
 from bakery.settings import config
@@ -251,3 +254,50 @@ def test_which_bounds_are_part_of_the_key() -> None:
     told = {"file_megabytes": 5.0, "redirects": 5}
     assert config.chosen(Scrape.model_validate(told | own)) == told
     assert Bounds() == scrape._bounds(Scrape())
+
+
+@pytest.fixture(scope="module")
+def net() -> Any:
+    """The part of the program that bounds the net; it needs no gallery-dl."""
+    spec = importlib.util.spec_from_file_location("net_bounds", ROOT / PARTS[1])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://danbooru.donmai.us/posts", "https://cdn.donmai.us/x.jpg", True),
+        ("https://x.org", "http://x.org/a", False),
+        ("http://x.org", "https://x.org/a", True),
+        ("https://x.org", "https://x.org:444/a", False),
+        ("https://a.co.uk", "https://b.co.uk", False),
+        ("https://a.b.co.uk", "https://c.b.co.uk", True),
+        ("https://x.org", "https://x.org.evil.net/", False),
+        ("http://127.0.0.1:1", "http://127.0.0.1:2", False),
+        ("http://10.0.0.1", "http://11.0.0.1", False),
+    ],
+)
+def test_which_addresses_are_one_site(net, one, other, same) -> None:
+    assert net.same_site(one, other) == same
+
+
+@pytest.mark.parametrize(
+    ("host", "inside"),
+    [
+        ("127.0.0.1", True), ("10.1.2.3", True), ("192.168.0.1", True), ("169.254.169.254", True),
+        ("[::1]", True), ("[fe80::1]", True), ("[::ffff:127.0.0.1]", True), ("0.0.0.0", True),
+        ("localhost", True), ("2130706433", True), ("8.8.8.8", False), ("[2606:4700::1111]", False),
+    ],
+)  # fmt: skip
+def test_a_site_cannot_send_us_into_our_own_network(net, host, inside) -> None:
+    bounds = net.Bounds(1, 1, 1, 1, 1, 1, 1, 1, home="https://8.8.4.4/")
+    request = requests.Request("GET", f"http://{host}/x.jpg").prepare()
+    with bounds.file():
+        if inside:
+            with pytest.raises(requests.exceptions.InvalidURL, match="in a private network"):
+                bounds.may_go(request, direct=True)
+        else:
+            bounds.may_go(request, direct=True)
