@@ -198,9 +198,17 @@ def header(path: str) -> Header | None:
     Raises `BakeryError` for what cannot be a base.
     """
     place = Path(path)
-    if place.is_dir():
+    try:
+        is_folder, is_file = place.is_dir(), place.is_file()
+    except (
+        OSError
+    ) as error:  # a name too long for the file system, a folder that may not be entered
+        raise BakeryError(
+            f"train.base: {path[:200]} cannot be looked at ({error.strerror}): check the path"
+        ) from None
+    if is_folder:
         return _of_folder(path, place)
-    if place.is_file():
+    if is_file:
         return of_file(path) if place.suffix.lower() == ".safetensors" else of_pickle(path)
     if HUB_ID.fullmatch(path) and place.suffix.lower() not in (".safetensors", *PICKLES):
         return None
