@@ -298,7 +298,7 @@ def _missing(path: Path) -> str:
             listed = json.loads(file.read(length))
         whole = 8 + length + max(entry["data_offsets"][1] for name, entry in listed.items()
                                  if name != "__metadata__")  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return ""
     return f"; {size:,} of {whole:,} bytes are there" if size < whole else ""
 
@@ -313,7 +313,7 @@ def _of_folder(path: str, folder: Path) -> Header:
     try:
         pipeline = str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
         return Header(pipeline=pipeline, scheduler=_scheduler(folder))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise BakeryError(
             f"train.base: {index} is not a diffusers index ({first_line(error)}): "
             "download or export the model again"
@@ -324,6 +324,6 @@ def _scheduler(folder: Path) -> dict[str, object]:
     """Of a diffusers folder; empty if there is none that can be read: loading says what is wrong."""
     try:
         found = json.loads((folder / "scheduler/scheduler_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
