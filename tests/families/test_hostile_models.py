@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from documents import ROOT
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_base import tiny_sd1
 
 from bakery.families import registry
@@ -141,3 +141,11 @@ def test_an_empty_tokenizer(copied: Path) -> None:
     shutil.rmtree(copied / "tokenizer")
     (copied / "tokenizer").mkdir()
     assert "tokenizer" in refused(copied)
+
+
+def test_surplus_weights_are_counted(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (path,) = (copied / "vae").glob("*.safetensors")
+    more = {f"somebody.{n}.weight": torch.zeros(2) for n in range(5)}
+    save_file({**load_file(path), **more}, path, {"format": "pt"})
+    registry.load(str(copied))
+    assert "5 tensors of vae belong to no layer and are left out (somebody.0.weight" in caplog.text

@@ -26,6 +26,7 @@ from PIL import Image
 
 from bakery.edits import image_edits
 from bakery.edits.image_edits import Line
+from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import captions_page, contact_sheet, prune_page
 from bakery.pages.captions_page import CaptionedPicture
@@ -66,6 +67,10 @@ PAYLOADS = (
     '<marquee onstart="{code}">', '%3Cscript%3E{code}%3C/script%3E', '+ADw-script+AD4-{code}',
     '<noscript><p title="</noscript><img src=x onerror={code}>">',
 )  # fmt: skip
+_NO_PICTURE = (
+    "Failed to load resource: net::ERR_FILE",
+    "Failed to load resource: net::ERR_INVALID_URL",
+)
 _PRESS = """async (text) => {
   const pause = () => new Promise((done) => setTimeout(done, 0));
   for (const one of document.querySelectorAll("details")) one.open = true;
@@ -78,7 +83,7 @@ _PRESS = """async (text) => {
     one.value = ""; one.dispatchEvent(new Event("input", {bubbles: true}));
   }
   const buttons = [...document.querySelectorAll("button, input[type=checkbox], .shot, summary, label")];
-  for (const one of buttons.slice(0, 80)) { one.focus?.(); one.click?.(); }
+  for (const one of buttons.slice(0, 80)) if (one.offsetParent) { one.focus(); one.click(); }
   for (const one of [...document.querySelectorAll("*")].slice(0, 600))
     for (const kind of ["mouseover", "focus", "pointerenter"]) one.dispatchEvent(new Event(kind));
   await pause();
@@ -278,7 +283,10 @@ KINDS: tuple[Callable[[random.Random, Path], Path], ...] = (
 def attack(seed: int, folder: Path) -> Outcome:
     rng = random.Random(seed)
     made = KINDS[max(seed, 0) % len(KINDS)]
-    file = made(rng, folder)
+    try:
+        file = made(rng, folder)
+    except BakeryError as problem:  # a text that no caption may hold
+        return Outcome("refused", str(problem))
     _Counter.asked.clear()
     context = _browser().new_context(viewport={"width": 1000, "height": 700}, accept_downloads=True)
     try:
@@ -304,7 +312,7 @@ def _opened(context: Any, file: Path, rng: random.Random) -> str:
     address = file.as_uri()
     page.goto(address)
     page.evaluate(_PRESS, hostile(rng))
-    if said := [one for one in said if "ERR_FILE_NOT_FOUND" not in one]:
+    if said := [one for one in said if not one.startswith(_NO_PICTURE)]:
         return f"it says {said[:3]}"
     if trouble := _ran(page, address):
         return trouble

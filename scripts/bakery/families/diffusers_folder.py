@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from transformers.utils import logging as transformers_logging
 from bakery.families.published import dtype_of
 from bakery.families.recognise import Header
 from bakery.io.errors import BakeryError, first_line
+
+log = logging.getLogger(__name__)
 
 CLASSES = {
     "unet": UNet2DConditionModel,
@@ -90,6 +93,10 @@ def load_model(path: str, name: str, dtype: torch.dtype, subfolder: str | None =
             f"train.base: {name} of {path} lacks the weight "
             f"{sorted(report['missing_keys'])[0]}: download or export it again"
         )
+    if surplus := sorted(report["unexpected_keys"]):
+        shown = ", ".join(surplus[:3]) + (" ..." if surplus[3:] else "")
+        sentence = "%s: %d tensors of %s belong to no layer and are left out (%s)"
+        log.warning(sentence, path, len(surplus), name, shown)
     return model
 
 

@@ -198,9 +198,17 @@ def header(path: str) -> Header | None:
     Raises `BakeryError` for what cannot be a base.
     """
     place = Path(path)
-    if place.is_dir():
+    try:
+        is_folder, is_file = place.is_dir(), place.is_file()
+    except (
+        OSError
+    ) as error:  # a name too long for the file system, a folder that may not be entered
+        raise BakeryError(
+            f"train.base: {path[:200]} cannot be looked at ({error.strerror}): check the path"
+        ) from None
+    if is_folder:
         return _of_folder(path, place)
-    if place.is_file():
+    if is_file:
         return of_file(path) if place.suffix.lower() == ".safetensors" else of_pickle(path)
     if HUB_ID.fullmatch(path) and place.suffix.lower() not in (".safetensors", *PICKLES):
         return None
@@ -290,7 +298,7 @@ def _missing(path: Path) -> str:
             listed = json.loads(file.read(length))
         whole = 8 + length + max(entry["data_offsets"][1] for name, entry in listed.items()
                                  if name != "__metadata__")  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return ""
     return f"; {size:,} of {whole:,} bytes are there" if size < whole else ""
 
@@ -305,7 +313,7 @@ def _of_folder(path: str, folder: Path) -> Header:
     try:
         pipeline = str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
         return Header(pipeline=pipeline, scheduler=_scheduler(folder))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise BakeryError(
             f"train.base: {index} is not a diffusers index ({first_line(error)}): "
             "download or export the model again"
@@ -316,6 +324,6 @@ def _scheduler(folder: Path) -> dict[str, object]:
     """Of a diffusers folder; empty if there is none that can be read: loading says what is wrong."""
     try:
         found = json.loads((folder / "scheduler/scheduler_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -104,8 +104,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "fixed": fixed, "data": data, "address": quote}
+    environment.filters |= {"percent": percent, "fixed": fixed, "data": data, "address": _address}
     return environment
+
+
+def _address(path: str) -> str:
+    """`path` in an address."""
+    return quote(path, errors="replace")
 
 
 def _data_uri(picture: Image.Image, quality: int) -> str:
