@@ -23,7 +23,7 @@ HOW = frozenset(
 FOLDERS_READ = 4
 """Raised when local folders or their captions are read in another way. It is in the keys of configs that
 name such folders only, so that all others keep their results."""
-SITES_READ = 3
+SITES_READ = 4
 """The same for the answers of sites."""
 EMBEDDED_BOORU = Embedded("embedded", scheme="embedded:", folder="resources/world/booru")
 """The booru that comes with the project."""

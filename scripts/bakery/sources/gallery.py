@@ -27,11 +27,11 @@ from typing import Any
 from gallery_dl import config, exception, extractor, job, util
 
 from bakery.gate import gate, sidecars
-from bakery.io import status
+from bakery.io import seals, status
 from bakery.io.errors import BakeryError
-from bakery.io.files import write_text
 from bakery.settings import credentials
 from bakery.sources import metadata, posts
+from bakery.sources import store as stored
 from bakery.sources.posts import Post
 
 EMBEDDED = "embedded://"
@@ -84,8 +84,8 @@ class Listing:
     messages: list[str] = field(default_factory=list)
     secrets: frozenset[str] = frozenset()
     """The secrets in the user's gallery-dl configuration."""
-    _notes: dict[str, dict[str, Path]] = field(default_factory=dict)
-    """Site -> stem -> metadata file, as the store was at the start."""
+    _shelves: dict[str, stored.Shelf] = field(default_factory=dict)
+    """Site -> its part of the store."""
 
     def public(self, text: str) -> str:
         """`text` without credentials and without the embedded booru's port."""
@@ -94,23 +94,10 @@ class Listing:
         return credentials.hide(text, self.secrets)
 
     def known(self, stem: str, site: str, md5: str) -> Path | None:
-        """The file of a post in the store, if it exists and the site still has the same file."""
-        if site not in self._notes:
-            notes = sorted((self.store / site).glob("*.json"))
-            self._notes[site] = {note.name.rsplit(".", 2)[0]: note for note in notes}
-        note = self._notes[site].get(stem)
-        if note is None:
-            return None
-        file = note.with_suffix("")
-        try:
-            same = json.loads(note.read_text(encoding="utf-8"))["md5"] == md5
-        except (ValueError, KeyError, TypeError):
-            same = False
-        if same and file.is_file():
-            return file
-        file.unlink(missing_ok=True)  # else gallery-dl would take it for the new one
-        note.unlink(missing_ok=True)
-        return None
+        """The file of a post in the store, if it may be taken on (`sources/store.py`)."""
+        if site not in self._shelves:
+            self._shelves[site] = stored.Shelf(self.store / site)
+        return self._shelves[site].known(stem, md5)
 
 
 def check(url: str, options: Mapping[str, Any] = {}) -> None:
@@ -281,8 +268,9 @@ class _Job(job.DownloadJob):
         if kwdict.get("extension") in _NO_PICTURE:
             self._note(kwdict, posts.SKIPPED, f"{kwdict['extension']} is not a picture", url)
             return
-        file = self.listing.known(stem, kwdict["bakery_site"], str(kwdict.get("md5") or ""))
-        if file is None:
+        md5 = str(kwdict.get("md5") or "")
+        file = self.listing.known(stem, kwdict["bakery_site"], md5)
+        if fresh := file is None:
             said = len(self.listing.messages)
             super().handle_url(url, kwdict)
             file = Path(self.pathfmt.realpath)
@@ -296,6 +284,10 @@ class _Job(job.DownloadJob):
             return
         if facts.refused:
             self._refuse(stem, kwdict)
+            return
+        if fresh and (why := stored.refused(file, md5)):
+            file.unlink()
+            self._note(kwdict, posts.FAILED, why, url)
             return
         found = self._note(kwdict, posts.FETCHED, "", url, facts)
         found.file, found.post.facts = file, facts
@@ -362,7 +354,8 @@ class _Job(job.DownloadJob):
                               if not k.startswith("bakery_") and v is not None}  # fmt: skip
         data["md5"] = str(data["md5"] or "")
         text = json.dumps(data, default=str, ensure_ascii=False, indent=1, sort_keys=True)
-        write_text(file.with_name(file.name + ".json"), self.listing.public(text) + "\n")
+        note = file.with_name(file.name + ".json")
+        seals.write(note, self.listing.public(text) + "\n", {file.name: seals.digest(file)})
 
 
 def _is_booru(reader: Any) -> bool:

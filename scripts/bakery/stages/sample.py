@@ -24,7 +24,7 @@ from PIL import Image
 from bakery.families.family import Model
 from bakery.families.recognise import Place
 from bakery.interop import prompt_syntax
-from bakery.io import tables
+from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.jobs import claims, rungs
 from bakery.pages import grid
@@ -137,6 +137,8 @@ class SampleStage:
     def _rows(self, spec: SampleSpec) -> list[GridRow] | BakeryError:
         """The base and the LoRAs that a bake's pictures are drawn with."""
         try:
+            if (spec.train / manifest.NAME).is_file():
+                manifest.checked(spec.train, "epochs.csv", "*.safetensors")
             epochs = read_epochs(spec.train, self.settings.lora_weight)
             if not rungs.is_stopped(spec.train):  # a stopped bake may lack the epoch asked for
                 epochs += prompts.weighed(epochs, self.settings)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,14 @@ from typing import Any
 import torch
 
 from bakery.interop import sidecar
-from bakery.io import tables
+from bakery.io import seals, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import whole, write_text
 from bakery.jobs import rungs
-from bakery.lora import lora_file
 
 log = logging.getLogger(__name__)
 
-STATE = "resume.state"
-BEFORE = "resume.before.state"
-"""The state of the previous epoch."""
+STATE, BEFORE = rungs.STATE, rungs.BEFORE
 STOPPED = "stopped.json"
 TOGETHER = "bakery_baked_together"
 """In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
@@ -59,6 +56,8 @@ class Checkpoint:
     rungs."""
     group: str = "1"
     """How many bakes share the process, as written in the metadata."""
+    _digests: dict[str, str] = field(default_factory=dict)
+    """sha256 of the saved epochs' files."""
 
     def identify(
         self, metadata: Mapping[str, str], chosen: Mapping[str, Any], *, rests: bool
@@ -74,9 +73,16 @@ class Checkpoint:
         self.group = metadata.get(TOGETHER, "1")
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the newest state; the old one becomes the previous state."""
+        """Replace the newest state; the old one becomes the previous state.
+
+        It ends with its own sha256, and has those of the saved epochs' files.
+        """
+        names = [row["file"] for row in state["rows"]]
+        known = self._digests
+        self._digests = {n: known.get(n) or seals.digest(self.folder / n) for n in names}
         with whole(self.folder / STATE, sync=True) as part:
-            torch.save({"owner": self.owner, **state}, part)
+            torch.save({"owner": self.owner, "digests": self._digests, **state}, part)
+            seals.close(part)
             if (self.folder / STATE).exists():
                 (self.folder / STATE).rename(self.folder / BEFORE)
 
@@ -109,9 +115,10 @@ class Checkpoint:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         state = next(self._states(), None)
-        if state is not None and not self._files_are_intact(state["rows"]):
+        self._digests = {} if state is None else state.pop("digests")
+        if state is not None and not self._files_are_intact():
             log.warning("files of finished epochs in %s were changed: starting over", self.folder)
-            state = None
+            state, self._digests = None, {}
         self._clear(None if state is None else {row["file"] for row in state["rows"]})
         return state
 
@@ -146,6 +153,9 @@ class Checkpoint:
         for path in (self.folder / STATE, self.folder / BEFORE):
             if not path.exists():
                 continue
+            if not seals.is_whole(path):
+                log.warning("%s is damaged: not resuming from it", path)
+                continue
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # whatever a damaged file makes of torch's readers
@@ -160,10 +170,10 @@ class Checkpoint:
                 return
             yield state
 
-    def _files_are_intact(self, rows: list[dict[str, Any]]) -> bool:
+    def _files_are_intact(self) -> bool:
         """Whether the files of the saved epochs exist and are unchanged."""
-        files = [(self.folder / row["file"], row["sshs_model_hash"]) for row in rows]
-        return all(path.is_file() and lora_file.model_hash(path) == known for path, known in files)
+        files = [(self.folder / name, known) for name, known in self._digests.items()]
+        return all(path.is_file() and seals.digest(path) == known for path, known in files)
 
     def _clear(self, keep: set[str] | None) -> None:
         """Remove an interrupted run's files except the epochs to `keep`; None removes all."""
