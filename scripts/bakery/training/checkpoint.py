@@ -154,7 +154,7 @@ class Checkpoint:
             if not path.exists():
                 continue
             if not seals.is_whole(path):
-                log.warning("%s is damaged: not resuming from it", path)
+                log.warning("%s is damaged, or of an earlier version: not resuming from it", path)
                 continue
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
