@@ -33,7 +33,7 @@ from typing import Any
 
 from bakery.io import seals
 from bakery.io.errors import BakeryError
-from bakery.io.files import copy, write_text
+from bakery.io.files import copy
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def fail(folder: Path, sentence: str, *, reported: bool = False) -> None:
     `reported` means that its own job has reported it; until then, the job does not try again.
     """
     record = {"error": sentence, "reported": reported}
-    write_text(folder / FAILURE, json.dumps(record) + "\n")
+    seals.write(folder / FAILURE, json.dumps(record) + "\n")
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -146,7 +146,8 @@ def ensure_finished(
     group = [folder for share in shares for folder in share]
     if own not in group:
         raise ValueError(f"{own} is not in its own group: {', '.join(map(str, group))}")
-    forget_damaged(own)
+    for name in (FINISHED, FAILURE):
+        forget_damaged(own, name)
     again = (_read(own / FAILURE) or {}).get("reported", False)
     shares = [[own]] if again else sorted(shares, key=lambda share: own not in share)
 
@@ -164,7 +165,7 @@ def ensure_finished(
         with _claimed(own.parent, shares, is_open) as folders:
             if folders:
                 if again:
-                    (own / FAILURE).unlink(missing_ok=True)
+                    seals.remove(own / FAILURE)
                     again = False
                 work(folders)
         if not folders:

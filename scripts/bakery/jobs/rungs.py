@@ -26,6 +26,8 @@ STATE = "resume.state"
 """What a bake resumes from."""
 BEFORE = "resume.before.state"
 """The same of the previous epoch."""
+STOPPED = "stopped.json"
+"""Why a bake cannot be finished."""
 RESTED = "rested.json"
 """Next to a bake's files: how far it is, and what its manifest would contain."""
 EPOCHS = ("epoch", "step", "file", "sshs_model_hash", "loss")

@@ -78,7 +78,8 @@ class Inspection:
         return [one for one in self.findings if one.state in BAD]
 
     def _add(self, state: str, path: Path, why: str, again: str = "") -> None:
-        self.findings.append(Finding(state, path, why, again))
+        if not any((one.state, one.path) == (state, path) for one in self.findings):
+            self.findings.append(Finding(state, path, why, again))
 
     def _stage(self, place: Path) -> None:
         for folder in sorted(place.glob("*")):
@@ -105,6 +106,8 @@ class Inspection:
             self._add(DAMAGED, record, f"is of another result, {about['key']}", again)
         listed = about.get("files", {})
         self.files += len(listed)
+        if seals.of(folder / claims.FINISHED).is_file():
+            sealed |= self._sealed(folder / claims.FINISHED, again)
         for fault in manifest.faults(folder):
             if fault.path in self._gone and fault.kind == MISSING:
                 continue
@@ -140,7 +143,7 @@ class Inspection:
                 if not seals.is_whole(path):
                     why = "is not as it was written: a bake does not resume from it"
                     self._add(DAMAGED, path, why, f"rm {path}, then {RUN}")
-        for name in (claims.FINISHED, rungs.RESTED):
+        for name in (claims.FINISHED, claims.FAILURE, rungs.RESTED, rungs.STOPPED):
             if (folder / name).is_file():
                 self._sealed(folder / name, RUN)
 

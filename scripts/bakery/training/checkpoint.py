@@ -25,13 +25,12 @@ import torch
 from bakery.interop import sidecar
 from bakery.io import seals, tables
 from bakery.io.errors import BakeryError
-from bakery.io.files import whole, write_text
+from bakery.io.files import whole
 from bakery.jobs import rungs
 
 log = logging.getLogger(__name__)
 
-STATE, BEFORE = rungs.STATE, rungs.BEFORE
-STOPPED = "stopped.json"
+STATE, BEFORE, STOPPED = rungs.STATE, rungs.BEFORE, rungs.STOPPED
 TOGETHER = "bakery_baked_together"
 """In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
 _THEN = ", then "
@@ -126,7 +125,7 @@ class Checkpoint:
         """Record why the bake cannot be finished; it would fail again in the same way."""
         record = {"owner": self.owner, "failure": sentence, **facts}
         text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-        write_text(self.folder / STOPPED, text)
+        seals.write(self.folder / STOPPED, text)
 
     def failure(self) -> str | None:
         """The message of an earlier failure of exactly this bake; those of others are removed."""
@@ -137,11 +136,14 @@ class Checkpoint:
             return None
         except (ValueError, OSError):
             record = {}
-        if isinstance(record, dict) and record.get("owner") == self.owner:
+        intact = isinstance(record, dict) and not list(seals.faults(path))
+        if intact and record.get("owner") == self.owner:
             return str(record["failure"])
-        path.unlink()
+        seals.remove(path)
         log.info(
-            "%s was written with other settings, code, versions or threads: trying again", path
+            "%s was written with other settings, code, versions or threads, or is damaged: trying "
+            "again",
+            path,
         )
         return None
 
