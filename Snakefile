@@ -29,6 +29,7 @@ localrules:
     plan,
     gather,
     clean,
+    verify,
 
 
 rule all:
@@ -56,3 +57,4 @@ include: "workflow/rules/best.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/gather.smk"
 include: "workflow/rules/clean.smk"
+include: "workflow/rules/verify.smk"

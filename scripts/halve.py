@@ -9,6 +9,8 @@ from bakery.stages import halve
 
 with LoggedJob(snakemake, "halve"):  # noqa: F821
     about = dict(snakemake.params.node)  # noqa: F821
+    for bake in snakemake.params.bakes:  # noqa: F821
+        manifest.checked(Path(bake["score"]), "epochs.csv")
     settings = Halving.model_validate(about["settings"])
     summary = halve.decide(settings, snakemake.params.bakes)  # noqa: F821
     manifest.write(Path(snakemake.output[0]).parent, about, summary)  # noqa: F821

@@ -3,16 +3,15 @@
 from importlib import import_module
 from pathlib import Path
 
-from bakery.io import manifest
 from bakery.jobs import claims, rungs
 from bakery.jobs.job import Job, device, leased_gpu
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
     bakes = {Path(folder): Path(train) for folder, train in params.group.items()}
-    trained = manifest.read(job.folder("train"))["settings"]
+    trained = job.manifest_of("train")["settings"]
     job.finish(
-        rungs.carried(job.folder("train"), params.rung, job.out)
+        rungs.carried(job.manifest_of("train"), params.rung, job.out)
         or claims.ensure_finished(
             job.out,
             claims.deal(list(bakes), params.workers, len(bakes)),

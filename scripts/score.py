@@ -7,7 +7,7 @@ from bakery.vision import tagger
 
 with Job(snakemake) as job, leased_gpu():  # noqa: F821
     job.finish(
-        rungs.carried(job.folder("sample"), snakemake.params.rung, job.out)  # noqa: F821
+        rungs.carried(job.manifest_of("sample"), snakemake.params.rung, job.out)  # noqa: F821
         or stage.run(
             job.settings,
             stage.InputFolders(

@@ -3,13 +3,12 @@
 from importlib import import_module
 from pathlib import Path
 
-from bakery.io import manifest
 from bakery.jobs import rungs
 from bakery.jobs.job import Job, device, leased_gpu
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
-    scrape, prune = manifest.read(job.folder("scrape")), manifest.read(job.folder("prune"))
+    scrape, prune = job.manifest_of("scrape"), job.manifest_of("prune")
     task = rungs.TrainTask.of(job.out, params.rung)
     abouts = {Path(folder): about for folder, about in params.group.items()}
     job.finish(

@@ -15,9 +15,9 @@ from house import WINGS, floor, wing
 from bakery.settings.config import STAGES as SECTIONS
 
 ROOT = Path(__file__).parents[1]
-STAGES = (*SECTIONS, "halve", "best", "plan", "gather", "clean")
+STAGES = (*SECTIONS, "halve", "best", "plan", "gather", "clean", "verify")
 """Every rule that makes something: the sections of a config, and what works on their results."""
-WITHOUT_SETTINGS = ("best", "plan", "clean")
+WITHOUT_SETTINGS = ("best", "plan", "clean", "verify")
 FILES = modules()
 MODULES = sorted(FILES)
 LONGEST_FILE, LONGEST_FUNCTION, FULLEST_FOLDER = 400, 60, 20

@@ -19,7 +19,20 @@ RECIPES = sorted(anchor for anchor in anchors(CONTRIBUTING) if anchor.startswith
 MODULES = modules()
 EXAMPLES = {"<stage>": "prune", "<name>": "sdxl"}
 """What the recipes leave open, filled in."""
-EXTENSIONS = {"csv", "html", "jpg", "json", "jsonl", "onnx", "png", "py", "state", "txt", "yaml"}
+EXTENSIONS = {
+    "csv",
+    "html",
+    "jpg",
+    "json",
+    "jsonl",
+    "onnx",
+    "png",
+    "py",
+    "seal",
+    "state",
+    "txt",
+    "yaml",
+}
 """`grid.png` is a file, no name in the module `grid`."""
 
 

@@ -113,7 +113,7 @@ def test_a_single_failure_is_not_repeated_right_below(shown):
     [
         ("celan", "celan is neither a command nor a file that can be made here; did you mean clean?"),
         ("x/y.png", "x/y.png is neither a command nor a file that can be made here: known are all, "
-                    "plan, gather, clean"),
+                    "plan, gather, clean, verify"),
     ],
 )  # fmt: skip
 def test_a_mistyped_command_is_a_sentence(shown, asked, said):

@@ -12,7 +12,7 @@ from made_checkpoints import world
 
 from bakery.graph import build, finished, nodes
 from bakery.graph import summary as graph_summary
-from bakery.io import manifest
+from bakery.io import manifest, seals
 from bakery.io.errors import BakeryError
 from bakery.report import results
 from bakery.settings import config as cfg
@@ -77,7 +77,7 @@ def test_the_manifests_are_part_of_the_page_s_key(workdir: Path) -> None:
     assert before.key != page_of(workdir).key
     path = workdir / names(workdir)["train"] / "manifest.json"
     about = json.loads(path.read_text())
-    path.write_text(json.dumps(about | {"summary": {"rebaked": True}}))
+    seals.write(path, json.dumps(about | {"summary": {"rebaked": True}}))
     assert before.key != page_of(workdir, name).key
     assert {s: n.key for s, n in chain(before).items()} == {
         s: n.key for s, n in chain(page_of(workdir, name)).items()

@@ -262,3 +262,48 @@ def test_what_the_workflow_deletes_is_put_back(bakes) -> None:
         assert grid.read_text() == "a grid"
     claims.kept(grid).unlink()
     assert claims.finished(bakes[0]) is None
+
+
+@pytest.mark.parametrize("what", ["m.safetensors", "grid.png.state", "finished.json"])
+def test_a_finished_bake_that_was_altered_is_made_again_with_a_word(
+    bakes: list[Path], what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = bakes[0]
+    made = []
+
+    def work(folders: list[Path]) -> None:
+        for folder in folders:
+            made.append(folder)
+            (folder / "m.safetensors").write_bytes(b"lora")
+            claims.kept(folder / "grid.png").write_bytes(b"grid")
+            claims.finish(folder, {"loss": 0.25}, ["m.safetensors"], ["grid.png"])
+
+    for _ in range(2):
+        assert claims.ensure_finished(own, [[own]], work=work) == {"loss": 0.25}
+    assert made == [own], "a whole one is not made again"
+    content = (own / what).read_bytes()
+    (own / what).write_bytes(content.replace(b"5", b"6").replace(b"o", b"p").replace(b"g", b"h"))
+    assert claims.ensure_finished(own, [[own]], work=work) == {"loss": 0.25}
+    assert made == [own, own]
+    assert f"{own / what} is not as it was made" in caplog.text
+    assert (own / what).read_bytes() == content
+    assert (own / "grid.png").read_bytes() == b"grid"
+
+
+def test_what_another_process_works_on_is_not_judged(bakes: list[Path]) -> None:
+    own = bakes[0]
+    (own / "m.safetensors").write_bytes(b"lora")
+    claims.finish(own, {}, ["m.safetensors"])
+    (own / "m.safetensors").write_bytes(b"half a lora")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom bakery.jobs import claims\n"
+        "claims.forget_damaged(Path(sys.argv[1]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(claims.__file__).parents[2])}
+    command = [sys.executable, "-c", code, str(own)]
+    with claims._try_lock(own) as mine:
+        assert mine
+        subprocess.run(command, check=True, env=environment)
+        assert (own / claims.FINISHED).exists()
+    subprocess.run(command, check=True, env=environment)
+    assert not (own / claims.FINISHED).exists()

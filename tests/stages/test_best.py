@@ -37,7 +37,7 @@ def test_the_recommended_epoch_is_set_apart(tmp_path: Path) -> None:
     mark = best.place(baked, page=page_of(baked, tmp_path / "lr-1"), out=out)
     assert names(out) == {
         "mirael-dim8-e01.safetensors", "mirael-dim8-e01.json", "mirael-dim8-e01.preview.png",
-        "from-lr-1.json",
+        "from-lr-1.json", "from-lr-1.seal",
     }  # fmt: skip
     source = baked[1].folders["train"] / "mirael-000001.safetensors"
     assert (out / "mirael-dim8-e01.safetensors").read_bytes() == source.read_bytes()
@@ -65,7 +65,7 @@ def test_a_new_recommendation_takes_the_place_of_the_old(tmp_path: Path) -> None
     best.place([low], page=page_of([low], tmp_path / "lr-2"), out=out)
     assert names(out) == {
         "mirael-e02.safetensors", "mirael-e02.json", "mirael-e02.preview.png", "from-lr-2.json",
-        "mine.txt",
+        "from-lr-2.seal", "mine.txt",
     }  # fmt: skip
     source = low.folders["train"] / "mirael.safetensors"
     assert (out / "mirael-e02.safetensors").read_bytes() == source.read_bytes()
@@ -78,7 +78,7 @@ def test_without_a_recommendation_nothing_stale_stays(tmp_path: Path) -> None:
     best.place([good], page=page_of([good], tmp_path / "lr-1"), out=out)
     blind = made_bake(tmp_path, "c", [(math.nan, 0.5)] * 2)
     mark = best.place([blind], page=page_of([blind], tmp_path / "lr-2"), out=out)
-    assert names(out) == {"from-lr-2.json"}
+    assert names(out) == {"from-lr-2.json", "from-lr-2.seal"}
     assert mark["files"] == {}
 
 

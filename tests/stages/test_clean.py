@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
 import tempfile
@@ -19,8 +18,9 @@ from hypothesis import strategies as st
 
 from bakery.graph import build, halving, keeping, summary
 from bakery.graph.nodes import Graph
-from bakery.io import tables
+from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
+from bakery.report.inspection import Inspection
 from bakery.settings import config as cfg
 from bakery.stages import clean
 
@@ -64,15 +64,14 @@ def finish(root: Path, graph: Graph) -> None:
     for folder in read_by_rules(graph):
         place = root / folder
         place.mkdir(parents=True, exist_ok=True)
-        facts = {"stage": place.parent.name, "settings": {}, "above": {},
-                 "summary": {"own_epochs": scores}}  # fmt: skip
-        (place / "manifest.json").write_text(json.dumps(facts))
         if place.parent.name == "train":
             rows = [{"epoch": e, "file": f"m-{e}.safetensors"} for e in EPOCHS]
             tables.write(place / "epochs.csv", rows, ("epoch", "file"))
             for row in rows:
                 (place / row["file"]).write_bytes(b"x" * 100)
                 (place / row["file"]).with_suffix(".json").write_text("{}")
+        about = {"stage": place.parent.name, "settings": {}, "above": {}}
+        manifest.write(place, about, {"own_epochs": scores})
 
 
 def read_by_rules(graph: Graph) -> set[str]:
@@ -112,6 +111,7 @@ def test_nothing_that_a_given_config_stands_on_is_freed(
     best = world / "results/best/ann/x/ann-e02.safetensors"
     best.parent.mkdir(parents=True)
     best.write_bytes(b"the best")
+    loras = set(world.rglob("*.safetensors"))
     run(world, graphs, words)
     there = {str(p.parent.relative_to(world)) for p in world.glob("results/*/*/manifest.json")}
     assert live <= there, "no live folder"
@@ -123,6 +123,20 @@ def test_nothing_that_a_given_config_stands_on_is_freed(
         assert f"m-{RECOMMENDED}.safetensors" in files
         assert len(files) == 3 or "epochs" in words
     assert best.exists()
+    gone_loras = loras - set(world.rglob("*.safetensors"))
+    assert not gone_loras or words & {"loras", "epochs"}, "no LoRA goes without its word"
+    assert {str(path.relative_to(world)) for path in gone_loras} <= noted(world)
+    assert Inspection(world / "results").run().bad == [], "and all that stays is whole"
+
+
+def noted(root: Path) -> set[str]:
+    """The LoRAs in freed.csv, those of whole folders among them."""
+    record = root / "results/clean/freed.csv"
+    rows = list(csv.DictReader(record.read_text().splitlines())) if record.exists() else []
+    names = {f"{row['place']}/{name}" for row in rows for name in row["removed"].split("; ")}
+    whole = {f"{row['place']}/m-{e}.safetensors" for row in rows if row["word"] == "loras"
+             for e in EPOCHS}  # fmt: skip
+    return names | whole
 
 
 def run(root: Path, graphs: Sequence[Graph], words: Any = (), files: Sequence[Path] = ()) -> str:
@@ -206,8 +220,8 @@ def test_a_word_that_is_none_frees_nothing(root: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["compare", "sample"])
 def test_epochs_stay_while_something_may_read_them(root: Path, missing: str) -> None:
-    for manifest in (root / "results" / missing).glob("*/manifest.json"):
-        manifest.unlink()
+    for record in (root / "results" / missing).glob("*/manifest.json"):
+        record.unlink()
     assert " epochs " not in run(root, [made(root, SWEEP)]).partition("\n\n")[0]
 
 
@@ -288,9 +302,8 @@ def test_bakes_that_stand_beside_on_a_page_stay(root: Path) -> None:
     for node in graph.of("score"):
         for stage in build.CHAIN:
             one = node.above(stage)
-            facts = {"stage": stage, "settings": {}, "summary": {},
-                     "above": {p.name: p.stage for p in one.parents}}  # fmt: skip
-            (root / one.manifest).write_text(json.dumps(facts))
+            above = {p.name: p.stage for p in one.parents}
+            manifest.write(root / one.folder, {"stage": stage, "settings": {}, "above": above}, {})
     beside = SWEEP | {"compare": {"with": [f"results/train/{first.name}"]}}
     run(root, [made(root, beside)], ["unneeded", "loras"])
     for stage in build.CHAIN:

@@ -15,7 +15,7 @@ from made_bakes import made_bake
 from PIL import Image
 
 from bakery.interop import infotext, prompt_syntax
-from bakery.io import tables
+from bakery.io import seals, tables
 from bakery.io.errors import BakeryError
 from bakery.pages import page
 from bakery.report import comparable, lineage, picture_table, results
@@ -229,7 +229,7 @@ def test_what_the_second_look_drops_is_part_of_the_way(tmp_path: Path) -> None:
     folder = baked[0].bake.folders["prune"]
     about = json.loads((folder / "manifest.json").read_text())
     about["summary"]["second_look"] = {"images": 5, "dropped": 1, "reasons": {"too_small": 1}}
-    (folder / "manifest.json").write_text(json.dumps(about))
+    seals.write(folder / "manifest.json", json.dumps(about))
     rows = [{"image": "a.png", "kept": "false", "reasons": "monochrome;duplicate"}]
     tables.write(folder / "second_look.csv", rows, ("image", "kept", "reasons"))
     (line,) = lineage.trace(baked)
@@ -438,7 +438,7 @@ def test_the_answer_to_the_lora_weight_is_drawn(tmp_path: Path) -> None:
     tables.write(score / "weights.csv", rows, list(rows[0]))
     about = json.loads((score / "manifest.json").read_text("utf-8"))
     about["summary"] = {"preferred_weight": 0.8, "warnings": ["bleed is empty: <b>"]}
-    (score / "manifest.json").write_text(json.dumps(about), "utf-8")
+    seals.write(score / "manifest.json", json.dumps(about))
     html = page_of([bake], tmp_path / "out")
     assert "Epoch 1 at other LoRA weights; 0.8 is the one to start from." in html
     assert "weight 0.4: fidelity 20%" in html

@@ -57,7 +57,7 @@ def test_each_bake_leaves_its_recommended_epoch_with_all_that_belongs_to_it(tmp_
     assert {p.name for p in folder.iterdir()} == {
         *(f"{name}{end}" for name in RECOMMENDED
           for end in (".safetensors", ".json", ".preview.png", ".civitai.md")),
-        "README.md", "images", "gathered-dims.json",
+        "README.md", "README.seal", "images", "gathered-dims.json", "gathered-dims.seal",
     }  # fmt: skip
     for name in RECOMMENDED:
         assert name in said
@@ -141,6 +141,8 @@ def test_a_lora_that_was_trained_anew_takes_its_place(tmp_path: Path) -> None:
     new = source.read_bytes().replace(b'"ss_epoch": "1"', b'"ss_epoch": "7"')
     source.unlink()
     source.write_bytes(new)
+    about = manifest.read(source.parent)
+    manifest.write(source.parent, about, about["summary"])
     gather.run(Gather(), pages=[page(baked, tmp_path / "p")], out=tmp_path / "out")
     assert gathered.read_bytes() == new
 

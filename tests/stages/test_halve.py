@@ -21,7 +21,7 @@ from bakery.graph import build, nodes
 from bakery.graph import halving as graph_halving
 from bakery.graph import summary as graph_summary
 from bakery.interop.infotext import Infotext
-from bakery.io import manifest, tables
+from bakery.io import manifest, seals, tables
 from bakery.io.errors import BakeryError
 from bakery.jobs import claims, rungs
 from bakery.lora import lora_file
@@ -376,9 +376,9 @@ def test_later_stages_carry_over_what_a_stopped_bake_has(tmp_path: Path) -> None
     done(trained, {}, {"epochs": []})
     done(stopped, {}, {"carried": "x", "stopped": {"until": 1}})
     rung = {"before": str(before), "bake": "mirror"}
-    assert rungs.carried(trained, rung, out) is None
-    assert rungs.carried(stopped, {}, out) is None
-    assert rungs.carried(stopped, rung, out) == {"samples": 3, "carried": "score-1"}
+    assert rungs.carried(manifest.read(trained), rung, out) is None
+    assert rungs.carried(manifest.read(stopped), {}, out) is None
+    assert rungs.carried(manifest.read(stopped), rung, out) == {"samples": 3, "carried": "score-1"}
     assert (out / "epochs.csv").read_text() == "epoch\n1\n"
     (before / "epochs.csv").unlink()
     with pytest.raises(BakeryError, match="is missing although"):
@@ -449,7 +449,7 @@ def stop(bake: bakes.Bake, sentence: str, by: str = "halving") -> None:
     path = bake.folders["train"] / manifest.NAME
     facts = json.loads(path.read_text())
     facts["summary"]["stopped"] = {"until": 1, "by": by, "sentence": sentence}
-    path.write_text(json.dumps(facts))
+    seals.write(path, json.dumps(facts))
 
 
 def page_of(made: list[bakes.Bake], out: Path) -> str:

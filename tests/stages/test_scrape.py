@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from made_booru import ADA, small_booru
+from made_booru import ADA, md5_of, small_booru
 from PIL import Image
 
 from bakery.io import tables
@@ -67,7 +67,7 @@ def test_lineage_holds_what_the_site_says(tmp_path):
     _, rows = bake(tmp_path, folder=folder, urls=ADA)
     row = next(row for row in rows if row.id == "3")
     assert row == posts.Post(
-        image="embedded-3.jpg", id="3", md5=checksum(tmp_path / "out/images/embedded-3.jpg"), source="https://example.com/art/3",
+        image="embedded-3.jpg", id="3", md5=md5_of(folder / f"files/{3:032x}.jpg"), source="https://example.com/art/3",
         url="embedded://posts/3", rating="sensitive", score="3", fav_count="3", width="64",
         height="64", file_ext="jpg", tags_general="1girl", tags_character="ada",
         tags_meta="highres", parent_id="2", created_at="2024-01-01T00:00:00.000+00:00",
@@ -191,13 +191,14 @@ def test_a_replaced_file_is_fetched_anew(tmp_path):
     folder = small_booru(tmp_path)
     bake(tmp_path, folder=folder, urls=ADA, out="first")
     listed = json.loads((folder / "posts.json").read_text())
-    listed[0] |= {"md5": "f" * 32, "file_url": f"/data/{'f' * 32}.jpg"}
+    file = folder / "files" / f"{'f' * 32}.jpg"
+    Image.new("RGB", (80, 80)).save(file)
+    listed[0] |= {"md5": md5_of(file), "file_url": f"/data/{file.name}"}
     (folder / "posts.json").write_text(json.dumps(listed))
-    Image.new("RGB", (80, 80)).save(folder / "files" / f"{'f' * 32}.jpg")
     _, rows = bake(tmp_path, folder=folder, urls=ADA, out="second")
     assert Image.open(tmp_path / "second" / "images" / "embedded-1.jpg").size == (80, 80)
     assert Image.open(tmp_path / "first" / "images" / "embedded-1.jpg").size == (64, 64)
-    assert rows[-1].md5 == "f" * 32
+    assert rows[-1].md5 == md5_of(file)
 
 
 def test_a_post_that_two_searches_find_counts_once(tmp_path):
@@ -208,8 +209,12 @@ def test_a_post_that_two_searches_find_counts_once(tmp_path):
 
 
 def test_a_wrong_extension_is_put_right(tmp_path):
+    file = tmp_path / "booru" / "files" / f"{2:032x}.jpg"
     folder = small_booru(tmp_path)
-    Image.new("RGB", (64, 64)).save(folder / "files" / f"{2:032x}.jpg", "PNG")
+    Image.new("RGB", (64, 64)).save(file, "PNG")
+    listed = json.loads((folder / "posts.json").read_text())
+    listed[1]["md5"] = md5_of(file)
+    (folder / "posts.json").write_text(json.dumps(listed))
     _, rows = bake(tmp_path, folder=folder, urls=ADA)
     row = next(row for row in rows if row.id == "2")
     assert (row.image, row.file_ext) == ("embedded-2.png", "png")

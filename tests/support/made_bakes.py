@@ -62,7 +62,7 @@ def made_bake(
         f"{stage}.{name}": value for stage, all_ in SETTINGS.items() for name, value in all_.items()
     }
     chosen |= dict(settings or {})
-    key = hashlib.sha256(f"{label} {root}".encode()).hexdigest()[:8]
+    key = hashlib.sha256(f"{label} {root}".encode()).hexdigest()[:12]
     names = {stage: f"mirael-{dataset if stage in _SHARED else key}" for stage in SETTINGS}
     folders = {stage: root / "results" / stage / name for stage, name in names.items()}
     for folder in folders.values():

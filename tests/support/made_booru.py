@@ -11,6 +11,11 @@ from PIL import Image
 ADA = ("embedded://posts?tags=ada",)
 
 
+def md5_of(file: Path) -> str:
+    """What a site says of its file."""
+    return hashlib.md5(file.read_bytes()).hexdigest()
+
+
 def small_booru(tmp_path, number: int = 12, **changes) -> Path:
     """A booru of `number` posts of one character; `changes` maps an id to changed fields."""
     folder = tmp_path / "booru"
@@ -19,7 +24,7 @@ def small_booru(tmp_path, number: int = 12, **changes) -> Path:
     for n in range(1, number + 1):
         file = folder / "files" / f"{n:032x}.jpg"
         Image.new("RGB", (64, 64), (n * 9 % 256, 90, 90)).save(file)
-        md5 = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+        md5 = md5_of(file)
         listed.append({
             "id": n, "md5": md5, "rating": "g", "score": n, "fav_count": n, "source": "",
             "created_at": "2024-01-01T00:00:00.000+00:00", "file_ext": "jpg", "image_width": 64,

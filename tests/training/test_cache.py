@@ -78,3 +78,18 @@ def test_arithmetic_is_what_rounding_depends_on():
     assert json.loads(json.dumps(one)) == one
     assert one != arithmetic(torch.device("cpu"), torch.float32, 2)
     assert one != arithmetic(torch.device("cpu"), torch.bfloat16, 1)
+
+
+def test_the_content_of_another_entry_is_not_taken(tmp_path, caplog):
+    store, other = Store(tmp_path), {**ENTRY, "crop": (1, 3)}
+    store.put(ENTRY, tensors())
+    store.put(other, {"mean": torch.zeros(2, 3)})
+    one, two = sorted(tmp_path.rglob("*.cache"))
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    assert store.find(ENTRY) is None
+    assert store.find(other) is None
+    assert caplog.text.count("is damaged (its sha256 differs): computing it again") == 2
+    assert equal(store.get(ENTRY, tensors), tensors())
+    assert equal(store.get(ENTRY, refuse), tensors())

@@ -213,3 +213,53 @@ def test_a_failure_is_of_one_bake(tmp_path):
     assert not (tmp_path / checkpoint.STOPPED).exists()
     (tmp_path / checkpoint.STOPPED).write_text("{")
     assert mine.failure() is None
+
+
+def saved(folder: Path) -> checkpoint.Checkpoint:
+    """A bake that was killed after its second epoch."""
+    kept = checkpoint.Checkpoint(folder, "mirael", "me")
+    for epoch in (1, 2):
+        file = folder / f"mirael-{epoch:06d}.safetensors"
+        file.write_bytes(bytes([epoch]) * 200)
+        rows = [{"file": f"mirael-{n:06d}.safetensors"} for n in range(1, epoch + 1)]
+        weights = [torch.full((8,), float(epoch))]
+        kept.save({"epoch": epoch, "step": epoch, "rows": rows, "weights": weights})
+    return checkpoint.Checkpoint(folder, "mirael", "me")
+
+
+def test_no_bit_of_a_state_can_be_flipped_unnoticed(tmp_path, caplog):
+    """A damaged state leads to the one before it; with both damaged, the bake starts over."""
+    saved(tmp_path)
+    whole = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    size = len(whole[checkpoint.STATE])
+    for bit in range(0, 8 * size, 8 * size // 150):
+        for name, content in whole.items():
+            (tmp_path / name).write_bytes(content)
+        flipped = bytearray(whole[checkpoint.STATE])
+        flipped[bit // 8] ^= 1 << bit % 8
+        (tmp_path / checkpoint.STATE).write_bytes(bytes(flipped))
+        caplog.clear()
+        state = checkpoint.Checkpoint(tmp_path, "mirael", "me").resume()
+        assert (state["epoch"], state["weights"][0].tolist()) == (1, [1.0] * 8), bit
+        assert (
+            f"{tmp_path / checkpoint.STATE} is damaged, or of an earlier version: not"
+            in caplog.text
+        )
+    (tmp_path / checkpoint.BEFORE).write_bytes(whole[checkpoint.BEFORE][:-1])
+    assert checkpoint.Checkpoint(tmp_path, "mirael", "me").resume() is None
+    assert not (tmp_path / "mirael-000001.safetensors").exists()
+
+
+def test_a_state_vouches_for_every_byte_of_the_epochs_before_it(tmp_path, caplog):
+    kept = saved(tmp_path)
+    assert kept.resume()["epoch"] == 2
+    file = tmp_path / "mirael-000001.safetensors"
+    file.write_bytes(file.read_bytes().replace(b"\1", b"\2", 1))
+    assert kept.resume() is None
+    assert "were changed: starting over" in caplog.text
+
+
+def test_a_state_of_an_earlier_version_vouches_for_nothing(tmp_path, caplog):
+    torch.save({"owner": "me", "rows": []}, tmp_path / checkpoint.STATE)
+    assert checkpoint.Checkpoint(tmp_path, "mirael", "me").resume() is None
+    assert "is damaged, or of an earlier version: not" in caplog.text

@@ -251,6 +251,47 @@ def test_the_whole_chain_for_real(workdir: Path) -> None:
         manifest.unlink()
     assert snakemake(workdir, "--until", "train").returncode == 0
     assert {p: p.read_bytes() for p in before} == before, "the same config gives the same LoRAs"
+    copies_are_whole(workdir, workdir.parent / "elsewhere")
+    nothing_altered_is_taken_on(workdir)
+
+
+def copies_are_whole(workdir: Path, moved: Path) -> None:
+    """Results that were copied to another path, without times and links, are used as they are."""
+    subprocess.run(["cp", "-r", workdir, moved], check=True)
+    assert jobs(moved) == {}
+    for name in ("pictures", "models"):
+        shutil.rmtree(moved / name)
+    verified = snakemake(moved, "verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert re.search(r"\d{3} files compared, 12 finished folders: all as", verified.stdout)
+    (lora,) = (moved / "results/best/little/unet_lr").glob("*.safetensors")
+    lora.write_bytes(lora.read_bytes()[:-1] + b"?")
+    verified = snakemake(moved, "verify")
+    assert verified.returncode == 1
+    assert "1 file of results is damaged or missing" in verified.stderr
+    assert "Traceback" not in verified.stderr
+    table = pd.read_csv(moved / "results/verify/verify.csv")
+    assert table["path"].tolist() == [str(lora.relative_to(moved))]
+    refused = snakemake(moved)
+    assert refused.returncode != 0, "what the config names is needed for all else"
+
+
+def nothing_altered_is_taken_on(workdir: Path) -> None:
+    """A stage refuses what is not as it was made, and says how to make it again; that works."""
+    (caption, *_) = sorted((workdir / "results/layout").glob("*/*/*.txt"))
+    caption.write_text(caption.read_text() + ", altered")
+    for train in (workdir / "results/train").glob("*"):
+        shutil.rmtree(train)
+    run = snakemake(workdir, "--until", "train")
+    assert run.returncode != 0
+    folder = caption.parents[1].relative_to(workdir)
+    command = f"rm -r {folder}"
+    assert f"{caption.relative_to(workdir)} is not as it was made" in run.stderr
+    assert f"`{command}`" in run.stderr
+    subprocess.run(command.split(), cwd=workdir, check=True)
+    run = snakemake(workdir, "--until", "train")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "altered" not in caption.read_text()
 
 
 @pytest.mark.slow

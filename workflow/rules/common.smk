@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
 from snakemake.exceptions import WorkflowError
 
 # found from this file, so that workflow/Snakefile and module use work as well
@@ -96,9 +97,23 @@ def words(name):
 FREE = words("free")  # what `clean` may free
 RESUME = words("resume")  # bakes that a person stopped, and that are to go on
 
+
+def only_verifies():
+    """Whether nothing but `verify` is to run. Targets are not known to the workflow yet."""
+    if not {"verify", "verify:"} & set(sys.argv):
+        return False
+    given = get_argument_parser().parse_args(sys.argv[1:])
+    jobs = {job.rulename for job in given.target_jobs or ()}
+    return {*given.targets, *jobs} == {"verify"}
+
+
 try:
-    CONFIG = settings.load(config)
-    GRAPH = graph.build(CONFIG, ROOTS)
+    # no config is needed for it: what one names may be on another machine, or gone
+    if only_verifies():
+        CONFIG, GRAPH = settings.Config(), graph.empty()
+    else:
+        CONFIG = settings.load(config)
+        GRAPH = graph.build(CONFIG, ROOTS)
     GATHERED = summary.gathered_pages(GRAPH, CONFIG.gather)
 except BakeryError as error:
     raise ConfigError(str(error)) from None

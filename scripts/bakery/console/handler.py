@@ -33,7 +33,7 @@ EVERY = 60.0
 """Seconds between two lines about a running job where there is no terminal."""
 PAGE_EVERY = 10.0
 """Seconds between two versions of `results/index.html` while jobs run."""
-_MUTE = {"plan", "gather", "clean"}  # rules that print for themselves
+_MUTE = {"plan", "gather", "clean", "verify"}  # rules that print for themselves
 _NOTHING = "Nothing to be done"
 _WHERE = re.compile(r'^WorkflowError in .*:\n|^  File ".*$\n?', re.MULTILINE)
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-TARGETS = ("all", "plan", "gather", "clean")
+TARGETS = ("all", "plan", "gather", "clean", "verify")
 """What can be asked for by name."""
 
 Summary = Mapping[str, Any]

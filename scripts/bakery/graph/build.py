@@ -55,12 +55,17 @@ def build(config: cfg.Config, roots: Sequence[Path]) -> Graph:
     return Builder(config, roots).build()
 
 
+def empty() -> Graph:
+    """A graph without nodes."""
+    return Graph({stage: {} for stage in (*cfg.STAGES, "halve")})
+
+
 class Builder:
     """Builds the graph of one config, node by node; equal keys are one node."""
 
     def __init__(self, config: cfg.Config, roots: Sequence[Path]) -> None:
         self.config, self.roots = config, roots
-        self.graph = Graph({stage: {} for stage in (*cfg.STAGES, "halve")})
+        self.graph = empty()
         self._fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
         self._on_disk = functools.cache(keyed_folders.by_key)
         self._readable: dict[tuple[str, str], str] = {}

@@ -2,50 +2,90 @@
 covers.
 
 A folder without a manifest is unfinished. The manifest holds nothing volatile (no clock, no absolute
-path), so that equal work has equal manifests wherever it was done.
+path), so that equal work has equal manifests wherever it was done. `manifest.seal` beside it has the
+manifest's own hash, and those of files that differ between equal runs.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from bakery.io import seals
 from bakery.io.errors import BakeryError
-from bakery.io.files import write_text
+from bakery.io.seals import Fault, digest
 
 NAME = "manifest.json"
-VOLATILE = (".log", ".part", ".lock", ".state")
+PROGRESS = "progress.jsonl"
+VOLATILE = (".log", ".part", ".lock", ".state", seals.ENDING)
 """Endings of files that a manifest does not cover: they differ between equal runs."""
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+PAGES = "*.html"
+"""For people: no stage reads them, and who deletes one gets it drawn again."""
 
 
 def write(folder: Path, about: dict[str, Any], summary: dict[str, Any]) -> Path:
     """Write `folder/manifest.json`: `about` (stage, key, settings ...), the summary, the files."""
-    files = {
-        path.relative_to(folder).as_posix(): digest(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != NAME and not path.name.endswith(VOLATILE)
-        and path.name != "progress.jsonl"
-    }  # fmt: skip
+    there = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
+    files = {name: digest(folder / name) for name in there if covers(name)}
+    kept = {f"{name}.state" for name in files}
+    if about.get("stage") == "train":  # a sample's may be begun again by another rung of its bake
+        kept.add(PROGRESS)
+    sealed = {name: digest(folder / name) for name in there if name in kept}
     text = json.dumps({**about, "summary": summary, "files": files}, indent=1, ensure_ascii=False)
-    write_text(folder / NAME, text + "\n")
+    seals.write(folder / NAME, text + "\n", sealed)
     return folder / NAME
 
 
+def covers(name: str) -> bool:
+    """Whether a manifest lists the file `name` of its folder, as far as its name tells."""
+    last = name.rpartition("/")[2]
+    return last not in (NAME, PROGRESS) and not last.endswith(VOLATILE)
+
+
 def read(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished stage."""
+    """The manifest of a finished stage; raises `BakeryError` if it is not as it was written."""
+    path = folder / NAME
+    if not path.is_file():
+        raise BakeryError(f"{path} is missing: that stage has not finished")
+    for fault in seals.faults(path, alone=True):
+        raise _refusal(fault, folder)
     try:
-        return json.loads((folder / NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BakeryError(f"{folder / NAME} is missing: that stage has not finished") from None
-    except json.JSONDecodeError as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise BakeryError(
-            f"{folder / NAME} is not JSON ({error}): delete the folder to make it again"
+            f"{path} is not JSON ({error}): delete the folder to make it again"
         ) from None
+
+
+def checked(folder: Path, *patterns: str) -> Path:
+    """`folder`, whose files are as its manifest records; pages for people are left out.
+
+    With `patterns` (`*.csv`, `images/*.png`) only files that match one of them. Raises `BakeryError`
+    for a file that was changed or is missing, in a sentence that says how to make it again.
+    """
+    for fault in faults(folder, *patterns):
+        if not fnmatchcase(fault.path.name, PAGES):
+            raise _refusal(fault, folder)
+    return folder
+
+
+def faults(folder: Path, *patterns: str) -> Iterator[Fault]:
+    """The files of the finished `folder` that are not as its manifest records.
+
+    Raises `BakeryError` if that is no manifest any more.
+    """
+    for name, known in sorted(read(folder).get("files", {}).items()):
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns):
+            yield from seals.compare(folder / name, known, NAME)
+
+
+def again(folder: Path) -> str:
+    """What makes a folder of results again."""
+    return f"rm -r {folder}"
+
+
+def _refusal(fault: Fault, folder: Path) -> BakeryError:
+    return BakeryError(f"{fault}; to make it again, `{again(folder)}` and run the same command")

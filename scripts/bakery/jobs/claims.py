@@ -24,14 +24,18 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bakery.io import seals
 from bakery.io.errors import BakeryError
-from bakery.io.files import copy, write_text
+from bakery.io.files import copy
+
+log = logging.getLogger(__name__)
 
 FINISHED = "finished.json"
 FAILURE = "failure.json"
@@ -56,12 +60,15 @@ def finish(
 ) -> None:
     """Record that all `files` of the bake exist; `summary` is what its manifest will contain.
 
-    `declared` are outputs that the workflow knows by name; they are at the path given by `kept`.
+    `declared` are outputs that the workflow knows by name; they are at the path given by `kept`. The
+    bytes of all of them are on record as well (`forget_damaged`).
     """
     record: dict[str, Any] = {"summary": summary, "files": list(files)}
     if declared:
         record["declared"] = list(declared)
-    write_text(folder / FINISHED, json.dumps(record) + "\n")
+    sealed = [*files, *(kept(folder / name).name for name in declared)]
+    digests = {name: seals.digest(folder / name) for name in sealed}
+    seals.write(folder / FINISHED, json.dumps(record) + "\n", digests)
 
 
 def fail(folder: Path, sentence: str, *, reported: bool = False) -> None:
@@ -70,7 +77,7 @@ def fail(folder: Path, sentence: str, *, reported: bool = False) -> None:
     `reported` means that its own job has reported it; until then, the job does not try again.
     """
     record = {"error": sentence, "reported": reported}
-    write_text(folder / FAILURE, json.dumps(record) + "\n")
+    seals.write(folder / FAILURE, json.dumps(record) + "\n")
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -82,6 +89,23 @@ def finished(folder: Path) -> dict[str, Any] | None:
     files = [folder / name for name in record["files"]]
     files += [kept(folder / name) for name in record.get("declared", ())]
     return record["summary"] if all(file.is_file() for file in files) else None
+
+
+def forget_damaged(folder: Path, name: str = FINISHED) -> None:
+    """If the record `name`, or a file that it names, is not as it was written: remove both, so that
+    it is made again.
+
+    A folder that another process works on is left alone.
+    """
+    if not (folder / name).is_file():
+        return
+    with _try_lock(folder) as mine:
+        found = list(seals.faults(folder / name)) if mine else []
+        for fault in found:
+            log.warning("%s: making it again", fault)
+            fault.path.unlink(missing_ok=True)
+        if found:
+            seals.remove(folder / name)
 
 
 def kept(output: Path) -> Path:
@@ -123,6 +147,8 @@ def ensure_finished(
     group = [folder for share in shares for folder in share]
     if own not in group:
         raise ValueError(f"{own} is not in its own group: {', '.join(map(str, group))}")
+    for name in (FINISHED, FAILURE):
+        forget_damaged(own, name)
     again = (_read(own / FAILURE) or {}).get("reported", False)
     shares = [[own]] if again else sorted(shares, key=lambda share: own not in share)
 
@@ -140,7 +166,7 @@ def ensure_finished(
         with _claimed(own.parent, shares, is_open) as folders:
             if folders:
                 if again:
-                    (own / FAILURE).unlink(missing_ok=True)
+                    seals.remove(own / FAILURE)
                     again = False
                 work(folders)
         if not folders:

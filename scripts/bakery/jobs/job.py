@@ -103,13 +103,20 @@ class Job(LoggedJob):
         self.threads: int = snakemake.threads
         self._input = snakemake.input
 
-    def folder(self, stage: str) -> Path:
-        """The finished folder of an earlier stage, from the rule's input of that name."""
-        return Path(self._input[stage]).parent
+    def folder(self, stage: str, *patterns: str) -> Path:
+        """The finished folder of an earlier stage, from the rule's input of that name.
 
-    def folders(self, stage: str) -> list[Path]:
-        """The same for rules with several of them."""
-        return [Path(path).parent for path in self._input[stage]]
+        All its files are as that stage wrote them, or those that match `patterns`, where the stage
+        reads no others (`manifest.checked`).
+        """
+        return manifest.checked(self._place(stage), *patterns)
+
+    def manifest_of(self, stage: str) -> dict[str, Any]:
+        """The manifest of an earlier stage; its files are not looked at."""
+        return manifest.read(self._place(stage))
+
+    def _place(self, stage: str) -> Path:
+        return Path(self._input[stage]).parent
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the manifest: the stage is done."""

@@ -16,13 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bakery.io import manifest, tables
-from bakery.io.errors import BakeryError
+from bakery.io import manifest, seals, tables
 from bakery.io.files import link, write_text
 from bakery.jobs import claims
 
 log = logging.getLogger(__name__)
 
+STATE = "resume.state"
+"""What a bake resumes from."""
+BEFORE = "resume.before.state"
+"""The same of the previous epoch."""
+STOPPED = "stopped.json"
+"""Why a bake cannot be finished."""
 RESTED = "rested.json"
 """Next to a bake's files: how far it is, and what its manifest would contain."""
 EPOCHS = ("epoch", "step", "file", "sshs_model_hash", "loss")
@@ -32,12 +37,14 @@ EPOCHS = ("epoch", "step", "file", "sshs_model_hash", "loss")
 def rest(folder: Path, summary: Mapping[str, Any], files: Sequence[str], *, epoch: int) -> None:
     """Record that the bake in `folder` has paused after `epoch`, with all `files`."""
     record = {"epoch": epoch, "summary": summary, "files": list(files)}
-    write_text(folder / RESTED, json.dumps(record) + "\n")
+    # epochs.csv grows while the bake continues; its rows are in the summary
+    digests = {name: seals.digest(folder / name) for name in files if name != "epochs.csv"}
+    seals.write(folder / RESTED, json.dumps(record) + "\n", digests)
 
 
 def forget(folder: Path) -> None:
     """The bake is finished: remove the record of its pause."""
-    (folder / RESTED).unlink(missing_ok=True)
+    seals.remove(folder / RESTED)
 
 
 def rested(folder: Path, until: int) -> dict[str, Any] | None:
@@ -92,6 +99,7 @@ class TrainTask:
             return claims.ensure_finished(self.baked, claims.deal(group, workers, most), work=work)
         if not self._goes_on(self.baked):
             return self._stopped()
+        claims.forget_damaged(self.baked, RESTED)
         live = [folder for folder in group if self._goes_on(folder)]
         done = partial(rested, until=self.until)
         try:
@@ -159,20 +167,17 @@ def carry(before: Path, out: Path) -> dict[str, Any]:
 
     The summary's `carried` names the folder they come from.
     """
-    done = manifest.read(before)
+    done = manifest.read(manifest.checked(before))
     for name in done["files"]:
-        if not (before / name).is_file():
-            raise BakeryError(
-                f"{before / name} is missing although {manifest.NAME} lists it: delete {before} "
-                "to make it again"
-            )
-        link(before / name, out / name)
+        if (before / name).is_file():  # a page for people may be gone
+            link(before / name, out / name)
     return {**done["summary"], "carried": before.name}
 
 
-def carried(above: Path, rung: Mapping[str, Any], out: Path) -> dict[str, Any] | None:
-    """As `carry` from the previous rung, if the stage `above` did the same; else None."""
-    if rung and "carried" in manifest.read(above)["summary"]:
+def carried(above: Mapping[str, Any], rung: Mapping[str, Any], out: Path) -> dict[str, Any] | None:
+    """As `carry` from the previous rung, if the stage with the manifest `above` did the same; else
+    None."""
+    if rung and "carried" in above["summary"]:
         return carry(Path(rung["before"]), out)
     return None
 

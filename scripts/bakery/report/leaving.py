@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bakery.interop import previews, sidecar
+from bakery.io import manifest
 from bakery.io.errors import BakeryError
 from bakery.io.files import link
 from bakery.report.results import BakeResult, Shot
@@ -20,11 +21,12 @@ def place(one: BakeResult, epoch: int, out: Path, *, notes: str = "") -> list[Pa
     """Write the LoRA of `epoch` into `out`, as another name of the trained file if possible, with
     A1111's sidecar and preview; return the three files.
 
-    Raises `BakeryError` where the LoRA or a picture of it is missing.
+    Raises `BakeryError` where the LoRA or a picture of it is missing, or is not as it was made.
     """
     source = one.bake.folders["train"] / one.epoch(epoch).file
     if not source.is_file():
         raise BakeryError(f"{source} does not exist: run the train stage again")
+    manifest.checked(one.bake.folders["train"], source.name)
     name = one.bake.lora_name(epoch)
     lora = out / f"{name}{EXTENSION}"
     link(source, lora)

@@ -63,8 +63,8 @@ def _lineage(group: Sequence[BakeResult]) -> Lineage:
     manifests = {stage: manifest.read(folder) for stage, folder in folders.items()}
     summaries = {stage: each.get("summary", {}) for stage, each in manifests.items()}
     later = decisions.dropped_later(folders["prune"]) if "prune" in folders else {}
-    dropped, total = _dropped(folders.get("filter"), later)
-    pruned, kept = _tags(folders.get("prune"))
+    reasons, total = dropped(folders.get("filter"), later)
+    pruned, kept = tags(folders.get("prune"))
     return Lineage(
         name=manifests.get("scrape", {}).get("settings", {}).get("name", group[0].bake.label),
         bakes=[one.bake.label for one in group],
@@ -73,7 +73,7 @@ def _lineage(group: Sequence[BakeResult]) -> Lineage:
             reason.replace("_", " "): count
             for reason, count in summaries.get("scrape", {}).get("reasons", {}).items()
         },
-        dropped=dropped,
+        dropped=reasons,
         dropped_total=total,
         pruned=pruned,
         kept=kept,
@@ -107,7 +107,7 @@ def _steps(
     yield from step("train", "steps_per_epoch", "steps an epoch")
 
 
-def _dropped(folder: Path | None, later: Mapping[str, Sequence[str]]) -> tuple[dict[str, int], int]:
+def dropped(folder: Path | None, later: Mapping[str, Sequence[str]]) -> tuple[dict[str, int], int]:
     """Reason -> pictures, the most frequent first, and how many pictures were dropped.
 
     By the filter in `folder`, and `later` by its second look (picture -> reasons).
@@ -120,7 +120,9 @@ def _dropped(folder: Path | None, later: Mapping[str, Sequence[str]]) -> tuple[d
     return dict(reasons.most_common()), len(found)
 
 
-def _tags(folder: Path | None) -> tuple[list[tuple[str, str]], list[tuple[str, int]]]:
+def tags(folder: Path | None) -> tuple[list[tuple[str, str]], list[tuple[str, int]]]:
+    """Of the folder of the prune stage: (tag, why) of those the trigger absorbs, and (tag, count) of
+    those that stay, the most frequent first."""
     if folder is None:
         return [], []
     path = folder / "prune.csv"

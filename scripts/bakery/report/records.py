@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bakery.io.files import write_text
+from bakery.io import seals
 
 
 def write(path: Path, facts: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
     """Write the record `path`: `facts`, and the names of the files beside it with their sha256."""
     record = {**facts, "files": dict(files)}
-    write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    seals.write(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n", files)
     return record
 
 
@@ -34,4 +34,4 @@ def remove(records: Iterable[Path], keep: Collection[str]) -> None:
         for name in files(record):
             if name not in keep:
                 (record.parent / name).unlink(missing_ok=True)
-        record.unlink(missing_ok=True)
+        seals.remove(record)

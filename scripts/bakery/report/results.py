@@ -7,7 +7,7 @@ Scores that a table lacks are missing, so bakes of several versions fit on one p
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -173,6 +173,20 @@ class BakeResult:
         """What a prompt starts with: `<lora:mirael-lr0.002-e03:0.8>, mirael, 1girl`."""
         token = infotext.lora_token(self.bake.lora_name(epoch), self.weight)
         return ", ".join(filter(None, (token, prompt_syntax.escape(self.bake.trigger))))
+
+
+def trusted(planned: Iterable[Mapping[str, Any]]) -> list[Bake]:
+    """The bakes of the graph's facts, if what is read of them is as their stages wrote it.
+
+    Raises `BakeryError` else. LoRAs are looked at where one is taken (`leaving.place`), as some may
+    have been freed.
+    """
+    bakes = [Bake.of(one) for one in planned]
+    for bake in bakes:
+        for stage, folder in bake.folders.items():
+            if (folder / manifest.NAME).is_file():
+                manifest.checked(folder, *(() if stage in ("sample", "score") else ("*.csv",)))
+    return bakes
 
 
 def read_bake(bake: Bake) -> BakeResult:

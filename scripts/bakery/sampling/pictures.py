@@ -171,8 +171,12 @@ def _write(batch: Sequence[Picture], drawn: Drawn | None) -> None:
 
 
 def _text_of(path: Path) -> str | None:
-    """The infotext of a picture; None if there is no readable one."""
+    """The infotext of a picture; None if there is none, or if it is damaged: it is drawn again."""
+    if not path.is_file():
+        return None
     try:
-        return infotext.read_png(path) if path.is_file() else None
-    except BakeryError:
-        return None  # a damaged one is drawn again
+        with Image.open(path) as picture:
+            picture.verify()  # the checksum of each chunk
+        return infotext.read_png(path)
+    except (BakeryError, OSError, SyntaxError):
+        return None

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from hashlib import md5, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from bakery.gate import gate, sidecars
-from bakery.io import status
-from bakery.io.files import write_text
+from bakery.io import seals, status
 from bakery.settings import credentials
 from bakery.sources import metadata, posts
+from bakery.sources import store as stored
 from bakery.sources.gallery_process import Message
 from bakery.sources.posts import Post
 
@@ -77,8 +77,8 @@ class Listing:
     """Stem -> md5 and address of the file of a booru's post, to know it again."""
     _said: int = 0
     _known: Path | None = None
-    _notes: dict[str, dict[str, Path]] = field(default_factory=dict)
-    """Site -> stem -> metadata file, as the store was at the start."""
+    _shelves: dict[str, stored.Shelf] = field(default_factory=dict)
+    """Site -> its part of the store."""
 
     def public(self, text: str) -> str:
         """`text` without credentials and without the embedded booru's port."""
@@ -204,9 +204,10 @@ class Listing:
         if not path or file.is_symlink() or not file.is_file():
             self._note(site, post, posts.FAILED, self._why(), url)
         else:
-            self._keep(site, url, post, file)
+            self._keep(site, url, post, file, new=True)
 
-    def _keep(self, site: Site, url: str, post: dict, file: Path) -> None:
+    def _keep(self, site: Site, url: str, post: dict, file: Path, *, new: bool = False) -> None:
+        """Takes a file on; one that is `new` in the store has to be the post's."""
         facts = _facts(site, post)
         try:
             facts |= sidecars.inside(file)
@@ -216,7 +217,11 @@ class Listing:
         if facts.refused:
             self._refuse(site, self._stem(site, post, url), post)
             return
-        found = self._note(site, post, posts.FETCHED, _other_file(file, post), url, facts)
+        if new and (why := stored.refused(file, str(post.get("md5") or ""))):
+            file.unlink()
+            self._note(site, post, posts.FAILED, why, url)
+            return
+        found = self._note(site, post, posts.FETCHED, "", url, facts)
         found.file, found.post.facts = file, facts
         found.post.file_ext = file.suffix[1:]
         self._keep_metadata(file, post)
@@ -228,23 +233,10 @@ class Listing:
             file.unlink()  # an earlier run may have fetched it when it was tagged otherwise
 
     def _in_store(self, stem: str, site: str, checksum: str) -> Path | None:
-        """The file of a post in the store, if it exists and the site still has the same file."""
-        if site not in self._notes:
-            notes = sorted((self.store / site).glob("*.json"))
-            self._notes[site] = {note.name.rsplit(".", 2)[0]: note for note in notes}
-        note = self._notes[site].get(stem)
-        if note is None:
-            return None
-        file = note.with_suffix("")
-        try:
-            same = json.loads(note.read_text(encoding="utf-8"))["md5"] == checksum
-        except (ValueError, KeyError, TypeError):
-            same = False
-        if same and file.is_file():
-            return file
-        file.unlink(missing_ok=True)  # else gallery-dl would take it for the new one
-        note.unlink(missing_ok=True)
-        return None
+        """The file of a post in the store, if it may be taken on (`sources/store.py`)."""
+        if site not in self._shelves:
+            self._shelves[site] = stored.Shelf(self.store / site)
+        return self._shelves[site].known(stem, checksum)
 
     def _stem(self, site: Site, data: dict, url: str = "") -> str:
         """`<site>-<post>`, with a number or a digest where a site has no such ids."""
@@ -300,7 +292,8 @@ class Listing:
         data = {"md5": ""} | {name: value for name, value in post.items() if value is not None}
         data["md5"] = str(data["md5"] or "")
         text = json.dumps(data, default=str, ensure_ascii=False, indent=1, sort_keys=True)
-        write_text(file.with_name(file.name + ".json"), self.public(text) + "\n")
+        note = file.with_name(file.name + ".json")
+        seals.write(note, self.public(text) + "\n", {file.name: seals.digest(file)})
 
 
 def _post(site: Site, data: dict) -> Post:
@@ -337,12 +330,3 @@ def _wrong_address(url: Any) -> str:
     if not re.match(r"https?://[^/]|/[^/]|//[^/]", url, re.IGNORECASE):
         return "its file address is not one of http or https"
     return ""
-
-
-def _other_file(file: Path, post: dict) -> str:
-    """A remark where the file is not the one that the site describes; it is kept all the same."""
-    said = str(post.get("md5") or "").lower()
-    if not re.fullmatch(r"[0-9a-f]{32}", said):
-        return ""
-    real = md5(file.read_bytes(), usedforsecurity=False).hexdigest()
-    return "" if real == said else "the file is not the one whose md5 the site gives"

@@ -16,11 +16,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bakery.interop import previews, publishing
-from bakery.io import manifest
+from bakery.io import manifest, seals
 from bakery.io.errors import BakeryError
 from bakery.io.files import copy, link, write_text
 from bakery.report import leaving, records, release
-from bakery.report.results import Bake, BakeResult, read_bake
+from bakery.report.results import BakeResult, read_bake, trusted
 from bakery.settings.gather import Gather
 
 RECORD = "gathered-"
@@ -81,7 +81,7 @@ def _gather_page(
     summary = manifest.read(Path(page["folder"]))["summary"]
     files: dict[str, str] = {}
     released: list[publishing.Release] = []
-    for bake in map(Bake.of, page["bakes"]):
+    for bake in trusted(page["bakes"]):
         if settings.bakes and bake.name not in settings.bakes:
             continue
         one = read_bake(bake)
@@ -159,4 +159,7 @@ def _publish(dataset: str, released: Sequence[publishing.Release], folder: Path)
             place = f"{IMAGES}/{about.name}-{number}.png"
             previews.write(example.path, folder / place, example.infotext)
             images[example.path] = place
-    write_text(folder / CARD, publishing.model_card(dataset, released, images))
+    text = publishing.model_card(dataset, released, images)
+    seals.write(
+        folder / CARD, text, {place: manifest.digest(folder / place) for place in images.values()}
+    )

@@ -113,6 +113,8 @@ class SampleStage(Drawer):
     def _rows(self, spec: SampleSpec) -> list[GridRow] | BakeryError:
         """The base and the LoRAs that a bake's pictures are drawn with."""
         try:
+            if (spec.train / manifest.NAME).is_file():
+                manifest.checked(spec.train, "epochs.csv", "*.safetensors")
             epochs = read_epochs(spec.train, self.settings.lora_weight)
             if self._weighs(spec.train, epochs):
                 epochs += prompts.weighed(epochs, self.settings)

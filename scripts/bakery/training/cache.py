@@ -1,7 +1,8 @@
 """Tensors on disk under a key of everything they were computed from, shared by bakes and processes.
 
-An entry is written whole or not at all. A damaged one (truncated, flipped bits) counts as
-missing and is computed again. No entry is ever changed, so readers and writers need no lock.
+An entry is written whole or not at all. A damaged one (truncated, flipped bits, another entry's
+content) counts as missing and is computed again. No entry is ever changed, so readers and writers
+need no lock.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from bakery.io import seals
+from bakery.io.errors import BakeryError
 from bakery.io.files import whole
 
 log = logging.getLogger(__name__)
@@ -55,12 +58,13 @@ class Store:
             log.warning("cannot read the cache entry %s (%s): computing it again", path, error)
             self.misses += 1
             return None
-        digest, data = content[:_DIGEST], content[_DIGEST:]
         try:
-            if sha256(data).digest() != digest:
-                raise SafetensorError("its checksum differs")
-            tensors = load(data)
-        except (SafetensorError, ValueError) as error:
+            tensors = load(seals.unpack(path.name, content))
+        except seals.Unsealed as error:
+            log.info("the cache entry %s is not used (%s): computing it again", path, error)
+            self.misses += 1
+            return None
+        except (BakeryError, SafetensorError, ValueError) as error:
             log.warning("the cache entry %s is damaged (%s): computing it again", path, error)
             self.misses += 1
             return None
@@ -76,7 +80,7 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole(path, rivals=True) as part:
-                part.write_bytes(sha256(data).digest() + data)
+                part.write_bytes(seals.pack(path.name, data))
         except OSError as error:
             log.warning("cannot write the cache entry %s (%s): continuing without it", path, error)
 
@@ -106,6 +110,3 @@ def arithmetic(device: torch.device, dtype: torch.dtype, threads: int) -> dict[s
         "threads": threads if device.type == "cpu" else None,
         "torch": torch.__version__,
     }
-
-
-_DIGEST = 32  # bytes of sha256 before the safetensors content

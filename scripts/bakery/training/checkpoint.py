@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,14 @@ from typing import Any
 import torch
 
 from bakery.interop import sidecar
-from bakery.io import tables
+from bakery.io import seals, tables
 from bakery.io.errors import BakeryError
-from bakery.io.files import whole, write_text
+from bakery.io.files import whole
 from bakery.jobs import rungs, stop_requests
-from bakery.lora import lora_file
 
 log = logging.getLogger(__name__)
 
-STATE = "resume.state"
-BEFORE = "resume.before.state"
-"""The state of the previous epoch."""
-STOPPED = "stopped.json"
+STATE, BEFORE, STOPPED = rungs.STATE, rungs.BEFORE, rungs.STOPPED
 TOGETHER = "bakery_baked_together"
 """In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
 _THEN = ", then "
@@ -59,6 +55,8 @@ class Checkpoint:
     rungs."""
     group: str = "1"
     """How many bakes share the process, as written in the metadata."""
+    _digests: dict[str, str] = field(default_factory=dict)
+    """sha256 of the saved epochs' files."""
 
     def identify(
         self, metadata: Mapping[str, str], chosen: Mapping[str, Any], *, rests: bool
@@ -76,12 +74,17 @@ class Checkpoint:
     def save(self, state: Mapping[str, Any], *, goes_on_alone: bool = False) -> None:
         """Replace the newest state; the old one becomes the previous state.
 
-        `goes_on_alone` is for a bake that stops here while others of its group go on: it may
-        resume in a group of another size.
+        It ends with its own sha256, and has those of the saved epochs' files. `goes_on_alone` is for
+        a bake that stops here while others of its group go on: it may resume in a group of another
+        size.
         """
         owner = self.rested if goes_on_alone else self.owner
+        names = [row["file"] for row in state["rows"]]
+        known = self._digests
+        self._digests = {n: known.get(n) or seals.digest(self.folder / n) for n in names}
         with whole(self.folder / STATE, sync=True) as part:
-            torch.save({"owner": owner, **state}, part)
+            torch.save({"owner": owner, "digests": self._digests, **state}, part)
+            seals.close(part)
             if (self.folder / STATE).exists():
                 (self.folder / STATE).rename(self.folder / BEFORE)
 
@@ -115,9 +118,10 @@ class Checkpoint:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         state = next(self._states(), None)
-        if state is not None and not self._files_are_intact(state["rows"]):
+        self._digests = {} if state is None else state.pop("digests")
+        if state is not None and not self._files_are_intact():
             log.warning("files of finished epochs in %s were changed: starting over", self.folder)
-            state = None
+            state, self._digests = None, {}
         if state is not None:
             state["rows"] = [row for row in state["rows"] if keeps(row["epoch"])]
         self._clear(None if state is None else {row["file"] for row in state["rows"]})
@@ -142,7 +146,7 @@ class Checkpoint:
         """Record why the bake cannot be finished; it would fail again in the same way."""
         record = {"owner": self.owner, "failure": sentence, **facts}
         text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-        write_text(self.folder / STOPPED, text)
+        seals.write(self.folder / STOPPED, text)
 
     def failure(self) -> str | None:
         """The message of an earlier failure of exactly this bake; those of others are removed."""
@@ -153,11 +157,14 @@ class Checkpoint:
             return None
         except (ValueError, OSError):
             record = {}
-        if isinstance(record, dict) and record.get("owner") == self.owner:
+        intact = isinstance(record, dict) and not list(seals.faults(path))
+        if intact and record.get("owner") == self.owner:
             return str(record["failure"])
-        path.unlink()
+        seals.remove(path)
         log.info(
-            "%s was written with other settings, code, versions or threads: trying again", path
+            "%s was written with other settings, code, versions or threads, or is damaged: trying "
+            "again",
+            path,
         )
         return None
 
@@ -169,6 +176,9 @@ class Checkpoint:
         newer = False
         for path in (self.folder / STATE, self.folder / BEFORE):
             if not path.exists():
+                continue
+            if not seals.is_whole(path):
+                log.warning("%s is damaged, or of an earlier version: not resuming from it", path)
                 continue
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
@@ -189,10 +199,10 @@ class Checkpoint:
             newer = True
             yield state
 
-    def _files_are_intact(self, rows: list[dict[str, Any]]) -> bool:
+    def _files_are_intact(self) -> bool:
         """Whether the files of the saved epochs exist and are unchanged."""
-        files = [(self.folder / row["file"], row["sshs_model_hash"]) for row in rows]
-        return all(path.is_file() and lora_file.model_hash(path) == known for path, known in files)
+        files = [(self.folder / name, known) for name, known in self._digests.items()]
+        return all(path.is_file() and seals.digest(path) == known for path, known in files)
 
     def _clear(self, keep: set[str] | None) -> None:
         """Remove an interrupted run's files except the epochs to `keep`; None removes all."""
