@@ -221,9 +221,13 @@ def saved(folder: Path) -> checkpoint.Checkpoint:
     for epoch in (1, 2):
         file = folder / f"mirael-{epoch:06d}.safetensors"
         file.write_bytes(bytes([epoch]) * 200)
-        rows = [{"file": f"mirael-{n:06d}.safetensors"} for n in range(1, epoch + 1)]
+        rows = [
+            {"file": f"mirael-{n:06d}.safetensors", "sshs_model_hash": "", "epoch": n}
+            for n in range(1, epoch + 1)
+        ]
         weights = [torch.full((8,), float(epoch))]
-        kept.save({"epoch": epoch, "step": epoch, "rows": rows, "weights": weights})
+        rest = {"recent": [], "optimizer": {}, "scaler": {}}
+        kept.save({"epoch": epoch, "step": epoch, "rows": rows, "weights": weights, **rest})
     return checkpoint.Checkpoint(folder, "mirael", "me")
 
 

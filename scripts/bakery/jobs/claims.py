@@ -99,7 +99,7 @@ def forget_damaged(folder: Path, name: str = FINISHED) -> None:
     """
     if not (folder / name).is_file():
         return
-    with _try_lock(folder) as mine:
+    with try_lock(folder) as mine:
         found = list(seals.faults(folder / name)) if mine else []
         for fault in found:
             log.warning("%s: making it again", fault)

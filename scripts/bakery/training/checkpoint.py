@@ -233,6 +233,8 @@ def _is_state(found: Any) -> bool:
             and isinstance(row.get("sshs_model_hash"), str)
             for row in found["rows"]
         )
+        and isinstance(found.get("digests"), dict)
+        and {row["file"] for row in found["rows"]} == set(found["digests"])
         and all(name in found for name in ("recent", "weights", "optimizer", "scaler"))
     )
 
