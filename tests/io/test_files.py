@@ -14,7 +14,7 @@ from bakery.io import files
 FACTS = {"Steps": "2", "Sampler": "Euler", "Seed": "1"}
 
 
-@pytest.mark.parametrize("how", [{}, {"rivals": True}, {"sync": True}])
+@pytest.mark.parametrize("how", [{}, {"rivals": True}, {"lasting": False}])
 def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path: Path, how) -> None:
     path = tmp_path / "a.txt"
     files.write_text(path, "before")

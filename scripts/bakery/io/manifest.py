@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery.io.errors import BakeryError
-from bakery.io.files import write_text
+from bakery.io.files import settle, write_text
 
 NAME = "manifest.json"
 VOLATILE = (".log", ".part", ".lock", ".state")
@@ -27,7 +27,11 @@ def digest(path: Path) -> str:
 
 
 def write(folder: Path, about: dict[str, Any], summary: dict[str, Any]) -> Path:
-    """Write `folder/manifest.json`: `about` (stage, key, settings ...), the summary, the files."""
+    """Write `folder/manifest.json`: `about` (stage, key, settings ...), the summary, the files.
+
+    The folder is on the disk before: after a power cut, one with a manifest is whole.
+    """
+    settle(folder)
     files = {
         path.relative_to(folder).as_posix(): digest(path)
         for path in sorted(folder.rglob("*"))

@@ -16,6 +16,7 @@ or a message repeats them, and so is anything in an address that looks like a cr
 from __future__ import annotations
 
 import copy
+import glob
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +30,7 @@ from gallery_dl import config, exception, extractor, job, util
 from bakery.gate import gate, sidecars
 from bakery.io import status
 from bakery.io.errors import BakeryError
-from bakery.io.files import write_text
+from bakery.io.files import sync, write_text
 from bakery.settings import credentials
 from bakery.sources import metadata, posts
 from bakery.sources.posts import Post
@@ -100,6 +101,9 @@ class Listing:
             self._notes[site] = {note.name.rsplit(".", 2)[0]: note for note in notes}
         note = self._notes[site].get(stem)
         if note is None:
+            # without metadata it may be half a file of a stopped run, which gallery-dl would keep
+            for file in (self.store / site).glob(f"{glob.escape(stem)}.*"):
+                file.unlink()
             return None
         file = note.with_suffix("")
         try:
@@ -289,6 +293,7 @@ class _Job(job.DownloadJob):
             if not file.is_file():
                 self._note(kwdict, posts.FAILED, self._why(said), url)
                 return
+            sync(file)  # before its metadata, which say that it is whole
         try:
             facts |= sidecars.inside(file)
         except sidecars.BrokenSidecar as problem:

@@ -75,7 +75,7 @@ class Checkpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the newest state; the old one becomes the previous state."""
-        with whole(self.folder / STATE, sync=True) as part:
+        with whole(self.folder / STATE) as part:
             torch.save({"owner": self.owner, **state}, part)
             if (self.folder / STATE).exists():
                 (self.folder / STATE).rename(self.folder / BEFORE)
