@@ -2,16 +2,15 @@
 # In:  config
 # Out: GRAPH, and the functions that rules use for their inputs and params
 
+import logging
 import os
 import sys
-import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 # found from this file, so that workflow/Snakefile and module use work as well
 HOME = Path(str(workflow.current_basedir)).parents[1]
-STARTED = time.time()
 
 if not (HOME / "scripts/bakery").is_dir():
     raise WorkflowError(
@@ -30,6 +29,7 @@ sys.path.insert(0, str(HOME / "scripts"))
 from bakery.console import handler, one_run, stopping
 from bakery.graph import build as graph
 from bakery.graph import halving, keeping, summary
+from bakery.io import machine_faults
 from bakery.io.errors import BakeryError
 from bakery.jobs import job, leases
 from bakery.settings import config as settings
@@ -67,6 +67,14 @@ CONSOLE = handler.attach(
 if CONSOLE is not None:
     os.environ[job.CONSOLE] = "1"  # for the jobs that run here
 if workflow.is_main_process:
+    logging.raiseExceptions = (
+        False  # a log on a full disk ends no bake and prints no traceback
+    )
+    if not workflow.output_settings.dryrun:
+        try:
+            machine_faults.check(Path())
+        except BakeryError as error:
+            raise ConfigError(str(error)) from None
     one_run.forget_the_dead(Path(".snakemake"))
 
 # What `clean` may free, from the command line alone: a config that names it would free at each call.
@@ -219,19 +227,23 @@ def begin_run():
         stopping.arm(lambda: CONSOLE.board.running, CONSOLE.stopped)
 
 
+def log_times():
+    """When each job's log was last written, by a clock that may be set back meanwhile."""
+    return {log: log.stat().st_mtime_ns for log in sorted(Path("logs").glob("*/*.log"))}
+
+
 def repeat_failures():
     """Say again at the end, where people look, what went wrong in this run; the same once."""
-    logs = [
-        log
-        for log in sorted(Path("logs").glob("*/*.log"))
-        if log.stat().st_mtime >= STARTED
-    ]
+    logs = [log for log, changed in log_times().items() if BEFORE.get(log) != changed]
     said = [f"{log.parent.name}: {error}" for log in logs for error in job.errors(log)]
     if CONSOLE is not None:
         CONSOLE.repeat(list(dict.fromkeys(said)))
         return
     for line in dict.fromkeys(said):
         print(line, file=sys.stderr)
+
+
+BEFORE = log_times() if workflow.is_main_process else {}  # of earlier runs
 
 
 onstart:

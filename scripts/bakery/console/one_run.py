@@ -24,9 +24,10 @@ _held: list[IO[str]] = []  # open for the life of the process: closing a file en
 def forget_the_dead(folder: Path) -> int:
     """Remove Snakemake's locks in `folder` (`.snakemake`) if no run is alive; returns how many."""
     left = sorted((folder / "locks").glob("*.lock"))
-    if not left or not (folder / NAME).is_file():
+    if not left:
         return 0
-    with (folder / NAME).open("r+") as file:
+    # also if it was never made, or lost: a run killed before `begin` has left locks of Snakemake's only
+    with (folder / NAME).open("a+") as file:
         if not _try(file):
             return 0
         for lock in left:

@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from bakery.io.errors import BakeryError
+
 GO_ON = "then run the same command again to go on"
 _FREE = f"make room (`snakemake --cores 1 clean` lists what can be freed), {GO_ON}"
 _DISK = {
@@ -37,7 +39,7 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 """What torch, onnxruntime and others say."""
-_LITTLE = 64 * 2**10
+_LITTLE = 2**20
 """Bytes: with less free, a disk is full."""
 
 
@@ -71,14 +73,20 @@ def of_folder(folder: Path) -> str | None:
         folder = folder.parent
     try:
         if shutil.disk_usage(folder).free < _LITTLE:
-            return f"the disk of {folder} is full: {_FREE}"
+            return f"the disk of {_shown(folder)} is full: {_FREE}"
         if os.statvfs(folder).f_flag & os.ST_RDONLY:
-            return f"the disk of {folder} is read-only: make it writable, {GO_ON}"
+            return f"the disk of {_shown(folder)} is read-only: make it writable, {GO_ON}"
     except OSError:
         return None
     if not os.access(folder, os.W_OK):
-        return f"{folder} may not be written by this user: change its permissions, {GO_ON}"
+        return f"{_shown(folder)} may not be written by this user: change its permissions, {GO_ON}"
     return None
+
+
+def check(folder: Path) -> None:
+    """Raises `BakeryError` if nothing can be written in `folder`."""
+    if (said := of_folder(folder)) is not None:
+        raise BakeryError(said)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -101,4 +109,5 @@ def _is_of_memory(error: BaseException) -> bool:
 def _shown(file: object) -> str:
     """A file as people look for it: from the working directory on, without a temporary ending."""
     text = os.fsdecode(file) if isinstance(file, bytes) else str(file)
+    text = "this folder" if text == "." else text
     return re.sub(r"(\.\d+)?\.part$", "", text)

@@ -76,7 +76,8 @@ class Checkpoint:
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the newest state; the old one becomes the previous state."""
         with whole(self.folder / STATE) as part:
-            torch.save({"owner": self.owner, **state}, part)
+            with part.open("wb") as file:  # given a path, torch would not say that the disk is full
+                torch.save({"owner": self.owner, **state}, file)
             if (self.folder / STATE).exists():
                 (self.folder / STATE).rename(self.folder / BEFORE)
 
