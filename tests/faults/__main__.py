@@ -81,7 +81,7 @@ def tell(trial: str, wrong: list[str]) -> None:
     """A line for a trial, and for each promise that it broke."""
     print(trial + (": as promised" if not wrong else ": WRONG"))
     for sentence in wrong:
-        print(f"  {sentence[-3000:]}")
+        print(f"  {sentence}")
     sys.stdout.flush()
 
 

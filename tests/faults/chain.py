@@ -107,7 +107,13 @@ class Run:
 
     @property
     def said(self) -> str:
+        """All that it has said, live lines included."""
         return b"".join(self._said).decode("utf-8", "replace")
+
+    @property
+    def last_words(self) -> str:
+        """The last of it."""
+        return self.said[-1500:]
 
     @property
     def alive(self) -> bool:
@@ -135,7 +141,7 @@ class Run:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise TimeoutError(f"no end after {seconds:g} s: {self.said[-2000:]}") from None
+            raise TimeoutError(f"no end after {seconds:g} s: {self.last_words}") from None
         self._reader.join(5)
         return status
 

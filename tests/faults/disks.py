@@ -97,11 +97,11 @@ def complaints(run: chain.Run, *words: str) -> list[str]:
     """What is wrong with how a run ended that could not write."""
     wrong = []
     if run.process.returncode == 0:
-        wrong.append(f"the run ended well: {run.said}")
+        wrong.append(f"the run ended well: {run.last_words}")
     if not any(word in run.said for word in words):
-        wrong.append(f"the fault is not told: {run.said}")
+        wrong.append(f"the fault is not told: {run.last_words}")
     if "Traceback" in run.said or "a bug of ours" in run.said:
-        wrong.append(f"a traceback: {run.said}")
+        wrong.append(f"a traceback: {run.last_words}")
     return wrong
 
 
@@ -109,7 +109,7 @@ def goes_on(bakery: chain.Bakery, expected: dict[str, str]) -> list[str]:
     """What is wrong with the next start, which has room."""
     run = bakery.bake()
     if run.process.returncode != 0:
-        return [f"the next run ended with {run.process.returncode}: {run.said}"]
+        return [f"the next run ended with {run.process.returncode}: {run.last_words}"]
     return chain.differences(expected, chain.results(bakery.folder))
 
 

@@ -163,7 +163,9 @@ class Scene:
 
     def _ended(self, run: chain.Run) -> None:
         if run.wait() != 0:
-            self.story.wrong.append(f"the run ended with {run.process.returncode}: {run.said}")
+            self.story.wrong.append(
+                f"the run ended with {run.process.returncode}: {run.last_words}"
+            )
 
     def _expect_gone(self, processes: list[psutil.Process]) -> None:
         for one in chain.gone(processes, SECONDS_TO_STOP):
@@ -191,7 +193,7 @@ class Scene:
         with suppress(psutil.NoSuchProcess):
             self.rng.choice(jobs).kill()
         if run.wait() != 0 and "out of memory" not in run.said:
-            self.story.wrong.append(f"nothing is said of a killed job: {run.said}")
+            self.story.wrong.append(f"nothing is said of a killed job: {run.last_words}")
         return family
 
     def kill_all(self, run: chain.Run, family: list[psutil.Process]) -> list[psutil.Process]:
@@ -226,8 +228,14 @@ class Scene:
         if run.said.rfind(HIDDEN) > run.said.rfind(SHOWN):
             self.story.wrong.append(f"{self.story.blows[-1]}: the terminal's cursor stays hidden")
         begun = "stop with Ctrl-C" in run.said  # before, there is nothing to go on with
-        if begun and "Run the same command again to go on" not in run.said:
-            self.story.wrong.append(f"{self.story.blows[-1]}: no word of how to go on: {run.said}")
+        if (
+            begun
+            and run.process.returncode
+            and "Run the same command again to go on" not in run.said
+        ):
+            self.story.wrong.append(
+                f"{self.story.blows[-1]}: no word of how to go on: {run.last_words}"
+            )
         return []
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +67,14 @@ def test_two_processes_may_write_one_picture(tmp_path: Path) -> None:
         }
         assert len(list(halves.iterdir())) == 2
         shutil.rmtree(halves)
+
+
+def test_parts_of_dead_processes_are_removed_and_of_living_ones_kept(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / "images").mkdir()
+    for name in (f"a.png.{dead.pid}.part", f"b.png.{os.getpid()}.part", "c.csv.part", "d.png"):
+        (tmp_path / "images" / name).write_text("half")
+    assert files.remove_parts(tmp_path) == 1
+    left = sorted(path.name for path in (tmp_path / "images").iterdir())
+    assert left == [f"b.png.{os.getpid()}.part", "c.csv.part", "d.png"]

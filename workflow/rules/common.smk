@@ -223,6 +223,10 @@ def begin_run():
         one_run.begin(Path(".snakemake"))
     except BakeryError as error:
         raise WorkflowError(str(error)) from None
+    if (
+        not workflow.remote_exec
+    ):  # processes of a cluster's other machines are not seen here
+        one_run.tidy(Path(".snakemake"), Path("results"))
     if CONSOLE is not None:
         stopping.arm(lambda: CONSOLE.board.running, CONSOLE.stopped)
 

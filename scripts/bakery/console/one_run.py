@@ -10,13 +10,18 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from bakery.io import files
 from bakery.io.errors import BakeryError
 
 NAME = "bakery.lock"
 """In Snakemake's folder `.snakemake`."""
+
+_OLD = 3600.0
+"""Seconds after which a script of Snakemake's, which is read at a job's start, is a dead run's."""
 
 _held: list[IO[str]] = []  # open for the life of the process: closing a file ends its lock
 
@@ -46,6 +51,15 @@ def begin(folder: Path) -> None:
     file.write(f"process {os.getpid()}, since {time.strftime('%H:%M on %Y-%m-%d')}\n")
     file.flush()
     _held.append(file)
+
+
+def tidy(folder: Path, results: Path) -> None:
+    """Remove what killed runs have left half-written; whoever calls it holds the lock (`begin`)."""
+    files.remove_parts(results)
+    for script in (folder / "scripts").glob("tmp*"):
+        with suppress(OSError):
+            if time.time() - script.stat().st_mtime > _OLD:  # a dry bake may have begun just now
+                script.unlink()
 
 
 def refusal(folder: Path) -> str:

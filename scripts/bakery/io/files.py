@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 
 PASSING = (".part", ".lock")
 """Endings of files that nobody reads after a stop."""
+_OF_PROCESS = re.compile(r"\.(\d+)\.part$")
 
 
 @contextmanager
@@ -71,6 +73,31 @@ def settle(folder: Path) -> None:
                 sync(file)
         sync(Path(place))
     sync(folder.parent)
+
+
+def remove_parts(folder: Path) -> int:
+    """Remove what killed processes of this machine left half-written in `folder`; returns how many.
+
+    Parts without a process in their name are left: whoever writes that file again replaces them.
+    """
+    removed = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            found = _OF_PROCESS.search(name)
+            if found and not _is_alive(int(found[1])):
+                Path(place, name).unlink(missing_ok=True)
+                removed += 1
+    return removed
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's
+        return True
+    return True
 
 
 def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
