@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bakery.console.board import RunningJob
-from tests.faults import kills, powercut
+from bakery.settings import config
+from tests.faults import disks, kills, powercut
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -151,3 +152,7 @@ def test_a_job_that_was_killed_is_held_for_one_without_memory(tmp_path: Path) ->
     assert "killed, or out of memory?" in said
     assert "run the same command again" in said
     assert str(tmp_path / "train.log") in said
+
+
+def test_every_stage_is_tried_on_a_full_disk() -> None:
+    assert disks.STAGES == tuple(config.STAGES)
