@@ -155,4 +155,4 @@ def test_a_job_that_was_killed_is_held_for_one_without_memory(tmp_path: Path) ->
 
 
 def test_every_stage_is_tried_on_a_full_disk() -> None:
-    assert disks.STAGES == tuple(config.STAGES)
+    assert tuple(config.STAGES) == disks.STAGES
