@@ -118,10 +118,12 @@ def check_or_exit(arguments: Sequence[str]) -> None:
 
     On a full disk, Snakemake would say so in tracebacks, one for each line of its log.
     """
+    known = _known(arguments)
+    if known is not None and not known.dry_run:
+        said = machine_faults.of_folder(known.directory)
+        if said is not None:
+            sys.exit(said)
     try:
-        known = _known(arguments)
-        if known is not None and not known.dry_run:
-            machine_faults.check(known.directory)
         check_arguments(arguments)
     except BakeryError as error:
         sys.exit(f"config: {error}")
