@@ -70,7 +70,8 @@ if workflow.is_main_process:
     logging.raiseExceptions = (
         False  # a log on a full disk ends no bake and prints no traceback
     )
-    if not workflow.output_settings.dryrun:
+    # `clean` is what makes room
+    if not workflow.output_settings.dryrun and "clean" not in sys.argv:
         try:
             machine_faults.check(Path())
         except BakeryError as error:

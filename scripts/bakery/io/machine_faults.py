@@ -15,7 +15,10 @@ from pathlib import Path
 from bakery.io.errors import BakeryError
 
 GO_ON = "then run the same command again to go on"
-_FREE = f"make room (`snakemake --cores 1 clean` lists what can be freed), {GO_ON}"
+_FREE = (
+    "make room (results/cache can always be deleted, and `snakemake --cores 1 clean` lists what else "
+    f"can), {GO_ON}"
+)
 _DISK = {
     errno.ENOSPC: ("the disk is full", _FREE),
     errno.EDQUOT: ("your quota on this disk is used up", _FREE),

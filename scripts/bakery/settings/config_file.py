@@ -119,7 +119,7 @@ def check_or_exit(arguments: Sequence[str]) -> None:
     On a full disk, Snakemake would say so in tracebacks, one for each line of its log.
     """
     known = _known(arguments)
-    if known is not None and not known.dry_run:
+    if known is not None and not known.dry_run and "clean" not in arguments:  # it makes room
         said = machine_faults.of_folder(known.directory)
         if said is not None:
             sys.exit(said)
