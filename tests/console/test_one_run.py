@@ -45,6 +45,12 @@ def test_a_living_runs_locks_stay(tmp_path, other):
     assert (tmp_path / "locks" / "0.input.lock").exists()
 
 
+def test_locks_of_a_run_that_was_killed_before_it_held_ours_go(tmp_path):
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "0.input.lock").write_text("results/x\n")
+    assert one_run.forget_the_dead(tmp_path) == 1
+
+
 def test_a_killed_runs_locks_go(tmp_path, other):
     other.kill()
     other.wait()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from bakery.io import files
 FACTS = {"Steps": "2", "Sampler": "Euler", "Seed": "1"}
 
 
-@pytest.mark.parametrize("how", [{}, {"rivals": True}, {"sync": True}])
+@pytest.mark.parametrize("how", [{}, {"rivals": True}, {"lasting": False}])
 def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path: Path, how) -> None:
     path = tmp_path / "a.txt"
     files.write_text(path, "before")
@@ -82,3 +85,14 @@ def test_no_file_has_the_name_of_a_device(name: str, made: str) -> None:
 def test_text_that_utf8_cannot_say_is_written_all_the_same(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a", "half \ud800, whole \U0001f600")
     assert (tmp_path / "a").read_text(encoding="utf-8") == "half ?, whole \U0001f600"
+
+
+def test_parts_of_dead_processes_are_removed_and_of_living_ones_kept(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / "images").mkdir()
+    for name in (f"a.png.{dead.pid}.part", f"b.png.{os.getpid()}.part", "c.csv.part", "d.png"):
+        (tmp_path / "images" / name).write_text("half")
+    assert files.remove_parts(tmp_path) == 1
+    left = sorted(path.name for path in (tmp_path / "images").iterdir())
+    assert left == [f"b.png.{os.getpid()}.part", "c.csv.part", "d.png"]

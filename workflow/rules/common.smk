@@ -3,9 +3,9 @@
 # Out: GRAPH, and the functions that rules use for their inputs and params
 
 import functools
+import logging
 import os
 import sys
-import time
 from pathlib import Path
 
 from snakemake.cli import get_argument_parser
@@ -13,7 +13,6 @@ from snakemake.exceptions import WorkflowError
 
 # found from this file, so that workflow/Snakefile and module use work as well
 HOME = Path(str(workflow.current_basedir)).parents[1]
-STARTED = time.time()
 
 if not (HOME / "scripts/bakery").is_dir():
     raise WorkflowError(
@@ -33,6 +32,7 @@ from bakery.console import handler, one_run, stopping
 from bakery.forecast import needs
 from bakery.graph import build as graph
 from bakery.graph import halving, keeping, summary
+from bakery.io import machine_faults
 from bakery.io.errors import BakeryError
 from bakery.jobs import claims, job, leases, resuming
 from bakery.settings import config as settings
@@ -82,6 +82,15 @@ CONSOLE = handler.attach(
 if CONSOLE is not None:
     os.environ[job.CONSOLE] = "1"  # for the jobs that run here
 if workflow.is_main_process:
+    logging.raiseExceptions = (
+        False  # a log on a full disk ends no bake and prints no traceback
+    )
+    # `clean` is what makes room
+    if not workflow.output_settings.dryrun and "clean" not in sys.argv:
+        try:
+            machine_faults.check(Path())
+        except BakeryError as error:
+            raise ConfigError(str(error)) from None
     one_run.forget_the_dead(Path(".snakemake"))
 
 
@@ -327,23 +336,29 @@ def begin_run():
     for line in stopping.forget_requests(trained):
         say(line)
     stopping.arm_for_epochs(trained, say)
+    if workflow.local_exec:  # processes of a cluster's other machines are not seen here
+        one_run.tidy(Path(".snakemake"), Path("results"))
     if CONSOLE is not None:
         stopping.arm(lambda: CONSOLE.board.running, CONSOLE.stopped)
 
 
+def log_times():
+    """When each job's log was last written, by a clock that may be set back meanwhile."""
+    return {log: log.stat().st_mtime_ns for log in sorted(Path("logs").glob("*/*.log"))}
+
+
 def repeat_failures():
     """Say again at the end, where people look, what went wrong in this run; the same once."""
-    logs = [
-        log
-        for log in sorted(Path("logs").glob("*/*.log"))
-        if log.stat().st_mtime >= STARTED
-    ]
+    logs = [log for log, changed in log_times().items() if BEFORE.get(log) != changed]
     said = [f"{log.parent.name}: {error}" for log in logs for error in job.errors(log)]
     if CONSOLE is not None:
         CONSOLE.repeat(list(dict.fromkeys(said)))
         return
     for line in dict.fromkeys(said):
         print(line, file=sys.stderr)
+
+
+BEFORE = log_times() if workflow.is_main_process else {}  # of earlier runs
 
 
 onstart:

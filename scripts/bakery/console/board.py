@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bakery.io import manifest, status
+from bakery.io import machine_faults, manifest, status
 from bakery.io.errors import BakeryError
 from bakery.jobs import job as jobs
 
@@ -57,6 +57,16 @@ class RunningJob:
         if self.log is None or not self.log.is_file():
             return []
         return [error.splitlines()[0] for error in jobs.errors(self.log) if error]
+
+    def silence(self) -> str:
+        """Why it may have ended without an error in its log."""
+        places = [path.parent for path in (self.output, self.log) if path is not None]
+        for said in filter(None, map(machine_faults.of_folder, places)):
+            return said
+        return (
+            "ended without a word (killed, or out of memory?): "
+            f"{machine_faults.GO_ON.removeprefix('then ')}; its log is {self.log}"
+        )
 
 
 def summary_of(folder: Path) -> Mapping[str, Any]:

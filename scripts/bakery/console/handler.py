@@ -171,8 +171,7 @@ class LogHandler(LogHandlerBase):
         if job is None or self._quiet.is_set():
             return
         said = job.errors()
-        log = f"; its log is {job.log}"
-        sentence = said[0] if said else f"ended without a word (killed, or out of memory?){log}"
+        sentence = said[0] if said else job.silence()
         if sentence not in self._said:
             self._said.add(sentence)
             self._print(

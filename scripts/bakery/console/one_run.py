@@ -10,13 +10,18 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from bakery.io import files
 from bakery.io.errors import BakeryError
 
 NAME = "bakery.lock"
 """In Snakemake's folder `.snakemake`."""
+
+_OLD = 3600.0
+"""Seconds after which a script of Snakemake's, which is read at a job's start, is a dead run's."""
 
 _held: list[IO[str]] = []  # open for the life of the process: closing a file ends its lock
 
@@ -24,9 +29,10 @@ _held: list[IO[str]] = []  # open for the life of the process: closing a file en
 def forget_the_dead(folder: Path) -> int:
     """Remove Snakemake's locks in `folder` (`.snakemake`) if no run is alive; returns how many."""
     left = sorted((folder / "locks").glob("*.lock"))
-    if not left or not (folder / NAME).is_file():
+    if not left:
         return 0
-    with (folder / NAME).open("r+") as file:
+    # also if it was never made, or lost: a run killed before `begin` has left locks of Snakemake's only
+    with (folder / NAME).open("a+") as file:
         if not _try(file):
             return 0
         for lock in left:
@@ -53,6 +59,15 @@ def check(folder: Path) -> None:
         with (folder / NAME).open("r+") as file:
             if not _try(file):
                 raise BakeryError(refusal(folder))
+
+
+def tidy(folder: Path, results: Path) -> None:
+    """Remove what killed runs have left half-written; whoever calls it holds the lock (`begin`)."""
+    files.remove_parts(results)
+    for script in (folder / "scripts").glob("tmp*"):
+        with suppress(OSError):
+            if time.time() - script.stat().st_mtime > _OLD:  # a dry bake may have begun just now
+                script.unlink()
 
 
 def refusal(folder: Path) -> str:

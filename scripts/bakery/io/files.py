@@ -1,8 +1,14 @@
-"""Files that are written whole or not at all, wherever a program is stopped; and second names for
-them."""
+"""Files that are written whole or not at all, wherever a program is stopped or the power is cut; and
+second names for them.
+
+Without `fsync`, a file system may keep a new name and lose what is in the file. So a file is synced
+before it gets its name, and its folder afterwards: what is written later never outlives what it stands
+on.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -14,6 +20,9 @@ _RESERVED = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?=\.|$)", re.IGNORECASE
 )
 """Names of devices on Windows, whatever follows behind a full stop."""
+PASSING = (".part", ".lock")
+"""Endings of files that nobody reads after a stop."""
+_OF_PROCESS = re.compile(r"\.(\d+)\.part$")
 
 
 def unreserved(name: str) -> str:
@@ -22,28 +31,88 @@ def unreserved(name: str) -> str:
 
 
 @contextmanager
-def whole(path: Path, *, rivals: bool = False, sync: bool = False) -> Iterator[Path]:
+def whole(path: Path, *, rivals: bool = False, lasting: bool = True) -> Iterator[Path]:
     """A temporary path to write `path`'s content to; it replaces `path` atomically when the block
     ends.
 
-    After an error `path` is unchanged. With `rivals`, other processes may write the same file at
-    the same time; with `sync`, the file also survives a power cut.
+    After an error `path` is unchanged, and an `OSError` that names no file names `path`. With
+    `rivals`, other processes may write the same file at the same time. `lasting` makes the file
+    survive a power cut from here on (some milliseconds); without it, its content may be lost, so
+    that is for what nobody misses.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part" if rivals else f"{path.name}.part")
     try:
         yield part
-        if sync:
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
+        if lasting:
+            sync(part)
         os.replace(part, path)
+        if lasting:
+            sync(path.parent)
+    except OSError as error:
+        if error.errno and error.filename is None:  # as after a write: on a full disk, say
+            error.filename = str(path)
+        raise
     finally:
         # also after success: renaming between two names of one file does nothing
         part.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `path`, whole or not at all; what UTF-8 cannot say (half a surrogate pair) becomes `?`."""
-    with whole(path) as part:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk.
+
+    Folders that the file system cannot sync are left to it.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS):
+            error.filename = str(path)
+            raise
+    finally:
+        os.close(handle)
+
+
+def settle(folder: Path) -> None:
+    """Wait until all that is in `folder`, and its own name, is on the disk."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            file = Path(place, name)
+            if not file.is_symlink() and not name.endswith(PASSING):
+                sync(file)
+        sync(Path(place))
+    sync(folder.parent)
+
+
+def remove_parts(folder: Path) -> int:
+    """Remove what killed processes of this machine left half-written in `folder`; returns how many.
+
+    Parts without a process in their name are left: whoever writes that file again replaces them.
+    """
+    removed = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            found = _OF_PROCESS.search(name)
+            if found and not _is_alive(int(found[1])):
+                Path(place, name).unlink(missing_ok=True)
+                removed += 1
+    return removed
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's
+        return True
+    return True
+
+
+def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
+    """Write `path`, whole or not at all (`whole`); what UTF-8 cannot say (half a surrogate pair) becomes
+    `?`."""
+    with whole(path, lasting=lasting) as part:
         part.write_text(text, encoding="utf-8", errors="replace")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from bakery.io import seals
 from bakery.io.errors import BakeryError
+from bakery.io.files import settle
 from bakery.io.seals import Fault, digest
 
 NAME = "manifest.json"
@@ -27,7 +28,11 @@ PAGES = "*.html"
 
 
 def write(folder: Path, about: dict[str, Any], summary: dict[str, Any]) -> Path:
-    """Write `folder/manifest.json`: `about` (stage, key, settings ...), the summary, the files."""
+    """Write `folder/manifest.json`: `about` (stage, key, settings ...), the summary, the files.
+
+    The folder is on the disk before: after a power cut, one with a manifest is whole.
+    """
+    settle(folder)
     there = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
     files = {name: digest(folder / name) for name in there if covers(name)}
     kept = {f"{name}.state" for name in files}

@@ -70,7 +70,7 @@ def tell(doing: str, done: int = 0, of: int = 0, **facts: Any) -> None:
         rate = (done - _now.first) / passed
         line |= {"per_second": round(rate, 3), "eta_seconds": round((of - done) / rate, 1)}
     # a full disk must not end a bake for the sake of a display
-    with suppress(OSError), whole(_now.path, rivals=True) as part:
+    with suppress(OSError), whole(_now.path, rivals=True, lasting=False) as part:
         part.write_text(json.dumps(line), encoding="utf-8")
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bakery.io import devices, manifest, status
+from bakery.io import devices, machine_faults, manifest, status
 from bakery.io.errors import BakeryError
+from bakery.io.files import sync
 from bakery.jobs import leases
 from bakery.settings import config as cfg
 from bakery.settings.sections import Section
@@ -35,12 +36,15 @@ _BEGINS = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULT
 class LoggedJob:
     """A running job: keeps its log, and turns bad input into one sentence.
 
-    Inside the `with`, a `BakeryError` ends the job with its sentence and no traceback; any other
-    exception is a bug, whose traceback goes to the log.
+    Inside the `with`, a `BakeryError` and a fault of the machine (a full disk, too little memory) end
+    the job with a sentence and no traceback; any other exception is a bug, whose traceback goes to
+    the log.
     """
 
     def __init__(self, snakemake: Any, name: str) -> None:
         self.name = name
+        self.place = Path("results", name)
+        """What the job writes."""
         self._log_file = Path(snakemake.log[0])
 
     def __enter__(self) -> Self:
@@ -67,9 +71,12 @@ class LoggedJob:
             log.info("stopped on request")
             sys.exit(130)  # as a shell says it
         status.write_to(None)
-        if isinstance(error, BakeryError):
-            log.error("%s", error)
-            self._tell(str(error))
+        said = str(error) if isinstance(error, BakeryError) else None
+        if isinstance(error, Exception) and said is None:
+            said = machine_faults.sentence(error, self.place)
+        if said is not None:
+            log.error("%s", said)
+            self._tell(said)
             sys.exit(1)
         if isinstance(error, Exception):
             log.critical("unexpected error", exc_info=error)
@@ -99,7 +106,7 @@ class Job(LoggedJob):
         self.stage: str = self.about["stage"]
         super().__init__(snakemake, self.stage)
         self.settings: Section = cfg.section_of(self.stage).model_validate(self.about["settings"])
-        self.out = Path(snakemake.output[0]).parent
+        self.out = self.place = Path(snakemake.output[0]).parent
         self.threads: int = snakemake.threads
         self._input = snakemake.input
 
@@ -133,6 +140,9 @@ class Job(LoggedJob):
         # lockf, not flock: a flock stays held by forked children of a killed process
         self._lock = (self.out / ".lock").open("w")
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        sync(
+            self.out
+        )  # the engine removed its manifest: it must not come back over unfinished files
         return self
 
     def __exit__(

@@ -28,7 +28,7 @@ _LEGACY_START, _LEGACY_LENGTH = 0x100000, 0x10000
 def write(path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
     """Write a LoRA file atomically, hashes added to its metadata; returns sshs_model_hash."""
     content, model_hash = pack(state, metadata)
-    with whole(path, sync=True) as part:
+    with whole(path) as part:
         part.write_bytes(content)
     return model_hash
 

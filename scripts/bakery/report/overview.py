@@ -124,7 +124,7 @@ def write(root: Path, running: Sequence[Mapping[str, Any]]) -> Path:
         amount=disk_use.amount,
         chart_size=(charts.WIDTH, charts.HEIGHT, charts.LEFT, charts.RIGHT, charts.BOTTOM),
     )
-    write_text(results / NAME, html)
+    write_text(results / NAME, html, lasting=False)
     return results / NAME
 
 

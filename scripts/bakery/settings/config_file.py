@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from bakery.io import machine_faults
 from bakery.io.errors import BakeryError, first_line
 
 SHIPPED = Path("config/config.yaml")
@@ -85,12 +86,8 @@ def check_arguments(arguments: Sequence[str]) -> list[Path]:
 
     `arguments` come after the program's name. Raises `BakeryError` as `read` does.
     """
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path)
-    parser.add_argument("--directory", "-d", type=Path, default=Path())
-    try:
-        known, _ = parser.parse_known_args(arguments)
-    except argparse.ArgumentError:  # Snakemake says what is wrong with its options
+    known = _known(arguments)
+    if known is None:
         return []
     shipped = known.directory / SHIPPED
     files = known.configfile or ([shipped] if shipped.exists() else [])
@@ -104,8 +101,28 @@ def check_arguments(arguments: Sequence[str]) -> list[Path]:
     return files
 
 
+def _known(arguments: Sequence[str]) -> argparse.Namespace | None:
+    """Those of Snakemake's options that are looked at here; None where they are wrong."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path)
+    parser.add_argument("--directory", "-d", type=Path, default=Path())
+    parser.add_argument("--dry-run", "--dryrun", "-n", action="store_true")
+    try:
+        return parser.parse_known_args(arguments)[0]
+    except argparse.ArgumentError:  # Snakemake says what is wrong with its options
+        return None
+
+
 def check_or_exit(arguments: Sequence[str]) -> None:
-    """The same; ends the program with the sentence."""
+    """The same, and whether anything can be written; ends the program with the sentence.
+
+    On a full disk, Snakemake would say so in tracebacks, one for each line of its log.
+    """
+    known = _known(arguments)
+    if known is not None and not known.dry_run and "clean" not in arguments:  # it makes room
+        said = machine_faults.of_folder(known.directory)
+        if said is not None:
+            sys.exit(said)
     try:
         check_arguments(arguments)
     except BakeryError as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 from bakery.gate import gate, sidecars
 from bakery.io import seals, status
+from bakery.io.files import sync
 from bakery.settings import credentials
 from bakery.sources import metadata, posts
 from bakery.sources import store as stored
@@ -208,6 +209,8 @@ class Listing:
 
     def _keep(self, site: Site, url: str, post: dict, file: Path, *, new: bool = False) -> None:
         """Takes a file on; one that is `new` in the store has to be the post's."""
+        if new:
+            sync(file)  # before its metadata, which say that it is whole
         facts = _facts(site, post)
         try:
             facts |= sidecars.inside(file)

@@ -273,7 +273,7 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
     """Lays the regularization pictures out; pictures left out are counted with the reason."""
     assert settings.reg is not None
     folder, reg = expanded(settings.reg.folder), settings.reg
-    with tempfile.TemporaryDirectory(dir=out) as unpacked:
+    with tempfile.TemporaryDirectory(dir=out, prefix=_UNFINISHED) as unpacked:
         found, dropped = regularization.usable(reg, folder, Path(unpacked))
         entries = [Entry(one.name, one.path, REG, one.caption, REG) for one in found]
         for why, count in sorted(dropped.items()):

@@ -30,6 +30,9 @@ from bakery.sources.listing import EMBEDDED, FetchedPost
 
 log = logging.getLogger("bakery.stages.scrape")
 
+_UNPACKED = "unpacked-"
+"""How folders begin that an archive is unpacked into for a while."""
+
 
 def run(settings: Scrape, *, booru: Path, out: Path, store: Path) -> dict:
     """Writes `images/` and `posts.csv` to `out`, and `captions.csv` where pictures of local folders
@@ -109,7 +112,7 @@ def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[Fe
     copies = store / "folders"
     seen: set[Path] = set()
     for entry in settings.folders:
-        with tempfile.TemporaryDirectory(dir=store) as unpacked:
+        with tempfile.TemporaryDirectory(dir=store, prefix=_UNPACKED) as unpacked:
             place = expanded(entry.path)
             listed = folders.collect(place, Path(unpacked))
             found = [(post, path) for post, path in listed if _real(place, post) not in seen]
@@ -256,4 +259,6 @@ def _alone(store: Path) -> Iterator[None]:
     with (store / ".lock").open("w") as lock:
         # lockf, not flock: it is not inherited by children that outlive a killed run.
         fcntl.lockf(lock, fcntl.LOCK_EX)
+        for left in store.glob(f"{_UNPACKED}*"):  # of a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         yield

@@ -79,7 +79,7 @@ class Store:
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path, rivals=True) as part:
+            with whole(path, rivals=True, lasting=False) as part:
                 part.write_bytes(seals.pack(path.name, data))
         except OSError as error:
             log.warning("cannot write the cache entry %s (%s): continuing without it", path, error)

@@ -82,8 +82,9 @@ class Checkpoint:
         names = [row["file"] for row in state["rows"]]
         known = self._digests
         self._digests = {n: known.get(n) or seals.digest(self.folder / n) for n in names}
-        with whole(self.folder / STATE, sync=True) as part:
-            torch.save({"owner": owner, "digests": self._digests, **state}, part)
+        with whole(self.folder / STATE) as part:
+            with part.open("wb") as file:  # given a path, torch would not say that the disk is full
+                torch.save({"owner": owner, "digests": self._digests, **state}, file)
             seals.close(part)
             if (self.folder / STATE).exists():
                 (self.folder / STATE).rename(self.folder / BEFORE)
