@@ -22,6 +22,8 @@ from bakery.sampling import pipeline
 from bakery.training.checkpoint import STATE, Checkpoint
 from tests.fuzz.made_bases import Code, _hostile_code, _raw_pickle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -108,9 +110,7 @@ def refused(path: Path) -> str:
     ("change", "words"),
     [
         ({"beta_start": float("nan")}, "betas that are no noise schedule"),
-        ({"beta_end": float("inf")}, "betas that are no noise schedule"),
         ({"beta_start": -1, "beta_schedule": "linear"}, "betas that are no noise schedule"),
-        ({"num_train_timesteps": "x"}, "cannot read scheduler"),
         ({"beta_schedule": "os.system"}, "cannot read scheduler"),
     ],
 )

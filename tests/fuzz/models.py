@@ -29,7 +29,7 @@ from bakery.vision.tagger import Tagger
 from tests.fuzz import made_bases, made_onnx
 from tests.fuzz.outcome import Outcome
 
-LONG, SHORT = 500, 24
+LONG, SHORT = 500, 12
 onnx_model.PATIENCE = 1.0
 PICTURES = [Image.new("RGB", (24, 18), color) for color in ("red", "navy", "white")]
 
