@@ -195,7 +195,7 @@ def test_time_is_that_of_bakes_with_the_same_cost(tmp_path: Path) -> None:
         baked(outlined(tmp_path, label, train=GUIDE | {"unet_lr": rate}), speed, size=2048)
     one = made(bake, tmp_path)
     assert (one.past.bakes, one.past.steps_per_second, one.seconds) == (3, 3.0, 650.0)
-    assert (one.past.file_bytes, one.past.memory_gib) == (2048, None)
+    assert (one.past.file_bytes, one.past.memory) == (2048, None)
     other = outlined(tmp_path, "other", train=GUIDE | {"network_dim": 4})
     assert made(other, tmp_path).past is None
     done(bake, "train")

@@ -207,6 +207,13 @@ def recommendations():
     return handler.recommendations(pages)
 
 
+def note_costs():
+    """What finished pages took, kept beside them; our handler does it itself, to show it."""
+    if CONSOLE is None:
+        for page in GRAPH.of("compare"):
+            handler.costs(Path(page.folder))
+
+
 def begin_run():
     """Nothing is to run twice at a time in one folder; the dry bake looks on."""
     if {job.rule.name for job in workflow.dag.needrun_jobs()} <= {"plan"}:
@@ -236,6 +243,10 @@ def repeat_failures():
 
 onstart:
     begin_run()
+
+
+onsuccess:
+    note_costs()
 
 
 onerror:

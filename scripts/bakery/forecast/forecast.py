@@ -16,7 +16,7 @@ from typing import Any
 from bakery.dataset import buckets
 from bakery.dataset.buckets import Fit
 from bakery.families.recognise import main_part
-from bakery.forecast import first_bake, footguns
+from bakery.forecast import first_bake, footguns, together
 from bakery.forecast import history as past
 from bakery.forecast.known_pictures import KnownPictures, PlannedBake, ShownPicture, known_pictures
 from bakery.io import tables
@@ -130,7 +130,7 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         files=tuple(files.values()),
         samples=samples,
         cached={stage: (Path(f) / NAME).is_file() for stage, f in bake.folders.items()},
-        past=past.recall(trained, bake.settings["train"]),
+        past=past.recall(trained, bake.settings["train"], beside=len(together.share(bake))),
         warnings=tuple(warnings),
     )
 

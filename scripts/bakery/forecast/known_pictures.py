@@ -44,6 +44,10 @@ class PlannedBake:
     """The files that the config was read from."""
     has_gpu: bool = True
     """Whether this machine has a GPU, as far as can be seen without torch."""
+    group: Sequence[str] = ()
+    """Folders of the bakes that may be trained side by side with this one, its own among them."""
+    workers: int = 1
+    """Processes that train at a time."""
 
 
 @dataclass(frozen=True)

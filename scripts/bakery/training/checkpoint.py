@@ -35,8 +35,7 @@ STATE = "resume.state"
 BEFORE = "resume.before.state"
 """The state of the previous epoch."""
 STOPPED = "stopped.json"
-TOGETHER = "bakery_baked_together"
-"""In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
+TOGETHER = sidecar.TOGETHER
 _THEN = ", then "
 
 
