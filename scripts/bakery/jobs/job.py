@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bakery.jobs import by_hand  # noqa: F401
+
+# isort: split
 import fcntl
 import logging
 import os

@@ -28,7 +28,7 @@ from bakery.settings.config import STAGES
 
 FOLDER = "results/took"
 """A record and a picture of each finished page."""
-TIME, MEMORY, DISK = "time", "memory", "disk space"
+TIME, MEMORY, DISK = "training", "memory", "LoRAs"
 """What is compared, of each bake's training."""
 WRONG = 2.0
 """The dry bake was wrong if it was off by more than this factor."""
@@ -81,9 +81,8 @@ class Taken:
         most = f"{memory(self.memory)} of memory, {size(self.disk)} of disk"
         line = f"took {clock(self.seconds)}, {most}"
         if self.unknown:
-            line = (
-                f"took at least {clock(self.seconds)} ({self.unknown} jobs left no record), {most}"
-            )
+            jobs = f"{self.unknown} job{'s' if self.unknown > 1 else ''} left no record"
+            line = f"took at least {clock(self.seconds)} ({jobs}), {most}"
         if time := next((one for one in self.compared if one.name == TIME), None):
             line += f"; training {duration(time.measured)} a bake (plan: {duration(time.expected)})"
         return line
@@ -92,12 +91,10 @@ class Taken:
         """What was expected of a bake, beside what it was; "" if nothing was."""
         say = {TIME: duration, MEMORY: memory, DISK: size}
         told = [
-            f"{say[one.name](one.measured)} (plan: {say[one.name](one.expected)})"
+            f"{one.name} {say[one.name](one.measured)} (plan: {say[one.name](one.expected)})"
             for one in self.compared
         ]
-        names = [{TIME: "training", DISK: "LoRAs"}.get(one.name, one.name) for one in self.compared]
-        pairs = ", ".join(f"{name} {text}" for name, text in zip(names, told, strict=True))
-        return f"A bake: {pairs}." if pairs else ""
+        return f"A bake: {', '.join(told)}." if told else ""
 
 
 def of(root: Path, page: Path) -> Taken | None:
@@ -231,7 +228,8 @@ def _reason(one: Compared, pairs: Sequence[_Pair]) -> str:
         before, now = other[0]
         return f"{told}: the earlier bakes were trained in groups of {before}, these in groups of {now}"
     if one.name == TIME:
-        return f"{told}: the steps were as many but not as fast; why is not on record"
+        pace = "slower" if one.measured > one.expected else "faster"
+        return f"{told}: as many steps, but each was {pace}; why is not on record"
     return f"{told}; why is not on record"
 
 
