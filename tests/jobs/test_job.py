@@ -13,7 +13,9 @@ import pytest
 from bakery.jobs import by_hand, job
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-DOORS = sorted(path.stem for path in SCRIPTS.glob("*.py") if "noqa: F821" in path.read_text("utf-8"))
+DOORS = sorted(
+    path.stem for path in SCRIPTS.glob("*.py") if "noqa: F821" in path.read_text("utf-8")
+)
 
 
 def test_what_a_log_tells_of_errors(tmp_path: Path) -> None:

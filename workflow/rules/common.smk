@@ -3,6 +3,7 @@
 # Out: GRAPH, and the functions that rules use for their inputs and params
 
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,9 @@ if sys.platform == "win32":
         "LoRA Bakery does not run on Windows itself, but in WSL, GPU included: run `wsl --install` in "
         "a terminal, then clone and `make` inside of it (docs/install.md)"
     )
+
+# Snakemake puts the path of its Python into command lines as it is, which a space would cut in two
+sys.executable = shlex.quote(sys.executable)
 
 sys.path.insert(0, str(HOME / "scripts"))
 

@@ -119,6 +119,15 @@ def check(url: str, options: Mapping[str, Any] = {}) -> None:
     _extractor(url, "http://127.0.0.1:1" if url.startswith(EMBEDDED) else "")
 
 
+def site_of(url: str) -> tuple[str, bool]:
+    """What gallery-dl calls the site of an address, and whether it is a booru; asks no site.
+
+    Raises `BakeryError` as `check`.
+    """
+    reader = _extractor(url, "")
+    return reader.category, bool(reader.basecategory)
+
+
 def fetch(
     url: str,
     *,

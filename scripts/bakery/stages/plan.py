@@ -63,7 +63,7 @@ def run(
     and `workers` bakes or groups of bakes are trained at a time.
     Raises `BakeryError` when a setting cannot be baked at all.
     """
-    here = {"configs": configs, "has_gpu": has_gpu, "workers": workers}
+    here = {"configs": configs, "has_gpu": has_gpu, "workers": workers, "seen": {}}
     planned = [PlannedBake(**bake, **here) for bake in bakes]
     forecasts = [forecast.make(bake, trained) for bake in planned]
     proposed = proposals(forecasts)
