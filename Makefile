@@ -5,6 +5,7 @@
 # make quick   the tests that take no time and no browser
 # make lint    ruff, mypy, snakefmt, snakemake --lint
 # make smoke   every stage once on a small set (.test/), with its report: two minutes
+# make pictures the pictures of pages in README and docs/, from a finished bake
 # make world   rebuild the embedded world (hours; its products are committed)
 
 PYTHON ?= python3
@@ -20,9 +21,19 @@ GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,)
 
 # CONFIG=config/suzu.yaml bakes (or plans) that one instead of config/config.yaml.
 CONFIG ?=
-CONFIGFILE := $(if $(CONFIG),--configfile $(CONFIG))
+QUOTED := $(if $(word 2,$(CONFIG)),"$(CONFIG)",$(CONFIG))
+CONFIGFILE := $(if $(CONFIG),--configfile $(QUOTED))
 
-.PHONY: bake new plan test quick smoke lint format docs same-results world clean
+# What is misspelt would be ignored without a word, and the example baked in its place.
+$(foreach word,name from base config cores python gpu,$(if $(filter command,$(word 1,$(origin $(word)))),\
+$(error make has no $(word)=: write it in capitals)))
+ifneq ($(filter command,$(word 1,$(origin NAME)) $(word 1,$(origin FROM))),)
+ifeq ($(filter new,$(MAKECMDGOALS)),)
+$(error NAME= and FROM= are for `make new`, which writes a config; then bake it with CONFIG=config/<name>.yaml)
+endif
+endif
+
+.PHONY: bake new plan test quick smoke lint format docs pictures same-results world clean
 
 bake: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
@@ -62,6 +73,10 @@ docs: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/describe_config.py
 	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/house.py
 	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/licences.py
+
+# of the pages of the bake in results/, with Chromium
+pictures: $(VENV)/.installed-dev
+	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/screenshots.py
 
 same-results: $(VENV)/.installed
 	PYTHONPATH=scripts $(BIN)/python scripts/upkeep/code_versions.py

@@ -224,3 +224,15 @@ def test_without_the_environment_a_chore_says_how_to_activate_it(chore: str) -> 
     assert run.returncode == 1
     assert run.stderr.count("\n") == 1
     assert "run `source .venv/bin/activate` first" in run.stderr
+
+
+@pytest.mark.parametrize("typed", ["suzu.yaml", "suzu.yml", "config/suzu.yml", "suzu"])
+def test_a_config_that_is_there_under_almost_that_name_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/suzu.yaml").write_text(MINE)
+    with pytest.raises(BakeryError) as caught:
+        config_file.read(Path(typed))
+    assert str(caught.value) == f"{typed} does not exist: did you mean config/suzu.yaml?"

@@ -78,3 +78,27 @@ def test_make_new_and_plan_hand_on_what_is_given(tmp_path: Path) -> None:
     code, said, _ = make(tmp_path, "GPU=", "new")
     assert code != 0
     assert "say which: make new NAME=suzu FROM=folder-or-address BASE=checkpoint" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan", "config=config/suzu.yaml"], "make has no config=: write it in capitals"),
+        (["new", "NAME=suzu", "from=pics"], "make has no from=: write it in capitals"),
+        (["NAME=suzu", "FROM=pics", "BASE=a.safetensors"], "NAME= and FROM= are for `make new`"),
+    ],
+)
+def test_what_would_bake_the_example_without_a_word_is_refused(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    code, output, calls = make(tmp_path, "GPU=", *arguments)
+    assert (code, calls) == (2, [])
+    (line,) = output.splitlines()
+    assert said in line
+
+
+def test_a_config_with_a_space_in_its_name_is_one_word(tmp_path: Path) -> None:
+    code, said, calls = make(tmp_path, "GPU=", "CONFIG=config/my suzu.yaml", "plan")
+    assert code == 0, said
+    assert '--configfile "config/my suzu.yaml"' in said
+    assert calls[-1] == "snakemake --cores all plan --configfile config/my suzu.yaml"

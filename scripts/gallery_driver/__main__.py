@@ -7,7 +7,8 @@ beside it). LoRA Bakery imports neither: it starts this program and exchanges li
 
 - `{"do": "configuration"}`: what gallery-dl's own configuration files hold
 - `{"do": "set", "options": {...}, "bounds": {...}}`: what holds from now on; nothing else does
-- `{"do": "check", "url": ..., "embedded": ...}`: whether there is a reader for an address
+- `{"do": "check", "url": ..., "embedded": ...}`: whether there is a reader for an address, what
+  it calls the site, and whether that is a booru
 - `{"do": "fetch", "url": ..., "embedded": ..., "bounds": {...}}`: list and fetch it; while that goes on,
   each `{"event": ...}` wants one line as an answer (`fetching`)
 """
@@ -54,7 +55,9 @@ def _answer(link: Link, request: dict[str, Any]) -> dict[str, Any]:
             return {}
         case "check":
             reader = reader_of(request["url"], embedded=request["embedded"])
-            return {"known": reader is not None}
+            if reader is None:
+                return {"known": False}
+            return {"known": True, "site": reader.category, "booru": bool(reader.basecategory)}
         case "fetch":
             return _fetch(link, request)
     raise ValueError(f"no request: {request}")

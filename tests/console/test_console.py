@@ -112,6 +112,8 @@ def test_a_single_failure_is_not_repeated_right_below(shown):
     ("asked", "said"),
     [
         ("celan", "celan is neither a command nor a file that can be made here; did you mean clean?"),
+        ("config/suzu.yaml", "config/suzu.yaml is taken for a file to make: a config is given as "
+                             "--configfile config/suzu.yaml"),
         ("x/y.png", "x/y.png is neither a command nor a file that can be made here: known are all, "
                     "plan, gather, clean, verify"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from made_plans import baked, done, filtered, laid_out, outlined
 
-from bakery.forecast import forecast
+from bakery.forecast import forecast, known_pictures
 from bakery.forecast.forecast import PlannedBake
 from bakery.io import tables
 from bakery.settings.thresholds import Thresholds
@@ -195,7 +195,7 @@ def test_time_is_that_of_bakes_with_the_same_cost(tmp_path: Path) -> None:
         baked(outlined(tmp_path, label, train=GUIDE | {"unet_lr": rate}), speed, size=2048)
     one = made(bake, tmp_path)
     assert (one.past.bakes, one.past.steps_per_second, one.seconds) == (3, 3.0, 650.0)
-    assert (one.past.file_bytes, one.past.memory_gib) == (2048, None)
+    assert (one.past.file_bytes, one.past.memory) == (2048, None)
     other = outlined(tmp_path, "other", train=GUIDE | {"network_dim": 4})
     assert made(other, tmp_path).past is None
     done(bake, "train")
@@ -214,3 +214,22 @@ def test_gradient_accumulation_makes_fewer_steps(tmp_path: Path) -> None:
     bake = outlined(tmp_path, train=GUIDE | {"gradient_accumulation_steps": 4})
     filtered(bake, [SQUARE] * 130)
     assert made(bake, tmp_path).counts.steps_per_epoch == 82  # 325 batches, the last step has one
+
+
+def test_bakes_that_share_their_pictures_look_at_them_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    real = known_pictures._known
+    monkeypatch.setattr(
+        known_pictures, "_known", lambda bake: looked.append(bake.label) or real(bake)
+    )
+    monkeypatch.setattr(
+        forecast.footguns, "of_captions", lambda *given: looked.append("captions") or []
+    )
+    seen: dict = {}
+    for label, train, repeats in (("a", 1e-3, 1), ("b", 1e-2, 1), ("c", 1e-2, 9)):
+        sections = {"train": {"unet_lr": train}, "layout": {"repeats": repeats}}
+        bake = outlined(tmp_path, label, **sections)
+        forecast.make(forecast.PlannedBake(**bake, seen=seen), tmp_path)
+    assert looked == ["a", "captions", "c"], "c shows them more often"

@@ -20,7 +20,7 @@ def recalled(folder: Path, **changes: object) -> history.BakeHistory | None:
 def test_medians_over_what_cost_the_same(tmp_path: Path) -> None:
     for label, speed, memory in (("a", 1.0, None), ("b", 9.0, 2.0), ("c", 2.0, 4.0)):
         baked(outlined(tmp_path, label, train=TRAIN), speed, memory=memory, size=10)
-    assert recalled(tmp_path) == history.BakeHistory(3, 2.0, 3.0, 10)
+    assert recalled(tmp_path) == history.BakeHistory(3, 2.0, 3.0 * 2**30, 10)
 
 
 @pytest.mark.parametrize(

@@ -217,13 +217,6 @@ def test_disk_use_is_by_stage_and_counts_a_file_once(tmp_path: Path) -> None:
     assert disk_use.by_stage(tmp_path / "nothing") == []
 
 
-@pytest.mark.parametrize(
-    ("size", "said"), [(0, "0.0 MB"), (12.4e6, "12 MB"), (9.96e6, "10 MB"), (1.42e9, "1.4 GB")]
-)
-def test_amounts_are_read_at_a_glance(size: float, said: str) -> None:
-    assert disk_use.amount(size) == said
-
-
 @pytest.mark.parametrize("width", [390, 1280])
 def test_browser_it_fits_and_asks_for_nothing(browser: Any, tmp_path: Path, width: int) -> None:
     finished(tmp_path, "a_sweep_with_a_very_long_name_" * 3)

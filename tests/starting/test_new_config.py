@@ -193,6 +193,7 @@ def test_a_hub_id_has_only_its_name_to_go_by(here: Path, base: str, preset: int)
     ("arguments", "words"),
     [
         (("suzu", "pisc"), "which is neither a folder nor an address"),
+        (("すず",), "has no letter that the names of LoRA files may have"),
         (("suzu", "empty"), "which holds no picture: give the folder with"),
         (("suzu", "texts"), "which holds no picture (2 .md): give"),
         (("suzu", "https://me:secret@danbooru.donmai.us/posts?tags=x"), "password or key"),

@@ -86,10 +86,12 @@ def write_config(workdir: Path, raw: dict) -> None:
     (workdir / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
 
 
-def snakemake(workdir: Path, *arguments: str, gpus: str = "99") -> subprocess.CompletedProcess[str]:
+def snakemake(
+    workdir: Path, *arguments: str, gpus: str = "99", python: str | Path = sys.executable
+) -> subprocess.CompletedProcess[str]:
     """`gpus` need not be there: jobs lease them by name, and compute on the CPU."""
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
+        [python, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
          "--directory", workdir, "--configfile", workdir / "config.yaml",
          "--workflow-profile", ROOT / "profiles/default", *arguments],
         capture_output=True, text=True, check=False, timeout=300, cwd=workdir,
@@ -394,6 +396,20 @@ def test_the_dry_bake_makes_nothing_and_runs_anew_each_time(workdir: Path) -> No
         assert "Time and memory: not known before a first bake of this kind has run" in run.stdout
         assert [path.name for path in (workdir / "results").iterdir()] == ["plan"]
     assert jobs(workdir)["scrape"] == 1, "and `all` does not know of it"
+
+
+@pytest.mark.slow
+def test_a_clone_may_lie_where_a_path_has_a_space(workdir: Path) -> None:
+    """Snakemake writes the path of its Python into command lines as it is."""
+    place = workdir / "my bakes"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True, timeout=60)
+    for site in place.glob("lib/python*/site-packages"):
+        (site / "those.pth").write_text(
+            "\n".join(path for path in sys.path if "site-packages" in path)
+        )
+    run = snakemake(workdir, "--until", "tag", python=place / "bin/python")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "done tag" in run.stderr
 
 
 def with_setting(dotted: str, value: object) -> dict:

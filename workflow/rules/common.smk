@@ -5,6 +5,7 @@
 import functools
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -25,6 +26,9 @@ if sys.platform == "win32":
         "LoRA Bakery does not run on Windows itself, but in WSL, GPU included: run `wsl --install` in "
         "a terminal, then clone and `make` inside of it (docs/install.md)"
     )
+
+# Snakemake puts the path of its Python into command lines as it is, which a space would cut in two
+sys.executable = shlex.quote(sys.executable)
 
 sys.path.insert(0, str(HOME / "scripts"))
 
@@ -319,6 +323,13 @@ def recommendations():
     return handler.recommendations(pages)
 
 
+def note_costs():
+    """What finished pages took, kept beside them; our handler does it itself, to show it."""
+    if CONSOLE is None:
+        for page in GRAPH.of("compare"):
+            handler.costs(Path(page.folder))
+
+
 def begin_run():
     """Nothing is to run twice at a time in one folder; the dry bake looks on."""
     if {job.rule.name for job in workflow.dag.needrun_jobs()} <= {"plan"}:
@@ -363,6 +374,10 @@ BEFORE = log_times() if workflow.is_main_process else {}  # of earlier runs
 
 onstart:
     begin_run()
+
+
+onsuccess:
+    note_costs()
 
 
 onerror:

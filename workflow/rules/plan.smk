@@ -13,6 +13,7 @@ rule plan:
         bakes=planned_bakes,
         out="results/plan",
         trained="results/train",
+        workers=WORKERS,
         configs=[str(path) for path in workflow.configfiles],
     script:
         "../../scripts/plan.py"

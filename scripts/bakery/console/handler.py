@@ -25,6 +25,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from bakery.console import one_run, sentences
 from bakery.console.board import Board, NameOf, RunningJob, summary_of
+from bakery.io.errors import BakeryError
+from bakery.io.quantities import clock
 from bakery.jobs import stop_requests
 
 DEFAULT = "DefaultStreamHandler"
@@ -63,6 +65,13 @@ def attach(workflow: Any, name_of: NameOf, ending: Ending) -> LogHandler | None:
     return handler
 
 
+class _Console(Console):
+    """Leaves the cursor as it is: a run that is killed could not show it again."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        return False
+
+
 class LogHandler(LogHandlerBase):
     """Draws the board. See the module."""
 
@@ -75,7 +84,7 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         self.name = "bakery"
         stream = sys.stdout if self.common_settings.stdout else sys.stderr
-        self._console = Console(
+        self._console = _Console(
             file=stream,
             highlight=False,
             soft_wrap=True,
@@ -332,15 +341,8 @@ def progress(status: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def clock(seconds: float) -> str:
-    """`0:08`, `12:30`, `1:02:03`."""
-    whole = max(0, round(seconds))
-    minutes, hours = whole // 60 % 60, whole // 3600
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
-
-
 def recommendations(pages: Mapping[Path, Path]) -> list[str]:
-    """For each finished page what it recommends, and where things are.
+    """For each finished page what it recommends, where things are, and what its bakes took.
 
     `pages`: folder of a page -> folder of its recommended LoRA.
     """
@@ -350,7 +352,19 @@ def recommendations(pages: Mapping[Path, Path]) -> list[str]:
             continue
         lines += [sentences.line("compare", summary), f"  page: {page / 'index.html'}"]
         lines += [f"  LoRA: {file}" for file in sorted(best.glob("*.safetensors"))]
+        lines += costs(page)
     return lines
+
+
+def costs(page: Path) -> list[str]:
+    """What the bakes of a finished page took: kept beside the results, and as lines."""
+    from bakery.report import taken  # here, as above
+
+    try:
+        noted = taken.keep(Path(), page)
+    except (OSError, BakeryError) as problem:  # no reason to call a finished bake failed
+        return [f"  what it took could not be noted: {problem}"]
+    return [f"  {said}" for said in (noted.line(), *noted.reasons)] if noted else []
 
 
 def _took(job: RunningJob) -> str:

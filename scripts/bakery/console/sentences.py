@@ -26,6 +26,8 @@ def warnings(summary: Summary) -> list[str]:
 def no_target(name: str) -> str:
     """That there is nothing of this name to make: a mistyped command."""
     close = difflib.get_close_matches(name, TARGETS, n=1)
+    if name.endswith((".yaml", ".yml")):
+        return f"{name} is taken for a file to make: a config is given as --configfile {name}"
     hint = f"; did you mean {close[0]}?" if close else f": known are {', '.join(TARGETS)}"
     return f"{name} is neither a command nor a file that can be made here{hint}"
 

@@ -16,7 +16,7 @@ from typing import Any
 from bakery.dataset import buckets
 from bakery.dataset.buckets import Fit
 from bakery.families.recognise import main_part
-from bakery.forecast import first_bake, footguns
+from bakery.forecast import first_bake, footguns, together
 from bakery.forecast import history as past
 from bakery.forecast.known_pictures import KnownPictures, PlannedBake, ShownPicture, known_pictures
 from bakery.io import tables
@@ -116,7 +116,7 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *footguns.of_training(train, prune, counts),
         *footguns.of_concepts(known.folders),
         *footguns.of_trigger(prune, Path(main_part(bake.base))),
-        *footguns.of_captions(_own_folders(bake), Path(bake.folders["scrape"]), prune),
+        *bake.once("captions", ("scrape", "prune"), lambda: _of_captions(bake, prune)),
         *_by_hand(known),
     ]
     return Forecast(
@@ -130,15 +130,16 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         files=tuple(files.values()),
         samples=samples,
         cached={stage: (Path(f) / NAME).is_file() for stage, f in bake.folders.items()},
-        past=past.recall(trained, bake.settings["train"]),
+        past=past.recall(trained, bake.settings["train"], beside=len(together.share(bake))),
         warnings=tuple(warnings),
     )
 
 
-def _own_folders(bake: PlannedBake) -> list[Path]:
-    """The local folders that the scrape takes pictures from."""
+def _of_captions(bake: PlannedBake, prune: Prune) -> list[str]:
+    """The foot-guns of the captions in the local folders that the scrape takes pictures from."""
     entries = Scrape.model_validate(bake.settings["scrape"]).folders
-    return [expanded(entry.path) for entry in entries]
+    folders = [expanded(entry.path) for entry in entries]
+    return footguns.of_captions(folders, Path(bake.folders["scrape"]), prune)
 
 
 def mean_epochs(rungs: Sequence[Mapping[str, Any]]) -> float:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, mode
 from typing import Any
+
+from bakery.interop import sidecar
+from bakery.io.errors import BakeryError
+from bakery.jobs import job_times
 
 FREE = frozenset(
     {
@@ -32,35 +36,66 @@ class BakeHistory:
 
     bakes: int
     steps_per_second: float
-    memory_gib: float | None
-    """Peak memory; None if the bakes did not record it."""
+    memory: float | None
+    """Peak memory in bytes; None if the bakes did not record it."""
     file_bytes: int | None
     """Size of one saved LoRA."""
+    together: str = "1"
+    """In groups of how many most of them were trained: `3`; `4, then 2`."""
 
 
-def recall(train: Path, settings: Mapping[str, Any]) -> BakeHistory | None:
+@dataclass(frozen=True)
+class _Past:
+    """One finished bake; as `BakeHistory`."""
+
+    steps_per_second: float
+    memory: float | None
+    files: Sequence[int]
+    together: str
+
+
+def recall(train: Path, settings: Mapping[str, Any], beside: int = 1) -> BakeHistory | None:
     """The finished bakes in `train` (`results/train`) that cost what a bake of `settings` would.
 
-    None if there are none. Unfinished bakes and damaged files are ignored.
+    Of these only bakes in groups of `beside`, if there are such: a bake is slower side by side with
+    others than alone. None if there are none. Unfinished bakes and damaged files are ignored.
     """
-    speeds, memories, sizes = [], [], []
+    found = []
     for manifest in sorted(train.glob("*/manifest.json")):
-        last = _last_line(manifest.with_name("progress.jsonl"))
+        last = job_times.last_step(manifest.parent)
         theirs = _settings(manifest)
-        if last is None or theirs is None or _costly(theirs) != _costly(settings):
-            continue
-        speeds.append(float(last["steps_per_second"]))
-        if isinstance(last.get("memory_gib"), int | float):
-            memories.append(float(last["memory_gib"]))
-        sizes += [path.stat().st_size for path in manifest.parent.glob("*.safetensors")]
-    if not speeds:
+        if last is not None and theirs is not None and _costly(theirs) == _costly(settings):
+            found.append(_past(manifest.parent, last))
+    found = [one for one in found if one.together == str(beside)] or found
+    if not found:
         return None
+    memories = [one.memory for one in found if one.memory is not None]
+    sizes = [size for one in found for size in one.files]
     return BakeHistory(
-        len(speeds),
-        median(speeds),
+        len(found),
+        median(one.steps_per_second for one in found),
         median(memories) if memories else None,
         round(median(sizes)) if sizes else None,
+        mode(one.together for one in found),
     )
+
+
+def _past(folder: Path, last: Mapping[str, Any]) -> _Past:
+    files = sorted(folder.glob("*.safetensors"))
+    gib = last.get("memory_gib")
+    return _Past(
+        float(last["steps_per_second"]),
+        float(gib) * 2**30 if isinstance(gib, int | float) else None,
+        [path.stat().st_size for path in files],
+        _together(files),
+    )
+
+
+def _together(files: Sequence[Path]) -> str:
+    try:
+        return sidecar.trained_together(files[0])
+    except (BakeryError, IndexError):
+        return "1"
 
 
 def _costly(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,13 +111,4 @@ def _settings(manifest: Path) -> dict[str, Any] | None:
     try:
         return dict(json.loads(manifest.read_text(encoding="utf-8"))["settings"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _last_line(path: Path) -> dict[str, Any] | None:
-    """The last line of a progress.jsonl that has a speed."""
-    try:
-        line = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
-        return line if float(line["steps_per_second"]) > 0 else None
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

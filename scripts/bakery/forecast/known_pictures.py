@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bakery.dataset import concepts, decisions, repeat_folders
 from bakery.dataset.concepts import RepeatFolder
@@ -21,6 +22,8 @@ from bakery.settings.layout import Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.scrape import Scrape
 from bakery.tags import captions
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,21 @@ class PlannedBake:
     """The files that the config was read from."""
     has_gpu: bool = True
     """Whether this machine has a GPU, as far as can be seen without torch."""
+    group: Sequence[str] = ()
+    """Folders of the bakes that may be trained side by side with this one, its own among them."""
+    workers: int = 1
+    """Processes that train at a time."""
+    seen: dict[str, Any] = field(default_factory=dict, compare=False)
+    """What was looked at already, for all bakes of a dry bake: most of them share their pictures."""
+
+    def once(self, what: str, sections: Sequence[str], look: Callable[[], Seen]) -> Seen:
+        """`look()`, once for all bakes with these sections and the folders of their stages."""
+        stages = [stage for stage in self.folders if stage in sections]
+        facts = [self.settings[section] for section in sections], [self.folders[s] for s in stages]
+        key = what + json.dumps([*facts, self.settings["train"].get("reg_data_dir")])
+        if key not in self.seen:
+            self.seen[key] = look()
+        return self.seen[key]
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,11 @@ class KnownPictures:
 
 
 def known_pictures(bake: PlannedBake) -> KnownPictures:
-    """What is known of the pictures from the last stage that has run."""
+    """What is known of the pictures from the last stage that has run; looked at once for all bakes."""
+    return bake.once("pictures", ("scrape", "filter", "prune", "layout"), lambda: _known(bake))
+
+
+def _known(bake: PlannedBake) -> KnownPictures:
     folders = {stage: Path(folder) for stage, folder in bake.folders.items()}
     for stage, look in (("layout", _laid_out), ("filter", _filtered), ("scrape", _scraped)):
         if (folders[stage] / NAME).is_file():

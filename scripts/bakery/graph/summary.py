@@ -100,6 +100,7 @@ def planned_bakes(made: nodes.Graph, roots: Sequence[Path]) -> list[dict[str, An
             "base": build.file_of(leaf, "train.base", roots),
             "tagger": build.file_of(leaf, "tag.model", roots),
             "rungs": halving.rungs_of(leaf),
+            "group": [node.folder for node in made.group(leaf.above("train"))],
         }
         for page in made.of("compare")
         for leaf, label in zip(page.parents, page.labels, strict=True)

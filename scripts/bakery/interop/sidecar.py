@@ -23,6 +23,8 @@ from bakery.io.files import write_text
 
 VERSIONS = ("SD1", "SD2", "SDXL")
 """A1111's words for the family of a base, as far as we bake for it."""
+TOGETHER = "bakery_baked_together"
+"""In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
 _COMMENTS = "A1111 cuts a prompt at #: switch off its setting Enable comments for this trigger"
 
 
@@ -83,6 +85,11 @@ def metadata_of(lora: Path) -> dict[str, str]:
     except (SafetensorError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BakeryError(f"{lora} is not a readable LoRA file ({reason}): bake it again") from None
+
+
+def trained_together(lora: Path) -> str:
+    """How many bakes shared the process of a LoRA: `1`, `3`, `4, then 2`. Raises as `metadata_of`."""
+    return metadata_of(lora).get(TOGETHER, "1")
 
 
 def _version(metadata: Mapping[str, str]) -> str:

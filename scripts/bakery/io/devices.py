@@ -80,5 +80,20 @@ def peak(kind: str) -> int:
         return torch.cuda.max_memory_allocated()
     if kind.startswith("mps"):
         return torch.mps.driver_allocated_memory()
+    return resident_peak()
+
+
+def resident_peak() -> int:
+    """The most bytes of memory that this process held."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024  # bytes there, KiB elsewhere
+
+
+def peak_if_on_gpu() -> int | None:
+    """The most bytes that torch held on a GPU, if this process has used one; loads no torch."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    if torch is not None and is_apple_silicon() and torch.backends.mps.is_available():
+        return torch.mps.driver_allocated_memory()
+    return None

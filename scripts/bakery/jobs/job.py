@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bakery.jobs import by_hand  # noqa: F401
+
+# isort: split
 import fcntl
 import logging
 import os
@@ -20,7 +23,7 @@ from typing import Any, Self
 from bakery.io import devices, machine_faults, manifest, status
 from bakery.io.errors import BakeryError
 from bakery.io.files import sync
-from bakery.jobs import leases
+from bakery.jobs import job_times, leases
 from bakery.settings import config as cfg
 from bakery.settings.sections import Section
 
@@ -133,6 +136,7 @@ class Job(LoggedJob):
     def __enter__(self) -> Self:
         self.out.mkdir(parents=True, exist_ok=True)
         super().__enter__()
+        job_times.begin(self._log_file)
         if CONSOLE in os.environ:  # what libraries print goes into the log, not between live lines
             with self._log_file.open("ab") as file:
                 for stream in (1, 2):
@@ -151,6 +155,7 @@ class Job(LoggedJob):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        job_times.note(self._log_file, done=error is None)
         self._lock.close()
         super().__exit__(kind, error, trace)
 

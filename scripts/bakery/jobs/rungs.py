@@ -8,6 +8,9 @@ stopped is not touched again: the folders of its later rungs get the files of th
 
 from __future__ import annotations
 
+from bakery.jobs import by_hand  # noqa: F401
+
+# isort: split
 import json
 import logging
 from collections.abc import Mapping, Sequence

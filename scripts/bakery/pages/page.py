@@ -23,6 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from bakery.io import quantities
 from bakery.io.images import open_rgb
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -105,6 +106,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "fixed": fixed, "data": data, "address": _address}
+    environment.filters |= {"duration": quantities.duration, "size": quantities.size}
+    environment.filters |= {"memory": quantities.memory, "clock": quantities.clock}
     return environment
 
 

@@ -40,17 +40,11 @@ def by_stage(results: Path) -> list[tuple[str, int]]:
     order = [name for name in STAGES if name in names]
     order += [name for name in names if name not in STAGES]
     seen: set[tuple[int, int]] = set()
-    return [(name, _size(results / name, seen)) for name in order]
+    return [(name, of_folder(results / name, seen)) for name in order]
 
 
-def amount(size: float) -> str:
-    """`0.3 MB`, `12 MB`, `1.4 GB`: decimal units, as disks are sold."""
-    if size < 1e9:
-        return f"{size / 1e6:.1f} MB" if size < 9.95e6 else f"{size / 1e6:.0f} MB"
-    return f"{size / 1e9:.1f} GB"
-
-
-def _size(folder: Path, seen: set[tuple[int, int]]) -> int:
+def of_folder(folder: Path, seen: set[tuple[int, int]]) -> int:
+    """Bytes of `folder` without the files in `seen` (device, inode), to which its own are added."""
     total = 0
     for one in _folders(str(folder)):
         total += one.alone

@@ -18,6 +18,7 @@ from PIL import Image
 
 from bakery.io import manifest
 from bakery.io.files import write_text
+from bakery.io.quantities import duration
 from bakery.jobs import claims, stop_requests
 from bakery.pages import charts, page, thumbnails
 from bakery.report import disk_use
@@ -97,6 +98,8 @@ class Sweep:
     bakes: int
     folder: str
     picture: str
+    taken: Sequence[str] = ()
+    """What its bakes took, in sentences."""
 
 
 def write(root: Path, running: Sequence[Mapping[str, Any]]) -> Path:
@@ -121,19 +124,10 @@ def write(root: Path, running: Sequence[Mapping[str, Any]]) -> Path:
         plan=(results / "plan" / NAME).is_file(),
         links=_links(results),
         disk=disk_use.by_stage(results),
-        amount=disk_use.amount,
         chart_size=(charts.WIDTH, charts.HEIGHT, charts.LEFT, charts.RIGHT, charts.BOTTOM),
     )
     write_text(results / NAME, html, lasting=False)
     return results / NAME
-
-
-def remaining(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 20 min`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _job(one: Mapping[str, Any]) -> Job:
@@ -144,7 +138,7 @@ def _job(one: Mapping[str, Any]) -> Job:
     if rate := status.get("per_second"):
         notes.append(f"{rate:.2f} a second" if rate >= 1 else f"{1 / rate:.1f} s each")
     if (left := status.get("eta_seconds")) is not None:
-        notes.append(f"{remaining(left)} left")
+        notes.append(f"{duration(left)} left")
     if isinstance(loss := status.get("loss"), float):
         notes.append(f"loss {loss:.4f}")
     return Job(
@@ -172,9 +166,9 @@ def _bakes(results: Path, running: Sequence[Mapping[str, Any]], now: float) -> I
         if path.parent.name in ending:
             notes.append("stopping after this epoch")
         elif at_work and last.get("eta_seconds") is not None:
-            notes.append(f"{remaining(last['eta_seconds'])} left")
+            notes.append(f"{duration(last['eta_seconds'])} left")
         else:
-            notes.append(f"last step {remaining(max(0.0, now - changed))} ago")
+            notes.append(f"last step {duration(max(0.0, now - changed))} ago")
         if isinstance(loss := last.get("loss_average"), float):
             notes.append(f"loss {loss:.4f}")
         drawn, pictures = newest.read(path.parent)
@@ -244,6 +238,7 @@ def _sweeps(results: Path) -> Iterable[Sweep]:
             bakes=int(summary.get("bakes", 0)),
             folder=f"compare/{folder.name}",
             picture=_kept(_picture, grid) if number < PICTURED and grid.is_file() else "",
+            taken=_taken(results / "took" / f"{folder.name}.json"),
         )
 
 
@@ -254,6 +249,12 @@ def _manifest(path: Path) -> dict[str, Any]:
     except ValueError:
         return {}
     return read if isinstance(read, dict) else {}
+
+
+def _taken(path: Path) -> list[str]:
+    """What is on record of a sweep's cost; [] if nothing is."""
+    read = _kept(_manifest, path) if path.is_file() else {}
+    return [str(one) for one in read.get("said", ())]
 
 
 def _picture(path: Path) -> str:

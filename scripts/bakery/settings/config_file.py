@@ -139,11 +139,20 @@ def _text(path: Path) -> str:
     except OSError as error:
         if path.is_dir():
             raise BakeryError(f"{path} is a folder: give the config file in it") from None
+        if (meant := _meant(path)) is not None:
+            raise BakeryError(f"{path} does not exist: did you mean {meant}?") from None
         beside = sorted(found.name for found in path.parent.glob("*.yaml"))
         there = f"; there are {', '.join(beside[:8])}" if beside else ""
         raise BakeryError(
             f"{path} cannot be read ({error.strerror}): check the spelling{there}"
         ) from None
+
+
+def _meant(path: Path) -> Path | None:
+    """The config that is there under almost this path: in config/, or with another ending."""
+    names = (path, path.with_suffix(".yaml"), path.with_suffix(".yml"))
+    places = (one for name in names for one in (name, "config" / name))
+    return next((one for one in places if one.is_file()), None)
 
 
 def _sentence(path: Path, lines: Sequence[str], error: yaml.MarkedYAMLError) -> str:

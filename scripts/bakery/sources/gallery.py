@@ -89,15 +89,17 @@ class Gallery:
         for process in self._processes.values():
             process.__exit__(kind, error, trace)
 
-    def check(self, url: str) -> None:
-        """Raises `BakeryError` for an address that gallery-dl cannot handle; asks no site."""
+    def check(self, url: str) -> tuple[str, bool]:
+        """What gallery-dl calls the site of an address, and whether it is a booru; asks no site.
+
+        Raises `BakeryError` for an address that gallery-dl cannot handle.
+        """
         embedded = url.startswith(EMBEDDED)
         address = _address(url, "http://127.0.0.1:1")
         shown = credentials.hide(url)
-        if self._process(embedded).ask({"do": "check", "url": address, "embedded": embedded})[
-            "known"
-        ]:
-            return
+        told = self._process(embedded).ask({"do": "check", "url": address, "embedded": embedded})
+        if told["known"]:
+            return told["site"], told["booru"]
         if embedded:
             raise BakeryError(
                 f"scrape.urls: {shown} is not an address of the embedded booru: "

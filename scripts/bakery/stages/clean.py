@@ -21,7 +21,7 @@ import yaml
 
 from bakery.graph import build, keeping, keyed_folders
 from bakery.graph.keeping import Needed
-from bakery.io import manifest, tables
+from bakery.io import manifest, quantities, tables
 from bakery.io.errors import BakeryError
 from bakery.jobs import rungs, stop_requests
 from bakery.settings import config as cfg
@@ -97,7 +97,9 @@ def run(given: Given, *, roots: Sequence[Path], out: Path, free: Sequence[str] =
         size = freed_by(chosen)
         for one in chosen:
             _remove(one, roots[0], out / FREED)
-        text.append(f"Freed {_amount(size)} ({', '.join(free)}); each is noted in {out / FREED}")
+        text.append(
+            f"Freed {quantities.size(size)} ({', '.join(free)}); each is noted in {out / FREED}"
+        )
     else:
         text.append("Nothing was removed. A kind is freed by its word, or several by theirs:")
         text.append("  snakemake --cores 1 clean --config free=unneeded,caches")
@@ -261,12 +263,12 @@ def _listed(found: Sequence[Offer], root: Path) -> Iterator[str]:
         return
     for one in found:
         place = one.place.relative_to(root).as_posix()
-        yield f"{_amount(freed_by([one])):>9}  {one.word:<8}  {place}: {one.why}"
+        yield f"{quantities.size(freed_by([one])):>9}  {one.word:<8}  {place}: {one.why}"
     yield ""
     for word, what in WORDS.items():
         if not (own := [one for one in found if one.word == word]):
             continue
-        yield f"{_amount(freed_by(own)):>9}  {word:<8}  {len(own)} {what}"
+        yield f"{quantities.size(freed_by(own)):>9}  {word:<8}  {len(own)} {what}"
 
 
 def _remove(one: Offer, root: Path, record: Path) -> None:
@@ -288,10 +290,3 @@ def _remove(one: Offer, root: Path, record: Path) -> None:
         removed = "; ".join(path.name for path in one.paths)
         place = one.place.relative_to(root).as_posix()
         writer.writerow((when, one.word, place, removed, size, one.why))
-
-
-def _amount(size: int) -> str:
-    """Bytes as people read them: 1.2 GB."""
-    if size < 1e6:
-        return f"{size / 1e3:.1f} kB"
-    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"

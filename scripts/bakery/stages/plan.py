@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from bakery.dataset import details
-from bakery.forecast import forecast
+from bakery.forecast import forecast, together
 from bakery.forecast.forecast import Bucket, Forecast, KnownPictures, PlannedBake
-from bakery.io import tables
+from bakery.io import quantities, tables
 from bakery.io.files import write_text
 from bakery.io.manifest import NAME
+from bakery.io.quantities import duration
 from bakery.pages import charts, page
+from bakery.report import expected
+from bakery.report.expected import Expected
 from bakery.settings.config import STAGES
 
 COLUMNS = (
@@ -50,18 +53,23 @@ def run(
     trained: Path,
     configs: Sequence[Path] = (),
     has_gpu: bool = True,
+    workers: int = 1,
 ) -> str:
-    """Writes `plan.csv` and the self-contained `index.html`; returns the table for the terminal.
+    """Writes `plan.csv`, `expected.json` and the self-contained `index.html`; returns the text for the
+    terminal.
 
     `bakes` are `summary.planned_bakes`'s, `trained` is the folder of finished bakes,
-    `configs` are the files that the config is from, `has_gpu` says whether this machine has a GPU.
+    `configs` are the files that the config is from, `has_gpu` says whether this machine has a GPU,
+    and `workers` bakes or groups of bakes are trained at a time.
     Raises `BakeryError` when a setting cannot be baked at all.
     """
-    planned = [PlannedBake(**bake, configs=configs, has_gpu=has_gpu) for bake in bakes]
+    here = {"configs": configs, "has_gpu": has_gpu, "workers": workers, "seen": {}}
+    planned = [PlannedBake(**bake, **here) for bake in bakes]
     forecasts = [forecast.make(bake, trained) for bake in planned]
     proposed = proposals(forecasts)
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "plan.csv", [row(one) for one in forecasts], COLUMNS)
+    expected.write(out, {one.bake.folders["train"]: _expected(one) for one in forecasts})
     write_text(out / "index.html", _page(forecasts, proposed))
     return "\n".join(_text(forecasts, proposed, out))
 
@@ -83,9 +91,22 @@ def row(one: Forecast) -> dict[str, Any]:
         "files": len(one.files) or None,
         "samples": one.samples or None,
         "seconds": None if one.seconds is None else round(one.seconds, 1),
-        "memory_gib": one.past and one.past.memory_gib,
+        "memory_gib": one.past and one.past.memory and round(one.past.memory / 2**30, 3),
         "cached": " ".join(stage for stage, done in one.cached.items() if done),
     }
+
+
+def _expected(one: Forecast) -> Expected:
+    """What the bake is held against once it has run."""
+    past, files = one.past, len(one.files)
+    return Expected(
+        label=one.bake.label,
+        steps=one.counts and one.counts.total,
+        seconds=one.seconds,
+        memory=past and past.memory,
+        loras=past.file_bytes * files if past and past.file_bytes and files else None,
+        together=past.together if past else "",
+    )
 
 
 def proposals(forecasts: Iterable[Forecast]) -> list[str]:
@@ -139,18 +160,9 @@ def halvings(forecasts: Iterable[Forecast]) -> list[str]:
     return found
 
 
-def duration(seconds: float | None) -> str:
-    """`40 s`, `12 min`, `3.5 h`; `unknown` for None."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def amount(number: float | None, unit: str = "", digits: int = 0) -> str:
-    """A number with its unit; a question mark for None."""
-    return "?" if number is None else f"{number:,.{digits}f}{unit}".replace(",", " ")
+def counted(number: int | None) -> str:
+    """A number of things; a question mark for None."""
+    return "?" if number is None else f"{number:,}".replace(",", " ")
 
 
 def to_do(one: Forecast) -> list[str]:
@@ -194,11 +206,11 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
         [
             one.bake.page,
             one.bake.label,
-            amount(sum(folder.images for folder in one.known.folders) or None),
-            amount(one.shown or None),
-            *map(amount, _steps(one)),
+            counted(sum(folder.images for folder in one.known.folders) or None),
+            counted(one.shown or None),
+            *map(counted, _steps(one)),
             duration(one.seconds),
-            amount(one.past.memory_gib if one.past else None, " GiB", 1),
+            quantities.memory(one.past and one.past.memory),
             " ".join(to_do(one)) or "nothing",
         ]
         for one in forecasts
@@ -208,6 +220,8 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
     lines += [text] if (text := nothing_known(forecasts)) else []
     if any(one.past is None for one in forecasts):
         lines.append("Time and memory: not known before a first bake of this kind has run here.")
+    if len(forecasts) > 1 and (whole := _total(forecasts)):
+        lines.append(f"All training: {duration(whole)}, with {_at_once(forecasts)}.")
     lines += halvings(forecasts)
     several = len(forecasts) > 1
     for sentence, labels in warnings(forecasts):
@@ -247,16 +261,22 @@ def _page(forecasts: Sequence[Forecast], proposed: Sequence[str]) -> str:
         jobs=len(open_folders(forecasts)),
         halvings=halvings(forecasts),
         total=duration(_total(forecasts)),
-        amount=amount,
-        duration=duration,
+        counted=counted,
         to_do=to_do,
     )  # fmt: skip
 
 
 def _total(forecasts: Sequence[Forecast]) -> float | None:
-    """Seconds of all training still to be done; a bake on two pages counts once."""
-    times = {one.bake.folders["train"]: one.seconds for one in forecasts}
-    return None if None in times.values() else sum(t for t in times.values() if t)
+    """Seconds until all training is done; a bake on two pages counts once."""
+    each = {str(Path(one.bake.folders["train"])): one.seconds for one in forecasts}
+    return together.seconds([one.bake for one in forecasts], each)
+
+
+def _at_once(forecasts: Sequence[Forecast]) -> str:
+    workers = max(one.bake.workers for one in forecasts)
+    most = max(len(together.share(one.bake)) for one in forecasts)
+    beside = f", up to {most} bakes side by side" if most > 1 else ""
+    return f"{workers} process{'es' if workers > 1 else ''} at a time{beside}"
 
 
 def _pictures(forecasts: Sequence[Forecast]) -> list[Pictures]:

@@ -17,12 +17,12 @@ from bakery.families.recognise import Header, header
 from bakery.interop.import_folders import name_of
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
-from bakery.settings import config_file, credentials
+from bakery.settings import config_file
 from bakery.settings.named_files import locate
 from bakery.settings.prune import Prune
-from bakery.sources import archives, glance
+from bakery.sources import glance
 from bakery.sources.glance import Glance
-from bakery.starting import trigger_words
+from bakery.starting import given_source, trigger_words
 from bakery.starting.preset_text import PresetText
 from bakery.tags import named_traits
 
@@ -34,7 +34,6 @@ OWN_CAPTIONS = "captions"
 EMBEDDED = "resources/world/base"
 FEW = 15
 """Below this many pictures a LoRA learns them by heart."""
-_ADDRESS = re.compile(r"(https?://\S+)|((?:[\w-]+\.)+[a-z]{2,}/\S+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def make(request: Request, roots: Sequence[Path]) -> NewConfig:
     `BakeryError` where something that is named is not there or cannot be used.
     """
     here, home = roots[0], roots[-1]
-    name = name_of(request.name)
+    name = _name(request.name)
     path = here / "config" / f"{name}.yaml"
     _refuse_taken(name, path)
     base = _path(request.base or _only_checkpoint(here), here)
@@ -84,8 +83,8 @@ def make(request: Request, roots: Sequence[Path]) -> NewConfig:
             marked = "has" if found.zero_terminal_snr else "lacks"
             text.put("train.zero_terminal_snr", found.zero_terminal_snr,
                      f"the file {marked} the mark `ztsnr`")  # fmt: skip
-    if _ADDRESS.fullmatch(request.source):
-        _from_booru(text, request.source)
+    if given_source.is_address(request.source):
+        notes += _from_booru(text, request.source)
     else:
         notes += _from_folder(text, request.source, here)
     tagger = trigger_words.tags_of(home / "resources/world/tagger")
@@ -96,6 +95,15 @@ def make(request: Request, roots: Sequence[Path]) -> NewConfig:
     made = text.text(_head(request, preset, path.relative_to(here).as_posix()))
     config = cfg.load(config_file.parse(made, path))
     return NewConfig(path, made, (*notes, *_traits(config, here)))
+
+
+def _name(text: str) -> str:
+    if not re.search("[A-Za-z0-9]", text):
+        raise BakeryError(
+            f"NAME is {text!r}, which has no letter that the names of LoRA files may have: write it in "
+            "Latin letters, as in NAME=suzu"
+        )
+    return name_of(text)
 
 
 def _refuse_taken(name: str, path: Path) -> None:
@@ -157,26 +165,23 @@ def _preset(base: str, place: str, found: Header | None) -> str:
     return (family.preset_v if predicts_v else "") or family.preset
 
 
-def _from_booru(text: PresetText, source: str) -> None:
-    address = source if "://" in source else f"https://{source}"
-    if credentials.in_address(address):
-        raise BakeryError(
-            "FROM is an address with a password or key: accounts go into gallery-dl's own "
-            "configuration (docs/curating.md)"
-        )
+def _from_booru(text: PresetText, source: str) -> list[str]:
+    """Fill in an address; returns what to tell."""
+    address, notes = given_source.address(source)
     text.put_list("scrape.urls", [address], "addresses that gallery-dl understands")
     if count := next((tag for tag in glance.CHARACTERS if tag in address), None):
         _class_tokens(text, count, "as the address asks for")
+    return notes
 
 
 def _from_folder(text: PresetText, source: str, here: Path) -> list[str]:
     """Fill in what the pictures show; returns what to tell."""
     place = here / Path(source.strip()).expanduser()
     if not place.is_dir():
-        raise BakeryError(_no_folder(source, place))
+        raise BakeryError(given_source.no_folder(source, place))
     seen = glance.at([place])
     if not seen.pictures:
-        raise BakeryError(_no_picture(place, seen))
+        raise BakeryError(given_source.no_picture(place, seen))
     text.put("scrape.urls", [], "nothing is downloaded")
     text.put_list("scrape.folders", [_path(source, here)], f"{seen.pictures} pictures")
     text.remove("scrape.limit")
@@ -192,31 +197,6 @@ def _from_folder(text: PresetText, source: str, here: Path) -> list[str]:
             f"{seen.pictures} pictures are few: 20 to 50 different ones leave poses and clothes free"
         )
     return notes
-
-
-def _no_folder(source: str, place: Path) -> str:
-    """What is wrong with a FROM that is neither a folder nor an address."""
-    if place.is_file():
-        archive = place.suffix.lower() in archives.READ | archives.NOT_READ
-        cure = "unpack it and give its folder" if archive else f"give its folder, {place.parent}"
-        return f"FROM names {source}, which is a single file: {cure}"
-    folders = sorted(p.name for p in place.parent.glob("[!.]*") if p.is_dir())[:8]
-    beside = f"; beside it are {', '.join(folders)}" if folders else ""
-    return (
-        f"FROM names {source}, which is neither a folder nor an address such as "
-        f"https://danbooru.donmai.us/posts?tags=...: check the spelling{beside}"
-    )
-
-
-def _no_picture(place: Path, seen: Glance) -> str:
-    """What a folder without a picture holds instead."""
-    found = [f"{n} {kind}" for kind, n in seen.kinds[:4]]
-    found += [f"{seen.unreadable} damaged"] if seen.unreadable else []
-    instead = f" ({', '.join(found)})" if found else ""
-    return (
-        f"FROM names {place}, which holds no picture{instead}: give the folder with "
-        "the .png, .jpg or .webp files"
-    )
 
 
 def _repeats(text: PresetText, seen: Glance) -> None:

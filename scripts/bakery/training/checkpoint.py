@@ -31,8 +31,7 @@ from bakery.jobs import rungs, stop_requests
 log = logging.getLogger(__name__)
 
 STATE, BEFORE, STOPPED = rungs.STATE, rungs.BEFORE, rungs.STOPPED
-TOGETHER = "bakery_baked_together"
-"""In the metadata: how many bakes shared the process, `4, then 2` where that changed on the way."""
+TOGETHER = sidecar.TOGETHER
 _THEN = ", then "
 
 

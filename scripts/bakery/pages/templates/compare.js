@@ -41,6 +41,10 @@
   // The table: its cells, and their pictures as they come near.
   const blank = document.createElement("button");
   Object.assign(blank, { type: "button", className: "shot", tabIndex: -1 });
+  const took = document.querySelector("#took img");
+  const untold = () => { took.parentElement.hidden = true; };  // the page without what is beside it
+  if (took && took.complete && !took.naturalWidth) untold();
+  took?.addEventListener("error", untold);
   body.addEventListener("error", (event) => event.target.removeAttribute("src"), true);  // no such file here
   blank.append(new Image(), Object.assign(document.createElement("span"), { className: "found" }));
   function fill(row) {
