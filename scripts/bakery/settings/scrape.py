@@ -20,7 +20,7 @@ HOW = frozenset(
     }
 )  # fmt: skip
 """gallery-dl options that affect how a site is queried, never what it returns."""
-FOLDERS_READ = 4
+FOLDERS_READ = 5
 """Raised when local folders or their captions are read in another way. It is in the keys of configs that
 name such folders only, so that all others keep their results."""
 SITES_READ = 3

@@ -17,14 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bakery.graph import build, keeping, keyed_folders
 from bakery.graph.keeping import Needed
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.jobs import rungs
 from bakery.settings import config as cfg
+from bakery.settings import config_file
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +133,7 @@ def _needed(given: Given, roots: Sequence[Path]) -> tuple[Needed, list[str]]:
     beside = {path.resolve() for path in given.beside}
     for path in given.files:
         try:
-            alone = cfg.load(_yaml(path))
+            alone = cfg.load(config_file.read(path, empty=True))
             needed |= keeping.needed(build.build(alone, roots))
         except BakeryError as error:
             if path not in given.optional:
@@ -156,7 +155,7 @@ def _with_those_beside(
     notes = []
     for path in given.beside:
         try:
-            read = _yaml(path)
+            read = config_file.read(path, empty=True)
         except BakeryError as error:
             raise _not_known(path, error) from None
         try:
@@ -184,16 +183,6 @@ def _not_known(path: Path, error: BakeryError) -> BakeryError:
     return BakeryError(
         f"{path} cannot be baked, so what it needs is not known: {error}; mend it or move it away"
     )
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise BakeryError(f"it is not YAML ({str(error).splitlines()[0]})") from None
-    if not isinstance(read or {}, dict):
-        raise BakeryError("it is no mapping of sections")
-    return read or {}
 
 
 def _folders(needed: Needed, results: Path) -> Iterator[Offer]:

@@ -24,10 +24,13 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from bakery.io import picture_bounds
 from bakery.io.errors import BakeryError
 from bakery.settings.filter import CASCADE, FACES, FilterModel
 from bakery.vision.cascade import Cascade
 
+_LONGEST = 8192
+"""Longest side in pixels of a picture whose square is made as it is: 256 MB."""
 _OVERLAP = 0.7
 """Boxes that share more of their union than this are one face (the YOLO family's default)."""
 
@@ -86,6 +89,7 @@ class ImageModel:
 
     def look(self, image: Image.Image) -> np.ndarray:
         """The model's first output for an RGB picture, without the batch dimension."""
+        image = picture_bounds.shortened(image, _LONGEST)
         square = Image.new("RGB", (max(image.size),) * 2, "white")
         square.paste(image, _margins(image.size))
         square = square.resize((self.side, self.side), Image.Resampling.BICUBIC)
