@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 
@@ -21,8 +22,8 @@ VOLATILE = (".log", ".part", ".lock", ".state")
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    """sha256 of a regular file's bytes, in hex."""
+    with regular_files.open_binary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -24,13 +24,13 @@ from PIL import ImageFile, PngImagePlugin
 from bakery.io import regular_files
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MOST_TEXT = 128 * 2**20
+MOST_TEXT = 32 * 2**20
 """Bytes of all the texts of one picture that are read here."""
 MOST_PROFILE = 16 * 2**20
 """Bytes of a colour profile; larger ones are ignored."""
 _MOST_OF_ONE = PngImagePlugin.MAX_TEXT_CHUNK
 """Bytes of one text that Pillow reads."""
-_MOST_KEPT = PngImagePlugin.MAX_TEXT_MEMORY // 2
+_MOST_KEPT = PngImagePlugin.MAX_TEXT_MEMORY // 16
 """Bytes of text that are left to Pillow."""
 _MOST_IN_MEMORY = 32 * 2**20
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
@@ -61,17 +61,16 @@ def large_chunks(path: Path) -> list[Chunk]:
     with regular_files.open_binary(path) as file:
         large, kept, most = [], 0, ImageFile.SAFEBLOCK
         for chunk in _chunks(file):
-            size = 0
+            size = -1
             if chunk.kind == b"iCCP":
                 if chunk.length > MOST_PROFILE or len(_profile(chunk, file, most)) > most:
                     large.append(chunk)
             elif chunk.kind in _TEXTS:
-                if chunk.length <= MOST_TEXT:
+                if max(chunk.length, kept) < _MOST_KEPT:  # else there is no need to unpack it
                     size = _size(*_parts(chunk.kind, chunk.content(file))[1:])
-                if max(chunk.length, kept + size) > _MOST_KEPT or size > _MOST_OF_ONE:
+                    kept += size if size <= _MOST_OF_ONE else 0
+                if not 0 <= size <= _MOST_OF_ONE or kept > _MOST_KEPT:
                     large.append(chunk)
-                else:
-                    kept += size
         return large
 
 
