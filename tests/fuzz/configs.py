@@ -184,7 +184,7 @@ def attack(seed: int, folder: Path) -> Outcome:
 def _judged(said: str, path: Path) -> Outcome:
     """Whether every line of a refusal names the file or a setting, and can be read."""
     for line in said.splitlines():
-        if str(path) not in line and not re.match(r"(?:config: |train\.|[a-z_]+\.)[\w.+-]+", line):
+        if str(path) not in line and not re.match(r"(?:config: \S|train\.|[a-z_]+\.\w)", line):
             return Outcome("failed", f"names neither file nor setting: {line[:300]}")
     if len(said) > 20_000:
         return Outcome("failed", f"a sentence of {len(said)} characters: {said[:300]}")

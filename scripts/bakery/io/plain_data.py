@@ -59,8 +59,10 @@ def problem(data: Any, *, strict: bool = True) -> Problem | None:
             return Problem(".".join(at), f"has {len(inside)} values, more than {MOST_VALUES}: "
                            "leave some out")  # fmt: skip
         for name, one in reversed(inside):
-            if isinstance(name, str) and (what := _of_scalar(name, strict)):
-                return Problem(".".join(at), f"has a name that {what}")
+            if strict and isinstance(name, str) and not name.isprintable():
+                return Problem(
+                    ".".join(at), f"has the name {name[:40]!r}: remove what is no letter"
+                )
             waiting.append(((*at, str(name)[:80]), one))
     return None
 

@@ -7,6 +7,7 @@ follow where the name is looked for, what is refused, and that the content is pa
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -165,6 +166,8 @@ def _refuse_odd_names(name: str, roots: Sequence[Path], where: str) -> None:
     for root in roots:
         try:
             place = root / expanded(name, root)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.lstat(place)  # raises where no file can be called so
             if os.path.lexists(place):
                 regular_files.check_tree_entry(place)
         except (OSError, ValueError) as problem:
