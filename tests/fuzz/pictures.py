@@ -50,7 +50,11 @@ def _judged(path: Path, folder: Path) -> Outcome:
     post = found.get(path.name)
     if post is None or (post.status != FETCHED and not (post.reason or post.facts.refused)):
         return Outcome("failed", "a file is neither taken nor on record")
-    sidecars.inside(path)
+    try:
+        sidecars.inside(path)
+    except sidecars.BrokenSidecar as problem:
+        if post.status == FETCHED:
+            return Outcome("failed", f"taken, although {problem}")
     candidate = stage.measure(Post(url="a"), path, [], contact_sheet.coding(1))
     if not candidate.readable:
         return Outcome("recorded" if candidate.detail else "failed", candidate.detail)

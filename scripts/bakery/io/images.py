@@ -53,7 +53,7 @@ _EXIF_UNREAD = {0x010F, 0x0110, 0x013B, 0x8298, 0x9C9D, 0x927C, 0x8773, 0x8649, 
 _DECODERS = tuple(name.upper() for name in REAL_EXTENSIONS)
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
-    MemoryError, struct.error, zlib.error,
+    MemoryError, RuntimeError, AssertionError, AttributeError, ArithmeticError, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -138,7 +138,8 @@ def written_inside(path: Path) -> dict[str, str]:
     """
     path = Path(path)
     with opened(path) as image:
-        if image.format == "PNG" and _has_late_texts(path):
+        small = not picture_bounds.too_large(image)
+        if image.format == "PNG" and small and _has_late_texts(path):
             image.load()
         found: dict[str, object] = {str(name): value for name, value in image.info.items()}
         if image.format == "PNG":
