@@ -180,8 +180,9 @@ def _has_results(read: Mapping[str, Any], root: Path) -> bool:
 
 
 def _not_known(path: Path, error: BakeryError) -> BakeryError:
+    why = str(error).removeprefix(str(path)).lstrip(", ")
     return BakeryError(
-        f"{path} cannot be baked, so what it needs is not known: {error}; mend it or move it away"
+        f"{path} cannot be baked, so what it needs is not known: {why}; mend it or move it away"
     )
 
 
