@@ -169,3 +169,35 @@ def test_a_folder_inside_another_comes_first(tmp_path: Path) -> None:
     text = "[[datasets]]\n" + subset.format("a", 5) + subset.format("a/hat", 2)
     found = draft(tmp_path, text, "a.toml")
     assert found.sections["scrape"]["folders"] == [{"path": "/no/a/hat", "concept": "hat"}, "/no/a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.json", '{"a": ' + "[" * 100_000, "is neither JSON nor TOML"),
+        ("a.json", '{"a": ' + "[" * 100 + "]" * 100 + "}", "has more than 40 levels"),
+        ("a.json", '{"seed": ' + "9" * 4000 + "}", "seed is a whole number of more than 64 bits"),
+        ("a.json", '{"seed": ' + "9" * 5000 + "}", "is neither JSON nor TOML"),
+        ("a.json", '{"a": [' + "1, " * 60_000 + "1]}", "a has 60001 values"),
+        ("a.json", " " * 2_000_000 + "{}", "larger than 1 MB"),
+        ("a.toml", "seed = 0x" + "f" * 5000, "seed is a whole number of more than 64 bits"),
+        ("a.toml", "a = " + "[" * 100_000, "is neither JSON nor TOML"),
+        ("a.toml", "b = 1\na" + ".a" * 300_000 + " = 1", "line 2 has more than 500 dots"),
+        ("a.toml", "a" + '."a b"' * 100_000 + " = 1", "line 1 has more than 500 dots"),
+        ("a.yaml", "a: &a [x, x]\nb: &b [*a, *a]\nc: [*c]\n", "is no YAML"),
+        ("a.yaml", "a: &a [x, *a]\n", "line 1 names with * the table or list that it is in"),
+        ("a.yaml", "a: " + "{a: " * 10_000, "line 1 is more than 40 brackets"),
+        ("a.yaml", "a: !!binary aGVsbG8=\n", "line 1 has the tag !!binary"),
+    ],
+)  # fmt: skip
+def test_bombs_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
+    with pytest.raises(BakeryError) as caught:
+        draft(tmp_path, text, name)
+    assert words in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_a_date_is_text_as_in_the_other_program(tmp_path: Path) -> None:
+    process = "{type: sd_trainer, train: {steps: 9}, network: {linear: 8}}"
+    found = draft(tmp_path, f"config: {{name: 2024-01-01, process: [{process}]}}", "a.yaml")
+    assert found.sections["scrape"]["name"] == "2024-01-01"

@@ -122,8 +122,8 @@ def test_what_is_no_picture_is_refused(tmp_path, content):
 
 
 def test_missing_file_and_folder(tmp_path):
-    for path in (tmp_path / "gone.png", tmp_path):
-        with pytest.raises(UnreadableImage, match="no such file"):
+    for path, words in (tmp_path / "gone.png", "no such file"), (tmp_path, "it is a folder"):
+        with pytest.raises(UnreadableImage, match=words):
             open_rgb(path)
 
 

@@ -101,7 +101,7 @@ def test_a_bomb_costs_little_memory(tmp_path):
     assert images.open_rgb(path).size == (60, 40)
     with pytest.raises(png_texts.TooMuchText):
         images.written_inside(path)
-    with pytest.raises(sidecars.BrokenSidecar, match=r"a\.png holds more than 128 MB of text"):
+    with pytest.raises(sidecars.BrokenSidecar, match=r"a\.png holds more than 32 MB of text"):
         sidecars.inside(path)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 450 * 1024, "KiB: 600 MB would be 614,400"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import struct
 import zipfile
 from pathlib import Path
@@ -98,6 +99,19 @@ def test_a_link_inside_is_not_followed(tmp_path):
         opened.writestr("a.png", png())
     reasons = {post.reason for post in read(place, tmp_path).values()}
     assert reasons == {"", "a link inside an archive"}
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
+def test_a_pipe_or_device_inside_is_not_unpacked(tmp_path, kind):
+    place = tmp_path / "in/a.zip"
+    place.parent.mkdir()
+    odd = zipfile.ZipInfo("odd.png")
+    odd.external_attr = (kind | 0o666) << 16
+    with zipfile.ZipFile(place, "w") as opened:
+        opened.writestr(odd, png())
+        opened.writestr("a.png", png())
+    reasons = {post.reason for post in read(place, tmp_path).values()}
+    assert reasons == {"", "a pipe or device inside an archive"}
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):

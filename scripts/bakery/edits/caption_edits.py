@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakery.io import text_files
+from bakery.io import regular_files, text_files
 from bakery.io.errors import BakeryError
 from bakery.io.text_files import UnreadableText
 from bakery.tags import captions
@@ -92,14 +93,14 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line, image and caption of each row of the table."""
     try:
         # a spreadsheet may have put a byte order mark in front
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-                raise BakeryError(
-                    f"{path} has no column {missing[0]!r}; its first line is image,caption"
-                )
-            for row in reader:
-                yield reader.line_num, (row["image"] or "").strip(), row["caption"] or ""
+        text = regular_files.read_bytes(path).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+            raise BakeryError(
+                f"{path} has no column {missing[0]!r}; its first line is image,caption"
+            )
+        for row in reader:
+            yield reader.line_num, (row["image"] or "").strip(), row["caption"] or ""
     except (UnicodeDecodeError, csv.Error) as problem:
         raise BakeryError(
             f"{path} cannot be read as a table in UTF-8 ({problem}): save it as the captions page does"
@@ -117,6 +118,8 @@ def caption(path: Path) -> str:
         text = text_files.read(path).text
     except UnreadableText as problem:
         raise BakeryError(f"{path} {problem}") from None
+    except OSError as problem:
+        raise BakeryError(f"{path} cannot be read ({problem.strerror}): repair it") from None
     return _written(text, f"{path}", "write the caption, or remove the file")
 
 

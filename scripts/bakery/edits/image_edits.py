@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 from bakery.sources.posts import Post
 
@@ -46,7 +47,7 @@ class ImageEdits:
 def read_images(path: Path) -> list[str]:
     """The lines of a list of pictures; raises `BakeryError` if it is not text."""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return regular_files.read_text(path, "utf-8-sig").splitlines()
     except ValueError:
         raise BakeryError(f"{path} is not UTF-8 text: save it as UTF-8") from None
     except OSError as problem:

@@ -6,10 +6,12 @@ prune page writes the same file.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pandas as pd
 
+from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 from bakery.tags import captions
 
@@ -25,7 +27,12 @@ def read_decisions(path: Path) -> dict[str, str]:
     """
     try:
         # a spreadsheet may have put a byte order mark in front
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(
+            io.BytesIO(regular_files.read_bytes(path)),
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+        )
     except (ValueError, OSError) as problem:  # pandas' parser errors are ValueErrors
         first_line = next(iter(str(problem).strip().splitlines()), "unreadable")
         raise BakeryError(

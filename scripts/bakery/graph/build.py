@@ -14,6 +14,8 @@ import functools
 import hashlib
 import itertools
 import json
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from bakery.families.recognise import Place
 from bakery.graph import finished, halving, keyed_folders, short_names
 from bakery.graph.halving import Entry, Leaf
 from bakery.graph.nodes import CODE_VERSIONS, Graph, Node, Rung
-from bakery.io import walk
+from bakery.io import regular_files, walk
 from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
 from bakery.settings import config as cfg
@@ -48,6 +50,9 @@ EDITS = {
 WHOLE_HASH_LIMIT = 64 * 2**20
 """Larger files (full-size checkpoints) are identified by name and size: hashing them takes
 minutes."""
+
+MOST_BAKES = 500
+"""Of one sweep, each of which is trained, drawn and scored."""
 
 
 def build(config: cfg.Config, roots: Sequence[Path]) -> Graph:
@@ -223,6 +228,12 @@ def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:
     for setting, values in sweep.grid.items():
         if not values:
             raise BakeryError(f"config: sweeps.{name}.grid.{setting} is empty: list its values")
+    count = math.prod(map(len, sweep.grid.values())) * bool(sweep.grid) + len(sweep.variants)
+    if count > MOST_BAKES:
+        raise BakeryError(
+            f"config: sweeps.{name} asks for {count} bakes, more than {MOST_BAKES}: the grid "
+            "bakes every combination of its values, so list fewer, or name the bakes in variants"
+        )
     if not sweep.grid:
         return list(sweep.variants) or [{}]
     product = itertools.product(*sweep.grid.values())
@@ -282,6 +293,14 @@ def _edits(stage: str, dataset: str, roots: Sequence[Path]) -> dict[str, Path]:
     """Searched only in the working directory, like the user's own pictures."""
     folder = roots[0] / "config" / "edits" / dataset
     found = {name: folder / name for name in EDITS.get(stage, ())}
+    for path in found.values():
+        if os.path.lexists(path):
+            try:
+                regular_files.check_tree_entry(path)
+            except OSError as problem:
+                raise BakeryError(
+                    f"{path} cannot be read ({problem.strerror}): remove it"
+                ) from None
     return {name: path for name, path in found.items() if path.is_file() or any(path.glob("*"))}
 
 

@@ -68,10 +68,14 @@ def chain(folder: Path) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     stage = manifest.read(folder)["stage"]
     waiting = [(stage, folder)]
+    seen: set[Path] = (
+        set()
+    )  # a manifest that names itself, or two that name each other, lead nowhere
     while waiting:
         stage, place = waiting.pop()
-        if not (place / manifest.NAME).is_file():
+        if place.resolve() in seen or not (place / manifest.NAME).is_file():
             continue
+        seen.add(place.resolve())
         folders[stage] = place
         above = manifest.read(place)["above"]
         waiting += [

@@ -18,7 +18,7 @@ from bakery.settings.train import Train
 
 CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "scrape": 2,
-    "filter": 3,
+    "filter": 4,
     "tag": 2,
     "prune": 3,
     "layout": 2,

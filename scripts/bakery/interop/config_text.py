@@ -12,12 +12,17 @@ from typing import Any
 import yaml
 
 from bakery.interop import plain_values
-from bakery.io import text_files
+from bakery.io import plain_data, text_files
 from bakery.io.errors import BakeryError
 from bakery.io.text_files import UTF8, UnreadableText
+from bakery.io.yaml_text import BadLine, Loader
 
 Twice = Callable[[str], None]
 """Told of each name that a table has more than once."""
+LARGEST = 2**20
+"""Bytes of a config of another program; the largest have some ten kB."""
+_MOST_DOTS = 500
+"""In a line of TOML: for a name of n parts its reader takes time and memory as n squared."""
 
 
 def parse(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -37,13 +42,15 @@ def parse(path: Path) -> tuple[dict[str, Any], list[str]]:
         (raw,) = raw
     if not isinstance(raw, dict):
         raise BakeryError(f"{path} holds no settings: it has to be a table of keys and values")
+    if found := plain_data.problem(raw, strict=False):
+        raise BakeryError(f"{path}: {found.where or 'the file'} {found.what}")
     return {str(key): value for key, value in raw.items()}, notes
 
 
 def _text(path: Path) -> tuple[str, list[str]]:
     """The file's text, and a note where its encoding is not UTF-8."""
     try:
-        read = text_files.read(path)
+        read = text_files.read(path, LARGEST)
     except FileNotFoundError:
         raise BakeryError(f"{path} does not exist: check the spelling") from None
     except UnreadableText as problem:
@@ -63,16 +70,20 @@ def _read(path: Path, text: str, twice: Twice) -> Any:
         if kind == "JSON":
             return json.loads(text, object_pairs_hook=lambda pairs: _table(pairs, twice))
         if kind == "YAML":
-            loader = _Loader(text)
-            loader.twice = twice
+            loader = _DatesAsText(text, lambda name, *_: twice(plain_values.printable(name)))
             return loader.get_single_data()
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.count(".") > _MOST_DOTS:
+                raise BadLine(number, f"has more than {_MOST_DOTS} dots: break or shorten it")
         return tomllib.loads(text)
+    except BadLine as problem:
+        raise BakeryError(f"{path}, {problem}") from None
     except (ValueError, yaml.YAMLError, RecursionError) as problem:
         words = " ".join(str(problem).split())
-        line = re.search(r"line (\d+)", words)
+        place = re.search(r"line (\d+)", words)
         lines = text.splitlines()
         cure = "repair it"
-        if line and int(line[1]) <= len(lines) and "\\" in lines[int(line[1]) - 1]:
+        if place and int(place[1]) <= len(lines) and "\\" in lines[int(place[1]) - 1]:
             cure = "write paths with / instead of \\"
         what = "no YAML" if kind == "YAML" else "neither JSON nor TOML"
         raise BakeryError(f"{path} is {what} ({words}): {cure}") from None
@@ -96,13 +107,10 @@ def _table(pairs: list[tuple[str, Any]], twice: Twice) -> dict[str, Any]:
     return found
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's own, which takes the last of several equal names without a word."""
+class _DatesAsText(Loader):
+    """What YAML takes for a date is a name in the files of other programs."""
 
-    twice: Twice
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for name in sorted({name for name in names if names.count(name) > 1 and name != "<<"}):
-            self.twice(plain_values.printable(name))
-        return super().construct_mapping(node, deep=deep)
+_DatesAsText.add_constructor(
+    "tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node)
+)

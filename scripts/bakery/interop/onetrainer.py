@@ -12,6 +12,7 @@ from typing import Any
 
 from bakery.interop import kohya_terms, plain_values
 from bakery.interop.other_config import KohyaConfig, Subset, table, tables
+from bakery.io import regular_files
 
 SIGNS = frozenset({"training_method", "base_model_name", "concept_file_name", "model_type",
                    "learning_rate_scheduler", "lora_rank", "output_model_destination"})  # fmt: skip
@@ -240,7 +241,7 @@ def _concepts(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
             source.notes.append(f"concept_file_name {name} is not here, so no folder is known")
         else:
             try:
-                given = json.loads(found.read_text(encoding="utf-8-sig"))
+                given = json.loads(regular_files.read_text(found, "utf-8-sig"))
             except (ValueError, OSError):
                 source.notes.append(f"{found} cannot be read as JSON, so no folder is known")
     first = True

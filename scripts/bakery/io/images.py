@@ -29,7 +29,7 @@ from PIL import (
     UnidentifiedImageError,
 )
 
-from bakery.io import png_texts
+from bakery.io import picture_bounds, png_texts, regular_files
 from bakery.io.errors import BakeryError
 
 Size = tuple[int, int]
@@ -53,7 +53,7 @@ _EXIF_UNREAD = {0x010F, 0x0110, 0x013B, 0x8298, 0x9C9D, 0x927C, 0x8773, 0x8649, 
 _DECODERS = tuple(name.upper() for name in REAL_EXTENSIONS)
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
-    MemoryError, struct.error, zlib.error,
+    MemoryError, RuntimeError, AssertionError, AttributeError, ArithmeticError, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -63,6 +63,10 @@ class UnreadableImage(BakeryError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is not a usable picture: {reason}; replace or remove the file")
         self.reason = reason
+
+
+class NoPicture(UnreadableImage):
+    """A file that does not begin as any picture does: whatever it holds, it must not be copied."""
 
 
 class UnreadFormat(UnreadableImage):
@@ -78,8 +82,11 @@ def open_rgb(path: Path) -> Image.Image:
     """
     path = Path(path)
     with opened(path) as image:
+        if too_large := picture_bounds.too_large(image):
+            raise UnreadableImage(path, too_large)
         image.load()
-        picture = _flatten(_in_srgb(_upright(image)), path)
+        _turn_upright(image)
+        picture = picture_bounds.in_bands(image, lambda band: _flatten(_in_srgb(band), path))
     if len(picture.info.get("icc_profile") or b"") > ImageFile.SAFEBLOCK:
         del picture.info["icc_profile"]  # saved with it, Pillow would not open the picture again
     return picture
@@ -95,7 +102,18 @@ def is_animated(path: Path) -> bool:
     """Whether the file holds more than one frame; raises `UnreadableImage` like `real_format`."""
     with opened(Path(path)) as image:
         # A camera's multi-picture JPEG carries previews, not an animation.
-        return _format_name(image) != "jpeg" and getattr(image, "n_frames", 1) > 1
+        return _format_name(image) != "jpeg" and _has_second_frame(image)
+
+
+def _has_second_frame(image: ImageFile.ImageFile) -> bool:
+    """Without counting: a file of megabytes may hold millions of empty frames."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return bool(getattr(image, "is_animated", False))
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -120,7 +138,8 @@ def written_inside(path: Path) -> dict[str, str]:
     """
     path = Path(path)
     with opened(path) as image:
-        if image.format == "PNG" and _has_late_texts(path):
+        small = not picture_bounds.too_large(image)
+        if image.format == "PNG" and small and _has_late_texts(path):
             image.load()
         found: dict[str, object] = {str(name): value for name, value in image.info.items()}
         if image.format == "PNG":
@@ -178,7 +197,7 @@ def _readings(value: object) -> list[str]:
 
 def _has_late_texts(path: Path) -> bool:
     """Whether a PNG has text chunks after its pixels; Pillow reads those only with the pixels."""
-    with path.open("rb") as file:
+    with regular_files.open_binary(path) as file:
         file.seek(8)
         pixels = False
         while len(head := file.read(8)) == 8:
@@ -198,9 +217,12 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             large = png_texts.large_chunks(path)
-            with Image.open(
-                png_texts.without(path, large) if large else path, formats=_DECODERS
-            ) as image:
+            with (
+                (
+                    png_texts.without(path, large) if large else regular_files.open_binary(path)
+                ) as file,
+                Image.open(file, formats=_DECODERS) as image,
+            ):
                 if profile := png_texts.profile(path, large):
                     image.info["icc_profile"] = profile
                 yield image
@@ -208,6 +230,8 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         raise
     except (FileNotFoundError, IsADirectoryError):
         raise UnreadableImage(path, "there is no such file") from None
+    except regular_files.Unopened as problem:
+        raise NoPicture(path, f"it is {problem}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         assert Image.MAX_IMAGE_PIXELS is not None  # without a limit there is no such error
         limit = f"more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
@@ -217,7 +241,7 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
             raise UnreadFormat(
                 path, f"{kind} is not read here: convert the picture to PNG or JPEG"
             ) from None
-        raise UnreadableImage(path, "its content is not of a known image format") from None
+        raise NoPicture(path, "its content is not of a known image format") from None
     except _DECODE_ERRORS as problem:
         cut = "truncated" in str(problem).lower()
         raise UnreadableImage(path, "truncated" if cut else "corrupt") from None
@@ -225,7 +249,7 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 def _foreign_kind(path: Path) -> str:
     """The kind of a picture that needs a decoder which is not here, by its first bytes; else empty."""
-    with path.open("rb") as file:
+    with regular_files.open_binary(path) as file:
         head = file.read(64)
     if head[:2] == b"\xff\x0a" or head[4:12] == b"JXL \r\n\x87\n":
         return "JPEG XL"
@@ -242,12 +266,10 @@ def _format_name(image: Image.Image) -> str:
     return "jpeg" if image.format == "MPO" else str(image.format).lower()
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The EXIF rotation applied; damaged EXIF data is no reason to lose a whole picture."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except _DECODE_ERRORS:
-        return image.copy()
+def _turn_upright(image: Image.Image) -> None:
+    """The EXIF rotation applied in place; damaged EXIF data is no reason to lose a whole picture."""
+    with contextlib.suppress(*_DECODE_ERRORS):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:

@@ -9,22 +9,30 @@ The layout of the chunks: https://www.w3.org/TR/png-3/#11Ancillary-chunks
 
 from __future__ import annotations
 
-import io
+import os
+import shutil
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, BinaryIO
 
 from PIL import ImageFile, PngImagePlugin
 
+from bakery.io import regular_files
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MOST_TEXT = 128 * 2**20
+MOST_TEXT = 32 * 2**20
 """Bytes of all the texts of one picture that are read here."""
 MOST_PROFILE = 16 * 2**20
 """Bytes of a colour profile; larger ones are ignored."""
-_MOST_KEPT = PngImagePlugin.MAX_TEXT_MEMORY // 2
+_MOST_OF_ONE = PngImagePlugin.MAX_TEXT_CHUNK
+"""Bytes of one text that Pillow reads."""
+_MOST_KEPT = PngImagePlugin.MAX_TEXT_MEMORY // 16
 """Bytes of text that are left to Pillow."""
+_MOST_IN_MEMORY = 32 * 2**20
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 
 
@@ -40,7 +48,7 @@ class Chunk:
     start: int
     length: int
 
-    def content(self, file: io.BufferedIOBase) -> bytes:
+    def content(self, file: BinaryIO) -> bytes:
         file.seek(self.start)
         return file.read(self.length)
 
@@ -50,43 +58,54 @@ def large_chunks(path: Path) -> list[Chunk]:
 
     Raises OSError.
     """
-    large, kept = [], 0
-    with path.open("rb") as file:
+    with regular_files.open_binary(path) as file:
+        large, kept, most = [], 0, ImageFile.SAFEBLOCK
         for chunk in _chunks(file):
+            size = -1
             if chunk.kind == b"iCCP":
-                _, _, packed = chunk.content(file).partition(b"\0")
-                if len(_unpacked(packed[1:], ImageFile.SAFEBLOCK + 1)) > ImageFile.SAFEBLOCK:
+                if chunk.length > MOST_PROFILE or len(_profile(chunk, file, most)) > most:
                     large.append(chunk)
             elif chunk.kind in _TEXTS:
-                size = _size(*_parts(chunk.kind, chunk.content(file))[1:])
-                if kept + size > _MOST_KEPT or size > PngImagePlugin.MAX_TEXT_CHUNK:
+                if max(chunk.length, kept) < _MOST_KEPT:  # else there is no need to unpack it
+                    size = _size(*_parts(chunk.kind, chunk.content(file))[1:])
+                    kept += size if size <= _MOST_OF_ONE else 0
+                if not 0 <= size <= _MOST_OF_ONE or kept > _MOST_KEPT:
                     large.append(chunk)
-                else:
-                    kept += size
-    return large
+        return large
 
 
-def without(path: Path, large: list[Chunk]) -> io.BytesIO:
-    """The file of `path` without these chunks."""
-    left = io.BytesIO()
-    with path.open("rb") as file:
+def without(path: Path, large: list[Chunk]) -> IO[bytes]:
+    """The file of `path` without these chunks, in memory where it is small."""
+    left = tempfile.SpooledTemporaryFile(max_size=_MOST_IN_MEMORY)  # noqa: SIM115 the caller's
+    with regular_files.open_binary(path) as file:
         for chunk in large:
-            left.write(file.read(chunk.start - 8 - file.tell()))
+            _copy(file, left, chunk.start - 8 - file.tell())
             file.seek(chunk.start + chunk.length + 4)
-        left.write(file.read())
+        shutil.copyfileobj(file, left)
     left.seek(0)
     return left
 
 
+def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
+    while count > 0 and (piece := source.read(min(count, 2**20))):
+        target.write(piece)
+        count -= len(piece)
+
+
 def profile(path: Path, large: list[Chunk]) -> bytes | None:
     """The colour profile among these chunks; None where there is none that can be read."""
-    with path.open("rb") as file:
+    with regular_files.open_binary(path) as file:
         for chunk in large:
-            if chunk.kind == b"iCCP":
-                _, _, packed = chunk.content(file).partition(b"\0")
-                found = _unpacked(packed[1:], MOST_PROFILE + 1)
+            if chunk.kind == b"iCCP" and chunk.length <= MOST_PROFILE:
+                found = _profile(chunk, file, MOST_PROFILE)
                 return found if len(found) <= MOST_PROFILE else None
     return None
+
+
+def _profile(chunk: Chunk, file: BinaryIO, most: int) -> bytes:
+    """The profile in a chunk, or as much of it as shows that it is larger than `most` bytes."""
+    _, _, packed = chunk.content(file).partition(b"\0")
+    return _unpacked(packed[1:], most + 1)
 
 
 def texts(path: Path) -> dict[str, str]:
@@ -96,10 +115,12 @@ def texts(path: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     left = MOST_TEXT
-    with path.open("rb") as file:
+    with regular_files.open_binary(path) as file:
         for chunk in _chunks(file):
             if chunk.kind not in _TEXTS:
                 continue
+            if chunk.length > MOST_TEXT:
+                raise TooMuchText
             keyword, packed, text = _parts(chunk.kind, chunk.content(file))
             text = _unpacked(text, left + 1) if packed else text
             left -= len(text)
@@ -113,11 +134,12 @@ def texts(path: Path) -> dict[str, str]:
     return found
 
 
-def _chunks(file: io.BufferedIOBase) -> Iterator[Chunk]:
+def _chunks(file: BinaryIO) -> Iterator[Chunk]:
     """Every chunk up to the first that is cut off or makes no sense."""
+    file.seek(0)
     if file.read(8) != SIGNATURE:
         return
-    end = file.seek(0, io.SEEK_END)
+    end = file.seek(0, os.SEEK_END)
     at = 8
     while at + 12 <= end:
         file.seek(at)
@@ -142,7 +164,7 @@ def _parts(kind: bytes, content: bytes) -> tuple[bytes, bool, bytes]:
 
 def _size(packed: bool, text: bytes) -> int:
     """Bytes of a text, or one more than Pillow reads of it."""
-    return len(_unpacked(text, PngImagePlugin.MAX_TEXT_CHUNK + 1)) if packed else len(text)
+    return len(_unpacked(text, _MOST_OF_ONE + 1)) if packed else len(text)
 
 
 def _unpacked(packed: bytes, most: int) -> bytes:

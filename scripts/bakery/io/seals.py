@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 
@@ -42,8 +43,8 @@ class Fault:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    """sha256 of a regular file's bytes, in hex."""
+    with regular_files.open_binary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 from bakery.io.files import whole
 
@@ -23,10 +24,11 @@ semicolon."""
 def read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """The table at `path`, every cell a string. It must have `columns`, and may have more."""
     try:
+        regular_files.check(path)
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise BakeryError(f"{path} does not exist: run the stage that writes it again") from None
-    except (ValueError, pd.errors.ParserError) as problem:
+    except (ValueError, regular_files.Unopened) as problem:  # pandas' parser errors are ValueErrors
         raise BakeryError(f"{path} is not a table ({problem}): delete it and run again") from None
     missing = [name for name in columns if name not in table.columns]
     if missing:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bakery.io import regular_files
+
 UTF8 = "UTF-8"
 LEAST_FIT = 0.6
 """Share (0..1) of the letters beyond ASCII that must be usual ones; below, no encoding is guessed."""
@@ -57,9 +59,12 @@ class DecodedText:
     must not depend on the guess."""
 
 
-def read(path: Path) -> DecodedText:
-    """The text of a file. Raises `UnreadableText` when its bytes are no text, or OSError."""
-    return decode(path.read_bytes())
+def read(path: Path, largest: int = regular_files.LARGEST_TEXT) -> DecodedText:
+    """The text of a file of at most `largest` bytes.
+
+    Raises `UnreadableText` when its bytes are no text, or OSError, as `regular_files` does.
+    """
+    return decode(regular_files.read_bytes(path, largest))
 
 
 def decode(data: bytes) -> DecodedText:

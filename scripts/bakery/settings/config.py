@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from bakery.gate import gate
+from bakery.io import plain_data
 from bakery.io.errors import BakeryError
 from bakery.settings import credentials, thresholds
 from bakery.settings.compare import Compare
@@ -105,7 +106,14 @@ _WANTED = {
 
 
 def load(raw: dict[str, Any]) -> Config:
-    """The validated, coerced config, or a `BakeryError` with a line for each problem."""
+    """The validated, coerced config, or a `BakeryError` with a line for each problem.
+
+    What comes from a file was held to the same bounds before (`config_file`), what comes from
+    `--config`, a sweep or another program was not.
+    """
+    if found := plain_data.problem(raw):
+        what = credentials.hide(found.what)
+        raise BakeryError(f"config: {found.where or 'the whole'} {what}")
     try:
         return Config.model_validate(raw)
     except ValidationError as report:

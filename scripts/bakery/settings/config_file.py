@@ -8,39 +8,41 @@ first is lost without a word. So the profile calls `check_or_exit` first (`profi
 from __future__ import annotations
 
 import argparse
+import errno
 import re
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bakery.io import machine_faults
+from bakery.io import machine_faults, regular_files
 from bakery.io.errors import BakeryError, first_line
+from bakery.io.yaml_text import BadLine, Loader
 
 SHIPPED = Path("config/config.yaml")
 """What is baked where no `--configfile` is given."""
+LARGEST = 2**18
+"""Bytes of a config file: a hundred times what a usual one has."""
+RUNS_CODE = "__use_yte__"
+"""A key that makes Snakemake run the Python code in a config."""
 _CONTROL = re.compile(r"[\x00-\x1f]")
+_OPTION = re.compile(r"--configf\w*(?==|$)")  # Snakemake takes its beginning for the whole
 
 
-class _Loader(yaml.SafeLoader):
-    """As Snakemake reads YAML, but a key may be there once only."""
+class _ConfigLoader(Loader):
+    """As Snakemake reads YAML, but within bounds, and a key may be there once only."""
 
-    path: Path
+    def __init__(self, text: str, path: Path) -> None:
+        def repeated(name: str, first: int, line: int) -> None:
+            raise BakeryError(
+                f"{path}: {name} is in line {first} and again in line {line}, and only the last would "
+                "count: put both together, or rename one"
+            )
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if key.value in lines and isinstance(key, yaml.ScalarNode):
-                raise BakeryError(
-                    f"{self.path}: {key.value} is in line {lines[key.value]} and again in line "
-                    f"{line}, and only the last would count: put both together, or rename one"
-                )
-            if isinstance(key, yaml.ScalarNode):
-                lines[key.value] = line
-        return super().construct_mapping(node, deep)
+        super().__init__(text, repeated)
+        self.path = path
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
@@ -50,33 +52,40 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The sections of a config file.
+def read(path: Path, *, empty: bool = False) -> dict[str, Any]:
+    """The sections of a config file; `empty` lets one pass that has none.
 
-    Raises `BakeryError` with file, line and reason if it is missing, empty, no YAML, or names a key
-    twice.
+    Raises `BakeryError` with file, line and reason if it is missing, empty, no YAML, names a key
+    twice, or is larger or deeper than a config can be.
     """
-    return parse(_text(path), path)
+    return parse(_text(path), path, empty=empty)
 
 
-def parse(text: str, path: Path) -> dict[str, Any]:
+def parse(text: str, path: Path, *, empty: bool = False) -> dict[str, Any]:
     """As `read`, of a file's text."""
     try:
-        loader = _Loader(text)
-        loader.path = path
-        content = loader.get_single_data()
+        content = _ConfigLoader(text, path).get_single_data()
+    except BadLine as problem:
+        raise BakeryError(f"{path}, {problem}") from None
     except yaml.MarkedYAMLError as error:
         raise BakeryError(_sentence(path, text.splitlines(), error)) from None
     except yaml.YAMLError as error:
         raise BakeryError(
             f"{path} holds a character that YAML does not allow ({first_line(error)}): remove it"
         ) from None
+    if content is None and empty:
+        return {}
     if content is None:
         raise BakeryError(f"{path} is empty: copy {SHIPPED} and change it")
     if not isinstance(content, dict):
         raise BakeryError(
             f"{path} has no sections such as `scrape:` and `train:` at its left edge: compare it "
             f"with {SHIPPED}"
+        )
+    if RUNS_CODE in content:
+        raise BakeryError(
+            f"{path} has the key {RUNS_CODE}, with which Snakemake runs the Python code that a config "
+            "holds; ours are data alone: remove it, and write the values"
         )
     return content
 
@@ -107,8 +116,9 @@ def _known(arguments: Sequence[str]) -> argparse.Namespace | None:
     parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path)
     parser.add_argument("--directory", "-d", type=Path, default=Path())
     parser.add_argument("--dry-run", "--dryrun", "-n", action="store_true")
+    spelled = [_OPTION.sub("--configfile", one) if _OPTION.match(one) else one for one in arguments]
     try:
-        return parser.parse_known_args(arguments)[0]
+        return parser.parse_known_args(spelled)[0]
     except argparse.ArgumentError:  # Snakemake says what is wrong with its options
         return None
 
@@ -131,18 +141,22 @@ def check_or_exit(arguments: Sequence[str]) -> None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return regular_files.read_text(path, largest=LARGEST)
     except UnicodeDecodeError as error:
         raise BakeryError(
             f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8 in your editor"
         ) from None
+    except regular_files.Unopened as error:
+        what, cure = f"is {error}", "give a config file"
+        if error.errno == errno.EISDIR:
+            what, cure = "is a folder", "give the config file in it"
+        elif error.errno == errno.EFBIG:
+            cure = f"a config has a few kB: copy {SHIPPED} and change it"
+        raise BakeryError(f"{path} {what}: {cure}") from None
     except OSError as error:
-        if path.is_dir():
-            raise BakeryError(f"{path} is a folder: give the config file in it") from None
         if (meant := _meant(path)) is not None:
             raise BakeryError(f"{path} does not exist: did you mean {meant}?") from None
-        beside = sorted(found.name for found in path.parent.glob("*.yaml"))
-        there = f"; there are {', '.join(beside[:8])}" if beside else ""
+        there = f"; there are {', '.join(_beside(path)[:8])}" if _beside(path) else ""
         raise BakeryError(
             f"{path} cannot be read ({error.strerror}): check the spelling{there}"
         ) from None
@@ -152,7 +166,18 @@ def _meant(path: Path) -> Path | None:
     """The config that is there under almost this path: in config/, or with another ending."""
     names = (path, path.with_suffix(".yaml"), path.with_suffix(".yml"))
     places = (one for name in names for one in (name, "config" / name))
-    return next((one for one in places if one.is_file()), None)
+    try:
+        return next((one for one in places if one.is_file()), None)
+    except OSError:  # a name that is too long for this system
+        return None
+
+
+def _beside(path: Path) -> list[str]:
+    """Names of the configs in the folder of `path`."""
+    try:
+        return sorted(found.name for found in path.parent.glob("*.yaml"))
+    except OSError:  # a name that is too long for this system
+        return []
 
 
 def _sentence(path: Path, lines: Sequence[str], error: yaml.MarkedYAMLError) -> str:

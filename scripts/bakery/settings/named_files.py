@@ -7,7 +7,9 @@ follow where the name is looked for, what is refused, and that the content is pa
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 
 ARCHIVES = (".zip", ".cbz")
@@ -72,6 +75,7 @@ class OwnFolder(NamedFile):
     """A folder of the user's own: looked for where the user stands, nowhere else."""
 
     def find(self, text: str, roots: Sequence[Path], where: str) -> Path | None:
+        _refuse_odd_names(text, roots, where)
         place = roots[0] / expanded(text, roots[0])
         if self.fits(place):
             return place
@@ -145,7 +149,9 @@ def _of_entry(where: str, entry: Any) -> Iterator[Named]:
 
 
 def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
-    """The local file or folder `name`, or None for a hub id; a missing file is an error."""
+    """The local file or folder `name`, or None for a hub id; a missing file is an error, and so is a
+    pipe or a device."""
+    _refuse_odd_names(name, roots, where)
     for root in roots:
         place = root / expanded(name, root)
         if place.exists():
@@ -153,6 +159,23 @@ def locate(name: str, roots: Sequence[Path], where: str) -> Path | None:
     if not _HUB_ID.fullmatch(name) or _looks_local(name, roots):
         raise _missing(name, roots, where, hub="/" not in name.replace("\\", "/"))
     return None
+
+
+def _refuse_odd_names(name: str, roots: Sequence[Path], where: str) -> None:
+    """`BakeryError` for what no file can be called, and for what is neither file nor folder."""
+    for root in roots:
+        try:
+            place = root / expanded(name, root)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.lstat(place)  # raises where no file can be called so
+            if os.path.lexists(place):
+                regular_files.check_tree_entry(place)
+        except (OSError, ValueError) as problem:
+            what = problem.strerror if isinstance(problem, OSError) else "no name of a file"
+            raise BakeryError(
+                f"config: {where} names {name[:80]}{'...' * (len(name) > 80)}, which cannot be opened "
+                f"({what}): give a file or folder"
+            ) from None
 
 
 def expanded(text: str, root: Path = Path(".")) -> Path:

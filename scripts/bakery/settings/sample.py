@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -26,6 +27,10 @@ Sampler = Literal[
     "DPM++ 2M SDE Karras",
     "UniPC",
 ]
+
+
+MOST = 1000
+"""Prompts, or seeds, of one bake; more is a mistake."""
 
 
 class Prompt(Section):
@@ -74,7 +79,7 @@ class Auto(Section):
 class Sample(Section):
     """Pictures of every epoch, drawn from the same noise."""
 
-    prompts: tuple[Prompt, ...] | None = None
+    prompts: Annotated[tuple[Prompt, ...], Field(max_length=MOST)] | None = None
     """The grid's columns; null derives them from the dataset (see prompts.csv)."""
     auto: Auto = Auto()
     """How many prompts to derive, by purpose."""
@@ -89,7 +94,9 @@ class Sample(Section):
     """The epoch that is drawn at these weights; null means the last."""
     negative_prompt: str = ""
     """What the pictures should not show."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (1, 2, 3, 4)
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=MOST)
+    ] = (1, 2, 3, 4)
     """Each prompt is drawn once for each seed; the first one is shown in the grid."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     """Denoising steps."""
@@ -126,8 +133,8 @@ class Sample(Section):
             raise ValueError(
                 "is empty: the grid needs at least one prompt; null derives them from the dataset"
             )
-        ids = [prompt.id for prompt in value]
-        twice = sorted({i for i in ids if ids.count(i) > 1})
+        counts = Counter(prompt.id for prompt in value)
+        twice = sorted(one for one, count in counts.items() if count > 1)
         if twice:
             raise ValueError(f"uses the id {twice[0]!r} twice: give each prompt its own")
         return value

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import re
 import shutil
+import stat
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -97,8 +98,10 @@ def _unpack_one(opened: zipfile.ZipFile, member: zipfile.ZipInfo, done: Unpacked
         why = "its name leads out of the archive"
     elif member.flag_bits & _ENCRYPTED:
         why = "it is encrypted: unpack it with its password"
-    elif (member.external_attr >> 16) & 0o170000 == 0o120000:
+    elif (kind := stat.S_IFMT(member.external_attr >> 16)) == stat.S_IFLNK:
         why = "a link inside an archive"
+    elif kind not in (0, stat.S_IFREG):  # 0 is that of systems without kinds
+        why = "a pipe or device inside an archive"
     if why:
         done.left.append((name, why))
         return

@@ -22,7 +22,7 @@ from bakery.gate import gate
 from bakery.gate import sidecars as gate_files
 from bakery.gate.gate import Facts
 from bakery.gate.sidecars import BrokenSidecar, Sidecars
-from bakery.io import images, walk
+from bakery.io import images, regular_files, walk
 from bakery.io.errors import BakeryError
 from bakery.io.files import unreserved
 from bakery.sources import archives, posts
@@ -164,9 +164,9 @@ class _Tree:
             facts |= gate.of_text(self.names[path])
         post = Post(url=self._address(path), facts=facts)
         try:
-            content = path.read_bytes()
             # The file's own, not the sidecar's: the picture may have been edited since.
-            md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            with regular_files.open_binary(path) as file:
+                md5 = hashlib.file_digest(file, _md5).hexdigest()
             note = self.notes.of(path, md5)
             if said.trouble:
                 raise BrokenSidecar(said.trouble)
@@ -183,6 +183,10 @@ class _Tree:
         if post.status == posts.FETCHED:
             post.reason = note.remark
         return post
+
+
+def _md5() -> hashlib._Hash:
+    return hashlib.md5(usedforsecurity=False)
 
 
 def _not_entered(folder: Path) -> str:
@@ -235,6 +239,8 @@ def _opens(path: Path, post: Post) -> tuple[str, str]:
         width, height = images.size_of(path)
     except images.UnreadFormat as problem:
         return posts.SKIPPED, problem.reason
+    except images.NoPicture as problem:  # whatever it holds is copied nowhere
+        return posts.SKIPPED, f"not a picture: {problem.reason}"
     except images.UnreadableImage as problem:
         # Files that look like pictures go on to the filter, which decides.
         if path.suffix.lower() in {*images.REAL_EXTENSIONS.values(), ".jpeg", ".tif"}:

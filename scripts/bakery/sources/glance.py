@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakery.io import images, walk
+from bakery.io import images, regular_files, walk
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.sources import caption_files
@@ -74,7 +74,7 @@ def _caption(picture: Path) -> str | None:
             for beside in (ending, ending.upper()):
                 path = picture.with_name(name + beside)
                 try:
-                    with path.open("rb") as file:
+                    with regular_files.open_binary(path) as file:
                         return file.read(_MOST_READ).decode("utf-8", "replace")
                 except OSError:
                     continue

@@ -17,14 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bakery.graph import build, keeping, keyed_folders
 from bakery.graph.keeping import Needed
 from bakery.io import manifest, quantities, tables
 from bakery.io.errors import BakeryError
 from bakery.jobs import rungs, stop_requests
 from bakery.settings import config as cfg
+from bakery.settings import config_file
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +135,7 @@ def _needed(given: Given, roots: Sequence[Path]) -> tuple[Needed, list[str]]:
     beside = {path.resolve() for path in given.beside}
     for path in given.files:
         try:
-            alone = cfg.load(_yaml(path))
+            alone = cfg.load(config_file.read(path, empty=True))
             needed |= keeping.needed(build.build(alone, roots))
         except BakeryError as error:
             if path not in given.optional:
@@ -158,7 +157,7 @@ def _with_those_beside(
     notes = []
     for path in given.beside:
         try:
-            read = _yaml(path)
+            read = config_file.read(path, empty=True)
         except BakeryError as error:
             raise _not_known(path, error) from None
         try:
@@ -183,19 +182,10 @@ def _has_results(read: Mapping[str, Any], root: Path) -> bool:
 
 
 def _not_known(path: Path, error: BakeryError) -> BakeryError:
+    why = str(error).removeprefix(str(path)).lstrip(", ")
     return BakeryError(
-        f"{path} cannot be baked, so what it needs is not known: {error}; mend it or move it away"
+        f"{path} cannot be baked, so what it needs is not known: {why}; mend it or move it away"
     )
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise BakeryError(f"it is not YAML ({str(error).splitlines()[0]})") from None
-    if not isinstance(read or {}, dict):
-        raise BakeryError("it is no mapping of sections")
-    return read or {}
 
 
 def _folders(needed: Needed, results: Path) -> Iterator[Offer]:

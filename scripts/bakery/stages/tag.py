@@ -18,7 +18,7 @@ from PIL import Image
 
 from bakery.dataset import decisions
 from bakery.gate import gate
-from bakery.io import images, manifest, tables
+from bakery.io import images, manifest, picture_bounds, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings.tag import Tag
@@ -51,9 +51,16 @@ def run(
             unreadable[name] = problem.reason
             return None
 
+    def large(name: str) -> bool:
+        try:
+            width, height = images.size_of(scrape / "images" / name)
+        except images.UnreadableImage:
+            return False
+        return width * height > picture_bounds.SMALL
+
     rows: list[dict[str, Any]] = []
     refused: list[str] = []
-    probabilities = loaded.rows(names, settings.batch_size, opened)
+    probabilities = loaded.rows(names, settings.batch_size, opened, large)
     for name, row in zip(names, probabilities, strict=True):
         mine = [] if row is None else _described(name, row, loaded)
         if _facts(mine).refused:

@@ -23,6 +23,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from bakery.io import picture_bounds
 from bakery.io.errors import BakeryError
 from bakery.settings.filter import CASCADE, FACES, FilterModel
 from bakery.vision.cascade import Cascade
@@ -30,6 +31,8 @@ from bakery.vision.onnx_model import OnnxModel
 
 MOST_FACES = 1000
 """In one picture; a detector that finds more of them does not find faces."""
+_LONGEST = 8192
+"""Longest side in pixels of a picture whose square is made as it is: 256 MB."""
 _OVERLAP = 0.7
 """Boxes that share more of their union than this are one face (the YOLO family's default)."""
 _ROUNDING = 1e-2
@@ -75,6 +78,7 @@ class ImageModel:
 
     def look(self, image: Image.Image) -> np.ndarray:
         """The model's first output for an RGB picture, without the batch dimension."""
+        image = picture_bounds.shortened(image, _LONGEST)
         square = Image.new("RGB", (max(image.size),) * 2, "white")
         square.paste(image, _margins(image.size))
         square = square.resize((self.side, self.side), Image.Resampling.BICUBIC)

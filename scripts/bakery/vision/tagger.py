@@ -16,8 +16,10 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,7 +27,7 @@ import onnxruntime
 import pandas as pd
 from PIL import Image
 
-from bakery.io import status, tables
+from bakery.io import picture_bounds, status, tables
 from bakery.io.errors import BakeryError
 from bakery.tags import tagger_list
 from bakery.vision.onnx_model import CPU, OnnxModel
@@ -107,10 +109,7 @@ def prepare(image: Image.Image, side: int) -> np.ndarray:
     Padding comes before resizing, so that the aspect ratio is kept. Pictures longer than 8192
     pixels are shrunk first, or their square would not fit into memory.
     """
-    if max(image.size) > _LARGEST:
-        shrink = _LARGEST / max(image.size)
-        width, height = (max(1, round(length * shrink)) for length in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    image = picture_bounds.shortened(image, _LARGEST)
     longest = max(image.size)
     square = Image.new("RGB", (longest, longest), (255, 255, 255))
     square.paste(image, ((longest - image.width) // 2, (longest - image.height) // 2))
@@ -188,21 +187,29 @@ class Tagger:
         items: Iterable[T],
         batch_size: int = 16,
         open: Callable[[T], Image.Image | None] = _itself,
+        large: Callable[[T], bool] = lambda _: False,
     ) -> Iterator[np.ndarray | None]:
         """Like `tag`, one row (tags,) at a time, and None where `open` gives None.
 
         While the model runs on a batch, other threads `open` (and so decode) and prepare the next
-        two.
+        two; of those that are `large` there is one in memory at a time.
         """
         size = self._fixed_batch or batch_size
         total = len(items) if isinstance(items, Sized) else 0
+        turn = Lock()
+
+        def ready(item: T) -> np.ndarray | None:
+            with turn if large(item) else nullcontext():
+                picture = open(item)
+                return None if picture is None else prepare(picture, self.side)
+
         with ThreadPoolExecutor(self._readers) as readers:
             coming: deque[Future[np.ndarray | None]] = deque()
             waiting = iter(items)
 
             def read_ahead() -> None:
                 for item in islice(waiting, 3 * size - len(coming)):
-                    coming.append(readers.submit(self._ready, open, item))
+                    coming.append(readers.submit(ready, item))
 
             read_ahead()
             done = 0
@@ -214,10 +221,6 @@ class Tagger:
                 yield from (None if square is None else next(rows) for square in squares)
                 done += len(squares)
                 status.tell("tagging pictures", done, total)
-
-    def _ready(self, open: Callable[[T], Image.Image | None], item: T) -> np.ndarray | None:
-        picture = open(item)
-        return None if picture is None else prepare(picture, self.side)
 
     def _infer(self, batch: np.ndarray) -> np.ndarray:
         count = len(batch)
