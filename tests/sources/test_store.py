@@ -103,3 +103,16 @@ def test_an_md5_in_capitals_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"x")
     assert store.refused(path, hashlib.md5(b"x").hexdigest().upper()) == ""
+
+
+def test_a_damaged_copy_of_an_own_picture_is_copied_again(tmp_path: Path) -> None:
+    own = tmp_path / "mine"
+    own.mkdir()
+    Image.new("RGB", (64, 64), (9, 9, 9)).save(own / "a.png")
+    settings = Scrape(urls=(), folders=(str(own),))
+    for out in ("one", "two"):
+        scrape.run(settings, booru=tmp_path, out=tmp_path / out, store=tmp_path / "store")
+        (copy,) = (tmp_path / "store" / store.FOLDERS).glob("*.png")
+        assert copy.read_bytes() == (own / "a.png").read_bytes()
+        assert store.named_for(copy) == md5_of(copy)
+        copy.write_bytes(b"damaged")

@@ -17,6 +17,7 @@ from bakery.io.errors import BakeryError
 from bakery.jobs import claims, rungs
 from bakery.report import records
 from bakery.settings import config as cfg
+from bakery.sources import store
 
 STAGES = (*cfg.STAGES, "halve")
 DAMAGED, MISSING = seals.DAMAGED, seals.MISSING
@@ -173,6 +174,14 @@ class Inspection:
             for note in sorted(site.glob("*.json")):
                 again = f"rm {note.with_suffix('')}*, and the next scrape fetches it"
                 known |= {note.name, note.stem, *self._sealed(note, again)}
+            for path in sorted(site.glob("*")) if site.name == store.FOLDERS else ():
+                if (md5 := store.named_for(path)) is None:
+                    continue
+                self.files += 1
+                known.add(path.name)
+                if store.md5_of(path) != md5:
+                    why = "is not the picture that was copied: its md5 is not the one in its name"
+                    self._add(DAMAGED, path, why, f"rm {path}, and the next scrape copies it")
             self._surplus(site, known)
 
     def _cache(self, place: Path) -> None:

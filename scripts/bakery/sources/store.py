@@ -22,6 +22,8 @@ OTHER = "what came is not the post's file: its md5 is not the one that the site 
 BROKEN = (
     "what came is {}, and the site names no md5 by which a broken file could be known as its own"
 )
+FOLDERS = "folders"
+"""Copies of local pictures, each with the md5 of its content in its name."""
 _PART = ".part"
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
@@ -63,13 +65,19 @@ class Shelf:
 def refused(file: Path, md5: str) -> str:
     """Why a file that was just fetched is not the post's; empty if it is. `md5` may be empty."""
     if _MD5.fullmatch(md5):
-        return "" if _md5(file) == md5.lower() else OTHER
+        return "" if md5_of(file) == md5.lower() else OTHER
     try:
         images.open_rgb(file)
     except UnreadableImage as problem:
         if problem.reason in ("truncated", "corrupt"):
             return BROKEN.format(problem.reason)
     return ""
+
+
+def named_for(file: Path) -> str | None:
+    """The md5 that the name of a copied picture ends with; None if it ends otherwise."""
+    ending = file.stem.rpartition("-")[2]
+    return ending if _MD5.fullmatch(ending) else None
 
 
 def _changed(file: Path, note: Path, md5: str) -> str:
@@ -87,6 +95,7 @@ def _changed(file: Path, note: Path, md5: str) -> str:
     return ""
 
 
-def _md5(file: Path) -> str:
+def md5_of(file: Path) -> str:
+    """md5 of a file's bytes, in hex, as sites name it."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "md5").hexdigest()

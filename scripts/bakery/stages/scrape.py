@@ -24,6 +24,7 @@ from bakery.settings.named_files import expanded
 from bakery.settings.scrape import Scrape
 from bakery.sources import booru as loopback
 from bakery.sources import caption_files, folders, posts
+from bakery.sources import store as store_of
 from bakery.sources.gallery import Gallery
 from bakery.sources.gallery_process import Bounds
 from bakery.sources.listing import EMBEDDED, FetchedPost
@@ -109,7 +110,7 @@ def _from_folders(settings: Scrape, store: Path) -> Iterator[tuple[dict, list[Fe
 
     A file that two of them hold, since one is in the other, belongs to the first.
     """
-    copies = store / "folders"
+    copies = store / store_of.FOLDERS
     seen: set[Path] = set()
     for entry in settings.folders:
         with tempfile.TemporaryDirectory(dir=store, prefix=_UNPACKED) as unpacked:
@@ -138,7 +139,7 @@ def _copied(post: posts.Post, path: Path, copies: Path) -> FetchedPost:
         return FetchedPost(post)
     copies.mkdir(exist_ok=True)
     own = copies / f"{folders.safe_stem(path)}-{post.md5}{_extension(path)}"
-    if not own.is_file():
+    if not own.is_file() or store_of.md5_of(own) != post.md5:
         copy(path, own)
     return FetchedPost(post, own)
 
