@@ -173,8 +173,8 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def results(folder: Path) -> dict[str, str]:
-    """What a bake has made: manifests, the files that they cover, pictures in the store and the LoRA
-    that is set apart, each with its sha256; of other files only that they are there."""
+    """What a bake has made: manifests, the files that they cover and the LoRA that is set
+    apart, each with its sha256; of other files only that they are there. Store and cache are none."""
     found, covered = {}, set()
     place = folder / "results"
     for manifest in sorted(place.glob("*/*/manifest.json")):
@@ -182,9 +182,9 @@ def results(folder: Path) -> dict[str, str]:
         covered |= {manifest, *(manifest.parent / name for name in names)}
     for file in sorted(_files(place)):
         name = file.relative_to(folder).as_posix()
-        # what a site says of a picture, beside it in the store, is no result
-        stored = name.startswith("results/downloads/") and file.suffix != ".json"
-        exact = file in covered or stored or name.startswith("results/best/")
+        if name.startswith(("results/cache/", "results/downloads/")) or name.endswith(".lock"):
+            continue  # a power cut may take them: they are made, or fetched, again when needed
+        exact = file in covered or name.startswith("results/best/")
         found[name] = _digest(file) if exact else "there"
     for file in covered:
         found.setdefault(file.relative_to(folder).as_posix(), "missing")

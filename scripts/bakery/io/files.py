@@ -81,7 +81,8 @@ def settle(folder: Path) -> None:
             if not file.is_symlink() and not name.endswith(PASSING):
                 sync(file)
         sync(Path(place))
-    sync(folder.parent)
+    for above in list(folder.parents)[:2]:
+        sync(above)
 
 
 def remove_parts(folder: Path) -> int:
