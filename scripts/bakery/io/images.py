@@ -119,7 +119,9 @@ def _has_second_frame(image: ImageFile.ImageFile) -> bool:
 def size_of(path: Path) -> tuple[int, int]:
     """(width, height) in pixels as seen, after EXIF rotation, from the header alone."""
     with opened(Path(path)) as image:
-        turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
+        # Pillow decodes a PNG to look for its EXIF
+        readable = not picture_bounds.too_large(image)
+        turned = readable and image.getexif().get(0x0112) in (5, 6, 7, 8)
         return (image.height, image.width) if turned else image.size
 
 
@@ -147,7 +149,7 @@ def written_inside(path: Path) -> dict[str, str]:
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             found |= {f"tiff {tag}": value for tag, value in image.tag_v2.items()
                       if tag not in _EXIF_UNREAD}  # fmt: skip
-        found |= _exif_texts(image)
+        found |= _exif_texts(image) if small else {}
         with contextlib.suppress(*_DECODE_ERRORS):
             found |= {f"iptc {tag}": value
                       for tag, value in (IptcImagePlugin.getiptcinfo(image) or {}).items()}  # fmt: skip
