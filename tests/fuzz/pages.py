@@ -229,7 +229,8 @@ def a_comparison(rng: random.Random, folder: Path) -> Path:
     prompts = {name: hostile(rng) for name in ("trigger", "jacket", "nobody", "beach")}
     missing = [hostile(rng).replace("; ", ";") for _ in range(2)]
     bakes = [
-        made_bake(folder, f"{n} {_encodable(hostile(rng)[:200])}", [(0.2, 0.8), (0.5 + n / 9, 0.8)], prompts=prompts,
+        made_bake(folder, f"{n} {_encodable(hostile(rng)[:200])}",
+                  [(0.2, 0.8), (0.5 + n / 9, 0.8)], prompts=prompts,
                   settings={"train.unet_lr": n, "prune.trigger": hostile(rng),
                             "train.base": hostile(rng)},
                   missing=missing, seeds=(1,))
