@@ -166,6 +166,11 @@ def _named(rng: random.Random) -> str:
     )
 
 
+def _encodable(text: str) -> str:
+    """A bake's name, of which its key is made."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def a_contact_sheet(rng: random.Random, folder: Path) -> Path:
     small = contact_sheet.thumbnail(Image.new("RGB", (30, 20), "red"), contact_sheet.coding(9))
     reasons = [hostile(rng) for _ in range(3)]
@@ -224,7 +229,8 @@ def a_comparison(rng: random.Random, folder: Path) -> Path:
     prompts = {name: hostile(rng) for name in ("trigger", "jacket", "nobody", "beach")}
     missing = [hostile(rng).replace("; ", ";") for _ in range(2)]
     bakes = [
-        made_bake(folder, f"{n} {hostile(rng)[:200]}", [(0.2, 0.8), (0.5 + n / 9, 0.8)], prompts=prompts,
+        made_bake(folder, f"{n} {_encodable(hostile(rng)[:200])}",
+                  [(0.2, 0.8), (0.5 + n / 9, 0.8)], prompts=prompts,
                   settings={"train.unet_lr": n, "prune.trigger": hostile(rng),
                             "train.base": hostile(rng)},
                   missing=missing, seeds=(1,))
