@@ -33,6 +33,9 @@ SAMPLES = 150
 """Samples of an epoch; how many there will be follows from the captions."""
 SPARE = 1.5
 """What a finished bake took, times this, for the next of its kind."""
+ACTIVATIONS = 6
+"""Bound for what bakes side by side keep for the backward pass, in sizes of the base's files: as many are
+trained together as the memory allows (`train.fuse`)."""
 IMPORTS_MB = 3000
 """Resident memory of Python with torch, diffusers and onnxruntime, and of a few pictures."""
 
@@ -99,10 +102,9 @@ class Bake:
         per_step = self._seconds_a_picture * self.train.train_batch_size
         seconds = self._steps * (SPARE / past.steps_per_second if past else per_step)
         memory = IMPORTS_MB + _mb(2 * weights)  # read in half precision, held in full
-        if not self.has_gpu:  # weights, activations and moments are all here
-            known = past.memory_gib if past else None
-            held = self.train.side_by_side * self.train.train_batch_size * 8 * weights // 4
-            memory = _mb(known * SPARE * 2**30) if known else memory + _mb(min(held, 8 * weights))
+        if not self.has_gpu:  # then activations and moments are here, too
+            known = past.memory if past else None
+            memory = _mb(known * SPARE) if known else memory + _mb(ACTIVATIONS * weights)
         lora = past.file_bytes if past and past.file_bytes else weights // 10
         state = 3 * 2 * lora  # full precision, with two moments, and the one before it
         return Need(memory, START + _minutes(seconds), 500 + _mb(self._files * lora + 2 * state))

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from io import BufferedReader
 
 LARGEST_TEXT = 16 * 2**20
 """Bytes of a text that is read at once; what is larger was not written by or for people."""
@@ -30,7 +30,7 @@ class Unopened(OSError):
         return str(self.strerror)
 
 
-def open_binary(path: Path) -> BinaryIO:
+def open_binary(path: Path) -> BufferedReader:
     """The regular file at `path`, or at the end of its links, opened to be read.
 
     Raises `Unopened` for what is something else, and other `OSError`s, with a `strerror` for people.

@@ -57,7 +57,7 @@ class Loader(yaml.SafeLoader):
             raise BadLine(line, f"brings this to more than {MOST_VALUES} values: leave some out")
         return node
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
         for key, _ in node.value:

@@ -63,7 +63,7 @@ def run(
     and `workers` bakes or groups of bakes are trained at a time.
     Raises `BakeryError` when a setting cannot be baked at all.
     """
-    here = {"configs": configs, "has_gpu": has_gpu, "workers": workers, "seen": {}}
+    here: dict[str, Any] = {"configs": configs, "has_gpu": has_gpu, "workers": workers, "seen": {}}
     planned = [PlannedBake(**bake, **here) for bake in bakes]
     forecasts = [forecast.make(bake, trained) for bake in planned]
     proposed = proposals(forecasts)
@@ -101,9 +101,9 @@ def _expected(one: Forecast) -> Expected:
     past, files = one.past, len(one.files)
     return Expected(
         label=one.bake.label,
-        steps=one.counts and one.counts.total,
+        steps=one.counts.total if one.counts else None,
         seconds=one.seconds,
-        memory=past and past.memory,
+        memory=past.memory if past else None,
         loras=past.file_bytes * files if past and past.file_bytes and files else None,
         together=past.together if past else "",
     )
@@ -210,7 +210,7 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
             counted(one.shown or None),
             *map(counted, _steps(one)),
             duration(one.seconds),
-            quantities.memory(one.past and one.past.memory),
+            quantities.memory(one.past.memory if one.past else None),
             " ".join(to_do(one)) or "nothing",
         ]
         for one in forecasts

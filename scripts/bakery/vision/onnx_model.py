@@ -23,7 +23,11 @@ LARGEST_SIDE = 4096
 LARGEST_BATCH = 1024
 """Pictures that a model may ask for at once."""
 CPU = ("CPUExecutionProvider",)
-_FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+_FLOATS: dict[str, type[np.floating[Any]]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
 _POINTER = b"version https://git-lfs"
 
 
