@@ -34,8 +34,8 @@ SAMPLES = 150
 SPARE = 1.5
 """What a finished bake took, times this, for the next of its kind."""
 ACTIVATIONS = 6
-"""Bound for what bakes side by side keep for the backward pass, in sizes of the base's files: as many are
-trained together as the memory allows (`train.fuse`)."""
+"""Bound for what bakes side by side keep for the backward pass, in sizes of the base's files: as many
+are trained together as the memory allows (`train.fuse`)."""
 IMPORTS_MB = 3000
 """Resident memory of Python with torch, diffusers and onnxruntime, and of a few pictures."""
 

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from bakery.interop import prompt_syntax
 from bakery.io.errors import BakeryError
-from bakery.io.files import whole
+from bakery.io.files import sayable, whole
 
 CHUNK = "parameters"
 """Keyword of the PNG text chunk."""
@@ -93,7 +93,7 @@ def parse(text: str) -> Infotext:
 def save_png(picture: Image.Image, path: Path, info: Infotext) -> None:
     """Writes `picture` as a PNG with `info`; never leaves half a picture at `path`."""
     chunks = PngImagePlugin.PngInfo()
-    text = write(info).encode("utf-8", "replace").decode()  # half a surrogate pair becomes ?
+    text = sayable(write(info))
     if text.isascii():
         chunks.add_text(CHUNK, text)
     else:  # tEXt is Latin-1 only

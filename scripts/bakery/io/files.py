@@ -110,11 +110,15 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def sayable(text: str) -> str:
+    """`text` with `?` for what UTF-8 cannot say: half a surrogate pair, from JSON or a file name."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
-    """Write `path`, whole or not at all (`whole`); what UTF-8 cannot say (half a surrogate pair) becomes
-    `?`."""
+    """Write what UTF-8 can say of `text` to `path`, whole or not at all (`whole`)."""
     with whole(path, lasting=lasting) as part:
-        part.write_text(text, encoding="utf-8", errors="replace")
+        part.write_text(sayable(text), encoding="utf-8")
 
 
 def link(source: Path, target: Path) -> None:

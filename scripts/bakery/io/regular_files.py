@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
 from io import BufferedReader
+from pathlib import Path
 
 LARGEST_TEXT = 16 * 2**20
 """Bytes of a text that is read at once; what is larger was not written by or for people."""

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from bakery.io import regular_files
 from bakery.io.errors import BakeryError
-from bakery.io.files import write_text
+from bakery.io.files import sayable, write_text
 
 ENDING = ".seal"
 DAMAGED, MISSING = "damaged", "missing"
@@ -55,7 +55,7 @@ def of(record: Path) -> Path:
 
 def write(record: Path, text: str, beside: Mapping[str, str] = {}) -> None:
     """Write `record`, its seal first; `beside` names other files of the folder with their sha256."""
-    own = hashlib.sha256(text.encode()).hexdigest()
+    own = hashlib.sha256(sayable(text).encode()).hexdigest()
     listed = {record.name: own, **beside}
     write_text(of(record), "".join(f"{value}  {name}\n" for name, value in listed.items()))
     write_text(record, text)

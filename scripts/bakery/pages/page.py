@@ -24,6 +24,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from bakery.io import quantities
+from bakery.io.files import sayable
 from bakery.io.images import open_rgb
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -77,7 +78,7 @@ def render(name: str, *, tile: int, columns: int = 1, **context: Any) -> str:
         .get_template(f"{name}.html.j2")
         .render(policy=policy, style=Markup(style), script=Markup(script), tile=tile, **context)
     )
-    return html.encode("utf-8", "replace").decode()
+    return sayable(html)
 
 
 def data(value: Any) -> Markup:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bakery.io import images
 from bakery.io.errors import BakeryError
-from bakery.io.files import copy, link
+from bakery.io.files import copy, link, sayable
 from bakery.settings import credentials
 from bakery.settings.named_files import expanded
 from bakery.settings.scrape import Scrape
@@ -149,7 +149,7 @@ def _tell(place: str, kept: list[FetchedPost]) -> None:
     left = Counter(each.post.reason for each in kept if each.post.status == posts.SKIPPED)
     if left:
         listed = "; ".join(f"{count} {reason}" for reason, count in left.most_common())
-        log.warning("%s: left alone: %s", place, listed)
+        log.warning("%s: left alone: %s", place, sayable(listed))
 
 
 def _extension(path: Path) -> str:
@@ -181,7 +181,7 @@ def _complain(found: list[FetchedPost]) -> None:
     """Logs the posts that should have been fetched and were not."""
     failed = [each.post for each in found if each.post.status == posts.FAILED]
     for post in failed:
-        log.warning("%s: %s", post.url or post.id, post.reason)
+        log.warning("%s", sayable(f"{post.url or post.id}: {post.reason}"))
     if failed:
         log.warning("%d posts failed: they are tried again whenever the store is used, so raise "
                     "scrape.limit or scrape.attempt to ask again", len(failed))  # fmt: skip
