@@ -14,6 +14,7 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
+include: "workflow/rules/run.smk"
 include: "workflow/rules/common.smk"
 
 
