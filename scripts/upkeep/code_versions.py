@@ -40,7 +40,6 @@ NEUTRAL = {
     "settings.config",
     "settings.halve",
     "settings.sections",
-    "settings.sweeps",
     *(f"settings.{stage}" for stage in config.STAGES),
 }
 """Modules that decide what is made and where, never what is in it."""

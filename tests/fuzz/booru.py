@@ -260,7 +260,7 @@ def attack(seed: int, folder: Path) -> Outcome:
                 else:
                     bad[name] = drawn.choice(ODD)
             other: Any = drawn.choice((bad, bad, bad, bad, sound(3) | {"md5": "0" * 32}, None, 7))
-            page = [sound(1), sound(2), other, *map(sound, (3, 4, 6))]
+            page = [*map(sound, (1, 2, 3)), other, *map(sound, (4, 6))]
             server.listing = listing_of(page)
             return _outcome(folder, base, whole=True)
         if kind == 1:  # a file

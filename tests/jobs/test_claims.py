@@ -301,7 +301,7 @@ def test_what_another_process_works_on_is_not_judged(bakes: list[Path]) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(claims.__file__).parents[2])}
     command = [sys.executable, "-c", code, str(own)]
-    with claims._try_lock(own) as mine:
+    with claims.try_lock(own) as mine:
         assert mine
         subprocess.run(command, check=True, env=environment)
         assert (own / claims.FINISHED).exists()

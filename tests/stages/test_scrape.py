@@ -627,10 +627,10 @@ def test_what_is_no_picture_is_on_record(tmp_path):
     (tmp_path / "a/.hidden.png").write_bytes(b"text")
     summary, rows = local(tmp_path, "a")
     assert {row.url: row.status for row in rows} == {
-        "a/x.png": "ok", "a/notes.docx": "skipped", "a/broken.jpg": "ok",
+        "a/x.png": "ok", "a/notes.docx": "skipped", "a/broken.jpg": "skipped",
         "a/.hidden.png": "skipped",
     }  # fmt: skip
-    assert summary["skipped"] == 2
+    assert summary["skipped"] == 3
 
 
 @pytest.mark.parametrize(
@@ -657,7 +657,8 @@ def test_links_and_empty_files_are_on_record(tmp_path):
     (tmp_path / "a/lost.png").symlink_to(tmp_path / "nowhere.png")
     _, rows = local(tmp_path, "a", minimum_share=0.5)
     assert {row.url: row.reason for row in rows} == {
-        "a/empty.jpg": "", "a/lost.png": "cannot be read: No such file or directory", "a/x.png": "",
+        "a/empty.jpg": "not a picture: its content is not of a known image format",
+        "a/lost.png": "cannot be read: a link to nothing", "a/x.png": "",
     }  # fmt: skip
 
 

@@ -304,7 +304,7 @@ def test_the_epochs_before_a_nan_stay(prepared):
     assert run.failure.startswith("the loss is nan at step 7 of epoch 2 (unet_lr ")
     names = {path.name for path in run.out.iterdir()}
     kept = {"mirael-000001.safetensors", "epochs.csv", "progress.jsonl"}
-    assert names == kept | {checkpoint.STOPPED, checkpoint.STATE}
+    assert names == kept | {checkpoint.STOPPED, "stopped.seal", checkpoint.STATE}
     table = pd.read_csv(run.out / "epochs.csv")
     _, metadata = lora_file.read_lora(run.out / "mirael-000001.safetensors")
     assert list(table["sshs_model_hash"]) == [metadata["sshs_model_hash"]]

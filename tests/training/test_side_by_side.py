@@ -221,13 +221,13 @@ def test_what_ran_out_of_memory_is_gone_before_the_next_try(base, layout, tmp_pa
     """Its base, too: on a GPU the half of the bakes would run out of memory beside it."""
     bases, real = [], loop.fit
 
-    def fit(context, runs):
+    def fit(context, runs, *hooks):
         alive = sum(unet() is not None for unet in bases)
         bases.append(weakref.ref(context.base.unet))
         assert alive == 0
         if len(runs) > 1:
             raise torch.OutOfMemoryError("Tried to allocate 1 GiB")
-        real(context, runs)
+        real(context, runs, *hooks)
 
     monkeypatch.setattr(loop, "fit", fit)
     changes = [{"num_epochs": 1}, {"num_epochs": 1, "unet_lr": 1e-4}]
@@ -247,9 +247,9 @@ def bake_until(order: dict, at: int, free: int) -> None:
         memory.free = lambda *_: free
     save, left = checkpoint.Checkpoint.save, at
 
-    def save_and_die(*arguments):
+    def save_and_die(*arguments, **options):
         nonlocal left
-        save(*arguments)
+        save(*arguments, **options)
         left -= 1
         if not left:
             os.kill(os.getpid(), signal.SIGKILL)

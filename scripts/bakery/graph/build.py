@@ -30,11 +30,11 @@ from bakery.io import regular_files, walk
 from bakery.io.errors import BakeryError
 from bakery.io.manifest import digest
 from bakery.settings import config as cfg
+from bakery.settings.config import Sweep
 from bakery.settings.halve import Halving
 from bakery.settings.named_files import locate, named_in
 from bakery.settings.scrape import Scrape
 from bakery.settings.sections import Section
-from bakery.settings.sweeps import Sweep
 from bakery.settings.train import Train
 
 CHAIN = cfg.STAGES[:-1]

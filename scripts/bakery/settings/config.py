@@ -29,15 +29,26 @@ from bakery.settings import credentials, thresholds
 from bakery.settings.compare import Compare
 from bakery.settings.filter import Filter
 from bakery.settings.gather import Gather
+from bakery.settings.halve import Halving
 from bakery.settings.layout import Layout
 from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
 from bakery.settings.score import Score
 from bakery.settings.scrape import Scrape
 from bakery.settings.sections import NAME_PATTERN, Name, Section
-from bakery.settings.sweeps import Sweep
 from bakery.settings.tag import Tag
 from bakery.settings.train import Train
+
+
+class Sweep(Section):
+    """Several bakes on one page: a product of values, and single variants besides."""
+
+    grid: dict[str, tuple[Any, ...]] = {}
+    """Setting (such as `train.unet_lr`) -> its values; every combination is baked."""
+    variants: tuple[dict[str, Any], ...] = ()
+    """Further bakes, each a set of settings that override the config."""
+    halving: Halving | None = None
+    """Stop the worst bakes early; null bakes all of them to the end."""
 
 
 class Config(Section):

@@ -173,7 +173,7 @@ def _refuse_odd_names(name: str, roots: Sequence[Path], where: str) -> None:
         except (OSError, ValueError) as problem:
             what = problem.strerror if isinstance(problem, OSError) else "no name of a file"
             raise BakeryError(
-                f"config: {where} names {name[:80]}{'...' * (len(name) > 80)}, which cannot be opened "
+                f"config: {where} names {name[:200]}{'...' * (len(name) > 200)}, which cannot be opened "
                 f"({what}): give a file or folder"
             ) from None
 
