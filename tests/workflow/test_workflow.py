@@ -445,11 +445,11 @@ def test_a_bad_config_is_one_sentence(workdir: Path, raw: dict, sentence: str) -
 @pytest.mark.slow
 def test_a_picture_folder_of_junk_says_so_and_keeps_what_was_made(workdir: Path) -> None:
     for picture in (workdir / "pictures").iterdir():
-        picture.write_bytes(b"\x89PNG\r\n\x1a\n this is not a picture")
+        picture.write_bytes(picture.read_bytes()[:3000])
     run = snakemake(workdir)
     assert run.returncode != 0
     assert "Traceback" not in run.stdout + run.stderr
-    assert "unreadable" in run.stderr
+    assert "truncated" in run.stderr
     (manifest,) = (workdir / "results/scrape").glob("*/manifest.json")
     assert json.loads(manifest.read_text("utf-8"))["stage"] == "scrape"
 

@@ -24,7 +24,7 @@ DAMAGED, MISSING = seals.DAMAGED, seals.MISSING
 CHANGED, SURPLUS, UNFINISHED, UNSEALED = "changed", "surplus", "unfinished", "unsealed"
 BAD = (DAMAGED, MISSING)
 """States that make results unfit to be used."""
-OWN = ("plan", "clean", "verify", "index.html")
+OWN = ("plan", "clean", "verify", "took", "index.html")
 """What is written anew at each call, and read by nothing."""
 RUN = "run its config"
 FREED = ("place", "removed")
