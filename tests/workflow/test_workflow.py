@@ -288,7 +288,7 @@ def nothing_altered_is_taken_on(workdir: Path) -> None:
     """A stage refuses what is not as it was made, and says how to make it again; that works."""
     (caption, *_) = sorted((workdir / "results/layout").glob("*/*/*.txt"))
     caption.write_text(caption.read_text() + ", altered")
-    for train in (workdir / "results/train").glob("*"):
+    for train in (workdir / "results/train").glob("little-*"):
         shutil.rmtree(train)
     run = snakemake(workdir, "--until", "train")
     assert run.returncode != 0
@@ -449,7 +449,7 @@ def test_a_picture_folder_of_junk_says_so_and_keeps_what_was_made(workdir: Path)
     run = snakemake(workdir)
     assert run.returncode != 0
     assert "Traceback" not in run.stdout + run.stderr
-    assert "truncated" in run.stderr
+    assert "unreadable" in run.stderr
     (manifest,) = (workdir / "results/scrape").glob("*/manifest.json")
     assert json.loads(manifest.read_text("utf-8"))["stage"] == "scrape"
 
