@@ -26,7 +26,7 @@ _OF_PROCESS = re.compile(r"\.(\d+)\.part$")
 
 
 def unreserved(name: str) -> str:
-    """`name` as Windows takes it for a file, too: `con` and `con.v2` become `con_` and `con_.v2`."""
+    """`name` as Windows takes it for a file, too: an underscore goes behind the name of a device."""
     return _RESERVED.sub(r"\1_", name, count=1) if _RESERVED.match(name) else name
 
 
