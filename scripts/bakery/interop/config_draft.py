@@ -75,7 +75,11 @@ def _scalar(value: Any) -> str:
         mantissa, e, exponent = text.partition("e")
         return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else text
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(k)}: {_scalar(v)}" for k, v in value.items()) + "}"
+        names = (
+            json.dumps(plain_values.printable(str(name)), ensure_ascii=False) for name in value
+        )
+        entries = zip(names, map(_scalar, value.values()), strict=True)
+        return "{" + ", ".join(f"{name}: {entry}" for name, entry in entries) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_scalar(item) for item in value) + "]"
     plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./+-]*", value)
