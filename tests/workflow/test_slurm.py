@@ -26,10 +26,14 @@ MISSING = [name for name in ("slurmctld", "slurmd", "sbatch", "squeue") if not s
 if find_spec("snakemake_executor_plugin_slurm") is None:
     MISSING.append("snakemake-executor-plugin-slurm")
 
+ETC = Path("/etc/slurm")
+"""Where the jobs' own srun looks: the engine gives them no other place."""
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
     pytest.mark.skipif(os.getuid() != 0, reason="Slurm's daemons of this test need root"),
+    pytest.mark.skipif((ETC / "slurm.conf").exists(), reason=f"{ETC} has a cluster of its own"),
     pytest.mark.timeout(1200),
 ]
 
@@ -94,42 +98,41 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     plugins = list(Path("/usr/lib").glob("*/slurm*/auth_none.so"))
     auth = "none" if plugins else "munge"
     text = CONFIG.format(host=socket.gethostname(), ports=free_ports(3), auth=auth, folder=folder)
-    (folder / "slurm.conf").write_text(text)
     gpus = (f"NodeName=n{number} Name=gpu File=/dev/null\n" for number in (1, 2))
-    (folder / "gres.conf").write_text("".join(gpus))
-    conf = folder / "slurm.conf"
-    subprocess.run(["slurmctld", "-f", conf], check=True)
-    for node in ("n1", "n2"):
-        subprocess.run(["slurmd", "-N", node, "-f", conf], check=True)
-    until(lambda: asked(folder, "sinfo", "-h", "-o", "%T").split() == ["idle"], 60)
-    yield folder
-    subprocess.run(["scancel", "-u", "root"], env=environment(folder), check=False)
-    kill([folder / name for name in ("slurmctld.pid", "n1.pid", "n2.pid")])
+    ETC.mkdir(exist_ok=True)
+    (ETC / "slurm.conf").write_text(text)
+    (ETC / "gres.conf").write_text("".join(gpus))
+    try:
+        subprocess.run(["slurmctld"], check=True)
+        for node in ("n1", "n2"):
+            subprocess.run(["slurmd", "-N", node], check=True)
+        until(lambda: asked("sinfo", "-h", "-o", "%T").split() == ["idle"], 60)
+        yield folder
+        asked("scancel", "-u", "root")
+    finally:
+        kill([folder / name for name in ("slurmctld.pid", "n1.pid", "n2.pid")])
+        for name in ("slurm.conf", "gres.conf"):
+            (ETC / name).unlink()
 
 
-def environment(cluster: Path) -> dict[str, str]:
-    return {**os.environ, "SLURM_CONF": str(cluster / "slurm.conf"), "OMP_NUM_THREADS": "1"}
+def asked(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def asked(cluster: Path, *command: str) -> str:
-    run = subprocess.run(command, env=environment(cluster), capture_output=True, text=True)
-    return run.stdout
-
-
-def bake(cluster: Path, workdir: Path, *arguments: str) -> subprocess.Popen[str]:
+def bake(workdir: Path, *arguments: str) -> subprocess.Popen[str]:
     threads = [f"{stage}=1" for stage in ("train", "sample", "score", "tag")]
     return subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile",
          "--directory", workdir, "--configfile", workdir / "config.yaml",
          "--workflow-profile", ROOT / "profiles/default", "--set-threads", *threads, *arguments],
-        env={**environment(cluster), "TMPDIR": str(workdir.parent)}, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(workdir.parent)}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
-def on_the_cluster(cluster: Path, workdir: Path) -> subprocess.Popen[str]:
+def on_the_cluster(workdir: Path) -> subprocess.Popen[str]:
     return bake(
-        cluster, workdir, "--profile", str(ROOT / "profiles/slurm"),
+        workdir, "--profile", str(ROOT / "profiles/slurm"),
         "--resources", "gpu=2", "turn=1", "--latency-wait", "10", "--slurm-no-account",
         "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2",
         "--seconds-between-status-checks", "2",
@@ -169,10 +172,10 @@ def test_a_sweep_over_two_nodes_of_which_one_dies_is_the_local_one(
         little_world.write_config(workdir, raw)
     local, remote = workdirs
 
-    run = on_the_cluster(cluster, remote)
+    run = on_the_cluster(remote)
     trained = remote / "results/train"
     until(lambda: len(list(trained.glob("*-lr0.002-*/*.safetensors"))) >= 2, 300)
-    queue = asked(cluster, "squeue", "-h", "-o", "%N %T").split("\n")
+    queue = asked("squeue", "-h", "-o", "%N %T").split("\n")
     assert sorted(filter(None, queue)) == ["n1 RUNNING", "n2 RUNNING"], "a job for each share"
     end_node(cluster, "n2")
     before = {name: len(found) for name, found in hashes(remote).items()}
@@ -180,7 +183,7 @@ def test_a_sweep_over_two_nodes_of_which_one_dies_is_the_local_one(
     said, _ = run.communicate(timeout=900)
     assert run.returncode == 0, said
 
-    alone = bake(cluster, local, "--cores", "2", "--resources", "gpu=2")
+    alone = bake(local, "--cores", "2", "--resources", "gpu=2")
     said, _ = alone.communicate(timeout=600)
     assert alone.returncode == 0, said
     assert len(hashes(local)) == 4
