@@ -215,8 +215,8 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
         values.pop("conv_dim")
         values.pop("conv_alpha", None)
     if "optimizer_args" in values:
-        found = pairs(values["optimizer_args"])
-        values["optimizer_args"] = {plain_values.printable(n): value for n, value in found.items()}
+        given = pairs(values["optimizer_args"])
+        values["optimizer_args"] = {plain_values.printable(n): value for n, value in given.items()}
     if str(values.get("optimizer_type", "x")) == "":
         values["optimizer_type"] = "AdamW"
     rates = values.get("text_encoder_lr")
