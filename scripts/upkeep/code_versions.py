@@ -138,26 +138,24 @@ def templates(names: set[str]) -> list[Path]:
 
 def data_files(names: set[str]) -> list[Path]:
     """The tables in `resources/` that these modules name, such as the vocabulary's."""
-    found = {
-        LIBRARY.parents[1] / node.value
-        for name in names
-        for node in ast.walk(_tree(name))
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and re.fullmatch(r"resources/[\w./-]+\.[a-z]+", node.value)
-    }
-    return sorted(path for path in found if path.suffix != ".py" and path.is_file())
+    found = _named(names, r"resources/[\w./-]+\.[a-z]+")
+    return [path for path in found if path.suffix != ".py" and path.is_file()]
 
 
 def programs(names: set[str]) -> list[Path]:
     """The files of programs outside of the library that these modules start, and name."""
+    return _named(names, r"scripts/[\w/]+\.py")
+
+
+def _named(names: set[str], pattern: str) -> list[Path]:
+    """The paths, from the project's root, that stand in these modules as texts of this pattern."""
     found = {
         LIBRARY.parents[1] / node.value
         for name in names
         for node in ast.walk(_tree(name))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and re.fullmatch(r"scripts/[\w/]+\.py", node.value)
+        and re.fullmatch(pattern, node.value)
     }
     return sorted(found)
 

@@ -26,6 +26,7 @@ from PIL import Image
 
 from bakery.edits import image_edits
 from bakery.edits.image_edits import Line
+from bakery.io import manifest
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import captions_page, contact_sheet, prune_page
@@ -249,7 +250,7 @@ def a_status_page(rng: random.Random, folder: Path) -> Path:
             (place / name).write_text("x")
         lines = [{"step": n, "steps": 9, "epoch": hostile(rng), "epochs": 4, "loss_average": 1 / n}
                  for n in (1, 2)]  # fmt: skip
-        write_text(place / overview.PROGRESS, "".join(json.dumps(one) + "\n" for one in lines))
+        write_text(place / manifest.PROGRESS, "".join(json.dumps(one) + "\n" for one in lines))
     done = folder / "results/compare" / _named(rng)
     done.mkdir(parents=True)
     (done / "index.html").write_text("x")

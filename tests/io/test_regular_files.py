@@ -136,7 +136,6 @@ REVIEWED = {
     "families.recognise": NAMED,
     "families.single_file": NAMED,
     "forecast.history": OURS,
-    "forecast.needs": OURS,
     "gate.sidecars": "its `read_text` is `io.text_files`",
     "interop.infotext": OURS,
     "interop.kohya_export": ASKED,

@@ -41,7 +41,7 @@ def baking(root: Path, name: str, steps: int, *, of: int = 40) -> Path:
         for step in range(1, steps + 1)
     ]  # fmt: skip
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    (folder / overview.PROGRESS).write_text(text + '{"step": ')  # the next one is being written
+    (folder / manifest.PROGRESS).write_text(text + '{"step": ')  # the next one is being written
     return folder
 
 
@@ -138,7 +138,7 @@ def test_a_long_curve_has_few_points_and_ends_at_the_last_step(tmp_path: Path) -
 
 def test_a_damaged_record_costs_points_and_not_the_page(tmp_path: Path) -> None:
     folder = baking(tmp_path, "odd", 3)
-    record = folder / overview.PROGRESS
+    record = folder / manifest.PROGRESS
     record.write_text('nonsense\n[1]\n{"step": 1}\n' + record.read_text() + "\n")
     assert "step 3 of 40" in page(tmp_path)
     record.write_text("")
@@ -190,7 +190,7 @@ def test_fifty_bakes_cost_little(tmp_path: Path) -> None:
         for stage in ("train", "sample", "score"):
             folder = tmp_path / "results" / stage / f"done-{number}"
             folder.mkdir(parents=True)
-            for file in (manifest.NAME, "grid.png", overview.PROGRESS, *map(str, range(40))):
+            for file in (manifest.NAME, "grid.png", manifest.PROGRESS, *map(str, range(40))):
                 (folder / file).write_text("{}")
     finished(tmp_path, "lr")
     big = Image.effect_noise((2000, 6000), 60).convert("RGB")

@@ -7,15 +7,14 @@ these are upper bounds: from finished bakes with the same costly settings where 
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bakery.families.recognise import Place
 from bakery.forecast import history
-from bakery.io.manifest import NAME
+from bakery.io import manifest
+from bakery.io.errors import BakeryError
 from bakery.settings.sample import Sample
 from bakery.settings.train import Train
 
@@ -126,15 +125,10 @@ def looking(samples: int) -> Need:
 def _shown(layout: Path) -> int:
     """Showings of an epoch."""
     try:
-        folders = json.loads((layout / NAME).read_text(encoding="utf-8"))["summary"]["folders"]
-    except (OSError, ValueError, KeyError, TypeError):
+        folders = manifest.read(layout)["summary"]["folders"]
+    except (BakeryError, KeyError, TypeError):
         return PICTURES
-    return sum(_number(folder, "shown") for folder in folders.values())
-
-
-def _number(facts: Mapping[str, object], name: str) -> int:
-    value = facts.get(name, 0)
-    return value if isinstance(value, int) else 0
+    return sum(folder["shown"] for folder in folders.values())
 
 
 def _size(path: Path) -> int:

@@ -68,9 +68,7 @@ def chain(folder: Path) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     stage = manifest.read(folder)["stage"]
     waiting = [(stage, folder)]
-    seen: set[Path] = (
-        set()
-    )  # a manifest that names itself, or two that name each other, lead nowhere
+    seen: set[Path] = set()  # manifests that name themselves or each other lead nowhere
     while waiting:
         stage, place = waiting.pop()
         if place.resolve() in seen or not (place / manifest.NAME).is_file():

@@ -6,6 +6,7 @@ of a config; `halving.py` makes rungs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -125,9 +126,7 @@ class Graph:
 
     nodes: dict[str, dict[str, Node]]
     _groups: dict[str, dict[str, list[Node]]] = field(default_factory=dict, init=False, repr=False)
-    _material: dict[str, dict[str, list[Node]]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    """Stage -> name of a node -> its group, once that has been asked for."""
 
     def node(self, stage: str, name: str) -> Node:
         try:
@@ -143,22 +142,26 @@ class Graph:
 
         In the config's order, so that each of them has the same group.
         """
-        known = self._groups.setdefault(bake.stage, {})
-        if bake.name not in known:
-            beside = self._material.get(bake.stage) or self._by_material(bake.stage)
-            group = [node for node in beside[bake.above("prune").name] if _fit_together(node, bake)]
-            known |= dict.fromkeys((node.name for node in group), group)
-        return known[bake.name]
-
-    def _by_material(self, stage: str) -> dict[str, list[Node]]:
-        """The nodes of `stage` by their captions, so that few are compared with each other."""
-        found = self._material.setdefault(stage, {})
-        for node in self.of(stage):
-            found.setdefault(node.above("prune").name, []).append(node)
-        return found
+        if bake.stage not in self._groups:
+            self._groups[bake.stage] = _groups(self.of(bake.stage))
+        return self._groups[bake.stage][bake.name]
 
     def of(self, stage: str) -> list[Node]:
         return list(self.nodes[stage].values())
+
+
+def _groups(nodes: Sequence[Node]) -> dict[str, list[Node]]:
+    """Name -> group: each node is compared with one of each group that has the same captions."""
+    found: dict[str, list[Node]] = {}
+    by_captions: dict[str, list[list[Node]]] = {}
+    for node in nodes:
+        beside = by_captions.setdefault(node.above("prune").name, [])
+        group = next((one for one in beside if _fit_together(one[0], node)), None)
+        if group is None:
+            beside.append(group := [])
+        group.append(node)
+        found[node.name] = group
+    return found
 
 
 def _fit_together(one: Node, other: Node) -> bool:

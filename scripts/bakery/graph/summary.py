@@ -72,9 +72,11 @@ def drawn_meanwhile(made: nodes.Graph, bake: nodes.Node) -> dict[str, dict[str, 
     together = {node.baked.folder for node in made.group(bake)}
     found: dict[str, dict[str, Any]] = {}
     for node in made.of("sample"):
-        settings = node.baked.settings.model_dump(mode="json")
         train = node.above("train").baked.folder
-        if train in together and settings["while_training"] is not False:
+        if train not in together:
+            continue
+        settings = node.baked.settings.model_dump(mode="json")
+        if settings["while_training"] is not False:
             found.setdefault(train, {})[node.baked.folder] = settings
     return found
 

@@ -15,12 +15,10 @@ from typing import Any
 
 import psutil
 
-from bakery.io import devices
+from bakery.io import devices, manifest
 
 ENDING = ".took.jsonl"
 """Instead of `.log`: the file is beside the job's log."""
-PROGRESS = "progress.jsonl"
-"""The training's record of its steps, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def read(log_file: Path) -> list[Attempt]:
 def last_step(folder: Path) -> dict[str, Any] | None:
     """The last line of a training's `progress.jsonl`, if it has a speed."""
     try:
-        line = json.loads((folder / PROGRESS).read_text(encoding="utf-8").splitlines()[-1])
+        line = json.loads((folder / manifest.PROGRESS).read_text(encoding="utf-8").splitlines()[-1])
         return line if float(line["steps_per_second"]) > 0 else None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

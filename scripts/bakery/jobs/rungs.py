@@ -161,7 +161,7 @@ class TrainTask:
                     link(source, self.out / source.name)
         tables.write(self.out / "epochs.csv", mine, EPOCHS)
         steps = [line for line in _lines(self.baked) if json.loads(line)["epoch"] <= self.until]
-        write_text(self.out / "progress.jsonl", "".join(steps))
+        write_text(self.out / manifest.PROGRESS, "".join(steps))
         return mine
 
 
@@ -201,6 +201,6 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 def _lines(folder: Path) -> list[str]:
     """Whole lines of a bake's progress."""
-    path = folder / "progress.jsonl"
+    path = folder / manifest.PROGRESS
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     return [line for line in lines if line.endswith("\n")]

@@ -35,9 +35,9 @@ def write(folder: Path, bakes: Mapping[str, Expected]) -> None:
 
     Of a bake that is finished, what was expected before it ran is kept, since now it is known.
     """
-    kept = {}
+    kept, known = {}, read(folder)
     for place, one in bakes.items():
-        before = read(folder).get(place)
+        before = known.get(place)
         if not (Path(place) / manifest.NAME).is_file():
             kept[place] = asdict(one)
         elif before is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from bakery.graph import keyed_folders
 from bakery.io import manifest, seals, tables
 from bakery.io.errors import BakeryError
+from bakery.io.files import PASSING
 from bakery.jobs import claims, rungs
 from bakery.report import records
 from bakery.settings import config as cfg
@@ -28,7 +29,6 @@ OWN = ("plan", "clean", "verify", "took", "index.html")
 """What is written anew at each call, and read by nothing."""
 RUN = "run its config"
 FREED = ("place", "removed")
-_PASSING = (".part", ".lock")
 _CACHED = ".cache"
 
 
@@ -85,7 +85,7 @@ class Inspection:
     def _stage(self, place: Path) -> None:
         for folder in sorted(place.glob("*")):
             if not folder.is_dir() or not keyed_folders.is_keyed(folder.name):
-                if not folder.name.endswith(_PASSING):
+                if not folder.name.endswith(PASSING):
                     self._add(SURPLUS, folder, "is not called by a key: no stage made it")
             elif (folder / manifest.NAME).is_file():
                 self.folders += 1

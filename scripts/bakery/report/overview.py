@@ -35,8 +35,6 @@ SMALL = 144
 """Pixels of a picture of a running bake."""
 PICTURED = 12
 """Newest sweeps that are shown with a picture."""
-PROGRESS = "progress.jsonl"
-"""The training's record of its steps, in its folder."""
 LOOKED_AT = (
     ("filter", "contact_sheet.html", "contact sheet"),
     ("prune", "prune.html", "tags"),
@@ -155,7 +153,7 @@ def _bakes(results: Path, running: Sequence[Mapping[str, Any]], now: float) -> I
     """Trainings without a manifest, the one that took the last step first."""
     statuses = [dict(one.get("status") or {}) for one in running if one["stage"] == "train"]
     ending = {name for status in statuses for name in status.get("ending", ())}
-    for path in _newest(results / "train", PROGRESS):
+    for path in _newest(results / "train", manifest.PROGRESS):
         lines = [] if (path.parent / manifest.NAME).is_file() else _kept(_progress, path)
         if not lines:
             continue

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bakery.interop import infotext
 from bakery.interop.infotext import Infotext
-from bakery.io import status
+from bakery.io import manifest, status
 from bakery.io.errors import BakeryError
 from bakery.io.files import copy, write_text
 from bakery.sampling.prompts import Cell, GridRow
@@ -23,7 +23,6 @@ Lora = tuple[Path | None, float]
 """A file at its weight; None means the base alone."""
 
 IMAGES = "images"
-PROGRESS = "progress.jsonl"
 BROKEN = "broken.state"
 """Names of the pictures with NaN values, a line each: the files no longer show it."""
 
@@ -45,7 +44,7 @@ class SampleSet:
     def open(self) -> None:
         """Create the folders, and read an earlier run's notes."""
         (self.out / IMAGES).mkdir(parents=True, exist_ok=True)
-        (self.out / PROGRESS).write_text("", encoding="utf-8")
+        (self.out / manifest.PROGRESS).write_text("", encoding="utf-8")
         if (self.out / BROKEN).is_file():
             self.broken = set((self.out / BROKEN).read_text(encoding="utf-8").split())
         if self.mirror is not None:
@@ -81,7 +80,7 @@ class SampleSet:
     def report(self, epoch: GridRow, pictures: int) -> None:
         self.done += pictures
         line = {"epoch": epoch.number, "step": self.done, "steps": len(self.infos)}
-        with (self.out / PROGRESS).open("a", encoding="utf-8") as file:
+        with (self.out / manifest.PROGRESS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         status.tell(
             "drawing", self.done, len(self.infos), epoch=epoch.number, epochs=self.last_epoch

@@ -27,7 +27,7 @@ import torch
 from bakery.families.family import Model
 from bakery.families.recognise import Place
 from bakery.io import devices, status
-from bakery.io.errors import BakeryError
+from bakery.io.errors import BakeryError, first_line
 from bakery.jobs import claims
 from bakery.sampling import newest
 from bakery.sampling.drawing import Drawer, draw
@@ -73,7 +73,9 @@ class WhileTraining:
                     self._draw(settings, wanted)
         except Exception as problem:
             self._ended = True
-            said = str(problem) if isinstance(problem, BakeryError) else _first_line(problem)
+            kind = type(problem).__name__
+            known = isinstance(problem, BakeryError)
+            said = str(problem) if known else f"{kind}: {first_line(problem)}"
             log.warning("pictures while training: %s; the training goes on without them", said)
         finally:
             if torch.cuda.is_initialized():
@@ -170,8 +172,3 @@ def _sample_set(
     names = [cell.image(at) for at, cell in sample_set.infos if cell.seed == first][:SHOWN]
     newest.record(folder, number, [out / IMAGES / name for name in names])
     return sample_set
-
-
-def _first_line(problem: Exception) -> str:
-    lines = str(problem).splitlines()
-    return f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__

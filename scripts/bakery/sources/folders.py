@@ -22,13 +22,14 @@ from bakery.gate import gate
 from bakery.gate import sidecars as gate_files
 from bakery.gate.gate import Facts
 from bakery.gate.sidecars import BrokenSidecar, Sidecars
-from bakery.io import images, regular_files, walk
+from bakery.io import images, walk
 from bakery.io.errors import BakeryError
 from bakery.io.files import unreserved
 from bakery.sources import archives, posts
 from bakery.sources.archives import UnreadArchive
 from bakery.sources.folder_notes import PICTURES, SIDECARS, Notes
 from bakery.sources.posts import Post
+from bakery.sources.store import md5_of
 
 HIDDEN_FOLDER, HIDDEN_FILE = "hidden folder", "hidden file"
 OF_SYSTEM = "left by an operating system"
@@ -165,8 +166,7 @@ class _Tree:
         post = Post(url=self._address(path), facts=facts)
         try:
             # The file's own, not the sidecar's: the picture may have been edited since.
-            with regular_files.open_binary(path) as file:
-                md5 = hashlib.file_digest(file, _md5).hexdigest()
+            md5 = md5_of(path)
             note = self.notes.of(path, md5)
             if said.trouble:
                 raise BrokenSidecar(said.trouble)
@@ -183,10 +183,6 @@ class _Tree:
         if post.status == posts.FETCHED:
             post.reason = note.remark
         return post
-
-
-def _md5() -> hashlib._Hash:
-    return hashlib.md5(usedforsecurity=False)
 
 
 def _not_entered(folder: Path) -> str:

@@ -20,9 +20,9 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bakery.io.errors import BakeryError
 from bakery.settings import credentials, gallery_options
@@ -65,7 +65,7 @@ _OURS = {
 _EMBEDDED_OPTIONS = {"sleep-request": 0, "retries": 1, "proxy-env": False, "timeout": 60}
 
 
-class Gallery:
+class Gallery(ExitStack):
     """gallery-dl, to be used in a `with`: `check` an address, or `fetch` its posts.
 
     `options` are gallery-dl's, nested as in its configuration file. `base` is where the embedded booru
@@ -73,21 +73,10 @@ class Gallery:
     """
 
     def __init__(self, store: Path, options: Mapping[str, Any], bounds: Bounds) -> None:
+        super().__init__()
         self._store, self._options, self._bounds = store, options, bounds
         self._processes: dict[bool, GalleryProcess] = {}
         self._secrets: frozenset[str] = frozenset()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for process in self._processes.values():
-            process.__exit__(kind, error, trace)
 
     def check(self, url: str) -> tuple[str, bool]:
         """What gallery-dl calls the site of an address, and whether it is a booru; asks no site.
@@ -135,6 +124,7 @@ class Gallery:
         """The program for the embedded booru, or for sites: what it is set to stays apart."""
         if embedded not in self._processes:
             process = self._processes[embedded] = GalleryProcess()
+            self.callback(process.close)
             own = {} if embedded else self._own(process)
             merged = _merged(own, copy.deepcopy(dict(self._options)))
             ours = _OURS | {"base-directory": str(self._store)}

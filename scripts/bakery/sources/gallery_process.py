@@ -15,8 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bakery.io.errors import BakeryError
 
@@ -58,7 +57,7 @@ class Bounds:
 
 
 class GalleryProcess:
-    """The running program, to be used in a `with`."""
+    """The running program, until it is closed."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -69,15 +68,8 @@ class GalleryProcess:
         self._reader = threading.Thread(target=self._keep_errors, daemon=True)
         self._reader.start()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it, whatever it is doing."""
         self._process.kill()
         self._process.wait()
         self._reader.join()

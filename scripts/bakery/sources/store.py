@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bakery.io import images, seals
+from bakery.io import images, regular_files, seals
 from bakery.io.images import UnreadableImage
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,10 @@ def _changed(file: Path, note: Path, md5: str) -> str:
 
 
 def md5_of(file: Path) -> str:
-    """md5 of a file's bytes, in hex, as sites name it."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "md5").hexdigest()
+    """md5 of a regular file's bytes, in hex, as sites name it."""
+    with regular_files.open_binary(file) as opened:
+        return hashlib.file_digest(opened, _md5).hexdigest()
+
+
+def _md5() -> hashlib._Hash:
+    return hashlib.md5(usedforsecurity=False)

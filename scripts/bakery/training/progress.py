@@ -11,10 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bakery.io import devices
+from bakery.io import devices, manifest
 from bakery.training.schedules import StepCounts
-
-NAME = "progress.jsonl"
 
 
 class Progress:
@@ -38,7 +36,7 @@ class Progress:
         self.counts, self.device = counts, device
         self.recent: deque[float] = deque(recent, maxlen=counts.steps_per_epoch)
         self._begun, self._started = step, time.perf_counter()
-        path = folder / NAME
+        path = folder / manifest.PROGRESS
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         kept = [line for line in lines if line.endswith("\n")][:step]
         path.write_text("".join(kept), encoding="utf-8")
