@@ -19,7 +19,7 @@ from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
 from bakery.settings.filter import Filter
 from bakery.settings.optimizers import OPTIMIZERS
-from bakery.settings.train import LrScheduler, OptimizerType, Train
+from bakery.settings.train import FLOW, LrScheduler, OptimizerType, Train
 from bakery.stages import scrape
 
 GUIDE = {
@@ -402,9 +402,10 @@ SD_SCRIPTS = {
 def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, wanted: Train) -> None:
     """Our settings, sd-scripts' two files, a YAML of ours: the same settings, and all of them.
 
-    But `fuse`: sd-scripts bakes one at a time.
+    But `fuse`, as sd-scripts bakes one at a time, and `save_format`, as it has one of its own.
+    Settings of flow models are in test_flow_terms.py.
     """
-    elsewhere = {"num_epochs", "reg_data_dir", "fuse"}
+    elsewhere = {"num_epochs", "reg_data_dir", "fuse", "save_format", *FLOW}
     assert wanted.model_fields_set | elsewhere == set(Train.model_fields)
     folder = tmp_path_factory.mktemp("toml")
     arguments, general = kohya_terms.to_kohya(wanted)

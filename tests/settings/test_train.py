@@ -4,11 +4,16 @@ from typing import get_args
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from small_bakes import SMALL, progress
 from tiny_base import tiny_sdxl
 
+from bakery.families.sd import SD1
+from bakery.families.sdxl import SDXL
+from bakery.families.stable_diffusion import FLOWS
+from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
-from bakery.settings.train import LrScheduler, Train
+from bakery.settings.train import FLOW, LrScheduler, Train
 from bakery.training.setup import TrainSpec
 from bakery.training.trainer import Trainer
 
@@ -146,3 +151,45 @@ def test_prior_loss_weight(bake, layout):
     assert facts[0]["steps"] == 8  # as many again
     losses = [f["epochs"][0]["loss"] for f in facts]
     assert losses[0] < 0.8 * losses[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"discrete_flow_shift": 3}, "discrete_flow_shift does nothing with timestep_sampling"),
+        ({"sigmoid_scale": 2, "timestep_sampling": "uniform"}, "take sigmoid or shift"),
+        ({"logit_mean": 0.5, "timestep_sampling": "shift"}, "take logit_normal"),
+        ({"logit_std": 2}, "logit_std does nothing"),
+    ],
+)
+def test_what_the_draw_of_t_does_not_heed_is_refused(given, why):
+    with pytest.raises(ValidationError, match=why):
+        Train(**given)
+    Train(timestep_sampling="logit_normal", discrete_flow_shift=3, logit_mean=1, logit_std=2)
+    Train(timestep_sampling="shift", discrete_flow_shift=3, sigmoid_scale=2)
+
+
+def test_what_came_later_is_recorded_only_where_it_differs():
+    plain = Train().recorded()
+    assert plain == Train().model_dump(mode="json", exclude=set(Train.came_later))
+    given = {"timestep_sampling": "shift", "save_format": "diffusion_model"}
+    assert Train(**given).recorded() == plain | given
+    assert Train.model_validate(Train(**given).recorded()) == Train(**given)
+
+
+@pytest.mark.parametrize("family", [SD1(), SDXL()])
+def test_stable_diffusion_follows_no_flow(family):
+    assert set(FLOWS) == set(FLOW)
+    assert Train(**FLOWS) == Train(), "what asks for nothing is the default"
+    family.check(Train().model_dump())
+    other = {
+        "timestep_sampling": "shift", "discrete_flow_shift": 3.0, "sigmoid_scale": 2.0,
+        "logit_mean": 1.0, "logit_std": 2.0, "weighting_scheme": "cosmap",
+    }  # fmt: skip
+    for name in FLOW:
+        with pytest.raises(BakeryError, match=f"train.{name} is .*follows no flow.*leave {name}"):
+            family.check(Train().model_dump() | {name: other[name]})
+    with pytest.raises(
+        BakeryError, match=r"train.save_format is diffusion_model, but LoRAs for SD"
+    ):
+        family.check(Train(save_format="diffusion_model").model_dump())

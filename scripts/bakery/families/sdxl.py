@@ -48,6 +48,7 @@ class SDXL(StableDiffusion):
     def check(self, settings: Mapping[str, Any]) -> None:
         """Whatever clip_skip is, SDXL uses the second-last layer, which is clip_skip 2
         elsewhere."""
+        super().check(settings)
         clip_skip = settings.get("clip_skip", 1)
         if clip_skip > 2:
             raise BakeryError(

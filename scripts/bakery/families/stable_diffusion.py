@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from bakery.families.family import Family
 from bakery.families.recognise import Header
+from bakery.io.errors import BakeryError
 
 UNET_SIGN = "model.diffusion_model.input_blocks."
 """A UNet in a single file."""
+FLOWS = {
+    "timestep_sampling": "sigmoid", "discrete_flow_shift": 1.0, "sigmoid_scale": 1.0,
+    "logit_mean": 0.0, "logit_std": 1.0, "weighting_scheme": "none",
+}  # fmt: skip
+"""Settings of models that follow a flow -> the value that asks for nothing."""
 _LORA_SIGN = re.compile(r"(lora_unet_(?:input|middle|output|down|mid|up)|lora_te2?)_")
 
 
@@ -37,3 +43,18 @@ class StableDiffusion(Family):
     def owns_lora(self, keys: Iterable[str]) -> bool:
         signs = {sign[1] for key in keys if (sign := _LORA_SIGN.match(key))}
         return bool(signs & self.lora_signs)
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """It is trained in steps of a noise schedule, and its files have kohya's names alone."""
+        for name, usual in FLOWS.items():
+            if settings.get(name, usual) != usual:
+                raise BakeryError(
+                    f"train.{name} is {settings[name]}, but {self.title} is trained in the steps of "
+                    f"a noise schedule and follows no flow: leave {name} out"
+                )
+        form = settings.get("save_format", "kohya")
+        if form != "kohya":
+            raise BakeryError(
+                f"train.save_format is {form}, but LoRAs for {self.title} have kohya's names "
+                "everywhere: leave save_format out"
+            )

@@ -12,6 +12,7 @@ from typing import Any
 from bakery.interop import sidecar
 from bakery.io.errors import BakeryError
 from bakery.jobs import job_times
+from bakery.settings.train import FLOW
 
 FREE = frozenset(
     {
@@ -22,7 +23,7 @@ FREE = frozenset(
         "min_snr_gamma", "noise_offset", "prior_loss_weight", "caption_dropout_rate",
         "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "log_with", "reg_data_dir",
         "v_parameterization", "zero_terminal_snr", "max_data_loader_n_workers",
-        "persistent_data_loader_workers",
+        "persistent_data_loader_workers", "save_format", *FLOW,
     }
 )  # fmt: skip
 """Settings of train that change neither a step's duration nor its memory."""

@@ -114,7 +114,7 @@ class Node:
             "stage": self.stage,
             "key": self.key,
             "code_version": CODE_VERSIONS[self.stage],
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.recorded(),
             "above": {parent.name: parent.stage for parent in self.parents}
             | {other.score.name: "score" for other in self.others if other.is_local},
         } | ({"rung": self.rung.about()} if self.rung else {})

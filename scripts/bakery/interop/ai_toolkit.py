@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bakery.interop import kohya_terms, plain_values
+from bakery.interop import flow_terms, kohya_terms, plain_values
 from bakery.interop.other_config import KohyaConfig, Subset, table, tables
 
 DEFAULTS: dict[str, Any] = kohya_terms.SD_SCRIPTS_DEFAULTS | {
@@ -36,6 +36,12 @@ _FOLDER = {"folder_path", "dataset_path", "caption_ext", "num_repeats", "is_reg"
            "default_caption", "trigger_word", "cache_latents_to_disk", "cache_latents"}  # fmt: skip
 _EPS = {"adamw", "adam", "adamw8bit", "prodigy", "adam8bit"}
 _OTHERS = ("is_flux", "is_v2", "is_v3", "is_pixart", "is_lumina2", "is_auraflow", "arch")
+_FLOWS = ("anima",)
+"""What `model.arch` says of models that follow a flow and are baked here."""
+_T = {"linear": "uniform", "sigmoid": "sigmoid", "shift": "shift", "weighted": "uniform"}
+"""Its timestep_type -> timestep_sampling."""
+_SHIFT = 3.0
+"""Of its sampler's schedule, from which timestep_type shift draws evenly."""
 
 
 def recognised(raw: dict[str, Any]) -> bool:
@@ -59,9 +65,11 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     if kind not in ("sd_trainer", "ui_trainer", "diffusion_trainer"):
         source.notes.append(f"the process {kind} is no training of a LoRA: one is baked")
     train = table(process.get("train"), path, "train")
-    _train(source, train)
+    model = table(process.get("model"), path, "model")
+    flows = str(model.get("arch")).lower() in _FLOWS
+    _train(source, train, flows)
     _network(source, table(process.get("network"), path, "network"))
-    _model(source, table(process.get("model"), path, "model"))
+    _model(source, model)
     save = table(process.get("save"), path, "save")
     if save.get("dtype") is not None:
         source.say("save.dtype", save["dtype"], {"save.dtype": "save_precision"})
@@ -78,7 +86,7 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
                     if k not in known and v and k not in ("device", "training_folder")]  # fmt: skip
 
 
-def _train(source: KohyaConfig, train: dict[str, Any]) -> None:
+def _train(source: KohyaConfig, train: dict[str, Any], flows: bool) -> None:
     for word, value in train.items():
         if value is None:
             continue
@@ -89,6 +97,7 @@ def _train(source: KohyaConfig, train: dict[str, Any]) -> None:
             "train_text_encoder",
             "text_encoder_lr",
             "noise_scheduler",
+            "timestep_type" if flows else "noise_scheduler",
         ) and (value not in (False, "", 0, {}, [])):
             source.lost.append(plain_values.entry(f"train.{word}", value))
     if plain_values.flag(train.get("train_unet")) is False:
@@ -108,11 +117,31 @@ def _train(source: KohyaConfig, train: dict[str, Any]) -> None:
     if theirs.startswith(("prodigy", "dadapt")) and rate is not None and rate < 0.1:
         source.arguments["learning_rate"] = 1.0
         source.notes.append(f"lr {rate:g} with {theirs} is 1 there, and so here")
-    if train.get("noise_scheduler") == "flowmatch":
+    if flows:
+        _flow(source, train)
+    elif train.get("noise_scheduler") == "flowmatch":
         source.notes.append("noise_scheduler flowmatch is for models of another kind than these")
     if str(train.get("lr_scheduler")) == "cosine_with_restarts":
         source.arguments["lr_scheduler"] = "cosine"
         source.notes.append("lr_scheduler cosine_with_restarts has one period there: cosine")
+
+
+def _flow(source: KohyaConfig, train: dict[str, Any]) -> None:
+    """How t is drawn, in sd-scripts' words."""
+    source.arguments |= {"network_module": flow_terms.MODULE, "network_train_unet_only": True}
+    theirs = str(train.get("timestep_type") or "sigmoid").lower()
+    nearest = _T.get(theirs, "sigmoid")
+    if theirs == "weighted":
+        source.notes.append(
+            "timestep_type weighted draws evenly and weighs t; here all weigh alike"
+        )
+    elif theirs not in _T:
+        source.notes.append(f"timestep_type {theirs} is not here: sigmoid is taken")
+    if nearest == "shift":  # every step of the sampler's schedule is as likely
+        source.say("timestep_type", "sigma", {"timestep_type": "timestep_sampling"})
+        source.arguments["discrete_flow_shift"] = _SHIFT
+    else:
+        source.say("timestep_type", nearest, {"timestep_type": "timestep_sampling"})
 
 
 def _network(source: KohyaConfig, network: dict[str, Any]) -> None:
@@ -142,7 +171,9 @@ def _model(source: KohyaConfig, model: dict[str, Any]) -> None:
         source.say("is_v_pred", True, {"is_v_pred": "v_parameterization"})
     for word in _OTHERS:
         value = model.get(word)
-        if value and not (word == "arch" and str(value).lower() in ("sd1", "sd15", "xl", "sd")):
+        if value and not (
+            word == "arch" and str(value).lower() in ("sd1", "sd15", "xl", "sd", *_FLOWS)
+        ):
             source.notes.append(f"model.{word} {value}: such a model may not be known here")
     known = {"name_or_path", "vae_path", "is_v_pred", "is_xl", *_OTHERS}
     source.lost += [plain_values.entry(f"model.{k}", v) for k, v in model.items()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from bakery.interop import kohya_terms, plain_values
+from bakery.interop import flow_terms, kohya_terms, plain_values
 from bakery.interop.other_config import KohyaConfig
 
 SIGNS = frozenset({"LoRA_type", "max_resolution", "lr_warmup", "epoch", "optimizer",
@@ -39,8 +39,12 @@ _NETWORK = ("LyCORIS_preset", "rank_dropout", "module_dropout", "factor", "unit"
             "conv_block_dims", "conv_block_alphas", "conv_dims", "conv_alphas", "down_lr_weight",
             "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold")  # fmt: skip
 _NOTHING = {"factor": -1, "unit": 1, "train_on_input": True, "LyCORIS_preset": "full"}
-_MODELS = {"flux1_checkbox": "Flux", "sd3_checkbox": "SD3", "v2": "SD2", "anima_checkbox": "Anima",
+_MODELS = {"flux1_checkbox": "Flux", "sd3_checkbox": "SD3", "v2": "SD2",
            "hunyuan_image_checkbox": "HunyuanImage", "lumina_checkbox": "Lumina"}  # fmt: skip
+_FLOW, _FLOWS = "anima_", "anima_checkbox"
+"""How the GUI's fields for a flow model begin, and the field that says that they are heeded."""
+_OF_OTHERS = {*flow_terms.DEFAULTS, "mode_scale", "vae", "clip_skip", "max_token_length"}
+"""Fields for other models that are not passed on for such a one."""
 _SHELL = {"num_cpu_threads_per_process", "num_processes", "num_machines", "multi_gpu", "gpu_ids",
           "main_process_port", "model_list", "save_as_bool", "headless"}  # fmt: skip
 _NO_NUMBER = {"lr_scheduler_num_cycles": None, "max_token_length": 75, "lr_scheduler_power": 1.0,
@@ -52,8 +56,14 @@ def read(source: KohyaConfig, raw: dict[str, Any]) -> None:
     source.fall_back(DEFAULTS)
     if "optimizer" not in raw and plain_values.flag(raw.get("use_8bit_adam")):
         source.say("use_8bit_adam", "AdamW8bit", {"use_8bit_adam": "optimizer_type"})
+    flows = bool(plain_values.flag(raw.get(_FLOWS)))
+    if flows:
+        source.say("LoRA_type", flow_terms.MODULE, {"LoRA_type": "network_module"})
     for word, value in raw.items():
-        if word in _OWN or word in _NETWORK or value is None:
+        if word in _OWN or word in _NETWORK or value is None or word == _FLOWS:
+            continue
+        if word.startswith(_FLOW) != flows and (word.startswith(_FLOW) or word in _OF_OTHERS):
+            source.idle.append(word)
             continue
         if word in _SHELL:
             source.idle.append(word)
@@ -61,7 +71,8 @@ def read(source: KohyaConfig, raw: dict[str, Any]) -> None:
             if plain_values.flag(value):
                 source.notes.append(f"{word}: a {_MODELS[word]} model may not be known here")
         else:
-            source.say(word, _read(source, word, value), NAMES)
+            name = NAMES.get(word, word.removeprefix(_FLOW))
+            source.say(word, _read(source, word, value), {word: name})
     _network(source, raw)
     _rates(source, raw)
     _length(source, raw)
@@ -108,7 +119,7 @@ def _network(source: KohyaConfig, raw: dict[str, Any]) -> None:
     kind = plain_values.text_of(raw.get("LoRA_type")) or "Standard"
     if "LoRA_type" not in raw:
         source.notes.append("the file names no LoRA_type, so it may be of a full fine-tuning")
-    plain = kind in ("Standard", "Kohya LoCon", "LoCon", "LyCORIS/LoCon")
+    plain = kind in ("Standard", "Kohya LoCon", "LoCon", "LyCORIS/LoCon", "Anima")
     if not plain:
         source.notes.append(f"LoRA_type {kind} is another kind of network: a LoRA is baked")
     conv = round(plain_values.number(raw.get("conv_dim")) or 0)

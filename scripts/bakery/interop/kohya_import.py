@@ -15,7 +15,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bakery.interop import config_draft, import_folders, kohya_terms, nearest, plain_values
+from bakery.interop import (
+    config_draft,
+    flow_terms,
+    import_folders,
+    kohya_terms,
+    nearest,
+    plain_values,
+)  # fmt: skip
 from bakery.interop.config_draft import Draft, one_line
 from bakery.interop.import_folders import EVERY_PICTURE
 from bakery.interop.kohya_files import read_configs, runs_in
@@ -23,7 +30,7 @@ from bakery.interop.other_config import KohyaConfig
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings import config as cfg
-from bakery.settings.train import Train
+from bakery.settings.train import FLOW, Train
 
 __all__ = ["EVERY_PICTURE", "Draft", "convert", "keep_captions", "one_line"]
 _HANDLED = {"output_name", "caption_extension", "num_repeats", "class_tokens", "optimizer_args",
@@ -117,12 +124,14 @@ def _train(draft: Draft, source: KohyaConfig) -> None:
             source.words.get("text_encoder_lr", "text_encoder_lr"), rates
         )
     _warmup(draft, source)
+    if flow_terms.flows(given):
+        _flow(draft, source)
     network = plain_values.text_of(given.get("network_module") or "networks.lora")
     if network not in kohya_terms.NEUTRAL["network_module"]:
         draft.notes.append(f"network_module {network} is another kind of network: a LoRA is baked")
     ours = kohya_terms.to_ours(given)
     defaults = kohya_terms.to_ours(source.defaults)
-    if not ours.get("max_token_length"):
+    if not flow_terms.flows(given) and not ours.get("max_token_length"):
         ours["max_token_length"] = 75
     if ours.get("seed") is None:
         ours["seed"] = Train().seed
@@ -158,6 +167,24 @@ def _base(draft: Draft, source: KohyaConfig, ours: dict[str, Any]) -> None:
     ours["base"] = {"checkpoint": base, "vae": vae} if vae else base
 
 
+def _flow(draft: Draft, source: KohyaConfig) -> None:
+    """Tell how t is drawn, and what does nothing with a model that follows a flow."""
+    given = source.arguments
+    _, notes, idle = flow_terms.to_ours(given)
+    draft.notes += notes
+    rate = given.get("text_encoder_lr", given.get("learning_rate"))
+    if not given.get("network_train_unet_only"):
+        if rate and not given.get("cache_text_encoder_outputs"):
+            draft.notes.append("the text encoder is trained there; here it is left as it is")
+        given["network_train_unet_only"] = True
+        source.words["network_train_unet_only"] = "the text encoder is not trained"
+    if given.pop("text_encoder_lr", None) and (word := source.words.pop("text_encoder_lr", "")):
+        draft.switched_off.append(word)
+    for name in (*idle, *flow_terms.IDLE):
+        if name in source.words and given.get(name) not in _OFF:
+            draft.switched_off.append(source.words[name])
+
+
 def _warmup(draft: Draft, source: KohyaConfig) -> None:
     """A number of steps becomes a share of all steps where these are known."""
     given = source.arguments
@@ -191,6 +218,8 @@ def _sample(draft: Draft) -> None:
 def _others(draft: Draft, source: KohyaConfig) -> None:
     """Sort what was not translated: done another way, switched off, or without a counterpart."""
     known = {kohya_terms.kohya_name(name) for name in Train.model_fields}
+    if not flow_terms.flows(source.arguments):
+        known -= set(FLOW)
     draft.left_out += source.lost
     draft.switched_off += source.idle
     for key, value in kohya_terms.pairs(source.arguments.get("network_args")).items():

@@ -16,9 +16,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bakery.interop import plain_values
+from bakery.interop import flow_terms, plain_values
 from bakery.settings.optimizers import OPTIMIZERS
-from bakery.settings.train import Train
+from bakery.settings.train import FLOW, Train
 
 NAMES = {
     "base": "pretrained_model_name_or_path",
@@ -111,9 +111,17 @@ ANOTHER_WAY = {
     "cache_latents": "latents are always computed once",
     "cache_latents_to_disk": "latents are always computed once",
     "vae_batch_size": "latents are always computed once",
+    "vae_chunk_size": "latents are always computed once",
+    "vae_disable_cache": "latents are always computed once",
+    "qwen_image_vae_2d": "latents are always computed once",
+    "cache_text_encoder_outputs": "what a frozen text encoder says is always computed once",
+    "cache_text_encoder_outputs_to_disk": "what a frozen text encoder says is always computed once",
+    "text_encoder_batch_size": "what a frozen text encoder says is always computed once",
     "xformers": "attention is torch's own",
     "sdpa": "attention is torch's own",
     "mem_eff_attn": "attention is torch's own",
+    "attn_mode": "attention is torch's own",
+    "split_attn": "attention is torch's own",
     "output_dir": "LoRAs lie in results/train/",
     "logging_dir": "event files lie in the bake's folder",
     "log_prefix": "event files lie in the bake's folder",
@@ -140,7 +148,10 @@ ANOTHER_WAY = {
 """Settings of theirs that ask for something which is done here another way, or anyway."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "network_module": ("networks.lora", "sd_scripts.networks.lora"),
+    "network_module": (
+        "networks.lora", "sd_scripts.networks.lora", flow_terms.MODULE,
+        f"sd_scripts.{flow_terms.MODULE}",
+    ),
     "save_model_as": ("safetensors",),
     "loss_type": ("l2",),
     "huber_schedule": ("snr",),
@@ -155,7 +166,11 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "use_8bit_adam": (True,),
     "train_mode": ("lora",),
     "console_log_simple": (True, False),
-}
+    "qwen3_max_token_length": (512,),
+    "t5_max_token_length": (512,),
+    "mode_scale": (1.29,),
+    "attn_mode": ("torch",),
+}  # fmt: skip
 """Values of settings we lack that ask for what happens here anyway."""
 
 
@@ -168,10 +183,11 @@ def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arguments of train_network.py, `[general]` of a dataset TOML); what is None is left out.
 
     sd-scripts has no rex: cosine is written.
-    In neither are reg_data_dir, as regularization folders are subsets of the dataset, and fuse, as
-    sd-scripts bakes one at a time.
+    In neither are reg_data_dir, as regularization folders are subsets of the dataset, fuse, as
+    sd-scripts bakes one at a time, and save_format, as it has one of its own.
     """
-    values = settings.model_dump(mode="json", exclude={"reg_data_dir", "fuse"})
+    apart = {"reg_data_dir", "fuse", "save_format", *FLOW}
+    values = settings.model_dump(mode="json", exclude=apart) | flow_terms.to_kohya(settings)
     general = {name: values.pop(name) for name in IN_DATASET}
     network_args = [
         f"{name}={value}" for name in IN_NETWORK_ARGS if (value := values.pop(name)) is not None
@@ -204,7 +220,8 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     Whole numbers of warm-up steps must have become a share before.
     """
-    values = dict(arguments)
+    flows = flow_terms.flows(arguments)
+    values = {k: v for k, v in arguments.items() if not (flows and k in flow_terms.IDLE)}
     network_args = pairs(values.get("network_args"))
     values |= {
         name: found
@@ -225,8 +242,13 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
     size = values.get("resolution")
     if size is not None:
         values["resolution"] = side(size)
-    known = {kohya_name(n): n for n in Train.model_fields if n != "lr_warmup_steps"}
-    return {known[key]: value for key, value in values.items() if key in known}
+    known = {
+        kohya_name(n): n
+        for n in Train.model_fields
+        if n not in ("lr_warmup_steps", "save_format", *FLOW)
+    }
+    found = {known[key]: value for key, value in values.items() if key in known}
+    return found | (flow_terms.to_ours(values)[0] if flows else {})
 
 
 def rates_told(word: str, rates: list[Any] | tuple[Any, ...]) -> list[str]:

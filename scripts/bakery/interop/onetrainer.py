@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bakery.interop import kohya_terms, plain_values
+from bakery.interop import flow_terms, kohya_terms, plain_values
 from bakery.interop.other_config import KohyaConfig, Subset, table, tables
 from bakery.io import regular_files
 
@@ -70,6 +70,14 @@ _READ_APART = {
     "clip_skip", "text_encoder_layer_skip", "gradient_checkpointing", "save_every",
     "save_every_unit", "vae", "lora_decompose", "__version", "latent_caching",
 }  # fmt: skip
+_OF_FLOW = {
+    "timestep_distribution", "noising_bias", "noising_weight", "timestep_shift",
+    "dynamic_timestep_shifting", "layer_filter", "layer_filter_preset", "output_model_format",
+    "transformer",
+}  # fmt: skip
+"""Read for a flow model, and without a likeness for others."""
+_TARGETS = {"attn1", "attn2", "ff"}
+"""Layers of a flow model that get an adapter here."""
 
 
 def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
@@ -78,8 +86,10 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     for word, name in NAMES.items():
         if raw.get(word) is not None:
             source.say(word, raw[word], {word: name})
-    _kind(source, raw)
-    _parts(source, raw, path)
+    flows = _kind(source, raw)
+    if flows:
+        _flow(source, raw)
+    _parts(source, raw, path, flows)
     _optimizer(source, raw)
     _schedule(source, raw)
     _sizes(source, raw)
@@ -90,7 +100,8 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
                    {"loss_weight_strength": "min_snr_gamma"})  # fmt: skip
     elif str(raw.get("loss_weight_fn") or "CONSTANT").upper() != "CONSTANT":
         source.lost.append(plain_values.entry("loss_weight_fn", raw["loss_weight_fn"]))
-    unread = [word for word in raw if word not in NAMES and word not in _READ_APART]
+    read_apart = _READ_APART | (_OF_FLOW if flows else set())
+    unread = [word for word in raw if word not in NAMES and word not in read_apart]
     secrets = [
         word for word in unread if word == "secrets" or plain_values.is_secret(word, raw[word])
     ]
@@ -104,7 +115,8 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
 _OFF: tuple[object, ...] = (None, False, "", 0, [], {}, "NONE", "OFF", "NEVER")
 
 
-def _kind(source: KohyaConfig, raw: dict[str, Any]) -> None:
+def _kind(source: KohyaConfig, raw: dict[str, Any]) -> bool:
+    """Tell of what is no LoRA for a model known here; returns whether the model follows a flow."""
     method = raw.get("training_method", "FINE_TUNE")
     if method != "LORA":
         source.notes.append(f"training_method {method} is no LoRA: one is baked")
@@ -114,13 +126,42 @@ def _kind(source: KohyaConfig, raw: dict[str, Any]) -> None:
     if raw.get("lora_decompose"):
         source.lost.append("lora_decompose = True")
     model = str(raw.get("model_type", "STABLE_DIFFUSION_15"))
-    if not model.startswith(("STABLE_DIFFUSION_15", "STABLE_DIFFUSION_XL")):
+    if not model.startswith(("STABLE_DIFFUSION_15", "STABLE_DIFFUSION_XL", "ANIMA")):
         source.notes.append(f"model_type {model} may not be known here")
+    return model == "ANIMA"
 
 
-def _parts(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
+def _flow(source: KohyaConfig, raw: dict[str, Any]) -> None:
+    """How t is drawn, and which layers are trained, in sd-scripts' words.
+
+    There every distribution is shifted; with sd-scripts only `sigma` and `shift` are.
+    """
+    source.arguments |= {"network_module": flow_terms.MODULE, "network_train_unet_only": True}
+    theirs = str(raw.get("timestep_distribution") or "UNIFORM").upper()
+    shift = float(plain_values.number(raw.get("timestep_shift", 1.0)) or 1.0)
+    words = {"timestep_distribution": "timestep_sampling"}
+    if theirs not in ("UNIFORM", "LOGIT_NORMAL"):
+        source.notes.append(f"timestep_distribution {theirs} is not here: an even one is taken")
+    scheme = "logit_normal" if theirs == "LOGIT_NORMAL" else "uniform"
+    source.say("timestep_distribution", "sigma", words)
+    source.arguments |= {"discrete_flow_shift": shift, "weighting_scheme": scheme}
+    if scheme == "logit_normal":
+        mean, more = (plain_values.number(raw.get(f"noising_{w}")) or 0 for w in ("bias", "weight"))
+        # sd-scripts counts its steps from the noise
+        source.arguments |= {"logit_mean": -float(mean), "logit_std": 1.0 + float(more)}
+    if plain_values.flag(raw.get("dynamic_timestep_shifting")):
+        source.lost.append("dynamic_timestep_shifting = True")
+    layers = {part.strip() for part in str(raw.get("layer_filter") or "").split(",")} - {""}
+    if layers and layers != _TARGETS:
+        source.notes.append(
+            f"layer_filter {', '.join(sorted(layers))}: attention and feed-forward are trained here"
+        )
+
+
+def _parts(source: KohyaConfig, raw: dict[str, Any], path: Path, flows: bool) -> None:
     """Each part has a rate of its own, or the general one, or is not trained."""
-    for key, name in (("unet", "unet_lr"), ("text_encoder", "text_encoder_lr")):
+    parts = {"unet": "unet_lr", "text_encoder": "text_encoder_lr"}
+    for key, name in {"transformer": "unet_lr"}.items() if flows else parts.items():
         part = table(raw.get(key), path, key)
         rate = part.get("learning_rate")
         if part.get("train") is False:
@@ -136,6 +177,11 @@ def _parts(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     skip = plain_values.number(raw.get("text_encoder_layer_skip", raw.get("clip_skip"))) or 0
     if skip:
         source.say("text_encoder_layer_skip", 1 + skip, {"text_encoder_layer_skip": "clip_skip"})
+    own = table(raw.get("transformer"), path, "transformer").get("model_name")
+    if flows and own:
+        source.notes.append(
+            f"transformer.model_name {own}: name it in train.base as its checkpoint"
+        )
     vae = table(raw.get("vae"), path, "vae").get("model_name")
     if vae:
         source.say("vae.model_name", vae, {"vae.model_name": "vae"})

@@ -19,7 +19,8 @@ INTEGERS = frozenset({
 FLOATS = frozenset({
     "network_alpha", "network_dropout", "scale_weight_norms", "learning_rate", "unet_lr",
     "lr_scheduler_power", "caption_dropout_rate", "caption_tag_dropout_rate", "prior_loss_weight",
-    "min_snr_gamma", "noise_offset", "max_grad_norm",
+    "min_snr_gamma", "noise_offset", "max_grad_norm", "discrete_flow_shift", "sigmoid_scale",
+    "logit_mean", "logit_std", "mode_scale",
 })  # fmt: skip
 FLAGS = frozenset({
     "enable_bucket", "shuffle_caption", "flip_aug", "random_crop", "v_parameterization",
@@ -32,7 +33,8 @@ TEXTS = frozenset({
     "output_dir", "caption_extension", "class_tokens", "optimizer_type", "lr_scheduler",
     "lr_scheduler_type", "network_module", "mixed_precision", "save_precision", "dynamo_backend",
     "log_with", "logging_dir", "dataset_config", "keep_tokens_separator", "caption_separator",
-    "secondary_separator", "caption_prefix", "caption_suffix",
+    "secondary_separator", "caption_prefix", "caption_suffix", "timestep_sampling",
+    "weighting_scheme", "qwen3", "t5_tokenizer_path", "llm_adapter_path",
 })  # fmt: skip
 EMPTY = (None, "", "none", "null")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")

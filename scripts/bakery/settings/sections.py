@@ -51,6 +51,18 @@ class Section(BaseModel):
 
     not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Settings that affect speed, never results."""
+    came_later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that records leave out at their default: what was made before there were any is made
+    again as the same bytes."""
+
+    def differs(self, name: str) -> bool:
+        """Whether a setting is not at its default."""
+        return getattr(self, name) != type(self).model_fields[name].default
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings as plain JSON values, as manifests and LoRA files keep them."""
+        dumped = self.model_dump(mode="json")
+        return {k: v for k, v in dumped.items() if k not in self.came_later or self.differs(k)}
 
     def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
         """`chosen` without what inside of a setting says how fast."""

@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 else:
     OptimizerType = Literal[*OPTIMIZERS]
 Rate = Annotated[float, Field(ge=0)]
+FLOW = (
+    "timestep_sampling", "discrete_flow_shift", "sigmoid_scale", "logit_mean", "logit_std",
+    "weighting_scheme",
+)  # fmt: skip
+"""Settings of models that follow a flow from noise to pictures, and of no others."""
+_USED_BY = {
+    "discrete_flow_shift": ("shift", "logit_normal"),
+    "sigmoid_scale": ("sigmoid", "shift"),
+    "logit_mean": ("logit_normal",),
+    "logit_std": ("logit_normal",),
+}
+"""Setting -> the values of timestep_sampling that heed it."""
 
 
 class Train(Section):
@@ -136,12 +148,31 @@ class Train(Section):
     equally."""
     noise_offset: Annotated[float, Field(ge=0)] = 0.0
     """Shift of each channel's mean in the noise, for darker and brighter pictures (0.05 is usual)."""
+    timestep_sampling: Literal["uniform", "sigmoid", "logit_normal", "shift"] = "sigmoid"
+    """Flow models (Anima): how the place t between picture (0) and noise (1) is drawn. uniform: all
+    alike; sigmoid: mostly the middle; shift: sigmoid, moved by discrete_flow_shift; logit_normal:
+    around logit_mean, moved by discrete_flow_shift as well."""
+    discrete_flow_shift: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """shift and logit_normal only: above 1, t is nearer to the noise, t s / (1 + (s - 1) t)."""
+    sigmoid_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """sigmoid and shift only: t is the sigmoid of a normal number times this; larger is more even."""
+    logit_mean: Annotated[float, Field(ge=-20, le=20)] = 0.0
+    """logit_normal only: mean of the normal number whose sigmoid is t; above 0 is nearer to the
+    noise."""
+    logit_std: Annotated[float, Field(gt=0, le=20)] = 1.0
+    """logit_normal only: its standard deviation."""
+    weighting_scheme: Literal["none", "sigma_sqrt", "cosmap"] = "none"
+    """Flow models (Anima): weight of t in the loss. sigma_sqrt: 1 / t^2; cosmap:
+    2 / (pi (1 - 2 t + 2 t^2)); none weighs all equally."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Clip the gradient's norm to this; 0 turns clipping off."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     """Precision of the frozen model and of the activations."""
     save_precision: Literal["float", "fp16", "bf16"] = "fp16"
     """Number format of the saved LoRA."""
+    save_format: Literal["kohya", "diffusion_model"] = "kohya"
+    """Names of the layers in the saved LoRA: kohya's, or (Anima) those of the model's makers, which
+    diffusers reads as well. `scripts/convert_lora.py` turns one into the other."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 23
     """Seed of all random numbers of the bake."""
     max_data_loader_n_workers: Annotated[int, Field(ge=0)] = 0
@@ -165,6 +196,7 @@ class Train(Section):
             "fuse",
         }
     )
+    came_later: ClassVar[frozenset[str]] = frozenset({*FLOW, "save_format"})
     own: ClassVar[frozenset[str]] = frozenset(
         {
             "network_alpha", "conv_alpha", "network_dropout", "scale_weight_norms",
@@ -173,7 +205,8 @@ class Train(Section):
             "lr_scheduler", "lr_scheduler_num_cycles", "lr_scheduler_power", "lr_warmup_ratio",
             "lr_warmup_steps",
             "train_batch_size", "gradient_accumulation_steps", "max_grad_norm",
-            "num_epochs", "max_steps", "save_every_n_epochs", "save_precision", "seed",
+            "num_epochs", "max_steps", "save_every_n_epochs", "save_precision", "save_format",
+            "seed",
             "shuffle_caption", "keep_tokens", "caption_dropout_rate",
             "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
             "flip_aug", "random_crop", "prior_loss_weight", "min_snr_gamma", "noise_offset",
@@ -268,6 +301,12 @@ class Train(Section):
         """What would silently do nothing is refused where it can only be a mistake."""
         if self.conv_alpha is not None and self.conv_dim is None:
             raise ValueError("conv_alpha does nothing without conv_dim: set conv_dim as well")
+        for name, users in _USED_BY.items():
+            if self.differs(name) and self.timestep_sampling not in users:
+                raise ValueError(
+                    f"{name} does nothing with timestep_sampling {self.timestep_sampling}: leave it "
+                    f"out, or take {' or '.join(users)}"
+                )
         if self.persistent_data_loader_workers and not self.max_data_loader_n_workers:
             raise ValueError(
                 "persistent_data_loader_workers needs max_data_loader_n_workers above 0"
