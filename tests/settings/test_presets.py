@@ -36,8 +36,9 @@ def name(path: Path) -> str:
 
 
 def test_they_are_all_here() -> None:
-    assert {path.stem for path in PRESETS} == {"guide", "exact_recreation", "more_detail", "loose"}
-    assert {"config", "sd15", "sdxl", "noobai-vpred"} <= {path.stem for path in BASES}
+    presets = {"guide", "exact_recreation", "more_detail", "loose", "anima_recipes"}
+    assert {path.stem for path in PRESETS} == presets
+    assert {"config", "sd15", "sdxl", "noobai-vpred", "anima"} <= {path.stem for path in BASES}
 
 
 @pytest.mark.parametrize("base", BASES, ids=name)
@@ -89,6 +90,16 @@ def test_more_detail_is_a_sweep_in_the_place_of_the_shipped_one() -> None:
     texts = [float(rate) for rate in sweep.grid["train.text_encoder_lr"]]
     assert (min(rates), max(rates)) == (1.5e-5, 6e-5)
     assert (min(texts), max(texts)) == (6e-5, 8e-5)
+
+
+def test_published_recipes_are_baked_beside_one_s_own() -> None:
+    config = laid_over(ROOT / "config/anima.yaml", ROOT / "config/presets/anima_recipes.yaml")
+    (sweep,) = config.sweeps.values()
+    assert [float(rate) for rate in sweep.grid["train.unet_lr"]] == [config.train.unet_lr]
+    trains = [cfg.overlay(config, variant).train for variant in sweep.variants]
+    assert len({train.model_dump_json() for train in [config.train, *trains]}) == 5
+    rates = [train.rates["unet_lr"] for train in trains]
+    assert (min(rates), max(rates)) == (2e-5, 1e-4)
 
 
 def test_loose_repeats_less_and_exact_recreation_bakes_longer() -> None:

@@ -200,7 +200,8 @@ def given_configs(wildcards):
 
 def planned_bakes(wildcards):
     """What the dry bake needs to know of every bake."""
-    return summary.planned_bakes(GRAPH, ROOTS)
+    bakes = summary.planned_bakes(GRAPH, ROOTS)
+    return [bake | {"gathered_to": GATHER["to"]} for bake in bakes]
 
 
 def name_of(stage, key):

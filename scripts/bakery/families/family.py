@@ -96,6 +96,16 @@ class Family(ABC):
     """The shipped config, in `config/`, that a new character on such a base begins with ..."""
     preset_v: ClassVar[str] = ""
     """... and the one for v-prediction, if that is another."""
+    follows_flow: ClassVar[bool] = False
+    """Whether it is trained along a flow, so that t is drawn as `timestep_sampling` says."""
+    usual_rates: ClassVar[tuple[float, float] | None] = None
+    """Lowest and highest learning rate of published recipes; the plan warns of far higher ones."""
+    usual_pictures: ClassVar[tuple[int, int] | None] = None
+    """How many pictures of a character are said to be enough; the plan warns of far more."""
+    webui_loads: ClassVar[bool] = True
+    """Whether A1111 loads such models."""
+    network_module: ClassVar[str] = "networks.lora"
+    """kohya's module with the network."""
     hub_words: ClassVar[str] = ""
     """Pattern of names that hub ids of this family have: all that is known before a download."""
 
@@ -106,6 +116,18 @@ class Family(ABC):
     @abstractmethod
     def owns_lora(self, keys: Iterable[str]) -> bool:
         """Whether a LoRA file with these keys was made for this family."""
+
+    def lora_name(self, path: str) -> str | None:
+        """kohya's name of the layer at `path`, with dots, as LoRA files of other forms have it.
+
+        Whatever prefix a program puts in front belongs to `path`. None for the layers of other families,
+        and where this one has no such files.
+        """
+        return None
+
+    def lora_path(self, name: str) -> str | None:
+        """The other way round: the path in files of `train.save_format: diffusion_model`."""
+        return None
 
     def check(self, settings: Mapping[str, Any]) -> None:  # noqa: B027 - most refuse nothing
         """`BakeryError` for settings of `train` that do nothing with this family."""

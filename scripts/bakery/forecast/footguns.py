@@ -96,6 +96,11 @@ def _without_effect(train: Train) -> list[str]:
             f"lr_scheduler_power {train.lr_scheduler_power:g} does nothing: the schedule is "
             f"{train.lr_scheduler}, and only polynomial has a power."
         )
+    if train.text_encoder_lr and train.network_train_unet_only:
+        found.append(
+            f"text_encoder_lr {train.text_encoder_lr:g} does nothing: network_train_unet_only leaves "
+            "the text encoder as it is."
+        )
     text = train.text_encoder_lr is not None or train.network_train_unet_only
     if train.unet_lr is not None and text and _set(train, "learning_rate"):
         found.append(

@@ -16,7 +16,7 @@ from typing import Any
 from bakery.dataset import buckets
 from bakery.dataset.buckets import Fit
 from bakery.families.recognise import main_part
-from bakery.forecast import first_bake, footguns, together
+from bakery.forecast import family_habits, first_bake, footguns, together
 from bakery.forecast import history as past
 from bakery.forecast.known_pictures import KnownPictures, PlannedBake, ShownPicture, known_pictures
 from bakery.io import tables
@@ -112,6 +112,8 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *first_bake.of_size(train, bake.base),
         *first_bake.of_machine(train, bake.has_gpu),
         *first_bake.of_length(train, sum(folder.shown for folder in known.folders)),
+        *family_habits.of_training(train, bake.base, sum(f.images for f in known.folders)),
+        *family_habits.of_target(bake.base, bake.gathered_to),
         *footguns.of_buckets(train, sizes, lost),
         *footguns.of_training(train, prune, counts),
         *footguns.of_concepts(known.folders),

@@ -51,6 +51,8 @@ class PlannedBake:
     """Folders of the bakes that may be trained side by side with this one, its own among them."""
     workers: int = 1
     """Processes that train at a time."""
+    gathered_to: str = ""
+    """`gather.to`."""
     seen: dict[str, Any] = field(default_factory=dict, compare=False)
     """What was looked at already, for all bakes of a dry bake: most of them share their pictures."""
 

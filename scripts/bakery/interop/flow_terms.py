@@ -18,6 +18,10 @@ from bakery.settings.train import FLOW, Train
 
 MARKS = ("qwen3", "llm_adapter_path", "t5_tokenizer_path")
 """Arguments that only a run on a flow model has."""
+PARTS = {"qwen3": "text_encoder", "t5_tokenizer_path": "t5_tokenizer"}
+"""An argument that names a part of the model -> that part in `train.base`."""
+DRAWN = {"steps": 30, "cfg_scale": 4.5, "sampler": "Euler"}
+"""How a flow model's pictures are usually drawn, in settings of `sample`."""
 MODULE = "networks.lora_anima"
 DEFAULTS: dict[str, Any] = {
     "timestep_sampling": "sigmoid", "discrete_flow_shift": 1.0, "sigmoid_scale": 1.0,
@@ -52,6 +56,11 @@ def to_kohya(settings: Train) -> dict[str, Any]:
             "logit_std": settings.logit_std,
         }
     return given
+
+
+def metadata(settings: Train) -> dict[str, Any]:
+    """What sd-scripts writes into a LoRA file about it, without `ss_`."""
+    return {"mode_scale": 1.29} | DEFAULTS | to_kohya(settings)
 
 
 def lost(settings: Train) -> list[str]:

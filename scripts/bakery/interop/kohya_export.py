@@ -17,7 +17,7 @@ import tomlkit
 from bakery.families import recognise, registry
 from bakery.families.family import Family
 from bakery.graph import keyed_folders
-from bakery.interop import kohya_terms, sidecar
+from bakery.interop import flow_terms, kohya_terms, sidecar
 from bakery.interop.picture_folders import PICTURES, REPEATS
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
@@ -57,11 +57,15 @@ def export(bake: Path) -> Export:
     base = recognise.main_part(place)
     lost = [*_differences(settings, family), *_other_shape(Path(base))]
     for ignored in family.ignored_by_scripts:
-        arguments.pop(ignored)
+        arguments.pop(ignored, None)
+    arguments["network_module"] = family.network_module
+    if family.follows_flow:
+        lost += _of_the_flow(settings, arguments, Path(base))
     _of_the_model(settings, arguments, metadata)
     arguments["pretrained_model_name_or_path"] = base
-    if "vae" in (parts := {} if isinstance(place, str) else place):
-        arguments["vae"] = parts["vae"]
+    parts = {} if isinstance(place, str) else place
+    named = {"vae": "vae"} | flow_terms.PARTS
+    arguments |= {theirs: parts[ours] for theirs, ours in named.items() if ours in parts}
     arguments |= {
         "output_dir": str((bake.parent.parent / "sd-scripts" / bake.name).absolute()),
         "output_name": name,
@@ -117,6 +121,12 @@ def _differences(settings: Train, family: Family) -> list[str]:
     if settings.random_crop:
         lost.append("cache_latents is off, since sd-scripts does not crop at random with it")
     lost += family.ignored_by_scripts.values()
+    lost += flow_terms.lost(settings)
+    if settings.save_format != "kohya":
+        lost.append(
+            "its files have kohya's names: scripts/convert_lora.py here, or its own "
+            "networks/convert_anima_lora_to_comfy.py, writes the other form"
+        )
     lost.append("the random numbers are others: the same settings, not the same bytes")
     return lost
 
@@ -138,6 +148,17 @@ def _of_the_model(settings: Train, arguments: dict[str, Any], metadata: dict[str
         arguments["v_parameterization"] = True
     if settings.zero_terminal_snr is None and metadata.get("ss_zero_terminal_snr") == "True":
         arguments["zero_terminal_snr"] = True
+
+
+def _of_the_flow(settings: Train, arguments: dict[str, Any], base: Path) -> list[str]:
+    """Leave its text encoder as it is, which would be trained there otherwise; returns what is lost."""
+    arguments.pop("text_encoder_lr", None)
+    arguments["network_train_unet_only"] = True
+    if not settings.shuffle_caption and not settings.caption_tag_dropout_rate:
+        arguments["cache_text_encoder_outputs"] = True
+    if base.is_dir():
+        return [f"sd-scripts reads this model from single files, not from the folder {base.name}"]
+    return []
 
 
 def _above(bake: Path, about: dict[str, Any], stage: str) -> Path:

@@ -62,7 +62,7 @@ def _draft(paths: list[Path]) -> tuple[KohyaConfig, Draft]:
     draft = Draft()
     import_folders.fill(draft, source)
     _train(draft, source)
-    _sample(draft)
+    _sample(draft, source)
     _others(draft, source)
     draft.notes[:0] = source.notes
     _validate(draft, source)
@@ -164,7 +164,12 @@ def _base(draft: Draft, source: KohyaConfig, ours: dict[str, Any]) -> None:
         if vae:
             draft.left_out.append(f"vae = {vae!r} (the file names no base to go with it)")
         return
-    ours["base"] = {"checkpoint": base, "vae": vae} if vae else base
+    parts = {"checkpoint": base}
+    if flow_terms.flows(given):
+        found = {ours: plain_values.path_of(given.get(n)) for n, ours in flow_terms.PARTS.items()}
+        parts |= {part: path for part, path in found.items() if path}
+    parts |= {"vae": vae} if vae else {}
+    ours["base"] = parts if len(parts) > 1 else base
 
 
 def _flow(draft: Draft, source: KohyaConfig) -> None:
@@ -178,6 +183,9 @@ def _flow(draft: Draft, source: KohyaConfig) -> None:
             draft.notes.append("the text encoder is trained there; here it is left as it is")
         given["network_train_unet_only"] = True
         source.words["network_train_unet_only"] = "the text encoder is not trained"
+    if str(given.get("mixed_precision")).lower() == "fp16":
+        draft.notes.append("mixed_precision fp16 is too small for such a model: bf16 is taken")
+        given["mixed_precision"] = "bf16"
     if given.pop("text_encoder_lr", None) and (word := source.words.pop("text_encoder_lr", "")):
         draft.switched_off.append(word)
     for name in (*idle, *flow_terms.IDLE):
@@ -209,9 +217,12 @@ def _steps(source: KohyaConfig) -> int:
     return math.ceil(shown / batch) * int(given.get("max_train_epochs") or 0)
 
 
-def _sample(draft: Draft) -> None:
+def _sample(draft: Draft, source: KohyaConfig) -> None:
     side = draft.sections["train"]["resolution"]
-    for name, value in (("width", side), ("height", side), ("steps", 25), ("cfg_scale", 7)):
+    chosen = {"width": side, "height": side, "steps": 25, "cfg_scale": 7}
+    if flow_terms.flows(source.arguments):
+        chosen |= flow_terms.DRAWN
+    for name, value in chosen.items():
         draft.put(f"sample.{name}", value, "a choice: not in the file" if name != "height" else "")
 
 
@@ -229,7 +240,9 @@ def _others(draft: Draft, source: KohyaConfig) -> None:
         value = source.arguments.get(name)
         if name in known or name in _HANDLED or name not in source.arguments:
             continue
-        if name == "vae" and value:  # a part of the base, or left out with a word
+        if (
+            name in ("vae", *flow_terms.PARTS) and value
+        ):  # a part of the base, or left out with a word
             continue
         if name in kohya_terms.ARGUMENTS_OF and not isinstance(value, str | int | float | bool):
             entries = kohya_terms.pairs(value)

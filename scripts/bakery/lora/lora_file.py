@@ -22,6 +22,8 @@ from bakery.io.files import whole
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """save_precision, with kohya's names."""
 
+CONVERTED = "bakery_converted_from"
+"""In the metadata: sshs_model_hash of the file that this one is another form of."""
 _LEGACY_START, _LEGACY_LENGTH = 0x100000, 0x10000
 
 

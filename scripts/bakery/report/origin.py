@@ -53,7 +53,8 @@ def find(path: Path, results: Path) -> Origin:
     metadata = sidecar.metadata_of(path)
     model_hash = lora_file.model_hash(path) or ""
     bake = _table(metadata.get("bakery_bake"))
-    trained = _by_hash(model_hash, str(bake.get("key", "")), results)
+    before = metadata.get(lora_file.CONVERTED, model_hash)
+    trained = _by_hash(before, str(bake.get("key", "")), results)
     if trained is None and not bake:
         raise BakeryError(
             f"{path} does not say that LoRA Bakery made it, and no bake in {results} has its hash "
@@ -128,7 +129,7 @@ def _altered(origin: Origin) -> Iterator[str]:
     written = origin.metadata.get(HASH)
     if written is not None and written != origin.model_hash:
         yield f"the tensors' sha256 is {origin.model_hash[:12]}, the file's metadata say {written[:12]}"
-    if origin.trained is not None:
+    if origin.trained is not None and lora_file.CONVERTED not in origin.metadata:
         folder, row = origin.trained
         known = _read(folder).get("files", {}).get(row["file"])
         if known is not None and manifest.digest(origin.path) != known:

@@ -24,6 +24,7 @@ from bakery.families import registry
 from bakery.families.family import Drawing, Model, Target, Text, join, rows
 from bakery.families.recognise import Place, label
 from bakery.io.errors import BakeryError
+from bakery.lora import file_forms
 from bakery.lora.network import LoRANetwork
 from bakery.settings.sample import Sample
 
@@ -166,7 +167,10 @@ def _named(file: Path | None) -> Iterator[None]:
 
 
 def _read(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors under kohya's names, whichever form the file has."""
     try:
-        return load_file(file)
+        state = load_file(file)
     except (OSError, SafetensorError) as problem:
         raise BakeryError(f"{file} is not a readable LoRA file ({problem}): train again") from None
+    with _named(file):
+        return file_forms.kohya(state)

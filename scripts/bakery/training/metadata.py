@@ -12,7 +12,8 @@ import json
 from collections.abc import Mapping
 
 from bakery.dataset.repeat_folders import Dataset, Folders
-from bakery.families.family import Model
+from bakery.families.family import Family, Model
+from bakery.interop import flow_terms
 from bakery.settings.train import Train
 from bakery.training.schedules import StepCounts
 
@@ -42,6 +43,8 @@ def describe(
     """
     values: dict[str, object] = {f"bakery_{key}": value for key, value in extra.items()}
     values |= _settings(settings, counts)
+    if base.family.follows_flow:
+        values |= _flow(settings, base.family)
     values |= _learning(settings, optimizer)
     values |= _dataset(folders, data)
     values["ss_datasets"] = [_detailed(settings, folders, values)]
@@ -128,6 +131,13 @@ def _settings(settings: Train, counts: StepCounts) -> dict[str, object]:
         "ss_lowram": False,
         "ss_seed": settings.seed,
     } | ({"ss_network_args": network_args(settings)} if settings.conv_dim else {})
+
+
+def _flow(settings: Train, family: Family) -> dict[str, object]:
+    """Of a model that follows a flow: how t is drawn, and None for what does nothing with it."""
+    found = {f"ss_{name}": value for name, value in flow_terms.metadata(settings).items()}
+    idle = {f"ss_{name}": None for name in family.ignored_by_scripts}
+    return found | idle | {"ss_network_module": family.network_module}
 
 
 def network_args(settings: Train) -> dict[str, str]:

@@ -20,7 +20,7 @@ from bakery.dataset.repeat_folders import Batch, Dataset
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.jobs import rungs, stop_requests
-from bakery.lora import lora_file
+from bakery.lora import file_forms, lora_file
 from bakery.lora.network import LoRANetwork
 from bakery.settings.train import Train
 from bakery.training import optimizers
@@ -262,7 +262,11 @@ class Run:
         """Write an epoch's LoRA and put it into epochs.csv."""
         optimizers.trains(self.optimizer, False)
         precision = self.settings.save_precision
-        state = self.network.state_dict_kohya(lora_file.DTYPES[precision], self.adapter)
+        dtype = lora_file.DTYPES[precision]
+        if self.settings.save_format == file_forms.KOHYA:
+            state = self.network.state_dict_kohya(dtype, self.adapter)
+        else:
+            state = file_forms.dotted(self.network.state_dict_kohya(adapter=self.adapter), dtype)
         optimizers.trains(self.optimizer, True)
         for key, weight in state.items():
             if not torch.isfinite(weight).all():

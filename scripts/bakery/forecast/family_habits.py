@@ -1,0 +1,62 @@
+"""Settings that are usual with one family of bases, and not with the one that is baked on."""
+
+from __future__ import annotations
+
+from bakery.families import registry
+from bakery.families.family import Family
+from bakery.families.recognise import Place
+from bakery.io.errors import BakeryError
+from bakery.settings.optimizers import OPTIMIZERS
+from bakery.settings.train import Train
+
+FAR = 2
+"""How many times the highest usual learning rate is too high."""
+MANY = 4
+"""The same of pictures."""
+A1111 = "stable-diffusion-webui"
+"""How the folder of A1111 is called; those of its forks go on: `stable-diffusion-webui-forge`."""
+
+
+def of_training(train: Train, base: Place, pictures: int) -> list[str]:
+    """Learning rates of another family's size, and more pictures than help; 0 pictures: none are known
+    yet."""
+    family = _family(base)
+    if family is None:
+        return []
+    found = []
+    name, rate = ("unet_lr" if train.unet_lr else "learning_rate"), train.rates["unet_lr"]
+    if family.usual_rates and not OPTIMIZERS[train.optimizer_type].finds_rate:
+        low, high = family.usual_rates
+        if rate > FAR * high:
+            found.append(
+                f"{name} {rate:g} is far above the {low:g} to {high:g} of published recipes for "
+                f"{family.title}: pictures burn within an epoch; take {high:g}, or sweep over these."
+            )
+    if family.usual_pictures:
+        few, enough = family.usual_pictures
+        if pictures > MANY * enough:
+            found.append(
+                f"{pictures} pictures are many for {family.title}: {few} to {enough} good ones of a "
+                "character are said to be enough, and mixed ones blur it; keep the best, with "
+                "filter.min_score or by hand."
+            )
+    return found
+
+
+def of_target(base: Place, folder: str) -> list[str]:
+    """A program as target that cannot load such LoRAs."""
+    family = _family(base)
+    parts = folder.replace("\\", "/").split("/")
+    if family is None or family.webui_loads or A1111 not in parts:
+        return []
+    return [
+        f"gather.to is a folder of A1111, which loads no {family.title}: use ComfyUI, Forge Neo or "
+        "SD.Next, and name the folder of that."
+    ]
+
+
+def _family(base: Place) -> Family | None:
+    try:
+        return registry.family_of(base)
+    except BakeryError:
+        return None  # refused before any job
