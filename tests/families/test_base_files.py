@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from made_checkpoints import LORA, SD1, SDXL, checkpoint
 from safetensors.torch import save_file
 
-from bakery.families import pickled, recognise, registry
+from bakery.families import recognise, registry
+from bakery.families.weights import pickled
 from bakery.io.errors import BakeryError
 
 ROOT = Path(__file__).parents[2]

@@ -23,7 +23,7 @@ from bakery.io.errors import BakeryError
 PROMPTS = ["cat", "a dog, 1girl"]
 
 
-@pytest.fixture(scope="module", params=TINY)
+@pytest.fixture(scope="module", params=["sd1", "sdxl"])
 def base(request, tmp_path_factory):
     return registry.load(str(TINY[request.param](tmp_path_factory.mktemp(request.param))))
 

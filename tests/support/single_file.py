@@ -92,9 +92,79 @@ OPEN_CLIP_NAMES = [
     ("self_attn", "attn"),
 ]
 
+COSMOS_NAMES = [
+    (r"transformer_blocks\.", "blocks."),
+    (r"norm1\.linear_", "adaln_modulation_self_attn."),
+    (r"norm2\.linear_", "adaln_modulation_cross_attn."),
+    (r"norm3\.linear_", "adaln_modulation_mlp."),
+    (r"attn1\.", "self_attn."),
+    (r"attn2\.", "cross_attn."),
+    (r"norm_([qk])\.", r"\1_norm."),
+    (r"to_([qkv])\.", r"\1_proj."),
+    (r"to_out\.0\.", "output_proj."),
+    (r"ff\.net\.0\.proj\.", "mlp.layer1."),
+    (r"ff\.net\.2\.", "mlp.layer2."),
+    (r"patch_embed\.proj\.", "x_embedder.proj.1."),
+    (r"time_embed\.t_embedder\.", "t_embedder.1."),
+    (r"time_embed\.norm\.", "t_embedding_norm."),
+    (r"norm_out\.linear_", "final_layer.adaln_modulation."),
+    (r"proj_out\.", "final_layer.linear."),
+]
+WAN_NAMES = [
+    (r"^quant_conv", "conv1"),
+    (r"^post_quant_conv", "conv2"),
+    ("conv_in", "conv1"),
+    ("norm_out", "head.0"),
+    ("conv_out", "head.2"),
+    (r"mid_block\.resnets\.(\d)", lambda m: f"middle.{2 * int(m[1])}"),
+    (r"mid_block\.attentions\.0", "middle.1"),
+    (r"down_blocks", "downsamples"),
+    (r"up_blocks\.(\d)\.resnets\.(\d)", lambda m: f"upsamples.{3 * int(m[1]) + int(m[2])}"),
+    (r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"upsamples.{3 * int(m[1]) + 2}"),
+    ("conv_shortcut", "shortcut"),
+]
+WAN_RESNET = {"norm1": "0", "conv1": "2", "norm2": "3", "conv2": "6"}
+"""Of a VAE with one resnet a stage, so that a stage of the decoder has three blocks."""
+
+
+def renamed(key: str, names) -> str:
+    for pattern, name in names:
+        key = re.sub(pattern, name, key)
+    return key
+
+
+def anima_transformer(base, prefix: str = "net.") -> dict[str, torch.Tensor]:
+    """The transformer and the adapter of its text, as they are published."""
+    transformer = base.transformer.state_dict()
+    state = {prefix + renamed(key, COSMOS_NAMES): value for key, value in transformer.items()}
+    for key, value in base.text.conditioner.state_dict().items():
+        state[f"{prefix}llm_adapter.{key}"] = value
+    return state
+
+
+def wan_vae(vae) -> dict[str, torch.Tensor]:
+    state = {}
+    for key, value in vae.state_dict().items():
+        if resnet := re.fullmatch(r"(.*blocks?\.(?:.*resnets\.)?\d)\.(norm|conv)(\d)\.(\w+)", key):
+            inner = WAN_RESNET[resnet[2] + resnet[3]]
+            state[f"{renamed(resnet[1], WAN_NAMES)}.residual.{inner}.{resnet[4]}"] = value
+        else:
+            state[renamed(key, WAN_NAMES)] = value
+    return state
+
+
+def whole_anima(base) -> dict[str, torch.Tensor]:
+    """All parts, as ComfyUI saves a checkpoint."""
+    state = anima_transformer(base, "model.diffusion_model.")
+    text = base.text.encoder.state_dict()
+    state |= {f"text_encoders.qwen3_06b.transformer.model.{key}": v for key, v in text.items()}
+    return state | {f"vae.{key}": value for key, value in wan_vae(base.vae).items()}
+
 
 def checkpoint_of(base) -> dict[str, torch.Tensor]:
     """The model's weights as one file holds them."""
+    if base.family.name == "anima":
+        return {key: value.contiguous() for key, value in whole_anima(base).items()}
     state = {}
     for key, value in base.unet.state_dict().items():
         blocks = UNET_BLOCKS[base.family.name] + UNET_ENDS

@@ -1,4 +1,4 @@
-"""Random Stable Diffusion pipelines of stock classes, small enough for a test (about 1 MB)."""
+"""Random pipelines of stock classes, one a family, small enough for a test (about 1 MB)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,28 @@ from pathlib import Path
 
 import torch
 from diffusers import (
+    AnimaAutoBlocks,
+    AnimaTextConditioner,
     AutoencoderKL,
+    AutoencoderKLQwenImage,
+    CosmosTransformer3DModel,
     DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
+    T5TokenizerFast,
+)
 
 WIDTH = 16  # of the text encoder
 WIDTH_2 = 24  # of SDXL's second
@@ -159,5 +173,75 @@ def tiny_sdxl(
     return Path(folder)
 
 
-TINY = {"sd1": tiny_sd1, "sdxl": tiny_sdxl}
+def tiny_qwen_tokenizer() -> Qwen2Tokenizer:
+    """Every letter is a token, and a text has no others."""
+    letters = [*sorted(ByteLevel.alphabet()), "<|endoftext|>"]
+    return Qwen2Tokenizer(vocab={letter: i for i, letter in enumerate(letters)}, merges=[])
+
+
+def tiny_t5_tokenizer() -> T5TokenizerFast:
+    """Every ASCII letter is a token; a text begins with a space and ends with `</s>`."""
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -5.0), ("\u2581", -2.0)]
+    letters = [(chr(code), -3.0) for code in range(33, 127)]
+    return T5TokenizerFast(vocab=special + letters, extra_ids=0)
+
+
+def tiny_anima(folder: Path, seed: int = 0, *, blocks: int = 2, floor: int = 48) -> Path:
+    """Anima's parts in the layout of a modular pipeline; a text has at least `floor` tokens.
+
+    Of a modular pipeline's index the names of the classes count, not the paths in it.
+    """
+    tokenizer, t5_tokenizer = tiny_qwen_tokenizer(), tiny_t5_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        transformer = CosmosTransformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=16,
+            num_layers=blocks,
+            mlp_ratio=2.0,
+            text_embed_dim=24,
+            adaln_lora_dim=8,
+            rope_scale=(1.0, 4.0, 4.0),
+            extra_pos_embed_type=None,
+        )
+        conditioner = AnimaTextConditioner(
+            source_dim=WIDTH,
+            target_dim=24,
+            model_dim=24,
+            num_layers=2,
+            num_attention_heads=2,
+            target_vocab_size=len(t5_tokenizer),
+            min_sequence_length=floor,
+        )
+        encoder = Qwen3Model(
+            Qwen3Config(
+                vocab_size=len(tokenizer),
+                hidden_size=WIDTH,
+                intermediate_size=2 * WIDTH,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                head_dim=8,
+                max_position_embeddings=1024,
+                rope_theta=1_000_000.0,
+                tie_word_embeddings=False,
+            )
+        )
+        encoder.get_input_embeddings().weight.data.normal_()  # as with CLIP
+        vae = AutoencoderKLQwenImage(base_dim=8, dim_mult=[1, 1, 2, 2], num_res_blocks=1)
+    pipeline = AnimaAutoBlocks().init_pipeline()
+    pipeline.update_components(
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        t5_tokenizer=t5_tokenizer,
+        text_conditioner=conditioner,
+        transformer=transformer,
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+    pipeline.save_pretrained(str(folder), overwrite_modular_index=True)
+    return Path(folder)
+
+
+TINY = {"sd1": tiny_sd1, "sdxl": tiny_sdxl, "anima": tiny_anima}
 """Family -> what writes a tiny random model of it."""

@@ -11,11 +11,14 @@ from torch import nn
 
 
 @contextmanager
-def text_projected_once(unet: nn.Module) -> Iterator[None]:
-    """Cross-attention's keys and values are kept as long as the text is the same tensor."""
+def text_projected_once(model: nn.Module, kind: type = BasicTransformerBlock) -> Iterator[None]:
+    """Cross-attention's keys and values are kept as long as the text is the same tensor.
+
+    `kind` is the class of the model's blocks, which have it as `attn2`.
+    """
     with ExitStack() as undo:
-        for block in unet.modules():
-            if isinstance(block, BasicTransformerBlock) and block.attn2 is not None:
+        for block in model.modules():
+            if isinstance(block, kind) and block.attn2 is not None:
                 for layer in (block.attn2.to_k, block.attn2.to_v):
                     before = layer.__dict__.get("forward")  # of an adapter
                     layer.__dict__["forward"] = _remembering(layer.forward)

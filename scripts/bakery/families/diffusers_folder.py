@@ -1,37 +1,23 @@
-"""The parts of a Stable Diffusion model in a diffusers folder or hub repository."""
+"""The parts of a model in a diffusers folder or hub repository."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors import safe_open
 from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from bakery.families.published import dtype_of
 from bakery.families.recognise import Header
 from bakery.io.errors import BakeryError, first_line
 
 log = logging.getLogger(__name__)
 
-CLASSES = {
-    "unet": UNet2DConditionModel,
-    "vae": AutoencoderKL,
-    "text_encoder": CLIPTextModel,
-    "text_encoder_2": CLIPTextModelWithProjection,
-    "tokenizer": CLIPTokenizer,
-    "tokenizer_2": CLIPTokenizer,
-    "scheduler": DDPMScheduler,
-}
 _WEIGHTS = (".weight", ".bias")
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_")
 """How the names of safetensors' floating-point types begin."""
@@ -39,10 +25,14 @@ _FLOATS = ("F64", "F32", "F16", "BF16", "F8_")
 
 def hub_header(path: str) -> Header:
     """The index of a hub repository."""
-    from diffusers import DiffusionPipeline  # takes seconds, and is seldom wanted
+    from diffusers import DiffusionPipeline, ModularPipeline  # take seconds, and are seldom wanted
 
     try:
-        return Header(pipeline=str(DiffusionPipeline.load_config(path)["_class_name"]))
+        try:
+            config = DiffusionPipeline.load_config(path)
+        except OSError:  # it has no such index
+            config = ModularPipeline.load_config(path)
+        return Header(pipeline=str(config["_class_name"]))
     except Exception as error:  # model libraries raise anything for a config that makes no sense
         raise BakeryError(
             f"train.base: cannot read the index of {path} ({first_line(error)}): "
@@ -50,11 +40,16 @@ def hub_header(path: str) -> Header:
         ) from None
 
 
-def load(path: str, names: Sequence[str], family: str, dtype: torch.dtype) -> dict[str, Any]:
-    """The parts `names` of the folder or hub repository `path`."""
+def load(
+    path: str, kinds: Mapping[str, type], dtype_of: Callable[[str], torch.dtype]
+) -> dict[str, Any]:
+    """Some parts of the folder or hub repository `path`: name of the subfolder -> what it holds.
+
+    `dtype_of` gives the precision of the part with this name.
+    """
     folder = Path(path)
     if folder.is_dir():
-        missing = [name for name in names if not (folder / name).is_dir()]
+        missing = [name for name in kinds if not (folder / name).is_dir()]
         if missing:
             raise BakeryError(
                 f"train.base: {path} lacks its {missing[0]} folder: download or export it again"
@@ -62,11 +57,11 @@ def load(path: str, names: Sequence[str], family: str, dtype: torch.dtype) -> di
     parts: dict[str, Any] = {}
     name = ""
     try:
-        for name in names:
-            if issubclass(CLASSES[name], nn.Module):
-                parts[name] = load_model(path, name, dtype_of(family, name, dtype))
+        for name, kind in kinds.items():
+            if issubclass(kind, nn.Module):
+                parts[name] = load_model(path, name, kind, dtype_of(name))
             else:
-                parts[name] = CLASSES[name].from_pretrained(path, subfolder=name)
+                parts[name] = kind.from_pretrained(path, subfolder=name)
     except BakeryError:
         raise
     except Exception as error:
@@ -77,12 +72,15 @@ def load(path: str, names: Sequence[str], family: str, dtype: torch.dtype) -> di
     return parts
 
 
-def load_model(path: str, name: str, dtype: torch.dtype, subfolder: str | None = None) -> nn.Module:
-    """One part with all its weights; it is in the subfolder of its name, or in another."""
+def load_model(
+    path: str, name: str, kind: Any, dtype: torch.dtype, subfolder: str | None = None
+) -> nn.Module:
+    """One part of the class `kind` with all its weights; it is in the subfolder of its name, or in
+    another."""
     inside = name if subfolder is None else subfolder
     check_numbers(path, name, Path(path) / inside)
     with _no_progress_bars():
-        model, report = CLASSES[name].from_pretrained(
+        model, report = kind.from_pretrained(
             path,
             subfolder=inside,
             torch_dtype=dtype,

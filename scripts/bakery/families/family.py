@@ -106,12 +106,18 @@ class Family(ABC):
     """Whether A1111 loads such models."""
     network_module: ClassVar[str] = "networks.lora"
     """kohya's module with the network."""
+    samplers: ClassVar[tuple[str, ...]] = ()
+    """A1111's names of those that its models can be drawn with, the usual one first; () for all."""
     hub_words: ClassVar[str] = ""
     """Pattern of names that hub ids of this family have: all that is known before a download."""
 
     @abstractmethod
     def recognises(self, header: Header) -> bool:
         """Whether files with these tensors, or of this diffusers pipeline, are of this family."""
+
+    def stranger(self, header: Header) -> str:
+        """What a file is that resembles this family's and cannot be trained; "" for all others."""
+        return ""
 
     @abstractmethod
     def owns_lora(self, keys: Iterable[str]) -> bool:
@@ -131,6 +137,9 @@ class Family(ABC):
 
     def check(self, settings: Mapping[str, Any]) -> None:  # noqa: B027 - most refuse nothing
         """`BakeryError` for settings of `train` that do nothing with this family."""
+
+    def check_place(self, place: Place) -> None:  # noqa: B027 - most have one file
+        """`BakeryError` for files that do not belong together, as far as it shows without torch."""
 
     @abstractmethod
     def load(
@@ -157,6 +166,11 @@ class LatentSpace(ABC):
     """The encoder; its weights and `dtype` decide the latents."""
 
     @property
+    def grid(self) -> int:
+        """Sides of pictures are multiples of this many pixels."""
+        return self.pixels
+
+    @property
     @abstractmethod
     def dtype(self) -> torch.dtype:
         """Of the module's weights."""
@@ -176,6 +190,10 @@ class LatentSpace(ABC):
 
 class NoiseProcess(ABC):
     """How noise is added to latents, and what the model should predict."""
+
+    def set_by(self, settings: Mapping[str, Any]) -> NoiseProcess:
+        """This process with what a bake sets of it; `settings` are those of `train` by name."""
+        return self
 
     @abstractmethod
     def draw(
@@ -199,6 +217,10 @@ class NoiseProcess(ABC):
     def target_scale(self, snr: torch.Tensor) -> torch.Tensor:
         """Ratio of the squared error of the target to the squared error of x0."""
 
+    def weights(self, t: torch.Tensor) -> torch.Tensor | None:
+        """(B,) what the settings weigh the squared error at t with; None for 1."""
+        return None
+
 
 class Model(ABC):
     """A loaded model: every part frozen and in eval mode."""
@@ -219,6 +241,10 @@ class Model(ABC):
     @abstractmethod
     def parts(self) -> dict[str, list[nn.Module]]:
         """What each learning rate trains: `UNET`, and `TEXT_ENCODER` where that can learn."""
+
+    def trained(self, rates: Mapping[str, float]) -> dict[str, float]:
+        """The learning rates of the parts that learn: what this model has, at rates above 0."""
+        return {part: rate for part, rate in rates.items() if rate and part in self.parts}
 
     @property
     @abstractmethod

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -277,18 +276,7 @@ class LatentDiffusion(Model):
 
     @cached_property
     def _files(self) -> dict[str, str]:
-        """Names and hashes of the files, read once: a full-size checkpoint takes seconds."""
-        vae = None if isinstance(self.place, str) else self.place.get("vae")
-        facts: dict[str, str] = {}
-        for part, path in (("sd_model", recognise.main_part(self.place)), ("vae", vae)):
-            if path is None:
-                continue
-            facts[f"ss_{part}_name"] = path
-            if Path(path).exists():  # otherwise it is a hub id
-                facts[f"ss_{part}_name"] = Path(path).name
-                old, new = recognise.hashes(path)
-                facts |= {f"ss_{part}_hash": old, f"ss_new_{part}_hash": new}
-        return facts
+        return recognise.file_facts(self.place)  # read once: a full-size checkpoint takes seconds
 
     @classmethod
     def load(

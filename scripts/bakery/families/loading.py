@@ -11,16 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from bakery.families import diffusers_folder, single_file
 from bakery.families.published import dtype_of
 from bakery.families.recognise import Place
 from bakery.families.stable_diffusion import StableDiffusion
+from bakery.families.weights import tensor_files
 from bakery.io.errors import BakeryError, first_line
 
+KINDS: Mapping[str, type] = {
+    "unet": UNet2DConditionModel,
+    "vae": AutoencoderKL,
+    "text_encoder": CLIPTextModel,
+    "text_encoder_2": CLIPTextModelWithProjection,
+    "tokenizer": CLIPTokenizer,
+    "tokenizer_2": CLIPTokenizer,
+    "scheduler": DDPMScheduler,
+}
+"""A part's folder in a diffusers model -> what it holds."""
 MODELS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
@@ -33,7 +46,8 @@ def read(
     if Path(path).is_file():
         parts = single_file.load(path, family, dtype, own_vae="vae" in pieces)
     else:
-        parts = diffusers_folder.load(path, family.folders, family.name, dtype)
+        kinds = {name: KINDS[name] for name in family.folders}
+        parts = diffusers_folder.load(path, kinds, lambda name: dtype_of(family.name, name, dtype))
     if "vae" in pieces:
         parts["vae"] = _own_vae(family, pieces["vae"], dtype)
     parts["scheduler"] = _scheduler(
@@ -47,7 +61,7 @@ def read(
     _check_clip_skip(family, path, parts["text_encoder"], settings.get("clip_skip", 1))
     for name in MODELS:
         if name in parts:
-            _check_weights(pieces.get(name, path), name, parts[name])
+            tensor_files.check_finite(pieces.get(name, path), name, parts[name])
     return parts
 
 
@@ -58,7 +72,7 @@ def _own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> nn.Modul
         return single_file.load_vae(path, family, dtype)
     inside = "vae" if (place / "vae").is_dir() else ""
     try:
-        return diffusers_folder.load_model(path, "vae", dtype, subfolder=inside)
+        return diffusers_folder.load_model(path, "vae", KINDS["vae"], dtype, subfolder=inside)
     except BakeryError:
         raise
     except Exception as error:  # model libraries raise anything
@@ -156,12 +170,3 @@ def _check_clip_skip(family: StableDiffusion, path: str, encoder: CLIPTextModel,
             f"train.clip_skip is {skip}, but the text encoder of {path} has {layers} "
             f"layers: give 1 to {layers}"
         )
-
-
-def _check_weights(path: str, name: str, model: nn.Module) -> None:
-    for key, weight in model.state_dict().items():
-        if weight.is_floating_point() and not torch.isfinite(weight).all():
-            raise BakeryError(
-                f"train.base: {name} of {path} has NaN or infinite values in {key}: "
-                "the file is damaged, download or export it again"
-            )

@@ -15,13 +15,15 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from bakery.families import pickled
+from bakery.families.weights import pickled
 from bakery.io.errors import BakeryError, first_line
 from bakery.io.manifest import digest
 
 Place = str | Mapping[str, str]
 """What `train.base` names: one path or hub id, or a file for each part."""
 INDEX = "model_index.json"
+MODULAR_INDEX = "modular_model_index.json"
+"""What a modular pipeline of diffusers writes instead."""
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -192,6 +194,21 @@ def hashes(path: str) -> tuple[str, str]:
     return hashlib.sha256(window).hexdigest()[:8], digest(place)
 
 
+def file_facts(place: Place) -> dict[str, str]:
+    """Names and hashes of a model's files, as kohya's scripts store them in a LoRA file."""
+    vae = None if isinstance(place, str) else place.get("vae")
+    facts: dict[str, str] = {}
+    for part, path in (("sd_model", main_part(place)), ("vae", vae)):
+        if path is None:
+            continue
+        facts[f"ss_{part}_name"] = path
+        if Path(path).exists():  # otherwise it is a hub id
+            facts[f"ss_{part}_name"] = Path(path).name
+            old, new = hashes(path)
+            facts |= {f"ss_{part}_hash": old, f"ss_new_{part}_hash": new}
+    return facts
+
+
 def header(path: str) -> Header | None:
     """Of a diffusers folder or a file with weights; None for a hub id.
 
@@ -303,9 +320,15 @@ def _missing(path: Path) -> str:
     return f"; {size:,} of {whole:,} bytes are there" if size < whole else ""
 
 
+def index_of(folder: Path) -> Path | None:
+    """The index of a diffusers folder, a plain or a modular pipeline's; None if there is none."""
+    found = (folder / name for name in (INDEX, MODULAR_INDEX))
+    return next((index for index in found if index.is_file()), None)
+
+
 def _of_folder(path: str, folder: Path) -> Header:
-    index = folder / INDEX
-    if not index.is_file():
+    index = index_of(folder)
+    if index is None:
         raise BakeryError(
             f"train.base: {path} has no {INDEX}: give the folder that save_pretrained wrote, with "
             "unet, vae, text_encoder, tokenizer and scheduler in it"

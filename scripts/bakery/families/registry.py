@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bakery.families import recognise
+from bakery.families.anima.family import Anima
 from bakery.families.family import Family
 from bakery.families.recognise import Header, Place
 from bakery.families.sd import SD1
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 FAMILIES: tuple[Family, ...] = (
     SD1(),
     SDXL(),
+    Anima(),
 )
 """A line a family."""
 
 
 def titles() -> str:
-    """`SD 1.x or SDXL`."""
-    return " or ".join(family.title for family in FAMILIES)
+    """`SD 1.x, SDXL or Anima`."""
+    *others, last = (family.title for family in FAMILIES)
+    return f"{', '.join(others)} or {last}"
 
 
 def family_of(place: Place) -> Family | None:
@@ -44,7 +47,8 @@ def family_of(place: Place) -> Family | None:
 
 def recognised(path: str, header: Header) -> Family:
     """The family that a header shows; `BakeryError` for the rest."""
-    stranger = header.stranger
+    signs = (header.stranger, *(family.stranger(header) for family in FAMILIES))
+    stranger = next(filter(None, signs), "")
     found = [family for family in FAMILIES if not stranger and family.recognises(header)]
     if found:
         return found[0]
@@ -112,6 +116,16 @@ def check(family: Family, place: Place, settings: Mapping[str, Any]) -> None:
             f"{family.title} model, whose parts are {', '.join(family.parts)}: leave it out"
         )
     family.check(settings)
+    family.check_place(ordered(place))
+
+
+def check_sampler(family: Family, sampler: str) -> None:
+    """`BakeryError` for a sampler that models of this family are not drawn with."""
+    if family.samplers and sampler not in family.samplers:
+        raise BakeryError(
+            f"sample.sampler is {sampler}, which does not fit {family.article} {family.title} model: "
+            f"take {' or '.join(family.samplers)}"
+        )
 
 
 def family_of_lora(keys: Iterable[str]) -> Family | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,17 @@ from diffusers.loaders.single_file_utils import (
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from bakery.families import published
 from bakery.families.published import dtype_of
-from bakery.families.recognise import INDEX, PICKLES, Header, of_file
+from bakery.families.recognise import INDEX, Header, of_file
 from bakery.families.stable_diffusion import StableDiffusion
+from bakery.families.weights import tensor_files
+from bakery.families.weights.tensor_files import Tensors
 from bakery.io.errors import BakeryError, first_line
 
-Tensors = Mapping[str, torch.Tensor]
 log = logging.getLogger(__name__)
 
 FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
@@ -57,7 +57,7 @@ def load(
     With `own_vae` the VAE comes from elsewhere: the file's is left out, if it has one.
     """
     file = Path(path)
-    pickled = None if file.suffix.lower() == ".safetensors" else _unpickle(path, file)
+    pickled = None if file.suffix.lower() == ".safetensors" else tensor_files.unpickle(path, file)
     if pickled is None:
         found = of_file(path)
     else:
@@ -65,7 +65,9 @@ def load(
     check_whole(path, family, found, own_vae=own_vae)
     wanted = _wanted(path, family, found, own_vae=own_vae)
     tensors = _renamed(
-        _read(path, file, wanted) if pickled is None else {name: pickled[name] for name in wanted}
+        tensor_files.read(path, file, wanted)
+        if pickled is None
+        else {name: pickled[name] for name in wanted}
     )
     _warn_of_schedule(path, found, pickled)
     configs = file.parent if (file.parent / INDEX).is_file() else None
@@ -80,7 +82,8 @@ def load(
         for name, model, weights in _models(family, tensors, configs, own_vae=own_vae):
             if name == "unet":
                 _check_all_used(path, tensors, weights)
-            parts[name] = _fill(path, name, model, weights, dtype_of(family.name, name, dtype))
+            kind = dtype_of(family.name, name, dtype)
+            parts[name] = tensor_files.fill(path, name, model, _levelled(model, weights), kind)
     except BakeryError:
         raise
     except Exception as error:  # model libraries raise anything
@@ -94,7 +97,7 @@ def load(
 def load_vae(path: str, family: StableDiffusion, dtype: torch.dtype) -> nn.Module:
     """A VAE in a file of its own, under the names of the original or of diffusers."""
     file = Path(path)
-    tensors = _read(path, file) if file.suffix.lower() == ".safetensors" else _unpickle(path, file)
+    tensors = tensor_files.every(path, file)
     with init_empty_weights():
         vae = AutoencoderKL.from_config(dict(published.VAE[family.name]))
     try:
@@ -108,7 +111,7 @@ def load_vae(path: str, family: StableDiffusion, dtype: torch.dtype) -> nn.Modul
             whole = {name.removeprefix(_VAE): value for name, value in tensors.items()}
             named = {f"{_VAE}{name}": value for name, value in whole.items()}
             weights = convert_ldm_vae_checkpoint(named, vae.config)
-        return _fill(path, "vae", vae, weights, dtype_of(family.name, "vae", dtype))
+        return tensor_files.fill(path, "vae", vae, weights, dtype_of(family.name, "vae", dtype))
     except BakeryError:
         raise
     except Exception as error:
@@ -153,7 +156,9 @@ def _wanted(path: str, family: StableDiffusion, found: Header, *, own_vae: bool)
     if own_vae and (inner := [name for name in found.shapes if name.startswith(_VAE)]):
         left_out["the VAE, as another one is named"] = inner
     for what, names in left_out.items():
-        log.info("%s: %d tensors left out, %s (%s)", path, len(names), what, _shown(names))
+        log.info(
+            "%s: %d tensors left out, %s (%s)", path, len(names), what, tensor_files.shown(names)
+        )
     unread = {name for names in left_out.values() for name in names}
     return [name for name in found.shapes if name not in unread]
 
@@ -165,7 +170,9 @@ def _warn_of_schedule(path: str, found: Header, pickled: Tensors | None) -> None
     """
     if _SCHEDULE not in found.shapes:
         return
-    stored = (_read(path, Path(path), [_SCHEDULE]) if pickled is None else pickled)[_SCHEDULE]
+    stored = (tensor_files.read(path, Path(path), [_SCHEDULE]) if pickled is None else pickled)[
+        _SCHEDULE
+    ]
     plain = DDPMScheduler.from_config(published.SCHEDULER).alphas_cumprod
     # half precision rounds to 3 digits
     if stored.shape != plain.shape or not torch.allclose(
@@ -177,10 +184,6 @@ def _warn_of_schedule(path: str, found: Header, pickled: Tensors | None) -> None
             path,
             _SCHEDULE,
         )
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def _renamed(tensors: Tensors) -> Tensors:
@@ -202,44 +205,8 @@ def _check_all_used(path: str, tensors: Tensors, weights: Tensors) -> None:
     if unknown:
         raise BakeryError(
             f"train.base: the UNet of {path} has {len(unknown)} weights that are not of this family "
-            f"({_shown(sorted(unknown))}): it is a different kind of model than it seems"
+            f"({tensor_files.shown(sorted(unknown))}): it is a different kind of model than it seems"
         )
-
-
-def _read(path: str, file: Path, wanted: Sequence[str] | None = None) -> Tensors:
-    """The tensors of a safetensors file by name, all of them or those that are wanted."""
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            names = tensors.keys() if wanted is None else wanted
-            return {name: tensors.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise BakeryError(
-            f"train.base: cannot read {path} ({first_line(error)}): download it again"
-        ) from None
-
-
-def _unpickle(path: str, file: Path) -> Tensors:
-    """The tensors of a `.ckpt` or `.pt`, if nothing in it would run code."""
-    if file.suffix.lower() not in PICKLES:
-        raise BakeryError(
-            f"train.base: {path} is neither .safetensors nor .ckpt: give a checkpoint, a "
-            "diffusers folder or a hub id"
-        )
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle leads torch's reader anywhere
-        raise BakeryError(
-            f"train.base: {path} is damaged, or a pickle with more than weights in it, which could "
-            f"run code ({first_line(error)}): convert it to .safetensors, or download that"
-        ) from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        raise BakeryError(
-            f"train.base: {path} holds a {type(content).__name__} instead of named weights: give "
-            "a Stable Diffusion checkpoint"
-        )
-    return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
 
 
 def _tokenizer(path: str, file: Path, name: str) -> CLIPTokenizer:
@@ -307,33 +274,11 @@ def _models(
         yield "text_encoder_2", second, weights
 
 
-def _fill(
-    path: str, name: str, model: nn.Module, weights: Tensors, dtype: torch.dtype
-) -> nn.Module:
-    """Load `model`'s weights; `BakeryError` for a missing or unexpected one.
+def _levelled(model: nn.Module, weights: Tensors) -> Tensors:
+    """The weights without the level text_model, where the model has none.
 
-    They are copied out of the file: matrix products round differently at other alignments, and
-    results should depend only on the numbers.
+    transformers >= 5.6 has no such level inside CLIPTextModel any more.
     """
-    if isinstance(model, CLIPTextModel) and not hasattr(model, "text_model"):
-        # transformers >= 5.6 has no text_model level inside CLIPTextModel any more
-        weights = {key.removeprefix("text_model."): value for key, value in weights.items()}
-    for key, value in weights.items():
-        if not value.is_floating_point() and key in dict(model.named_parameters()):
-            raise BakeryError(
-                f"train.base: {key} in {name} of {path} holds {value.dtype} instead of floating-point "
-                "numbers: download it again"
-            )
-    weights = {key: value.to(dtype, copy=True) for key, value in weights.items()}
-    report = model.load_state_dict(weights, strict=False, assign=True)
-    if report.missing_keys:
-        raise BakeryError(
-            f"train.base: {name} of {path} lacks the weight {sorted(report.missing_keys)[0]}: "
-            "download it again"
-        )
-    if report.unexpected_keys:
-        raise BakeryError(
-            f"train.base: {name} of {path} has an unexpected weight, "
-            f"{sorted(report.unexpected_keys)[0]}: it is a different kind of model than it seems"
-        )
-    return model
+    if not isinstance(model, CLIPTextModel) or hasattr(model, "text_model"):
+        return weights
+    return {key.removeprefix("text_model."): value for key, value in weights.items()}

@@ -210,7 +210,7 @@ class Train(Section):
             "shuffle_caption", "keep_tokens", "caption_dropout_rate",
             "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
             "flip_aug", "random_crop", "prior_loss_weight", "min_snr_gamma", "noise_offset",
-            "log_with",
+            "log_with", *FLOW,
         }
     )  # fmt: skip
     """Settings in which bakes that share a process may differ."""

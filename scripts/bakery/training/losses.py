@@ -54,7 +54,8 @@ class Loss:
         error = error.mean(dim=tuple(range(1, error.ndim))) * importance  # (B,)
         if self.min_snr_gamma is not None:
             error = error * self.weights(t)
-        return error.mean()
+        weights = self.noise.weights(t)
+        return (error if weights is None else error * weights).mean()
 
     def weights(self, t: torch.Tensor) -> torch.Tensor:
         """(B,) min(SNR, gamma), in terms of what is predicted: / SNR for noise, / (SNR + 1) for v.
@@ -67,4 +68,5 @@ class Loss:
 
 def of(settings: Train, noise: NoiseProcess) -> Loss:
     """The loss of a bake on a base with this noise."""
+    noise = noise.set_by(settings.model_dump())
     return Loss(noise, settings.min_snr_gamma, settings.noise_offset)

@@ -137,7 +137,14 @@ def _flow(settings: Train, family: Family) -> dict[str, object]:
     """Of a model that follows a flow: how t is drawn, and None for what does nothing with it."""
     found = {f"ss_{name}": value for name, value in flow_terms.metadata(settings).items()}
     idle = {f"ss_{name}": None for name in family.ignored_by_scripts}
-    return found | idle | {"ss_network_module": family.network_module}
+    return (
+        found
+        | idle
+        | {
+            "ss_network_module": family.network_module,
+            "modelspec.prediction_type": "epsilon",  # so sd-scripts calls all that do not predict v
+        }
+    )
 
 
 def network_args(settings: Train) -> dict[str, str]:

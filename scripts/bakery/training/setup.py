@@ -10,7 +10,7 @@ import torch
 
 from bakery.dataset import buckets, repeat_folders
 from bakery.dataset.repeat_folders import Folders
-from bakery.families.family import TEXT_ENCODER, UNET, Model
+from bakery.families.family import Model
 from bakery.io import seeds
 from bakery.io.errors import BakeryError
 from bakery.lora.network import Adapter, LoRANetwork
@@ -66,7 +66,7 @@ def prepare(settings: Train, context: TrainContext, *, out: Path, name: str) -> 
 def prepare_all(specs: Sequence[TrainSpec], context: TrainContext) -> list[Run]:
     """New adapters on the base, switched on, as a stack with one for each bake."""
     base, settings = context.base, specs[0].settings
-    parts = [part for part in (UNET, TEXT_ENCODER) if settings.rates[part]]
+    parts = list(base.trained(settings.rates))
     counts = [_counts(spec.settings, context) for spec in specs]
     network = LoRANetwork.stack(
         base.targets(parts, convolutions=bool(settings.conv_dim)),
@@ -100,8 +100,7 @@ def _new_run(
     settings, base = spec.settings, context.base
     groups = [
         {"params": network.parameters_of(part, adapter), "name": part, "full_lr": rate}
-        for part, rate in settings.rates.items()
-        if rate
+        for part, rate in base.trained(settings.rates).items()
     ]
     return Run(
         settings=settings,
@@ -120,7 +119,7 @@ def _new_run(
 
 
 def _sizes(settings: Train, base: Model) -> Sequence[buckets.Size]:
-    factor = base.latents.pixels
+    factor = base.latents.grid
     step = settings.bucket_reso_steps if settings.enable_bucket else settings.resolution
     if step % factor:
         key = "bucket_reso_steps" if settings.enable_bucket else "resolution"

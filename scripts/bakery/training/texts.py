@@ -24,7 +24,7 @@ class Texts:
 
     def __init__(self, base: Model, settings: Train, store: Store, *, threads: int) -> None:
         self.base, self.store = base, store
-        self.learns = settings.rates[TEXT_ENCODER] > 0
+        self.learns = TEXT_ENCODER in base.trained(settings.rates)
         changing = settings.shuffle_caption or settings.caption_tag_dropout_rate > 0
         self.kept = not self.learns and not changing
         self._threads = threads
