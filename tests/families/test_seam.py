@@ -11,7 +11,7 @@ from bakery.families import registry
 
 OUTSIDE = sorted(name for name in modules() if not name.startswith("families."))
 NAMES = {family.name for family in registry.FAMILIES}
-WORDS_OF_OTHERS = {"interop.kohya_terms": 1, "interop.ai_toolkit": 1}
+WORDS_OF_OTHERS = {"interop.kohya_terms": 1, "interop.ai_toolkit": 2}
 """Where such a name is another program's word: kohya_ss and ai-toolkit have names of their own."""
 
 

@@ -15,7 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_checkpoints import LORA, SD1, SDXL, VPRED, checkpoint
 from PIL import Image
+from safetensors.torch import save_file
+from single_file import anima_transformer
+from tiny_base import TINY
 
+from bakery.families import registry
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
 from bakery.settings import config_file
@@ -24,7 +28,7 @@ from bakery.starting.new_config import Request
 from bakery.starting.preset_text import PresetText, scalar
 
 ROOT = Path(__file__).parents[2]
-PRESETS = ("config", "sd15", "sdxl", "noobai-vpred")
+PRESETS = ("config", "sd15", "sdxl", "noobai-vpred", "anima")
 
 
 @pytest.fixture
@@ -277,3 +281,41 @@ def test_zero_terminal_snr_is_as_the_file_marks_it(here: Path) -> None:
     config, text, _ = made(here, base="models/v.safetensors")
     assert (config.train.v_parameterization, config.train.zero_terminal_snr) == (True, False)
     assert "lacks the mark `ztsnr`" in text
+
+
+@pytest.fixture(scope="module")
+def flowing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
+    """The files that a flow model is published in: part -> its tensors."""
+    base = registry.load(str(TINY["anima"](tmp_path_factory.mktemp("flowing"))))
+    text = {f"model.{k}": v.clone() for k, v in base.text.encoder.state_dict().items()}
+    vae = {k: v.clone() for k, v in base.latents.module.state_dict().items()}
+    return {"diffusion_models": anima_transformer(base), "text_encoders": text, "vae": vae}
+
+
+@pytest.mark.parametrize("folder", ["models", "ComfyUI/models"])
+def test_parts_that_lie_beside_are_named(here: Path, flowing, folder: str) -> None:
+    for kind, tensors in flowing.items():
+        place = here / folder / (kind if "ComfyUI" in folder else "")
+        place.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, place / f"{kind}.safetensors")
+    inner = {kind: f"{kind}/" if "ComfyUI" in folder else "" for kind in flowing}
+    paths = {kind: f"{folder}/{inner[kind]}{kind}.safetensors" for kind in flowing}
+    config, text, told = made(here, base=paths["diffusion_models"])
+    assert config.train.base == {
+        "checkpoint": paths["diffusion_models"], "text_encoder": paths["text_encoders"],
+        "vae": paths["vae"],
+    }  # fmt: skip
+    assert "from config/anima.yaml" in text
+    assert config.train.rates == {"unet_lr": 1e-4, "text_encoder_lr": 0}
+    assert "name its other parts" not in told
+    (here / paths["vae"]).unlink()
+    config, _, told = made(here, "other", base=paths["diffusion_models"])
+    assert "vae" not in config.train.base
+    assert "name its other parts" in told
+
+
+def test_a_hub_id_s_name_tells_a_flow_model(here: Path) -> None:
+    config, text, _ = made(here, base="circlestone-labs/Anima-Base-v1.0-Diffusers")
+    assert config.train.base == "circlestone-labs/Anima-Base-v1.0-Diffusers"
+    assert (config.sample.sampler, config.train.bucket_reso_steps % 16) == ("Euler", 0)
+    assert "models/qwen" not in text

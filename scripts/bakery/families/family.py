@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import nn
 
@@ -137,6 +139,10 @@ class Family(ABC):
 
     def check(self, settings: Mapping[str, Any]) -> None:  # noqa: B027 - most refuse nothing
         """`BakeryError` for settings of `train` that do nothing with this family."""
+
+    def parts_beside(self, checkpoint: Path) -> dict[str, str]:
+        """Paths of other `parts` that lie beside a file with one part only."""
+        return {}
 
     def check_place(self, place: Place) -> None:  # noqa: B027 - most have one file
         """`BakeryError` for files that do not belong together, as far as it shows without torch."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from bakery.families import registry
+from bakery.families.family import Family
 from bakery.families.recognise import Header, header
 from bakery.interop.import_folders import name_of
 from bakery.io.errors import BakeryError
@@ -70,11 +71,14 @@ def make(request: Request, roots: Sequence[Path]) -> NewConfig:
     _refuse_address(base)
     place = locate(base, roots, "BASE")
     found = header(str(place)) if place is not None else None
-    preset = _preset(base, str(place), found)
+    family, predicts_v = _family(base, str(place), found)
+    preset = _preset(base, family, predicts_v)
     text = PresetText((home / "config" / f"{preset}.yaml").read_text(encoding="utf-8"))
     notes = [] if name == request.name else [f"the name is written {name}, as files allow it"]
     text.put("scrape.name", name, "of the dataset and of the LoRA files")
     text.put("train.base", base, "")
+    if place is not None and place.is_file():
+        notes += _parts(text, base, place, family, here)
     if found is None:
         notes.append(f"whether {base} is of the kind that its name says shows when it is fetched")
     elif found.predicts_v and not found.pipeline:  # a folder has it in its scheduler
@@ -153,16 +157,35 @@ def _only_checkpoint(here: Path) -> str:
     )
 
 
-def _preset(base: str, place: str, found: Header | None) -> str:
-    """The name of the shipped config for such a base. A hub id has only its name to go by."""
+def _family(base: str, place: str, found: Header | None) -> tuple[Family, bool]:
+    """(the family of a base, whether it predicts v). A hub id has only its name to go by."""
+    if found is not None:
+        return registry.recognised(place, found), found.predicts_v
+    predicts_v = re.search(r"v-?pred", base, re.IGNORECASE) is not None
+    return registry.guessed(base), predicts_v
+
+
+def _preset(base: str, family: Family, predicts_v: bool) -> str:
+    """The name of the shipped config for such a base."""
     if base == EMBEDDED:
         return "config"
-    if found is None:
-        family = registry.guessed(base)
-        predicts_v = re.search(r"v-?pred", base, re.IGNORECASE) is not None
-    else:
-        family, predicts_v = registry.recognised(place, found), found.predicts_v
     return (family.preset_v if predicts_v else "") or family.preset
+
+
+def _parts(text: PresetText, base: str, place: Path, family: Family, here: Path) -> list[str]:
+    """Fill in the other parts of a base whose file holds one only; returns what is still missing."""
+    try:
+        family.check_place(str(place))
+    except BakeryError:
+        beside = family.parts_beside(place)
+        text.put_table(
+            "train.base", {"checkpoint": base} | {n: _path(p, here) for n, p in beside.items()}
+        )
+        try:
+            family.check_place({"checkpoint": str(place), **beside})
+        except BakeryError as missing:
+            return [str(missing)]
+    return []
 
 
 def _from_booru(text: PresetText, source: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _COLUMN = 34
@@ -56,6 +56,15 @@ class PresetText:
         begin, end = self._section(section)
         at = next(n for n in range(begin, end) if self._name(n) == name)
         self._lines[at + 1 : at + 1] = [f"    - {scalar(value)}" for value in values]
+
+    def put_table(self, dotted: str, values: Mapping[str, str]) -> None:
+        """The same for names with a value each, an entry a line."""
+        self.put(dotted, _BELOW, "")
+        section, name = dotted.split(".")
+        begin, end = self._section(section)
+        at = next(n for n in range(begin, end) if self._name(n) == name)
+        lines = [f"    {key}: {scalar(value)}" for key, value in values.items()]
+        self._lines[at + 1 : at + 1] = lines
 
     def remove(self, dotted: str) -> None:
         """Take a setting out, if it is there."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bakery.families import recognise
-from bakery.families.anima import lora_names, names, refusals
+from bakery.families.anima import beside, lora_names, names, refusals
 from bakery.families.family import Family
 from bakery.families.recognise import Header
 from bakery.io.errors import BakeryError
@@ -94,6 +94,9 @@ class Anima(Family):
 
     def check(self, settings: Mapping[str, Any]) -> None:
         refusals.check_settings(settings)
+
+    def parts_beside(self, checkpoint: Path) -> dict[str, str]:
+        return beside.parts(checkpoint)
 
     def check_place(self, place: Place) -> None:
         """`BakeryError` for parts that belong to other models, as far as their files' headers show it.
