@@ -43,6 +43,8 @@ def test_usual_settings_are_no_foot_gun() -> None:
             "learning_rate 0.0005 does nothing: each part"),
         ({"unet_lr": 1e-3, "network_train_unet_only": True, "learning_rate": 5e-4}, {},
             "learning_rate 0.0005 does nothing: each part"),
+        ({"text_encoder_lr": 1e-5, "network_train_unet_only": True}, {},
+            "text_encoder_lr 1e-05 does nothing: network_train_unet_only"),
         ({"lr_scheduler_power": 2}, {}, "lr_scheduler_power 2 does nothing: .* only polynomial"),
     ],
 )  # fmt: skip

@@ -174,3 +174,49 @@ def test_a_bake_whose_dataset_is_gone_says_so(tmp_path: Path) -> None:
     (tmp_path / "results/layout/mirael-b/manifest.json").unlink()
     with pytest.raises(BakeryError, match="has not finished"):
         kohya_export.export(bake)
+
+
+FLOWING = Train(
+    base={"checkpoint": "models/base.safetensors", "text_encoder": "models/qwen3.safetensors",
+          "vae": "models/vae.safetensors", "t5_tokenizer": "models/t5"},
+    network_dim=16, network_alpha=16, unet_lr=1e-4, text_encoder_lr=0, lr_scheduler="constant",
+    lr_warmup_ratio=0, num_epochs=3, shuffle_caption=False, keep_tokens=0,
+    resolution=1024, min_bucket_reso=512, max_bucket_reso=1536, bucket_reso_steps=64,
+    mixed_precision="bf16", timestep_sampling="logit_normal", logit_mean=0.5,
+    discrete_flow_shift=3, save_format="diffusion_model",
+)  # fmt: skip
+
+
+def test_a_flow_model_leaves_and_comes_back(tmp_path: Path) -> None:
+    anima = {"ss_base_model_version": "anima"}
+    config, _, lost = exported(tmp_path, settings=FLOWING, metadata=anima)
+    expected = {
+        "network_module": "networks.lora_anima", "qwen3": "models/qwen3.safetensors",
+        "vae": "models/vae.safetensors", "t5_tokenizer_path": "models/t5",
+        "timestep_sampling": "sigma", "weighting_scheme": "logit_normal", "logit_mean": -0.5,
+        "logit_std": 1.0, "discrete_flow_shift": 3.0, "network_train_unet_only": True,
+        "cache_text_encoder_outputs": True, "mixed_precision": "bf16",
+    }  # fmt: skip
+    assert expected.items() <= config.items()
+    assert not {"clip_skip", "max_token_length", "text_encoder_lr", "save_format"} & set(config)
+    told = "\n".join(lost)
+    assert "one of 1000 steps" in told
+    assert "scripts/convert_lora.py" in told
+    made = kohya_export.export(tmp_path / "results/train/mirael-lr0.0002-a")
+    assert "accelerate launch anima_train_network.py" in made.config
+    kohya_export.write(made, tmp_path / "out")
+    text, _ = kohya_import.convert([tmp_path / "out/mirael-config.toml"])
+    back = cfg.load(yaml.safe_load(text)).train
+    changes = {"base", "reg_data_dir", "save_format", "text_encoder_lr", "network_train_unet_only"}
+    assert back.model_dump(exclude=changes) == FLOWING.model_dump(exclude=changes)
+    assert back.rates == FLOWING.rates
+    assert {**back.base, "checkpoint": ""} == {**FLOWING.base, "checkpoint": ""}
+
+
+def test_shuffled_tags_are_not_kept_as_they_were_encoded(tmp_path: Path) -> None:
+    settings = FLOWING.model_copy(update={"shuffle_caption": True})
+    config, _, _ = exported(
+        tmp_path, settings=settings, metadata={"ss_base_model_version": "anima"}
+    )
+    assert "cache_text_encoder_outputs" not in config
+    assert config["network_train_unet_only"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
@@ -11,7 +12,7 @@ from torch import nn
 
 
 @contextmanager
-def text_projected_once(model: nn.Module, kind: type = BasicTransformerBlock) -> Iterator[None]:
+def text_projected_once(model: nn.Module, kind: Any = BasicTransformerBlock) -> Iterator[None]:
     """Cross-attention's keys and values are kept as long as the text is the same tensor.
 
     `kind` is the class of the model's blocks, which have it as `attn2`.

@@ -41,7 +41,7 @@ def hub_header(path: str) -> Header:
 
 
 def load(
-    path: str, kinds: Mapping[str, type], dtype_of: Callable[[str], torch.dtype]
+    path: str, kinds: Mapping[str, Any], dtype_of: Callable[[str], torch.dtype]
 ) -> dict[str, Any]:
     """Some parts of the folder or hub repository `path`: name of the subfolder -> what it holds.
 

@@ -37,12 +37,18 @@ def family_of(place: Place) -> Family | None:
     """The family of the model at `place`; None for a hub id, which has to be asked.
 
     Raises `BakeryError` for parts that no family knows, for a file that is no model or a damaged one,
-    and for a model of no known family.
+    for a model of no known family and for parts of different models.
     """
     check_parts(place)
-    path = recognise.main_part(ordered(place))
+    place = ordered(place)
+    path = recognise.main_part(place)
     header = recognise.header(path)
-    return None if header is None else recognised(path, header)
+    if header is None:
+        return None
+    family = recognised(path, header)
+    if not strange_parts(family, place):
+        family.check_place(place)
+    return family
 
 
 def recognised(path: str, header: Header) -> Family:
@@ -109,14 +115,17 @@ def load(
 
 def check(family: Family, place: Place, settings: Mapping[str, Any]) -> None:
     """`BakeryError` for parts or settings that a model of this family does not take."""
-    strange = [] if isinstance(place, str) else [name for name in place if name not in family.parts]
-    if strange:
+    if strange := strange_parts(family, place):
         raise BakeryError(
             f"train.base.{strange[0]}: {recognise.main_part(ordered(place))} is {family.article} "
             f"{family.title} model, whose parts are {', '.join(family.parts)}: leave it out"
         )
     family.check(settings)
-    family.check_place(ordered(place))
+
+
+def strange_parts(family: Family, place: Place) -> list[str]:
+    """Parts that are named and that models of this family do not have."""
+    return [] if isinstance(place, str) else [name for name in place if name not in family.parts]
 
 
 def check_sampler(family: Family, sampler: str) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery.families import recognise, registry
+from bakery.families.family import Family
 from bakery.families.recognise import Place
 from bakery.graph import finished, halving, keyed_folders, short_names
 from bakery.graph.halving import Entry, Leaf
@@ -33,6 +34,7 @@ from bakery.settings import config as cfg
 from bakery.settings.config import Sweep
 from bakery.settings.halve import Halving
 from bakery.settings.named_files import locate, named_in
+from bakery.settings.sample import Sample
 from bakery.settings.scrape import Scrape
 from bakery.settings.sections import Section
 from bakery.settings.train import Train
@@ -71,6 +73,7 @@ class Builder:
     def __init__(self, config: cfg.Config, roots: Sequence[Path]) -> None:
         self.config, self.roots = config, roots
         self.graph = empty()
+        self._families: dict[str, Family | None] = {}
         self._fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
         self._on_disk = functools.cache(keyed_folders.by_key)
         self._readable: dict[tuple[str, str], str] = {}
@@ -157,13 +160,31 @@ class Builder:
             files = self._named(stage, section) | _edits(stage, config.scrape.name, self.roots)
             content = {name: self._fingerprint(path) for name, path in files.items()}
             if isinstance(section, Train):
-                content |= _family(section, self.roots)
+                content |= self._family(section)
+            if isinstance(section, Sample) and (family := self._family_at(config.train)):
+                registry.check_sampler(family, section.sampler)
             place = rung and rung.at(stage)
             readable = _readable(stage, entry, place)
             node = Node(stage, "", readable, section, parents, rung=place)
             parents = (_add(graph, self._placed(_keyed(node, content))),)
         (last,) = parents
         return last
+
+    def _family(self, train: Train) -> dict[str, str]:
+        """The code versions of the base's family; `BakeryError` for a base that cannot be trained,
+        and for settings that do nothing with it."""
+        family = self._family_at(train)
+        if family is not None:
+            place = _located(train.base, self.roots, "train.base")
+            registry.check(family, place, train.model_dump())
+        return {f"code of {n}": str(version) for n, version in registry.versions(family).items()}
+
+    def _family_at(self, train: Train) -> Family | None:
+        """The family of a base, whose files are looked at once; None for a hub id."""
+        place = _located(train.base, self.roots, "train.base")
+        if (known := repr(place)) not in self._families:
+            self._families[known] = registry.family_of(place)
+        return self._families[known]
 
     def _named(self, stage: str, section: Section) -> dict[str, Path]:
         """The local files and folders that `section` names, by their name in the key."""
@@ -207,16 +228,6 @@ def _located(place: Place, roots: Sequence[Path], where: str) -> Place:
         place,
         lambda part, path: str(locate(path, roots, f"{where}.{part}" if part else where) or path),
     )
-
-
-def _family(train: Train, roots: Sequence[Path]) -> dict[str, str]:
-    """The code versions of the base's family; `BakeryError` for a base that cannot be trained, and for
-    settings that do nothing with it."""
-    place = _located(train.base, roots, "train.base")
-    family = registry.family_of(place)
-    if family is not None:
-        registry.check(family, place, train.model_dump())
-    return {f"code of {n}": str(version) for n, version in registry.versions(family).items()}
 
 
 def _variants(name: str, sweep: Sweep) -> list[dict[str, Any]]:

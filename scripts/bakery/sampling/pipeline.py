@@ -62,6 +62,7 @@ class ImagePipeline:
         `train` are settings of the bakes that the base is loaded with (`Train.drawn_with`).
         """
         loaded = registry.load(base, device, dtype, **train)
+        registry.check_sampler(loaded.family, settings.sampler)
         unit = loaded.latents.grid
         for name, side in (("width", settings.width), ("height", settings.height)):
             if side % unit:

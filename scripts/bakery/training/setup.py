@@ -124,7 +124,7 @@ def _sizes(settings: Train, base: Model) -> Sequence[buckets.Size]:
     if step % factor:
         key = "bucket_reso_steps" if settings.enable_bucket else "resolution"
         raise BakeryError(
-            f"train.{key} is {step}, but the VAE of {base.path} works in squares of {factor} "
-            f"pixels: give a multiple of {factor}"
+            f"train.{key} is {step}, but {base.path} works in squares of {factor} pixels: give a "
+            f"multiple of {factor}"
         )
     return buckets.of(settings)

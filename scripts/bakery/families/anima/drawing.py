@@ -15,7 +15,7 @@ from diffusers import (
 
 from bakery.families.family import Drawing
 
-SAMPLERS = {
+SAMPLERS: Mapping[str, Any] = {
     "DPM++ 2M": DPMSolverMultistepScheduler,
     "UniPC": UniPCMultistepScheduler,
 }

@@ -169,11 +169,12 @@ class AnimaModel(Model):
         return "Simple"
 
     def describe(self) -> dict[str, object]:
-        return {
+        own: dict[str, object] = {
             "ss_base_model_version": self.family.base_version,
             "modelspec.architecture": "anima-preview/lora",
             "modelspec.implementation": "https://huggingface.co/circlestone-labs/Anima",
-        } | self._files
+        }
+        return own | self._files
 
     @cached_property
     def _files(self) -> dict[str, str]:

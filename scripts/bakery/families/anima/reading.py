@@ -20,7 +20,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
 )
 from torch import nn
-from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model, T5TokenizerFast
+from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model, T5Tokenizer
 
 from bakery.families import diffusers_folder, recognise
 from bakery.families.anima import names, refusals, shapes
@@ -29,13 +29,13 @@ from bakery.families.weights import tensor_files
 from bakery.families.weights.tensor_files import Tensors
 from bakery.io.errors import BakeryError, first_line
 
-KINDS: Mapping[str, type] = {
+KINDS: Mapping[str, Any] = {
     "transformer": CosmosTransformer3DModel,
     "text_conditioner": AnimaTextConditioner,
     "text_encoder": Qwen3Model,
     "vae": AutoencoderKLQwenImage,
     "tokenizer": Qwen2Tokenizer,
-    "t5_tokenizer": T5TokenizerFast,
+    "t5_tokenizer": T5Tokenizer,
     "scheduler": FlowMatchEulerDiscreteScheduler,
 }
 """A part's folder in a diffusers model -> what it holds."""

@@ -87,20 +87,23 @@ def text_encoder(shapes: Shapes) -> dict[str, Any]:
 
 
 def vae(shapes: Shapes) -> dict[str, Any]:
-    """The arguments of diffusers' AutoencoderKLQwenImage."""
-    base = shapes["encoder.conv1.weight"][0]
+    """The arguments of diffusers' AutoencoderKLQwenImage, from its makers' names or from diffusers'."""
+    own = "encoder.conv1.weight" in shapes
+    row = "encoder.downsamples" if own else "encoder.down_blocks"
+    convolution = "residual.2.weight" if own else "conv1.weight"
+    base = shapes["encoder.conv1.weight" if own else "encoder.conv_in.weight"][0]
     stages: list[list[int]] = [[]]
     in_time = []
-    for number in range(_count(shapes, "encoder.downsamples")):
-        block = f"encoder.downsamples.{number}"
-        if f"{block}.residual.2.weight" in shapes:
-            stages[-1].append(shapes[f"{block}.residual.2.weight"][0])
+    for number in range(_count(shapes, row)):
+        block = f"{row}.{number}"
+        if f"{block}.{convolution}" in shapes:
+            stages[-1].append(shapes[f"{block}.{convolution}"][0])
         else:
             in_time.append(f"{block}.time_conv.weight" in shapes)
             stages.append([])
     return {
         "base_dim": base,
-        "z_dim": shapes["conv2.weight"][0],
+        "z_dim": shapes["conv2.weight" if own else "post_quant_conv.weight"][0],
         "dim_mult": [stage[-1] // base for stage in stages],
         "num_res_blocks": len(stages[0]),
         "temperal_downsample": in_time,  # diffusers' spelling

@@ -1,0 +1,67 @@
+"""What is usual with one family and not with the base at hand is told, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bakery.families import registry
+from bakery.forecast import family_habits
+from bakery.settings.train import Train
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> str:
+    """A model that follows a flow, as far as its folder shows."""
+    index = {"_class_name": "AnimaModularPipeline"}
+    (tmp_path / "modular_model_index.json").write_text(json.dumps(index))
+    assert registry.family_of(str(tmp_path)).follows_flow
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        ({"unet_lr": 1e-3}, "unet_lr 0.001 is far above the 2e-05 to 0.0001 of published recipes"),
+        ({}, "learning_rate 0.002 is far above"),
+        ({"unet_lr": 1e-4, "learning_rate": 1}, ""),
+        ({"unet_lr": 2e-4}, ""),
+        ({"learning_rate": 1, "optimizer_type": "Prodigy"}, ""),
+    ],
+)
+def test_a_rate_of_another_family_s_size(base: str, train: dict, words: str) -> None:
+    told = family_habits.of_training(Train(**train), base, 25)
+    assert len(told) == bool(words)
+    assert words in "".join(told)
+
+
+def test_more_pictures_than_help(base: str) -> None:
+    train = Train(unet_lr=5e-5)
+    assert not family_habits.of_training(train, base, 120)
+    (sentence,) = family_habits.of_training(train, base, 130)
+    assert sentence.startswith("130 pictures are many for Anima: 20 to 30 good ones")
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("~/stable-diffusion-webui/models/Lora", True),
+        (r"C:\apps\stable-diffusion-webui\models\Lora", True),
+        ("~/stable-diffusion-webui-forge-neo/models/Lora", False),
+        ("~/ComfyUI/models/loras", False),
+        ("", False),
+    ],
+)
+def test_a_target_that_cannot_load_it(base: str, folder: str, told: bool) -> None:
+    found = family_habits.of_target(base, folder)
+    assert bool(found) == told
+    assert all("A1111, which loads no Anima" in sentence for sentence in found)
+
+
+def test_stable_diffusion_and_unknown_bases_are_not_talked_of(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    for place in (str(tmp_path), "owner/model", str(tmp_path / "missing.safetensors")):
+        assert not family_habits.of_training(Train(unet_lr=1), place, 900)
+        assert not family_habits.of_target(place, "stable-diffusion-webui")
