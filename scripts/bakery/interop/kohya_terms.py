@@ -247,8 +247,8 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
         for n in Train.model_fields
         if n not in ("lr_warmup_steps", "save_format", *FLOW)
     }
-    found = {known[key]: value for key, value in values.items() if key in known}
-    return found | (flow_terms.to_ours(values)[0] if flows else {})
+    ours = {known[key]: value for key, value in values.items() if key in known}
+    return ours | (flow_terms.to_ours(values)[0] if flows else {})
 
 
 def rates_told(word: str, rates: list[Any] | tuple[Any, ...]) -> list[str]:
