@@ -37,7 +37,7 @@ _FOLDER = {"folder_path", "dataset_path", "caption_ext", "num_repeats", "is_reg"
 _EPS = {"adamw", "adam", "adamw8bit", "prodigy", "adam8bit"}
 _OTHERS = ("is_flux", "is_v2", "is_v3", "is_pixart", "is_lumina2", "is_auraflow", "arch")
 _FLOWS = ("anima",)
-"""What `model.arch` says of models that follow a flow and are baked here."""
+"""What its arch says of models that follow a flow and are baked here."""
 _T = {"linear": "uniform", "sigmoid": "sigmoid", "shift": "shift", "weighted": "uniform"}
 """Its timestep_type -> timestep_sampling."""
 _SHIFT = 3.0

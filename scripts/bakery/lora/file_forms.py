@@ -1,12 +1,10 @@
 """The forms in which programs write one LoRA: kohya's names, and paths with dots.
 
-| form | a key |
-| --- | --- |
-| kohya | `lora_unet_blocks_0_mlp_layer1.lora_down.weight`, with an `alpha` for each layer |
-| dotted | `diffusion_model.blocks.0.mlp.layer1.lora_A.weight` |
+    kohya            lora_unet_blocks_0_mlp_layer1.lora_down.weight, with an alpha for each layer
+    diffusion_model  diffusion_model.blocks.0.mlp.layer1.lora_A.weight
 
 The library works on kohya's names; which layer a path means, and the other way round, its family knows
-(`Family.lora_name`, `Family.lora_path`). A dotted file is written without alphas, since diffusers and
+(`Family.lora_name`, `Family.lora_path`). The second form is written without alphas, since diffusers and
 other readers take none: the scale alpha / rank is in `lora_B`. Read, a layer without alpha has its rank.
 """
 
