@@ -13,6 +13,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+from bakery.families import registry
 from bakery.settings import config as cfg
 
 ROOT = Path(__file__).parents[2]
@@ -125,3 +126,23 @@ def test_snakemake_lays_a_preset_over_a_config(tmp_path: Path) -> None:
     assert run.returncode == 0, said
     assert "results/train/mirael-lr0.00035-" in said
     assert said.count("results/train/mirael-lr0.0003-") == 0, "the config's own sweep waits"
+
+
+@pytest.mark.parametrize("family", registry.FAMILIES, ids=lambda family: family.name)
+def test_a_family_s_own_config_has_nothing_that_it_refuses(family) -> None:
+    for preset in filter(None, (family.preset, family.preset_v)):
+        config = cfg.load(raw(ROOT / f"config/{preset}.yaml"))
+        swept = [cfg.overlay(config, {setting: value}) for sweep in config.sweeps.values()
+                 for setting, values in sweep.grid.items() for value in values]  # fmt: skip
+        for one in (config, *swept):
+            family.check(one.train.model_dump())
+        assert not family.samplers or config.sample.sampler in family.samplers
+        assert preset == "config" or config.train.resolution == family.resolution
+
+
+def test_published_recipes_are_not_refused() -> None:
+    config = laid_over(ROOT / "config/anima.yaml", ROOT / "config/presets/anima_recipes.yaml")
+    (family,) = (one for one in registry.FAMILIES if one.preset == "anima")
+    for sweep in config.sweeps.values():
+        for variant in sweep.variants:
+            family.check(cfg.overlay(config, variant).train.model_dump())

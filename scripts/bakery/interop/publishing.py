@@ -18,10 +18,16 @@ import yaml
 
 from bakery.interop import infotext, prompt_syntax
 
-CIVITAI_BASES = {"SD1": "SD 1.5", "SD2": "SD 2.1", "SDXL": "SDXL 1.0"}
+CIVITAI_BASES = {"SD1": "SD 1.5", "SD2": "SD 2.1", "SDXL": "SDXL 1.0", "Anima": "Anima"}
 """Family -> Civitai's word for it. Of SDXL, it has more: a base may be Pony, Illustrious, NoobAI."""
 HUB_TAGS = {"SD1": "stable-diffusion", "SD2": "stable-diffusion", "SDXL": "stable-diffusion-xl"}
-PIPELINES = {"SDXL": "StableDiffusionXLPipeline"}
+PIPELINES = {"SDXL": "StableDiffusionXLPipeline", "Anima": "ModularPipeline"}
+PROGRAMS = {"Anima": "ComfyUI, Forge Neo and SD.Next"}
+"""Family -> which programs load its LoRAs, if not those of Stable Diffusion."""
+TERMS = {"Anima": "Its makers license the base for non-commercial use."}
+"""Family -> what whoever uses its LoRAs has to know."""
+MODULAR = "ModularPipeline"
+KOHYA = "kohya"
 MOST_ARTISTS = 20
 
 
@@ -58,7 +64,7 @@ class Release:
     hub_id: str
     """Of the base, if it is from the Hugging Face Hub."""
     family: str
-    """As A1111 calls it: SD1, SD2, SDXL."""
+    """As A1111 calls it: SD1, SD2, SDXL; else by its own name."""
     epoch: int
     epochs: int
     steps: str
@@ -68,6 +74,7 @@ class Release:
     settings: Mapping[str, str]
     pictures: Pictures
     examples: Sequence[Example]
+    save_format: str = KOHYA
 
     @property
     def trigger_words(self) -> list[str]:
@@ -101,6 +108,7 @@ def civitai(release: Release) -> str:
         _table("field", fields),
         ["## Description", "", f"Begin the prompt with `{release.prompt_line}`."],
         [f"Negative prompt of the examples: `{negative}`."] if negative else [],
+        _terms(release),
         _outfits(release),
         ["", "## Training", ""],
         _table("setting", _training(release)),
@@ -117,19 +125,8 @@ def model_card(title: str, releases: Sequence[Release], images: Mapping[Path, st
     `images` maps the examples' files to their places relative to the README.
     """
     first = releases[0]
-    pipeline = PIPELINES.get(first.family, "StableDiffusionPipeline")
-    base = first.hub_id or "BASE"
-    code = [
-        "```python",
-        "import torch",
-        f"from diffusers import {pipeline}",
-        "",
-        f'pipe = {pipeline}.from_pretrained("{base}", torch_dtype=torch.float16).to("cuda")',
-        f'pipe.load_lora_weights("REPOSITORY", weight_name="{first.name}.safetensors")',
-        f'pipe({first.trigger!r}, cross_attention_kwargs={{"scale": {first.weight:g}}}).images[0]',
-        "```",
-    ]
     files = {f"`{one.name}.safetensors`": f"`{one.prompt_line}`" for one in releases}
+    programs = PROGRAMS.get(first.family, "A1111, its forks and ComfyUI")
     where = "`REPOSITORY` is this repository"
     where += "." if first.hub_id else f", `BASE` the model it was trained on ({first.base})."
     return _text(
@@ -137,13 +134,45 @@ def model_card(title: str, releases: Sequence[Release], images: Mapping[Path, st
         [f"# {title}", "", "<Gallery />", "", "## Trigger words", ""],
         [f"`{first.trigger}` calls the character."],
         _outfits(first),
-        ["", "## Use", "", f"In A1111, its forks and ComfyUI: `{first.prompt_line}`", ""],
-        ["In diffusers:", "", *code, "", where, "", "## Files", ""],
+        ["", "## Use", "", f"In {programs}: `{first.prompt_line}`", ""],
+        ["In diffusers:", "", *_code(first), "", where, *_terms(first), "", "## Files", ""],
         _table("file", files, "prompt line"),
         ["## Training", ""],
         _table("setting", _training(first)),
         _credits(first.pictures),
     )
+
+
+def _code(release: Release) -> list[str]:
+    """How diffusers draws with it."""
+    pipeline = PIPELINES.get(release.family, "StableDiffusionPipeline")
+    base = release.hub_id or "BASE"
+    lines = ["import torch", f"from diffusers import {pipeline}", ""]
+    load = f'pipe.load_lora_weights("REPOSITORY", weight_name="{release.name}.safetensors")'
+    if pipeline != MODULAR:
+        lines += [
+            f'pipe = {pipeline}.from_pretrained("{base}", torch_dtype=torch.float16).to("cuda")',
+            load,
+            f'pipe({release.trigger!r}, cross_attention_kwargs={{"scale": {release.weight:g}}})'
+            ".images[0]",
+        ]
+    else:
+        lines += [
+            f'pipe = {pipeline}.from_pretrained("{base}")',
+            "pipe.load_components(torch_dtype=torch.bfloat16)",
+            'pipe.to("cuda")',
+            load,
+            f"pipe(prompt={release.trigger!r}).images[0]",
+        ]
+        if release.save_format == KOHYA:
+            lines.insert(
+                0, "# It reads the form diffusion_model: scripts/convert_lora.py writes it."
+            )
+    return ["```python", *lines, "```"]
+
+
+def _terms(release: Release) -> list[str]:
+    return ["", TERMS[release.family]] if release.family in TERMS else []
 
 
 def _head(releases: Sequence[Release], images: Mapping[Path, str]) -> str:

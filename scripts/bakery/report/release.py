@@ -13,20 +13,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bakery.families import recognise, registry
+from bakery.families.family import Family
 from bakery.interop import sidecar
 from bakery.interop.publishing import Example, Pictures, Release
 from bakery.io import tables
 from bakery.report.comparable import shown
 from bakery.report.results import BakeResult, Shot
+from bakery.settings.train import Train
 from bakery.sources import posts
 
 SETTINGS = (
     "network_dim", "network_alpha", "conv_dim", "conv_alpha", "unet_lr", "text_encoder_lr",
     "learning_rate", "optimizer_type", "lr_scheduler", "lr_scheduler_num_cycles",
     "lr_warmup_ratio", "train_batch_size", "resolution", "min_snr_gamma", "noise_offset",
-    "clip_skip", "keep_tokens", "shuffle_caption", "flip_aug",
+    "clip_skip", "keep_tokens", "shuffle_caption", "flip_aug", "timestep_sampling",
+    "discrete_flow_shift", "sigmoid_scale", "logit_mean", "logit_std", "weighting_scheme",
 )  # fmt: skip
 """Settings of the train section that people ask for."""
+_UNSAID = object()
 EXAMPLES = 4
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _FILES = (".safetensors", ".ckpt", ".pt")
@@ -46,7 +50,8 @@ def of(one: BakeResult, epoch: int) -> Release:
         negative=str(settings.get("sample.negative_prompt", "")),
         base=Path(recognise.main_part(base)).name if base else "",
         hub_id=_hub_id(base),
-        family=family.webui_version if family else "",
+        family=_called(family),
+        save_format=str(settings.get("train.save_format", "kohya")),
         epoch=epoch,
         epochs=int(settings.get("train.num_epochs") or one.last.number),
         steps=metadata.get("ss_steps", ""),
@@ -59,8 +64,17 @@ def of(one: BakeResult, epoch: int) -> Release:
     )
 
 
+def _called(family: Family | None) -> str:
+    """As A1111 calls it, or by its own name where that has none."""
+    if family is None:
+        return ""
+    return family.webui_version if family.webui_loads else family.title
+
+
 def _told(settings: Mapping[str, Any]) -> dict[str, str]:
+    usual = {name: Train.model_fields[name].default for name in Train.came_later}
     names = {name: settings.get(f"train.{name}") for name in SETTINGS}
+    names = {name: value for name, value in names.items() if value != usual.get(name, _UNSAID)}
     told = {name: shown(value) for name, value in names.items() if value is not None}
     repeats = settings.get("layout.repeats")
     return told | ({"repeats": shown(repeats)} if repeats else {})
