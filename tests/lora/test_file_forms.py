@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,9 +130,13 @@ def test_what_is_in_two_forms_or_of_another_kind_is_refused(base, state) -> None
         file_forms.kohya(twice)
     with pytest.raises(BakeryError, match=f"{Q} has no lora_up.weight: the file is incomplete"):
         file_forms.dotted({k: v for k, v in state.items() if k != f"{Q}.lora_up.weight"})
-    strange = file_forms.kohya({"diffusion_model.blocks.0.mlp.layer1.lokr_w1": torch.zeros(2)})
-    with pytest.raises(BakeryError, match="lokr_w1"):
-        LoRANetwork.for_files(base.targets(convolutions=True), [state]).fitted(strange)
+    for word, kind in (("lokr_w1", "a LoKr"), ("hada_w1_a", "a LoHa"), ("dora_scale", "a DoRA")):
+        strange = {f"diffusion_model.blocks.0.mlp.layer1.{word}": torch.zeros(2)}
+        with pytest.raises(BakeryError, match=f"{word} is of {kind}: only plain LoRAs are read"):
+            file_forms.kohya(strange)
+    qwen = {"lora_te_layers_0_self_attn_q_proj.lora_down.weight": torch.zeros(4, 8)}
+    with pytest.raises(BakeryError, match=r"adapters on the text encoder.*Anima model takes none"):
+        LoRANetwork.for_files(base.targets(convolutions=True), [state]).fitted(state | qwen)
 
 
 @pytest.mark.parametrize("precision", lora_file.DTYPES)
@@ -224,6 +229,12 @@ def test_nothing_is_replaced_and_stable_diffusion_has_no_second_form(tmp_path) -
     assert "LoRAs for SD 1.x can only be written in the form kohya" in run.stderr
     run = converted(tmp_path / "sd.safetensors", "--to", tmp_path / "sd.safetensors")
     assert "exists already" in run.stderr
+    os.mkfifo(tmp_path / "pipe")
+    for odd in (tmp_path / "pipe", tmp_path / "missing.safetensors", tmp_path):
+        run = converted(odd, "--to", tmp_path / "new.safetensors")
+        assert run.returncode == 1
+        assert "cannot be read" in run.stderr
+        assert run.stderr.count("\n") == 1
     assert not (tmp_path / "new.safetensors").exists()
 
 

@@ -152,6 +152,11 @@ def test_files_say_how_many_were_baked_together(orders, layout):
     [
         ({"unet_lr": 1e-4, "seed": 3, "network_alpha": 1, "num_epochs": 9}, True),
         ({"optimizer_type": "Lion", "train_batch_size": 3}, True),
+        (
+            {"timestep_sampling": "shift", "discrete_flow_shift": 3, "weighting_scheme": "cosmap"},
+            True,
+        ),
+        ({"save_format": "diffusion_model"}, True),
         ({"network_dim": 8}, False),
         ({"conv_dim": 4}, False),
         ({"resolution": 56}, False),

@@ -17,7 +17,7 @@ FLOWS = {
     "logit_mean": 0.0, "logit_std": 1.0, "weighting_scheme": "none",
 }  # fmt: skip
 """Settings of models that follow a flow -> the value that asks for nothing."""
-_LORA_SIGN = re.compile(r"(lora_unet_(?:input|middle|output|down|mid|up)|lora_te2?)_")
+_LORA_SIGN = re.compile(r"(lora_unet_(?:input|middle|output|down|mid|up)|lora_te2?(?=_text_))_")
 
 
 class StableDiffusion(Family):

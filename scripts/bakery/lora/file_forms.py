@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from bakery.families import registry
+from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
 
@@ -35,6 +36,15 @@ _WORDS = {
     _ALPHA: _ALPHA,
 }
 """What ends a key in any form -> kohya's word for it."""
+_OTHERS = {
+    ".lokr_": "a LoKr",
+    ".hada_": "a LoHa",
+    ".dora_scale": "a DoRA",
+    ".lora_magnitude_vector": "a DoRA",
+    ".oft_": "an OFT",
+    ".lora_mid": "a LoCon with Tucker's decomposition",
+}
+"""A part of a key -> the kind of network that has it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,12 @@ def convert(source: Path, target: Path, form: str | None = None) -> Converted:
     Its metadata go along, with the hashes of the new file and that of the old one. Raises `BakeryError`
     for what is no LoRA file, or has no such form.
     """
+    try:
+        regular_files.check(source)
+    except OSError as problem:
+        raise BakeryError(
+            f"{source} cannot be read ({problem.strerror}): give a LoRA file"
+        ) from None
     state, metadata = lora_file.read_lora(source)
     before = KOHYA if form_of(state) == KOHYA else DOTTED
     form = form or {KOHYA: DOTTED, DOTTED: KOHYA}[before]
@@ -86,10 +102,12 @@ def form_of(names: Mapping[str, object]) -> str:
 def kohya(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A LoRA of any form under kohya's names; what is in no known form stays as it is.
 
-    Raises `BakeryError` where two keys mean the same tensor.
+    Raises `BakeryError` where two keys mean the same tensor, and for other kinds of networks.
     """
     found: dict[str, torch.Tensor] = {}
     for key, tensor in state.items():
+        if kind := next((what for part, what in _OTHERS.items() if part in key), None):
+            raise BakeryError(f"LoRA: {key} is of {kind}: only plain LoRAs are read")
         name = _renamed(key)
         if name in found:
             raise BakeryError(f"LoRA: the key {key} is there in two forms: use a file with one")

@@ -262,6 +262,11 @@ def _check_keys(
             f"LoRA: it was trained on {theirs.article} {theirs.title} model, and the base is "
             f"{ours.article} {ours.title} model: use a base of its family"
         )
+    if theirs and all(key.startswith("lora_te") for key in strangers):
+        raise BakeryError(
+            f"LoRA: it has adapters on the text encoder ({strangers[0]}, {len(strangers)} such), and "
+            f"that of this {theirs.title} model takes none: use one without them"
+        )
     raise BakeryError(
         f"LoRA: the key {strangers[0]} ({len(strangers)} such) fits no layer of this model: use "
         "the base it was trained on"
