@@ -14,7 +14,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors import safe_open
 from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from bakery.families.published import dtype_of
@@ -50,8 +55,8 @@ def hub_header(path: str) -> Header:
         ) from None
 
 
-def load(path: str, names: Sequence[str], family: str, dtype: torch.dtype) -> dict[str, Any]:
-    """The parts `names` of the folder or hub repository `path`."""
+def outline(path: str, names: Sequence[str]) -> dict[str, Any]:
+    """The parts `names` of the folder or hub repository `path`, models without weights."""
     folder = Path(path)
     if folder.is_dir():
         missing = [name for name in names if not (folder / name).is_dir()]
@@ -60,13 +65,39 @@ def load(path: str, names: Sequence[str], family: str, dtype: torch.dtype) -> di
                 f"train.base: {path} lacks its {missing[0]} folder: download or export it again"
             )
     parts: dict[str, Any] = {}
-    name = ""
-    try:
-        for name in names:
+    for name in names:
+        with _readable(path, name):
             if issubclass(CLASSES[name], nn.Module):
-                parts[name] = load_model(path, name, dtype_of(family, name, dtype))
+                parts[name] = outline_of(path, name)
             else:
                 parts[name] = CLASSES[name].from_pretrained(path, subfolder=name)
+    return parts
+
+
+def outline_of(path: str, name: str, subfolder: str | None = None) -> nn.Module:
+    """One part as its config describes it, all weights on torch's meta device."""
+    kind, inside = CLASSES[name], name if subfolder is None else subfolder
+    if issubclass(kind, PreTrainedModel):
+        assert kind.config_class is not None
+        config = kind.config_class.from_pretrained(path, subfolder=inside)
+        with torch.device("meta"):
+            return kind(config)
+    settings = kind.load_config(path, subfolder=inside)
+    with torch.device("meta"):
+        return kind.from_config(settings)
+
+
+def load(path: str, name: str, family: str, dtype: torch.dtype) -> nn.Module:
+    """The part `name` of the folder or hub repository `path`, with its weights."""
+    with _readable(path, name):
+        return load_model(path, name, dtype_of(family, name, dtype))
+
+
+@contextmanager
+def _readable(path: str, name: str) -> Iterator[None]:
+    """Turns whatever model libraries raise into a sentence."""
+    try:
+        yield
     except BakeryError:
         raise
     except Exception as error:
@@ -74,7 +105,6 @@ def load(path: str, names: Sequence[str], family: str, dtype: torch.dtype) -> di
             f"train.base: cannot read {name} of {path} ({first_line(error)}): "
             "check the path, or download or export the model again"
         ) from None
-    return parts
 
 
 def load_model(path: str, name: str, dtype: torch.dtype, subfolder: str | None = None) -> nn.Module:
