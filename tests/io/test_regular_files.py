@@ -147,6 +147,7 @@ REVIEWED = {
     "io.seals": OURS,
     "io.status": OURS,
     "io.tables": ASKED,
+    "io.devices": "the system's own",
     "jobs.claims": OURS,
     "jobs.job": OURS,
     "jobs.job_times": OURS,
