@@ -93,7 +93,7 @@ def resident_peak() -> int:
     """The most bytes of memory that this process held."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # bytes there, KiB elsewhere
-    return max(_most["resident"], most if sys.platform == "darwin" else most * 1024)
+    return max(_most["resident"], most if sys.platform == "darwin" else most * 1024, _high_water())
 
 
 def restart_peak(kind: str) -> None:
@@ -115,11 +115,16 @@ def recent_peak(kind: str) -> int:
     """
     if kind.startswith(("cuda", "mps")):
         return peak(kind)
+    return _high_water() or resident_peak()
+
+
+def _high_water() -> int:
+    """The most bytes of this process since `restart_peak`, as Linux counts them; 0 elsewhere."""
     with suppress(OSError):
         for line in (_OWN / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    return resident_peak()
+    return 0
 
 
 def peak_if_on_gpu() -> int | None:

@@ -118,7 +118,8 @@ class Texts:
 def is_kept(settings: Train) -> bool:
     """Whether a bake's captions are encoded once: its text encoder is not needed after that."""
     changing = settings.shuffle_caption or settings.caption_tag_dropout_rate > 0
-    return not settings.rates[TEXT_ENCODER] and not changing
+    endless = changing and settings.text_variants is None
+    return not settings.rates[TEXT_ENCODER] and not endless
 
 
 def autocast(base: Model) -> AbstractContextManager[Any]:
