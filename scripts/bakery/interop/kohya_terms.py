@@ -168,10 +168,10 @@ def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arguments of train_network.py, `[general]` of a dataset TOML); what is None is left out.
 
     sd-scripts has no rex: cosine is written.
-    In neither are reg_data_dir, as regularization folders are subsets of the dataset, and fuse, as
-    sd-scripts bakes one at a time.
+    In neither are reg_data_dir, as regularization folders are subsets of the dataset, fuse, as
+    sd-scripts bakes one at a time, and text_variants, as it shuffles anew in each showing.
     """
-    values = settings.model_dump(mode="json", exclude={"reg_data_dir", "fuse"})
+    values = settings.model_dump(mode="json", exclude={"reg_data_dir", "fuse", "text_variants"})
     general = {name: values.pop(name) for name in IN_DATASET}
     network_args = [
         f"{name}={value}" for name in IN_NETWORK_ARGS if (value := values.pop(name)) is not None
