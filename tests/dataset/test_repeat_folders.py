@@ -238,3 +238,17 @@ def test_whole_epochs_without_captions():
     empty = [all(not caption for caption in said[4 * e : 4 * e + 4]) for e in range(8)]
     assert empty == [False, False, True, False, False, True, False, False]
     assert sum(not caption for caption in said) == 8
+
+
+def test_with_text_variants_a_caption_has_so_many_forms():
+    """The same in every epoch, so that each is encoded once; without a caption is one more."""
+    how = {"keep_tokens": 1, "text_variants": 3, "caption_tag_dropout_rate": 0.2}
+    said = Counter(b.captions[0] for b in shown(one_item(), epochs=20, **how))
+    assert len(said) == 3
+    assert min(said.values()) > 10
+    assert said == Counter(b.captions[0] for b in shown(one_item(), epochs=20, **how))
+    some = {b.captions[0] for b in shown(one_item(), caption_dropout_rate=0.3, **how)}
+    assert some == set(said) | {""}
+    assert {b.captions[0] for b in shown(one_item(), seed=24, **how)} != set(said)
+    plain = {b.captions[0] for b in shown(one_item(), text_variants=3, shuffle_caption=False)}
+    assert plain == {one_item().items[0].caption}

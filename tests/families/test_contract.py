@@ -21,7 +21,17 @@ from small_bakes import SMALL
 from tiny_base import TINY
 
 from bakery.families import recognise, registry
-from bakery.families.family import TEXT_ENCODER, UNET, Drawing, View, join, rows
+from bakery.families.family import (
+    DENOISER,
+    LATENTS,
+    TEXT_ENCODER,
+    TEXTS,
+    UNET,
+    Drawing,
+    View,
+    join,
+    rows,
+)
 from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
 from bakery.lora.network import Adapter, LoRANetwork
@@ -31,6 +41,7 @@ from bakery.training.run import Run
 from bakery.training.setup import TrainSpec
 from bakery.training.trainer import Trainer
 
+PARTS = (LATENTS, TEXTS, DENOISER)
 NAMES = [family.name for family in registry.FAMILIES]
 CAPTIONS = ["mirael, smile", "cat", "mirael, " + "pink, " * 20]
 VIEWS = [View((100, 50), (48, 32), False), View((48, 48), (48, 32), True)]
@@ -93,6 +104,55 @@ def test_it_is_frozen(model):
         assert not any(weight.requires_grad for weight in part.parameters())
 
 
+def held(model, part):
+    """Bytes of a part's weights and buffers that are in memory."""
+    modules = model.modules(part)
+    tensors = [t for m in modules for t in (*m.parameters(), *m.buffers())]
+    return sum(t.untyped_storage().nbytes() for t in tensors if not t.is_meta)
+
+
+def test_its_weights_are_in_memory_while_they_are_needed(folder, single, model):
+    """Each part alone: read when needed, gone when released, and read again as it was."""
+    expected = answer(model)
+    for place in (folder, single):
+        other = registry.outline(str(place))
+        assert not any(held(other, part) for part in PARTS)
+        before = {part: list(map(id, other.modules(part))) for part in PARTS}
+        for part in PARTS:
+            assert not other.holds(part)
+            other.need(part)
+            assert [one for one in PARTS if other.holds(one)] == [part]
+            assert held(other, part) == held(model, part) > 0
+            other.release(part)
+            assert held(other, part) == 0
+        other.need(*PARTS)
+        assert {part: list(map(id, other.modules(part))) for part in PARTS} == before
+        assert torch.allclose(answer(other), expected, atol=1e-5)
+        again = answer(other)
+        other.release(*PARTS)
+        other.need(*PARTS)
+        assert torch.equal(answer(other), again)
+        assert not any(w.requires_grad for m in other.modules(DENOISER) for w in m.parameters())
+
+
+def test_what_a_part_is_read_from_is_known(folder, single, model):
+    for place in (folder, single):
+        first, second = registry.outline(str(place)), registry.outline(str(place))
+        assert all(first.source(part) == second.source(part) for part in PARTS)
+        assert not any(held(first, part) for part in PARTS)
+
+
+def test_adapters_stay_on_a_part_that_is_read_again(folder):
+    model = registry.load(str(folder))
+    network = adapted(model).apply()
+    expected = answer(model)
+    model.release(DENOISER)
+    model.need(DENOISER)
+    assert torch.equal(answer(model), expected)
+    network.remove()
+    assert not torch.equal(answer(model), expected)
+
+
 def test_settings_of_others_are_no_matter_and_strange_parts_are_told(model, folder):
     model.family.check(Train().model_dump())
     assert registry.load({model.family.parts[0]: str(folder)}).family is model.family
@@ -105,8 +165,8 @@ def test_targets_are_unique_and_named_as_kohya_does(model, convolutions):
     found = list(model.targets(convolutions=convolutions))
     assert len({target.name for target in found}) == len({id(t.layer) for t in found}) == len(found)
     assert all(re.fullmatch(r"lora_(unet|te\d?)_[a-zA-Z0-9_]+", target.name) for target in found)
-    assert {target.part for target in found} == set(model.parts)
-    assert set(model.parts) <= {UNET, TEXT_ENCODER}
+    learns = {target.part for target in model.targets()}
+    assert learns == set(model.parts) <= {target.part for target in found} <= {UNET, TEXT_ENCODER}
     for part, modules in model.parts.items():
         inside = {id(layer) for module in modules for layer in module.modules()}
         own = list(model.targets([part], convolutions=convolutions))

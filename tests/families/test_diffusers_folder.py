@@ -124,7 +124,7 @@ def test_other_families(broken):
     index = broken / "model_index.json"
     for kind in ("StableDiffusion3Pipeline", "FluxPipeline"):
         edit(index, _class_name=kind)
-        refused(broken, kind, "SD 1.x or SDXL")
+        refused(broken, kind, "SD 1.x, SDXL or Anima")
     edit(index, _class_name="StableDiffusionXLPipeline")
     refused(broken, "lacks its text_encoder_2 folder")
 

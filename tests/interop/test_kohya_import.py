@@ -402,10 +402,11 @@ SD_SCRIPTS = {
 def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, wanted: Train) -> None:
     """Our settings, sd-scripts' two files, a YAML of ours: the same settings, and all of them.
 
-    But `fuse`, as sd-scripts bakes one at a time, and `save_format`, as it has one of its own.
+    But `fuse`, as sd-scripts bakes one at a time, `save_format`, as it has one of its own, and
+    `text_variants`, as it shuffles anew in each showing.
     Settings of flow models are in test_flow_terms.py.
     """
-    elsewhere = {"num_epochs", "reg_data_dir", "fuse", "save_format", *FLOW}
+    elsewhere = {"num_epochs", "reg_data_dir", "fuse", "save_format", "text_variants", *FLOW}
     assert wanted.model_fields_set | elsewhere == set(Train.model_fields)
     folder = tmp_path_factory.mktemp("toml")
     arguments, general = kohya_terms.to_kohya(wanted)

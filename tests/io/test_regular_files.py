@@ -149,6 +149,7 @@ REVIEWED = {
     "io.seals": OURS,
     "io.status": OURS,
     "io.tables": ASKED,
+    "io.devices": "the system's own",
     "jobs.claims": OURS,
     "jobs.job": OURS,
     "jobs.job_times": OURS,

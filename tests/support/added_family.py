@@ -50,7 +50,7 @@ class Pastel(Family):
                 f"train.clip_skip is {settings['clip_skip']}, but Pastel has no CLIP: leave it out"
             )
 
-    def load(
+    def outline(
         self,
         place: Place,
         settings: Mapping[str, Any],
@@ -77,7 +77,8 @@ from torch.utils.checkpoint import checkpoint
 
 from bakery.families import recognise
 from bakery.families.family import (
-    UNET, Drawing, Family, LatentSpace, Model, NoiseProcess, Target, Text, View,
+    DENOISER, LATENTS, TEXTS, UNET, Drawing, Family, LatentSpace, Model, NoiseProcess, Target, Text,
+    View,
 )  # fmt: skip
 from bakery.io.errors import BakeryError
 
@@ -185,16 +186,20 @@ class PastelModel(Model):
     ) -> None:
         self.family, self.device, self.dtype = family, device, dtype
         self.path = recognise.main_part(place)
-        self.all = Parts()
-        file = Path(self.path)
+        with torch.device("meta"):
+            self.all = Parts().to(dtype).requires_grad_(False).eval()
+        self._latents = Folded(self.all.spread)
+
+    def read(self, part: str) -> list[nn.Module]:
+        file, fresh = Path(self.path), Parts()
         tensors = load_file(file / "model.safetensors" if file.is_dir() else file)
         held = {name.removeprefix("pastel."): value for name, value in tensors.items()}
-        missing = sorted(self.all.state_dict().keys() - held.keys())
+        missing = sorted(fresh.state_dict().keys() - held.keys())
         if missing:
             raise BakeryError(f"train.base: {self.path} lacks {missing[0]}: download it again")
-        self.all.load_state_dict(held)
-        self.all.to(device, dtype).requires_grad_(False).eval()
-        self._latents = Folded(self.all.spread)
+        fresh.load_state_dict(held)
+        fresh.to(self.dtype).requires_grad_(False).eval()
+        return [{LATENTS: fresh.spread, TEXTS: fresh.words, DENOISER: fresh.painter}[part]]
 
     @property
     def latents(self) -> Folded:

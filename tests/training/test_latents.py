@@ -12,6 +12,7 @@ from bakery.dataset import repeat_folders
 from bakery.dataset.buckets import Fit, fit
 from bakery.dataset.repeat_folders import View
 from bakery.families import registry
+from bakery.families.family import LATENTS
 from bakery.io.errors import BakeryError
 from bakery.training import latents
 from bakery.training.cache import Store
@@ -70,6 +71,7 @@ def test_a_latent_is_a_scaled_draw_of_the_vae(base, data):
     kept.prepare([view])
     place = data.fits[0]
     pixels = latents.picture(data.items[0].image, place, place.centre)
+    base.need(LATENTS)
     spread = base.vae.encode(pixels[None]).latent_dist
     draws = torch.stack([kept.draw(view, seed) for seed in range(20)])
     deviation = (draws / 0.5 - spread.mean[0]) / spread.std[0]  # 0.5: tiny_sd1's scaling factor
@@ -125,6 +127,7 @@ class BrokenVAE(torch.nn.Module):
 
 
 def test_a_vae_that_gives_nan_is_told_with_the_picture(base, data):
+    base.need(LATENTS)
     broken = replace(base, vae=BrokenVAE(base.vae))
     with pytest.raises(BakeryError, match=r"0\.png into NaN: set mixed_precision"):
         seen(broken, data).prepare(centred(data)[:1])

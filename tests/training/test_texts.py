@@ -7,9 +7,10 @@ import torch
 from tiny_base import tiny_sd1, tiny_sdxl
 
 from bakery.families import registry
+from bakery.families.family import TEXTS
 from bakery.settings.train import Train
 from bakery.training.cache import Store
-from bakery.training.texts import Texts
+from bakery.training.texts import EncodedTexts, Texts
 
 STILL = {"shuffle_caption": False, "text_encoder_lr": 0.0}
 SHORT, LONG = "mirael, smile", "mirael, " + "pink, " * 20  # a token a letter: two passes
@@ -23,7 +24,8 @@ def base(request, tmp_path_factory):
 def texts(base, folder=None, **changes):
     settings = Train(**{**STILL, **changes})
     told = {"clip_skip": settings.clip_skip, "max_chunks": settings.max_token_length // 75}
-    return Texts(replace(base, **told), settings, Store(folder), threads=1)
+    base.need(TEXTS)
+    return Texts(settings, EncodedTexts(replace(base, **told), Store(folder), threads=1))
 
 
 @torch.no_grad()
@@ -43,10 +45,11 @@ def test_each_caption_is_encoded_once(base, tmp_path):
     known = texts(base, tmp_path)
     for batch in ([SHORT, "x"], ["x", SHORT], ["x"]):
         known(batch)
-    assert (known.store.hits, known.store.misses) == (0, 2)
+    store = known.encoded.store
+    assert (store.hits, store.misses) == (0, 2)
     assert len(list(tmp_path.rglob("*.cache"))) == 2
     known([SHORT, LONG])  # now the short one is as long as its group
-    assert known.store.misses == 4
+    assert store.misses == 4
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,9 @@ def test_each_caption_is_encoded_once(base, tmp_path):
         ({"caption_dropout_rate": 0.5}, True),
         ({"shuffle_caption": True}, False),
         ({"caption_tag_dropout_rate": 0.1}, False),
+        ({"shuffle_caption": True, "text_variants": 4}, True),
+        ({"caption_tag_dropout_rate": 0.1, "text_variants": 4}, True),
+        ({"shuffle_caption": True, "text_variants": 4, "text_encoder_lr": 1e-4}, False),
         ({"text_encoder_lr": 1e-4}, False),
         ({"text_encoder_lr": 1e-4, "network_train_unet_only": True}, True),
     ],

@@ -226,17 +226,29 @@ class Dataset:
             number=number,
             views=tuple(self._view(settings, index, crops) for index in indices),
             captions=tuple(
-                captions.shown(
-                    self.items[index].caption,
-                    words,
-                    keep_tokens=settings.keep_tokens,
-                    shuffled=settings.shuffle_caption,
-                    tag_dropout=settings.caption_tag_dropout_rate,
-                    dropout=1.0 if wordless else settings.caption_dropout_rate,
+                self._caption(
+                    settings, index, words, 1.0 if wordless else settings.caption_dropout_rate
                 )
                 for index in indices
             ),
             is_reg=tuple(self.items[index].is_reg for index in indices),
+        )
+
+    def _caption(self, settings: Train, index: int, words: random.Random, dropout: float) -> str:
+        """A picture's caption in one showing."""
+        caption = self.items[index].caption
+        if settings.text_variants is not None:
+            if dropout > 0 and words.random() < dropout:
+                return ""
+            number = words.randrange(settings.text_variants)
+            words, dropout = seeds.rng(settings.seed, "text variant", number, caption), 0.0
+        return captions.shown(
+            caption,
+            words,
+            keep_tokens=settings.keep_tokens,
+            shuffled=settings.shuffle_caption,
+            tag_dropout=settings.caption_tag_dropout_rate,
+            dropout=dropout,
         )
 
     def _view(self, settings: Train, index: int, rng: random.Random) -> View:

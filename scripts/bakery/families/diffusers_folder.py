@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from bakery.families.recognise import Header
@@ -40,12 +41,10 @@ def hub_header(path: str) -> Header:
         ) from None
 
 
-def load(
-    path: str, kinds: Mapping[str, Any], dtype_of: Callable[[str], torch.dtype]
-) -> dict[str, Any]:
-    """Some parts of the folder or hub repository `path`: name of the subfolder -> what it holds.
+def outline(path: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Parts of the folder or hub repository `path`, models without weights.
 
-    `dtype_of` gives the precision of the part with this name.
+    `kinds` has the name of a subfolder -> the class of what it holds.
     """
     folder = Path(path)
     if folder.is_dir():
@@ -55,13 +54,39 @@ def load(
                 f"train.base: {path} lacks its {missing[0]} folder: download or export it again"
             )
     parts: dict[str, Any] = {}
-    name = ""
-    try:
-        for name, kind in kinds.items():
+    for name, kind in kinds.items():
+        with _readable(path, name):
             if issubclass(kind, nn.Module):
-                parts[name] = load_model(path, name, kind, dtype_of(name))
+                parts[name] = outline_of(path, kind, name)
             else:
                 parts[name] = kind.from_pretrained(path, subfolder=name)
+    return parts
+
+
+def outline_of(path: str, kind: Any, inside: str) -> nn.Module:
+    """A part in the subfolder `inside`, as its config describes it; all weights are on torch's meta
+    device."""
+    if issubclass(kind, PreTrainedModel):
+        assert kind.config_class is not None
+        config = kind.config_class.from_pretrained(path, subfolder=inside)
+        with torch.device("meta"):
+            return kind(config)
+    settings = kind.load_config(path, subfolder=inside)
+    with torch.device("meta"):
+        return kind.from_config(settings)
+
+
+def load(path: str, name: str, kind: Any, dtype: torch.dtype) -> nn.Module:
+    """The part `name` of the folder or hub repository `path`, with its weights."""
+    with _readable(path, name):
+        return load_model(path, name, kind, dtype)
+
+
+@contextmanager
+def _readable(path: str, name: str) -> Iterator[None]:
+    """Turns whatever model libraries raise into a sentence."""
+    try:
+        yield
     except BakeryError:
         raise
     except Exception as error:
@@ -69,14 +94,12 @@ def load(
             f"train.base: cannot read {name} of {path} ({first_line(error)}): "
             "check the path, or download or export the model again"
         ) from None
-    return parts
 
 
 def load_model(
     path: str, name: str, kind: Any, dtype: torch.dtype, subfolder: str | None = None
 ) -> nn.Module:
-    """One part of the class `kind` with all its weights; it is in the subfolder of its name, or in
-    another."""
+    """One part with all its weights; it is in the subfolder of its name, or in another."""
     inside = name if subfolder is None else subfolder
     check_numbers(path, name, Path(path) / inside)
     with _no_progress_bars():

@@ -16,6 +16,10 @@ What is written so that the next family fits, a flow-matching transformer say:
 - `targets` gives the layers of any module under any names, and which part they belong to.
 - `Family.parts` are the files that `train.base` may name one by one; the first shows the family.
 - `draw` runs whatever draws, a pipeline or a modular one; it gives latents.
+- A model begins without weights (`Family.outline`); `need` reads a part from the files, `release` frees
+  it. A phase of a bake holds what it works with: `LATENTS` to encode pictures, `TEXTS` to encode
+  captions, `DENOISER` to train. A family says how its parts are read (`Model.read`); `modules` says
+  which modules a part is, if it is not `latents.module`, `encoders` and `core`.
 - Settings arrive by name (`train`'s own), so a family may have settings that no other reads.
 """
 
@@ -39,6 +43,9 @@ Text = dict[str, "torch.Tensor"]
 """Tensors by name, each (B, ...): cut, joined and cached by name."""
 UNET, TEXT_ENCODER = "unet_lr", "text_encoder_lr"
 """The parts of a model that learn, by the setting that holds their rate."""
+LATENTS, TEXTS, DENOISER = "latents", "texts", "denoiser"
+"""The parts of a model that are in memory or not: what turns pictures into latents and back, what
+encodes texts, and what is trained and draws."""
 
 
 class Target(NamedTuple):
@@ -148,17 +155,17 @@ class Family(ABC):
         """`BakeryError` for files that do not belong together, as far as it shows without torch."""
 
     @abstractmethod
-    def load(
+    def outline(
         self,
         place: Place,
         settings: Mapping[str, Any],
         device: torch.device,
         dtype: torch.dtype,
     ) -> Model:
-        """Load and freeze; `settings` are those of `train` by name; missing ones have their
-        defaults.
+        """A frozen model, its weights not read yet; `settings` are those of `train` by name; missing
+        ones have their defaults.
 
-        Raises `BakeryError` when the model is missing, incomplete, damaged or made of parts of others.
+        Raises `BakeryError` when the model is missing, incomplete or made of parts of others.
         """
 
 
@@ -229,7 +236,7 @@ class NoiseProcess(ABC):
 
 
 class Model(ABC):
-    """A loaded model: every part frozen and in eval mode."""
+    """A model, every part frozen and in eval mode; a part's weights are in memory once needed."""
 
     family: Family
     path: str
@@ -272,6 +279,50 @@ class Model(ABC):
     def mergeable(self) -> bool:
         """Whether one LoRA alone may be added to the weights for drawing, given memory and
         precision."""
+
+    @abstractmethod
+    def read(self, part: str) -> list[nn.Module]:
+        """The modules of a part (`modules`) anew from the model's files, on the CPU.
+
+        Raises `BakeryError` for weights that are missing, unreadable or not finite.
+        """
+
+    def modules(self, part: str) -> list[nn.Module]:
+        """What `need` and `release` bring and free: `LATENTS`, `TEXTS` or `DENOISER`.
+
+        The same objects all the time; without weights their tensors are on torch's meta device.
+        """
+        if part == TEXTS:
+            return self.encoders
+        return [self.latents.module if part == LATENTS else self.core]
+
+    def settle(self, part: str) -> None:  # noqa: B027 - most have nothing to do
+        """Called when the weights of a part have been read."""
+
+    def source(self, part: str) -> str | None:
+        """What the weights of a part depend on, without reading them as a model: sha256 of its files;
+        None where that is not known."""
+        return None
+
+    def holds(self, part: str) -> bool:
+        """Whether the weights of a part are in memory."""
+        tensors = (w for module in self.modules(part) for w in module.parameters())
+        return not any(w.is_meta for w in tensors)
+
+    def need(self, *parts: str) -> None:
+        """Read the weights of these parts, unless they are in memory; errors as in `read`."""
+        for part in parts:
+            if not self.holds(part):
+                fresh = self.read(part)
+                for module in self.modules(part):
+                    take_weights(module, fresh.pop(0).to(self.device))
+                self.settle(part)
+
+    def release(self, *parts: str) -> None:
+        """Free the memory of these parts; `need` reads the same weights again."""
+        for part in parts:
+            for module in self.modules(part):
+                module.to("meta")
 
     @abstractmethod
     def targets(
@@ -343,6 +394,13 @@ class Model(ABC):
     @abstractmethod
     def describe(self) -> dict[str, object]:
         """The base's entries in a LoRA file, under the names that other programs read."""
+
+
+def take_weights(module: nn.Module, other: nn.Module) -> None:
+    """Give `module` the parameters and buffers of `other`, which is built alike."""
+    for mine, theirs in zip(module.modules(), other.modules(), strict=True):
+        mine._parameters.update(theirs._parameters)
+        mine._buffers.update(theirs._buffers)
 
 
 def rows(text: Text, wanted: slice) -> Text:

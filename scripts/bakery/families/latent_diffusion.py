@@ -15,10 +15,13 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from bakery.families import clip, loading, recognise, samplers, targets
+from bakery.families import clip, recognise, samplers, targets
 from bakery.families.attention import text_projected_once
 from bakery.families.family import (
+    DENOISER,
+    LATENTS,
     TEXT_ENCODER,
+    TEXTS,
     UNET,
     Drawing,
     LatentSpace,
@@ -26,6 +29,7 @@ from bakery.families.family import (
     Target,
     Text,
 )
+from bakery.families.loading import Files
 from bakery.families.noise import Diffusion
 from bakery.families.recognise import Place
 from bakery.families.stable_diffusion import StableDiffusion
@@ -71,7 +75,7 @@ class VaeLatents(LatentSpace):
 
 @dataclass
 class LatentDiffusion(Model):
-    """A loaded model of SD 1.x or SDXL, on `device` in `dtype`; SDXL's VAE is always in float32."""
+    """A model of SD 1.x or SDXL, on `device` in `dtype`; SDXL's VAE is always in float32."""
 
     family: StableDiffusion
     path: str
@@ -83,15 +87,33 @@ class LatentDiffusion(Model):
     """One for SD 1.x, two for SDXL."""
     tokenizers: list[CLIPTokenizer]
     noise_scheduler: DDPMScheduler
-    place: Place = ""
+    files: Files
     clip_skip: int = 1
     max_chunks: int = clip.MAX_TOKENS // clip.TOKENS_PER_CHUNK
     decodes_one_by_one = False
     _pipelines: dict[str, Pipeline] = field(default_factory=dict, init=False)
     _needed: dict[str, int] = field(default_factory=dict, init=False)
+    _draws: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.noise = Diffusion(self.noise_scheduler)
+
+    def read(self, part: str) -> list[nn.Module]:
+        names = {LATENTS: ("vae",), DENOISER: ("unet",), TEXTS: ("text_encoder", "text_encoder_2")}
+        return [self.files.load(name) for name in names[part][: len(self.modules(part))]]
+
+    def settle(self, part: str) -> None:
+        if self._draws and part != TEXTS:  # convolutions then need no other layout
+            for module in self.modules(part):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+
+    def source(self, part: str) -> str | None:
+        if part == LATENTS:
+            return self.files.digest("vae")
+        if part == DENOISER:
+            return self.files.digest("unet")
+        found = [self.files.digest(f"text_encoder{n}") for n in ("", "_2")[: len(self.encoders)]]
+        return None if None in found else " ".join(map(str, found))
 
     @property
     def latents(self) -> VaeLatents:
@@ -212,9 +234,10 @@ class LatentDiffusion(Model):
             encoder.train()  # CLIP recomputes in this mode only; it has no dropout
 
     def prepare_to_draw(self) -> None:
-        parts: tuple[nn.Module, ...] = (self.unet, self.vae)
-        for part in parts:  # convolutions then need no other layout
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+        self._draws = True
+        for part in (DENOISER, LATENTS):
+            if self.holds(part):
+                self.settle(part)
 
     def draw(
         self,
@@ -257,11 +280,11 @@ class LatentDiffusion(Model):
         """A stock pipeline of these parts; imported here, as training draws nothing."""
 
     def pipeline_parts(self) -> dict[str, Any]:
-        """The parts of the pipelines of both families."""
+        """The parts of the pipelines of both families; texts come to them encoded."""
         return {
             "vae": self.vae,
             "unet": self.unet,
-            "text_encoder": self.text_encoders[0],
+            "text_encoder": None,
             "tokenizer": self.tokenizers[0],
             "feature_extractor": None,
         }
@@ -276,10 +299,10 @@ class LatentDiffusion(Model):
 
     @cached_property
     def _files(self) -> dict[str, str]:
-        return recognise.file_facts(self.place)  # read once: a full-size checkpoint takes seconds
+        return recognise.file_facts(self.files.place)  # read once: a checkpoint takes seconds
 
     @classmethod
-    def load(
+    def outline(
         cls,
         family: StableDiffusion,
         place: Place,
@@ -287,17 +310,14 @@ class LatentDiffusion(Model):
         device: torch.device,
         dtype: torch.dtype,
     ) -> LatentDiffusion:
-        """See `Family.load`."""
-        parts = loading.read(family, place, settings, dtype)
-        path = recognise.main_part(place)
-        cls.check_parts(path, parts)
-        for name in loading.MODELS:
-            if name in parts:
-                parts[name] = parts[name].to(device).requires_grad_(False).eval()
+        """See `Family.outline`."""
+        files = Files(family, place, dtype)
+        parts = files.outline(settings)
+        cls.check_parts(files.path, parts)
         max_tokens = settings.get("max_token_length", clip.MAX_TOKENS)
         return cls(
             family=family,
-            path=path,
+            path=files.path,
             device=device,
             dtype=dtype,
             unet=parts["unet"],
@@ -305,7 +325,7 @@ class LatentDiffusion(Model):
             text_encoders=[parts[n] for n in ("text_encoder", "text_encoder_2") if n in parts],
             tokenizers=[parts[n] for n in ("tokenizer", "tokenizer_2") if n in parts],
             noise_scheduler=parts["scheduler"],
-            place=place,
+            files=files,
             clip_skip=settings.get("clip_skip", 1),
             max_chunks=max_tokens // clip.TOKENS_PER_CHUNK,
         )

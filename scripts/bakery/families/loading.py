@@ -1,12 +1,15 @@
 """The parts of a Stable Diffusion model, read and checked.
 
-Steps of `read`: read the parts (diffusers folder, single checkpoint or hub id; the VAE from its own
-place if there is one), apply settings to the noise schedule, check that no weight is broken.
+`Files.outline` reads everything but weights (diffusers folder, single checkpoint or hub id; the VAE from
+its own place if there is one), applies settings to the noise schedule, and checks that the parts are of
+one model. `Files.load` reads the weights of one part, and checks that none is broken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +20,14 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from bakery.families import diffusers_folder, single_file
+from bakery.families import diffusers_folder, recognise, single_file
 from bakery.families.published import dtype_of
 from bakery.families.recognise import Place
 from bakery.families.stable_diffusion import StableDiffusion
 from bakery.families.weights import tensor_files
 from bakery.io.errors import BakeryError, first_line
 
-KINDS: Mapping[str, type] = {
+KINDS: Mapping[str, Any] = {
     "unet": UNet2DConditionModel,
     "vae": AutoencoderKL,
     "text_encoder": CLIPTextModel,
@@ -37,45 +40,107 @@ KINDS: Mapping[str, type] = {
 MODELS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
-def read(
-    family: StableDiffusion, place: Place, settings: Mapping[str, Any], dtype: torch.dtype
-) -> dict[str, Any]:
-    """The parts, with the names of a diffusers folder."""
-    pieces = {"checkpoint": place} if isinstance(place, str) else place
-    path = pieces["checkpoint"]
-    if Path(path).is_file():
-        parts = single_file.load(path, family, dtype, own_vae="vae" in pieces)
-    else:
-        kinds = {name: KINDS[name] for name in family.folders}
-        parts = diffusers_folder.load(path, kinds, lambda name: dtype_of(family.name, name, dtype))
-    if "vae" in pieces:
-        parts["vae"] = _own_vae(family, pieces["vae"], dtype)
-    parts["scheduler"] = _scheduler(
-        path,
-        parts["scheduler"],
-        settings.get("v_parameterization"),
-        settings.get("zero_terminal_snr"),
-    )
-    _check_channels(path, parts)
-    _check_vocabularies(path, parts)
-    _check_clip_skip(family, path, parts["text_encoder"], settings.get("clip_skip", 1))
-    for name in MODELS:
-        if name in parts:
-            tensor_files.check_finite(pieces.get(name, path), name, parts[name])
-    return parts
+@dataclass(frozen=True)
+class Files:
+    """Where a model's parts are, under the names of a diffusers folder."""
+
+    family: StableDiffusion
+    place: Place
+    dtype: torch.dtype
+
+    @property
+    def path(self) -> str:
+        """Of all parts without a place of their own."""
+        return recognise.main_part(self.place)
+
+    @property
+    def own_vae(self) -> str | None:
+        """The place of the VAE, if it has one of its own."""
+        return None if isinstance(self.place, str) else self.place.get("vae")
+
+    def outline(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """All parts; models are on torch's meta device, in the precision that they will have."""
+        path, family = self.path, self.family
+        own = self.own_vae is not None
+        if Path(path).is_file():
+            parts = single_file.outline(path, family, own_vae=own)
+        else:
+            names = [name for name in family.folders if not (own and name == "vae")]
+            parts = diffusers_folder.outline(path, {name: KINDS[name] for name in names})
+        if self.own_vae is not None:
+            parts["vae"] = _own_vae(family, self.own_vae)
+        parts["scheduler"] = _scheduler(
+            path,
+            parts["scheduler"],
+            settings.get("v_parameterization"),
+            settings.get("zero_terminal_snr"),
+        )
+        _check_channels(path, parts)
+        _check_vocabularies(path, parts)
+        _check_clip_skip(family, path, parts["text_encoder"], settings.get("clip_skip", 1))
+        for name in MODELS:
+            if name in parts:
+                nn.Module.to(parts[name], dtype_of(family.name, name, self.dtype))
+                parts[name].requires_grad_(False).eval()
+        return parts
+
+    def load(self, name: str) -> nn.Module:
+        """The model `name` with its weights, on the CPU."""
+        path = self.path
+        if name == "vae" and self.own_vae is not None:
+            path = self.own_vae
+            model = _load_own_vae(self.family, path, self.dtype)
+        elif Path(path).is_file():
+            model = single_file.load(path, self.family, name, self.dtype)
+        else:
+            dtype = dtype_of(self.family.name, name, self.dtype)
+            model = diffusers_folder.load(path, name, KINDS[name], dtype)
+        tensor_files.check_finite(path, name, model)
+        return model.requires_grad_(False).eval()
+
+    def digest(self, name: str) -> str | None:
+        """sha256 over the files that `name` is read from; None for a hub id."""
+        place = Path(self.path)
+        if name == "vae" and self.own_vae is not None:
+            place = Path(self.own_vae)
+        elif place.is_dir():
+            place = place / name
+        return tensor_files.digest_of(place)
 
 
-def _own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> nn.Module:
-    """The VAE from its own place: a file, a folder with its config, a whole model or a hub id."""
-    place, dtype = Path(path), dtype_of(family.name, "vae", dtype)
+def _own_vae(family: StableDiffusion, path: str) -> nn.Module:
+    """The VAE at a place of its own (a file, a folder with its config, a whole model or a hub id),
+    without weights."""
+    place = Path(path)
+    if place.is_file():
+        return single_file.outline_of_vae(family)
+    with _vae_readable(path):
+        return diffusers_folder.outline_of(path, KINDS["vae"], _inside(place))
+
+
+def _load_own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> nn.Module:
+    place = Path(path)
     if place.is_file():
         return single_file.load_vae(path, family, dtype)
-    inside = "vae" if (place / "vae").is_dir() else ""
+    with _vae_readable(path):
+        dtype = dtype_of(family.name, "vae", dtype)
+        return diffusers_folder.load_model(
+            path, "vae", KINDS["vae"], dtype, subfolder=_inside(place)
+        )
+
+
+def _inside(place: Path) -> str:
+    return "vae" if (place / "vae").is_dir() else ""
+
+
+@contextmanager
+def _vae_readable(path: str) -> Iterator[None]:
+    """Turns whatever model libraries raise into a sentence."""
     try:
-        return diffusers_folder.load_model(path, "vae", KINDS["vae"], dtype, subfolder=inside)
+        yield
     except BakeryError:
         raise
-    except Exception as error:  # model libraries raise anything
+    except Exception as error:
         raise BakeryError(
             f"train.base.vae: cannot read {path} ({first_line(error)}): give a .safetensors file, a "
             "diffusers folder with a VAE, or a hub id"

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -191,7 +192,14 @@ def hashes(path: str) -> tuple[str, str]:
     with place.open("rb") as file:
         file.seek(0x100000)
         window = file.read(0x10000)
-    return hashlib.sha256(window).hexdigest()[:8], digest(place)
+    found = place.stat()
+    return hashlib.sha256(window).hexdigest()[:8], _content(place, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _content(path: Path, _size: int, _changed: int) -> str:
+    """sha256 of a file, read once in a process: a full-size checkpoint takes seconds."""
+    return digest(path)
 
 
 def file_facts(place: Place) -> dict[str, str]:

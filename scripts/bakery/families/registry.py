@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bakery.families import recognise
 from bakery.families.anima.family import Anima
-from bakery.families.family import Family
+from bakery.families.family import DENOISER, LATENTS, TEXTS, Family
 from bakery.families.recognise import Header, Place
 from bakery.families.sd import SD1
 from bakery.families.sdxl import SDXL
@@ -89,17 +89,18 @@ def versions(family: Family | None) -> dict[str, int]:
     return {one.name: one.code_version for one in counted if one.code_version > 1}
 
 
-def load(
+def outline(
     place: Place,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     **settings: Any,
 ) -> Model:
-    """Load a model of any family: a diffusers folder, a single checkpoint, a hub id, or its parts.
+    """A model of any family (a diffusers folder, a single checkpoint, a hub id, or its parts), whose
+    weights are read part by part when they are needed (`Model.need`).
 
     `settings` are those of `train` by name (`clip_skip`, `v_parameterization` ...); a family uses
-    those it knows. Raises `BakeryError` if the model is missing, incomplete, damaged or of no known
-    family, and for settings that do nothing with its family.
+    those it knows. Raises `BakeryError` if the model is missing, incomplete or of no known family, and
+    for settings that do nothing with its family.
     """
     import torch  # takes seconds, and families are recognised without
 
@@ -110,7 +111,19 @@ def load(
         path = recognise.main_part(ordered(place))
         family = recognised(path, diffusers_folder.hub_header(path))
     check(family, place, settings)
-    return family.load(place, settings, torch.device(device), dtype or torch.float32)
+    return family.outline(place, settings, torch.device(device), dtype or torch.float32)
+
+
+def load(
+    place: Place,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    **settings: Any,
+) -> Model:
+    """As `outline`, with all weights in memory; raises `BakeryError` for damaged ones, too."""
+    model = outline(place, device, dtype, **settings)
+    model.need(DENOISER, LATENTS, TEXTS)
+    return model
 
 
 def check(family: Family, place: Place, settings: Mapping[str, Any]) -> None:

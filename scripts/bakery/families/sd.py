@@ -39,7 +39,7 @@ class SD1(StableDiffusion):
             and not header.has("conditioner.embedders.")
         )
 
-    def load(
+    def outline(
         self,
         place: Place,
         settings: Mapping[str, Any],
@@ -48,4 +48,4 @@ class SD1(StableDiffusion):
     ) -> Model:
         from bakery.families.sd_model import SD1Model  # torch takes seconds
 
-        return SD1Model.load(self, place, settings, device, dtype)
+        return SD1Model.outline(self, place, settings, device, dtype)

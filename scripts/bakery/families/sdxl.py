@@ -56,7 +56,7 @@ class SDXL(StableDiffusion):
                 "leave clip_skip out"
             )
 
-    def load(
+    def outline(
         self,
         place: Place,
         settings: Mapping[str, Any],
@@ -65,4 +65,4 @@ class SDXL(StableDiffusion):
     ) -> Model:
         from bakery.families.sdxl_model import SDXLModel  # torch takes seconds
 
-        return SDXLModel.load(self, place, settings, device, dtype)
+        return SDXLModel.outline(self, place, settings, device, dtype)

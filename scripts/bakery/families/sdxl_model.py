@@ -85,7 +85,7 @@ class SDXLModel(LatentDiffusion):
         return StableDiffusionXLPipeline(
             **self.pipeline_parts(),
             scheduler=scheduler,
-            text_encoder_2=self._second,
+            text_encoder_2=None,  # type: ignore[arg-type] # diffusers takes None for what is encoded
             tokenizer_2=self.tokenizers[1],
             add_watermarker=False,
         )

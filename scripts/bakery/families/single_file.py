@@ -1,15 +1,16 @@
 """Single-file checkpoints, the usual download: one file with the weights of all parts.
 
-Steps of `load`: check by the names and shapes of the tensors that all parts are there and nothing that
-would change pictures, read what the parts need, build each part by the published shape of its family (or
-by the configs beside the file), and fill it. Nothing is guessed from the file's name.
+`outline` checks by the names and shapes of the tensors that all parts are there and nothing that would
+change pictures, and builds each part without weights, by the published shape of its family (or by the
+configs beside the file). `load` reads the weights of one part. Nothing is guessed from the file's name.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from bakery.families import published
 from bakery.families.published import dtype_of
-from bakery.families.recognise import INDEX, Header, of_file
+from bakery.families.recognise import INDEX, Header, of_file, of_pickle
 from bakery.families.stable_diffusion import StableDiffusion
 from bakery.families.weights import tensor_files
 from bakery.families.weights.tensor_files import Tensors
@@ -49,59 +50,62 @@ _SCHEDULE = "alphas_cumprod"
 _OPEN_CLIP = "conditioner.embedders.1.model."
 
 
-def load(
-    path: str, family: StableDiffusion, dtype: torch.dtype, *, own_vae: bool = False
-) -> dict[str, Any]:
-    """The parts of a checkpoint by the names that a diffusers folder gives them.
+def outline(path: str, family: StableDiffusion, *, own_vae: bool = False) -> dict[str, Any]:
+    """The parts of a checkpoint by the names that a diffusers folder gives them, models without weights.
 
     With `own_vae` the VAE comes from elsewhere: the file's is left out, if it has one.
     """
-    file = Path(path)
-    pickled = None if file.suffix.lower() == ".safetensors" else tensor_files.unpickle(path, file)
-    if pickled is None:
-        found = of_file(path)
-    else:
-        found = Header({name: tuple(value.shape) for name, value in pickled.items()})
+    file, found = Path(path), _header(path)
     check_whole(path, family, found, own_vae=own_vae)
-    wanted = _wanted(path, family, found, own_vae=own_vae)
-    tensors = _renamed(
-        tensor_files.read(path, file, wanted)
-        if pickled is None
-        else {name: pickled[name] for name in wanted}
-    )
-    _warn_of_schedule(path, found, pickled)
-    configs = file.parent if (file.parent / INDEX).is_file() else None
+    _tell_what_is_left_out(path, family, found, own_vae=own_vae)
+    _warn_of_schedule(path, found)
+    configs = _configs(file)
     parts: dict[str, Any] = {
         name: _tokenizer(path, file, name)
         for name in family.folders
         if name.startswith("tokenizer")
     }
     parts["scheduler"] = _scheduler(path, found, configs)
-    name = "the UNet"
-    try:
-        for name, model, weights in _models(family, tensors, configs, own_vae=own_vae):
-            if name == "unet":
-                _check_all_used(path, tensors, weights)
-            kind = dtype_of(family.name, name, dtype)
-            parts[name] = tensor_files.fill(path, name, model, _levelled(model, weights), kind)
-    except BakeryError:
-        raise
-    except Exception as error:  # model libraries raise anything
-        raise BakeryError(
-            f"train.base: the weights of {name} in {path} do not fit the shape of "
-            f"{family.title} ({first_line(error)}): download it again"
-        ) from None
+    for name in _prefixes(family):
+        if name == "vae" and own_vae:
+            continue
+        with _fitting(path, family, name), torch.device("meta"):
+            parts[name] = _model(family, name, configs)
     return parts
+
+
+def load(path: str, family: StableDiffusion, name: str, dtype: torch.dtype) -> nn.Module:
+    """The part `name` of a checkpoint with its weights; no other part is kept in memory."""
+    file, prefix = Path(path), _prefixes(family)[name]
+    found = _header(path)
+    unread = {key for keys in found.left_out((prefix,)).values() for key in keys}
+    wanted = [key for key in found.shapes if key.startswith(prefix) and key not in unread]
+    tensors = _renamed(tensor_files.read(path, file, wanted))
+    with _fitting(path, family, name):
+        with init_empty_weights():
+            model = _model(family, name, _configs(file))
+        weights = _converted(family, name, model, tensors)
+        if name == "unet":
+            _check_all_used(path, tensors, weights)
+        del tensors  # `fill` frees what it has copied
+        kind = dtype_of(family.name, name, dtype)
+        return tensor_files.fill(path, name, model, _levelled(model, weights), kind)
+
+
+def outline_of_vae(family: StableDiffusion) -> nn.Module:
+    """The VAE of a file of its own, without weights: it has the family's shape."""
+    with torch.device("meta"):
+        return AutoencoderKL.from_config(dict(published.VAE[family.name]))
 
 
 def load_vae(path: str, family: StableDiffusion, dtype: torch.dtype) -> nn.Module:
     """A VAE in a file of its own, under the names of the original or of diffusers."""
     file = Path(path)
-    tensors = tensor_files.every(path, file)
+    tensors = tensor_files.read(path, file)
     with init_empty_weights():
         vae = AutoencoderKL.from_config(dict(published.VAE[family.name]))
     try:
-        weights = tensors
+        weights = dict(tensors)
         if not any(name.startswith(_VAE_OF_DIFFUSERS) for name in tensors):
             if not any(name.removeprefix(_VAE).startswith(_VAE_OF_OTHERS) for name in tensors):
                 raise BakeryError(
@@ -150,8 +154,26 @@ def check_whole(
         )
 
 
-def _wanted(path: str, family: StableDiffusion, found: Header, *, own_vae: bool) -> list[str]:
-    """The names of the tensors to read; the others are counted in the log."""
+def _header(path: str) -> Header:
+    if Path(path).suffix.lower() == ".safetensors":
+        return of_file(path)
+    return of_pickle(path)
+
+
+def _configs(file: Path) -> Path | None:
+    """The folder with configs beside a checkpoint, if there is one."""
+    return file.parent if (file.parent / INDEX).is_file() else None
+
+
+def _prefixes(family: StableDiffusion) -> dict[str, str]:
+    """How the names of each part's tensors begin."""
+    texts = zip(("text_encoder", "text_encoder_2"), family.text_prefixes, strict=False)
+    return {"unet": _UNET, "vae": _VAE, **dict(texts)}
+
+
+def _tell_what_is_left_out(
+    path: str, family: StableDiffusion, found: Header, *, own_vae: bool
+) -> None:
     left_out = found.left_out((_UNET, _VAE, *family.text_prefixes))
     if own_vae and (inner := [name for name in found.shapes if name.startswith(_VAE)]):
         left_out["the VAE, as another one is named"] = inner
@@ -159,20 +181,16 @@ def _wanted(path: str, family: StableDiffusion, found: Header, *, own_vae: bool)
         log.info(
             "%s: %d tensors left out, %s (%s)", path, len(names), what, tensor_files.shown(names)
         )
-    unread = {name for names in left_out.values() for name in names}
-    return [name for name in found.shapes if name not in unread]
 
 
-def _warn_of_schedule(path: str, found: Header, pickled: Tensors | None) -> None:
+def _warn_of_schedule(path: str, found: Header) -> None:
     """Log a noise schedule in the file that is not Stable Diffusion's.
 
     A1111 draws with it; ComfyUI and kohya's scripts do not read it, and neither is it read here.
     """
     if _SCHEDULE not in found.shapes:
         return
-    stored = (tensor_files.read(path, Path(path), [_SCHEDULE]) if pickled is None else pickled)[
-        _SCHEDULE
-    ]
+    stored = tensor_files.read(path, Path(path), [_SCHEDULE])[_SCHEDULE]
     plain = DDPMScheduler.from_config(published.SCHEDULER).alphas_cumprod
     # half precision rounds to 3 digits
     if stored.shape != plain.shape or not torch.allclose(
@@ -245,36 +263,53 @@ def _scheduler(path: str, found: Header, configs: Path | None) -> DDPMScheduler:
         ) from None
 
 
-def _models(
-    family: StableDiffusion, tensors: Tensors, configs: Path | None, *, own_vae: bool
-) -> Iterable[tuple[str, nn.Module, Tensors]]:
-    """(name, model without weights, its weights under the model's own names)."""
-
-    def config(name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
-        if configs is None:
-            return dict(shape)
-        return json.loads((configs / name / "config.json").read_text(encoding="utf-8"))
-
-    with init_empty_weights():
-        unet = UNet2DConditionModel.from_config(config("unet", published.UNET[family.name]))
-    yield "unet", unet, convert_ldm_unet_checkpoint(tensors, unet.config)
-    if not own_vae:
-        with init_empty_weights():
-            vae = AutoencoderKL.from_config(config("vae", published.VAE[family.name]))
-        yield "vae", vae, convert_ldm_vae_checkpoint(tensors, vae.config)
-    shapes = published.TEXT_ENCODERS[family.name]
-    with init_empty_weights():
-        first = CLIPTextModel(CLIPTextConfig(**config("text_encoder", shapes[0])))
-    yield "text_encoder", first, convert_ldm_clip_checkpoint(tensors)
-    if len(shapes) > 1:
-        shape = CLIPTextConfig(**config("text_encoder_2", shapes[1]))
-        with init_empty_weights():
-            second = CLIPTextModelWithProjection(shape)
-        weights = convert_open_clip_checkpoint(second, tensors, prefix=family.text_prefixes[1])
-        yield "text_encoder_2", second, weights
+@contextmanager
+def _fitting(path: str, family: StableDiffusion, name: str) -> Iterator[None]:
+    """Turns whatever model libraries raise into a sentence."""
+    try:
+        yield
+    except BakeryError:
+        raise
+    except Exception as error:
+        raise BakeryError(
+            f"train.base: the weights of {name} in {path} do not fit the shape of "
+            f"{family.title} ({first_line(error)}): download it again"
+        ) from None
 
 
-def _levelled(model: nn.Module, weights: Tensors) -> Tensors:
+def _model(family: StableDiffusion, name: str, configs: Path | None) -> nn.Module:
+    """A part of the family's shape, or of that in the configs beside the file."""
+    shapes = {
+        "unet": published.UNET[family.name],
+        "vae": published.VAE[family.name],
+        **dict(zip(("text_encoder", "text_encoder_2"), published.TEXT_ENCODERS[family.name],
+                   strict=False)),
+    }  # fmt: skip
+    shape = dict(shapes[name])
+    if configs is not None:
+        shape = json.loads((configs / name / "config.json").read_text(encoding="utf-8"))
+    if name == "unet":
+        return UNet2DConditionModel.from_config(shape)
+    if name == "vae":
+        return AutoencoderKL.from_config(shape)
+    kind = CLIPTextModel if name == "text_encoder" else CLIPTextModelWithProjection
+    return kind(CLIPTextConfig(**shape))
+
+
+def _converted(
+    family: StableDiffusion, name: str, model: nn.Module, tensors: Tensors
+) -> dict[str, torch.Tensor]:
+    """A part's tensors under the names of `model`."""
+    if name == "unet":
+        return convert_ldm_unet_checkpoint(tensors, model.config)
+    if name == "vae":
+        return convert_ldm_vae_checkpoint(tensors, model.config)
+    if name == "text_encoder":
+        return convert_ldm_clip_checkpoint(tensors)
+    return convert_open_clip_checkpoint(model, tensors, prefix=family.text_prefixes[1])
+
+
+def _levelled(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights without the level text_model, where the model has none.
 
     transformers >= 5.6 has no such level inside CLIPTextModel any more.

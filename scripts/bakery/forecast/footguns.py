@@ -76,12 +76,28 @@ def of_training(train: Train, prune: Prune, counts: StepCounts | None) -> list[s
             f"keep_tokens {train.keep_tokens} is less than the {front} tags that trigger and class "
             "tokens make: shuffling moves them away from the front."
         )
+    if train.text_variants is not None:
+        found += _of_variants(train)
     if train.max_steps and counts is not None:
         found.append(
             f"max_steps {train.max_steps} wins over num_epochs {train.num_epochs}: the bake ends in "
             f"epoch {counts.epochs}."
         )
     return found + _without_effect(train)
+
+
+def _of_variants(train: Train) -> list[str]:
+    if not (train.shuffle_caption or train.caption_tag_dropout_rate):
+        return [
+            f"text_variants {train.text_variants} does nothing: tags are neither shuffled "
+            "(shuffle_caption) nor left out (caption_tag_dropout_rate)."
+        ]
+    if train.rates["text_encoder_lr"]:
+        return [
+            f"text_variants {train.text_variants} frees no memory, because the text encoder is trained "
+            "(text_encoder_lr): it only shows each caption in fewer ways."
+        ]
+    return []
 
 
 def _without_effect(train: Train) -> list[str]:

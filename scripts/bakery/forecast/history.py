@@ -12,7 +12,7 @@ from typing import Any
 from bakery.interop import sidecar
 from bakery.io.errors import BakeryError
 from bakery.jobs import job_times
-from bakery.settings.train import FLOW
+from bakery.settings.train import FLOW, Train
 
 FREE = frozenset(
     {
@@ -101,7 +101,12 @@ def _together(files: Sequence[Path]) -> str:
 
 def _costly(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that decide what a step costs; of the rates, whether their part is trained."""
-    costly = {name: value for name, value in settings.items() if name not in FREE}
+    later = {name: Train.model_fields[name].default for name in Train.came_later}
+    costly = {
+        name: value
+        for name, value in settings.items()
+        if name not in FREE and not (name in later and value == later[name])
+    }
     for name in RATES:
         own = settings.get(name)
         costly[name] = (settings.get("learning_rate") if own is None else own) != 0

@@ -116,6 +116,8 @@ def _differences(settings: Train, family: Family) -> list[str]:
         and not settings.caption_tag_dropout_rate
     ):
         lost.append("keep_tokens does nothing without shuffle_caption, there as here")
+    if settings.text_variants is not None:
+        lost.append("text_variants is left out: sd-scripts shuffles tags anew in each showing")
     if settings.lr_scheduler == "rex":
         lost.append("lr_scheduler is cosine, since sd-scripts has no rex of its own")
     if settings.random_crop:

@@ -184,9 +184,10 @@ def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
 
     sd-scripts has no rex: cosine is written.
     In neither are reg_data_dir, as regularization folders are subsets of the dataset, fuse, as
-    sd-scripts bakes one at a time, and save_format, as it has one of its own.
+    sd-scripts bakes one at a time, save_format, as it has one of its own, and text_variants, as it
+    shuffles anew in each showing.
     """
-    apart = {"reg_data_dir", "fuse", "save_format", *FLOW}
+    apart = {"reg_data_dir", "fuse", "save_format", "text_variants", *FLOW}
     values = settings.model_dump(mode="json", exclude=apart) | flow_terms.to_kohya(settings)
     general = {name: values.pop(name) for name in IN_DATASET}
     network_args = [

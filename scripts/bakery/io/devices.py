@@ -10,10 +10,16 @@ from __future__ import annotations
 import platform
 import resource
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+_OWN = Path("/proc/self")
+_most = {"resident": 0, "gpu": 0}
+"""The most bytes before the last `restart_peak`."""
 
 
 def is_apple_silicon() -> bool:
@@ -86,14 +92,46 @@ def peak(kind: str) -> int:
 def resident_peak() -> int:
     """The most bytes of memory that this process held."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024  # bytes there, KiB elsewhere
+    # bytes there, KiB elsewhere
+    return max(_most["resident"], most if sys.platform == "darwin" else most * 1024, _high_water())
+
+
+def restart_peak(kind: str) -> None:
+    """Let `recent_peak` begin at what is held now; the peaks of all time stay known."""
+    _most["resident"] = resident_peak()
+    _most["gpu"] = peak_if_on_gpu() or 0
+    if kind.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # Linux alone has it
+        (_OWN / "clear_refs").write_text("5")
+
+
+def recent_peak(kind: str) -> int:
+    """The most bytes held since `restart_peak`, of the GPU by torch, else of this process.
+
+    Where the system cannot tell (macOS), the most so far.
+    """
+    if kind.startswith(("cuda", "mps")):
+        return peak(kind)
+    return _high_water() or resident_peak()
+
+
+def _high_water() -> int:
+    """The most bytes of this process since `restart_peak`, as Linux counts them; 0 elsewhere."""
+    with suppress(OSError):
+        for line in (_OWN / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def peak_if_on_gpu() -> int | None:
     """The most bytes that torch held on a GPU, if this process has used one; loads no torch."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
+        return max(_most["gpu"], torch.cuda.max_memory_allocated())
     if torch is not None and is_apple_silicon() and torch.backends.mps.is_available():
         return torch.mps.driver_allocated_memory()
     return None

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from bakery.io import devices, manifest
+from bakery.jobs import phases
 
 ENDING = ".took.jsonl"
 """Instead of `.log`: the file is beside the job's log."""
@@ -34,6 +35,8 @@ class Attempt:
     """The most bytes that torch held on a GPU; None without one."""
     done: bool = True
     """False if it was stopped or failed."""
+    phases: Mapping[str, int] = field(default_factory=dict)
+    """Phase -> the most bytes that it held: on a GPU if the job used one, else of the process."""
 
 
 def beside(log_file: Path) -> Path:
@@ -55,6 +58,7 @@ def note(log_file: Path, *, done: bool) -> None:
         memory=devices.resident_peak(),
         gpu_memory=devices.peak_if_on_gpu(),
         done=done,
+        phases=phases.most(),
     )
     with suppress(OSError), beside(log_file).open("a", encoding="utf-8") as file:  # a full disk
         file.write(json.dumps(asdict(one)) + "\n")

@@ -7,18 +7,20 @@ them, then LoRA by LoRA (`batches`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from bakery.families.family import Model
+from bakery.families.family import DENOISER, LATENTS, TEXTS, Model
 from bakery.families.recognise import Place
 from bakery.interop import prompt_syntax
 from bakery.interop.infotext import Infotext
 from bakery.io import tables
 from bakery.io.errors import BakeryError
+from bakery.jobs import phases
 from bakery.sampling import batches, infotexts, prompts
 from bakery.sampling.pictures import Lora, Picture, SampleSet, Writer
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
@@ -27,6 +29,8 @@ from bakery.settings.sample import Sample
 from bakery.tags import tagger_list
 from bakery.tags.trigger import Trigger
 
+ROOM = 2**30
+"""Bytes of encoded prompts that are kept: some 800 of SDXL's in float32. More are encoded later."""
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -105,20 +109,50 @@ def draw(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> None:
     sample_sets = sorted(sample_sets, key=lambda sample_set: sample_set.out.name)
     queue = _batches(pipeline, sample_sets)
     ready = [all([picture.there() for picture in batch]) for batch in queue]  # noqa: C419
+    waiting = deque(zip(queue, ready, strict=True))
     in_use: list[Lora] = []
     with Writer() as writer:
-        for batch, there in zip(queue, ready, strict=True):
-            if there:
-                writer.put(batch)
-                continue
-            loras = list(dict.fromkeys(picture.lora for picture in batch))
-            if loras != in_use:
-                pipeline.use(loras)
-                in_use = loras
-            requests = [
-                ImageRequest(loras.index(p.lora), p.cell.prompt, p.cell.seed) for p in batch
-            ]
-            writer.put(batch, pipeline.draw(requests))
+        while waiting:
+            encoded = _encode(pipeline, waiting)
+            with phases.phase(phases.DRAWING, str(pipeline.base.device)):
+                for batch, there in encoded:
+                    if there:
+                        writer.put(batch)
+                        continue
+                    loras = _loras(batch)
+                    if loras != in_use:
+                        pipeline.use(loras)
+                        in_use = loras
+                    requests = [
+                        ImageRequest(loras.index(p.lora), p.cell.prompt, p.cell.seed) for p in batch
+                    ]
+                    writer.put(batch, pipeline.draw(requests))
+
+
+Waiting = tuple[list[Picture], bool]
+"""A batch, and whether it is there already."""
+
+
+def _encode(pipeline: ImagePipeline, waiting: deque[Waiting]) -> list[Waiting]:
+    """Take batches from `waiting`, as many as there is room for their prompts, and encode these.
+
+    Only the text encoders are in memory meanwhile, and they are gone afterwards.
+    """
+    taken, base = [], pipeline.base
+    pipeline.forget()
+    base.release(DENOISER, LATENTS)
+    with phases.phase(phases.PROMPTS, str(base.device)):
+        while waiting and pipeline.texts_size < ROOM:
+            batch, there = waiting.popleft()
+            if not there:
+                pipeline.encode(_loras(batch), [picture.cell.prompt for picture in batch])
+            taken.append((batch, there))
+        base.release(TEXTS)
+    return taken
+
+
+def _loras(batch: Sequence[Picture]) -> list[Lora]:
+    return list(dict.fromkeys(picture.lora for picture in batch))
 
 
 def _batches(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> list[list[Picture]]:

@@ -3,11 +3,14 @@
 The base does the drawing (`Model.draw`): loading the base and a LoRA file in diffusers gives the
 same picture. A batch may mix LoRAs; each row goes through its own (see `lora.network`). One LoRA
 alone is added to the weights if the base allows it, and then costs nothing.
+
+Prompts can be encoded before anything is drawn (`encode`), for many batches: then text encoders and
+denoiser need not be in memory together. What was not encoded is when it is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +24,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bakery.families import registry
-from bakery.families.family import Drawing, Model, Target, Text, join, rows
+from bakery.families.family import (
+    DENOISER,
+    LATENTS,
+    TEXT_ENCODER,
+    TEXTS,
+    UNET,
+    Drawing,
+    Model,
+    Target,
+    Text,
+    join,
+    rows,
+)
 from bakery.families.recognise import Place, label
+from bakery.io import devices
 from bakery.io.errors import BakeryError
 from bakery.lora import file_forms
 from bakery.lora.network import LoRANetwork
+from bakery.sampling.pictures import Lora
 from bakery.settings.sample import Sample
 
 
@@ -40,12 +57,16 @@ class ImageRequest(NamedTuple):
 
 @dataclass
 class ImagePipeline:
-    """A loaded model that draws requested pictures; `network` carries the LoRAs in use."""
+    """A model that draws requested pictures; `network` carries the LoRAs in use, on the denoiser."""
 
     base: Model
     settings: Sample
     network: LoRANetwork | None = None
-    _texts: dict[str, Text] = field(default_factory=dict)
+    _in_use: tuple[Lora, ...] = ()
+    _texts: dict[tuple[Hashable, str], Text] = field(default_factory=dict)
+    """Prompts with the LoRAs that read them -> two rows for each of these LoRAs."""
+    _reads: dict[Path | None, bool] = field(default_factory=dict)
+    """Whether a LoRA changes how texts are read."""
 
     @classmethod
     def load(
@@ -61,7 +82,7 @@ class ImagePipeline:
 
         `train` are settings of the bakes that the base is loaded with (`Train.drawn_with`).
         """
-        loaded = registry.load(base, device, dtype, **train)
+        loaded = registry.outline(base, device, dtype, **train)
         registry.check_sampler(loaded.family, settings.sampler)
         unit = loaded.latents.grid
         for name, side in (("width", settings.width), ("height", settings.height)):
@@ -73,7 +94,7 @@ class ImagePipeline:
         loaded.prepare_to_draw()
         return cls(loaded, settings)
 
-    def use(self, loras: Sequence[tuple[Path | None, float]]) -> None:
+    def use(self, loras: Sequence[Lora]) -> None:
         """Load these LoRAs, each at its weight, instead of the previous ones; None means the base
         alone.
 
@@ -81,18 +102,40 @@ class ImagePipeline:
         """
         if self.network is not None:
             self.network.remove()
+        self.base.need(DENOISER)
+        self.network = self._carrying(UNET, loras)
+        self._in_use = tuple(loras)
+
+    @torch.inference_mode()
+    def encode(self, loras: Sequence[Lora], prompts: Iterable[str]) -> None:
+        """Keep these prompts encoded as each of `loras` reads them, on the CPU, until `forget`.
+
+        A prompt is encoded only with the negative prompt, for all LoRAs at once, so that no
+        prompt changes another's picture.
+        """
+        readers = self._readers(loras)
+        missing = [p for p in dict.fromkeys(prompts) if (readers, p) not in self._texts]
+        if not missing:
+            return
+        self.base.need(TEXTS)
+        network = self._carrying(TEXT_ENCODER, loras)
+        try:
+            for prompt in missing:
+                network.route()
+                pairs = [prompt, self.settings.negative_prompt] * len(loras)
+                text = self.base.encode(pairs)
+                self._texts[readers, prompt] = {name: x.cpu() for name, x in text.items()}
+        finally:
+            network.remove()
+
+    @property
+    def texts_size(self) -> int:
+        """Bytes of the prompts that are kept encoded."""
+        return sum(x.nbytes for text in self._texts.values() for x in text.values())
+
+    def forget(self) -> None:
+        """Drop the prompts that are kept encoded."""
         self._texts.clear()
-        states = [{} if file is None else _read(file) for file, _ in loras]
-        self.network = LoRANetwork.for_files(self._targets(), states)
-        for k, ((file, weight), state) in enumerate(zip(loras, states, strict=True)):
-            with _named(file):
-                self.network.load_kohya(state, k)
-            self.network.routing.multiplier[k] = weight if file else 0.0
-        self.network.requires_grad_(False).eval()
-        if len(loras) == 1 and self.base.mergeable:
-            self.network.merge()
-        else:
-            self.network.apply()
 
     def check(self, lora: Path) -> None:
         """`BakeryError` if the file is damaged or does not fit the base."""
@@ -108,6 +151,7 @@ class ImagePipeline:
     @torch.inference_mode()
     def draw(self, batch: Sequence[ImageRequest]) -> tuple[list[Image.Image], list[bool]]:
         """The pictures of a batch, and whether the arithmetic of each stayed finite."""
+        self.base.need(DENOISER, LATENTS)
         pairs = [self._text(request) for request in batch]
         text, negative = (join([rows(pair, slice(i, i + 1)) for pair in pairs]) for i in (0, 1))
         guided = self.settings.cfg_scale > 1
@@ -142,20 +186,42 @@ class ImagePipeline:
             raise ValueError("`use` comes before drawing, also for the bare base")
         return self.network
 
+    def _carrying(self, part: str, loras: Sequence[Lora]) -> LoRANetwork:
+        """The adapters of `loras` on one part of the base, switched on."""
+        states = [self._of_part(part, file) for file, _ in loras]
+        network = LoRANetwork.for_files(self.base.targets([part], convolutions=True), states)
+        network.known = {target.name for target in self._targets()}
+        for k, ((file, weight), state) in enumerate(zip(loras, states, strict=True)):
+            with _named(file):
+                network.load_kohya(state, k)
+            network.routing.multiplier[k] = weight if file else 0.0
+        network.requires_grad_(False).eval()
+        return network.merge() if len(loras) == 1 and self.base.mergeable else network.apply()
+
+    def _of_part(self, part: str, file: Path | None) -> dict[str, torch.Tensor]:
+        """What a LoRA has for a part; what belongs to none is the denoiser's, which refuses it."""
+        inside = {target.name for target in self.base.targets([TEXT_ENCODER])}
+        state = {} if file is None else _read(file)
+        mine = part == TEXT_ENCODER
+        return {key: x for key, x in state.items() if (key.partition(".")[0] in inside) == mine}
+
+    def _readers(self, loras: Sequence[Lora]) -> Hashable:
+        """What the texts of these LoRAs depend on: if none reads otherwise than the base, on their
+        number alone."""
+        for file, _ in loras:
+            if file not in self._reads:
+                self._reads[file] = bool(self._of_part(TEXT_ENCODER, file))
+        return tuple(loras) if any(self._reads[file] for file, _ in loras) else len(loras)
+
     def _targets(self) -> Iterator[Target]:
         return self.base.targets(convolutions=True)
 
     def _text(self, request: ImageRequest) -> Text:
-        """Two rows: the request's prompt and the negative prompt, as its LoRA reads them.
-
-        A prompt is encoded only with the negative prompt, for all LoRAs at once, so that no
-        prompt changes another's picture.
-        """
-        if request.prompt not in self._texts:
-            network = self._loras().route()
-            pair = [request.prompt, self.settings.negative_prompt]
-            self._texts[request.prompt] = self.base.encode(pair * len(network))
-        return rows(self._texts[request.prompt], slice(2 * request.lora, 2 * request.lora + 2))
+        """Two rows: the request's prompt and the negative prompt, as its LoRA reads them."""
+        self.encode(self._in_use, [request.prompt])
+        text = self._texts[self._readers(self._in_use), request.prompt]
+        pair = rows(text, slice(2 * request.lora, 2 * request.lora + 2))
+        return {name: devices.moved(x, self.base.device) for name, x in pair.items()}
 
 
 @contextmanager

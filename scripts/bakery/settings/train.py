@@ -118,6 +118,10 @@ class Train(Section):
     """Show every n-th epoch without captions; 0 means never."""
     caption_tag_dropout_rate: Share = 0.0
     """Chance that a tag after keep_tokens is left out of a showing."""
+    text_variants: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Shuffle and drop the tags of a caption in at most this many ways, drawn beforehand (16 is plenty).
+    If the text encoder is not trained, it then encodes all of them once and is freed before training;
+    null draws each showing anew and keeps it in memory."""
     resolution: Annotated[int, Field(ge=32, multiple_of=8)] = 64
     """Area of a training picture, given as the side of the square with that area, in pixels."""
     enable_bucket: bool = True
@@ -196,7 +200,7 @@ class Train(Section):
             "fuse",
         }
     )
-    came_later: ClassVar[frozenset[str]] = frozenset({*FLOW, "save_format"})
+    came_later: ClassVar[frozenset[str]] = frozenset({*FLOW, "save_format", "text_variants"})
     own: ClassVar[frozenset[str]] = frozenset(
         {
             "network_alpha", "conv_alpha", "network_dropout", "scale_weight_norms",
@@ -208,7 +212,7 @@ class Train(Section):
             "num_epochs", "max_steps", "save_every_n_epochs", "save_precision", "save_format",
             "seed",
             "shuffle_caption", "keep_tokens", "caption_dropout_rate",
-            "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
+            "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "text_variants",
             "flip_aug", "random_crop", "prior_loss_weight", "min_snr_gamma", "noise_offset",
             "log_with", *FLOW,
         }

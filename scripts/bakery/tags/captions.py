@@ -6,6 +6,7 @@ are, with spaces. Only emoticons keep their underscores, since those are part of
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 
@@ -77,6 +78,19 @@ def shown(
     if tag_dropout > 0:
         rest = [tag for tag in rest if rng.random() >= tag_dropout]
     return join([*kept, *rest])
+
+
+def ways(
+    caption: str, *, keep_tokens: int = 0, shuffled: bool = False, dropped: bool = False
+) -> int:
+    """In how many ways `shown` may show a caption, without the empty one.
+
+    Of n tags after the first `keep_tokens`: n! orders, 2^n choices, and n! sum(1 / k!) of both.
+    """
+    n = len(set(split(caption)[keep_tokens:]))
+    if shuffled and dropped:
+        return sum(math.perm(n, k) for k in range(n + 1))
+    return math.factorial(n) if shuffled else 2**n if dropped else 1
 
 
 def shuffle(tags: Sequence[str], keep_tokens: int, rng: random.Random) -> list[str]:

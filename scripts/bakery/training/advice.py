@@ -16,6 +16,7 @@ from bakery.dataset.repeat_folders import Dataset, Folders
 from bakery.io import devices
 from bakery.io.errors import OutOfMemory
 from bakery.settings.train import Train
+from bakery.tags import captions
 from bakery.training.progress import memory_gib
 
 log = logging.getLogger(__name__)
@@ -139,6 +140,17 @@ def about_captions(settings: Train, data: Dataset, truncated: int) -> int:
         log.warning(
             "%d captions are longer than max_token_length %d and are cut",
             truncated, settings.max_token_length,
+        )  # fmt: skip
+    if settings.text_variants is not None:
+        how = {
+            "keep_tokens": settings.keep_tokens,
+            "shuffled": settings.shuffle_caption,
+            "dropped": settings.caption_tag_dropout_rate > 0,
+        }
+        beyond = sum(captions.ways(x.caption, **how) > settings.text_variants for x in data.items)
+        log.info(
+            "%d of %d captions could be shuffled or cut in more ways than text_variants %d, and are "
+            "shown in that many", beyond, len(data.items), settings.text_variants,
         )  # fmt: skip
     empty = sum(not item.caption.strip() for item in data.items)
     if empty:

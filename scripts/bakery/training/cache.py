@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from bakery.families.family import Model
 from bakery.io import seals
 from bakery.io.errors import BakeryError
 from bakery.io.files import whole
@@ -99,6 +101,33 @@ def fingerprint(model: nn.Module) -> str:
         # as bytes: numpy knows no bfloat16
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def fingerprints(base: Model, part: str, store: Store) -> list[str]:
+    """The `fingerprint` of each module of a part (`Model.modules`).
+
+    Weights that are not in memory are read only if `store` does not know yet what these files give.
+    """
+    source = None if base.holds(part) or store.folder is None else base.source(part)
+
+    def compute() -> Tensors:
+        base.need(part)
+        found = [bytes.fromhex(fingerprint(module)) for module in base.modules(part)]
+        return {"sha256": torch.tensor([list(digest) for digest in found], dtype=torch.uint8)}
+
+    if source is None or store.folder is None:
+        known = compute()
+    else:
+        of_weights = {
+            "kind": "weights 1",
+            "family": [base.family.name, base.family.code_version],
+            "part": part,
+            "files": source,
+            "dtypes": [str(next(m.parameters()).dtype) for m in base.modules(part)],
+            "libraries": [version(name) for name in ("torch", "diffusers", "transformers")],
+        }
+        known = Store(store.folder / "weights").get(of_weights, compute)
+    return [bytes(row.tolist()).hex() for row in known["sha256"]]
 
 
 def arithmetic(device: torch.device, dtype: torch.dtype, threads: int) -> dict[str, Any]:

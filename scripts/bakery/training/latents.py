@@ -23,12 +23,12 @@ from PIL import Image, ImageOps
 
 from bakery.dataset.buckets import Fit
 from bakery.dataset.repeat_folders import Dataset, View
-from bakery.families.family import LatentSpace, Model
+from bakery.families.family import LATENTS, LatentSpace, Model
 from bakery.io import images, seeds, status
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.io.manifest import digest
-from bakery.training.cache import Store, arithmetic, fingerprint
+from bakery.training.cache import Store, arithmetic, fingerprints
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,10 @@ class Latents:
         self._moments: dict[View, Moments] = {}
 
     def prepare(self, views: Iterable[View], *, forget: bool = False) -> None:
-        """Encode the missing views; `forget` drops those that are not given."""
+        """Encode the missing views; `forget` drops those that are not given.
+
+        The VAE is in memory only for those that the store lacks, too, and no longer than that.
+        """
         wanted = set(views)
         if forget:
             self._moments = {view: self._moments[view] for view in wanted & self._moments.keys()}
@@ -78,6 +81,7 @@ class Latents:
                 self._keep(view, found)
         if absent:
             self._encode(absent)
+        self.base.release(LATENTS)  # the denoiser needs its memory more
 
     def draw(self, view: View, seed: int) -> torch.Tensor:
         """(C, height / f, width / f), float32 on the CPU, normalised as the model needs it.
@@ -94,8 +98,9 @@ class Latents:
         return self.base.latents.normalise(moments.mean + moments.std * noise)
 
     def _encode(self, views: list[View]) -> None:
+        self.base.need(LATENTS)
         space = self.base.latents
-        vae = space.module.to(self.base.device)
+        space.module.to(self.base.device)
         sizes = Counter(self.data.fits[view.index].bucket for view in views)
         rooms: dict[Size, Iterator[Moments]] = {}
         for view, pixels in status.each(self._pixels(views), "encoding latents", len(views)):
@@ -113,7 +118,6 @@ class Latents:
             kept.std.copy_(moments.std)
             if self.store.folder is not None:
                 self.store.put(self._made_from(view), {"mean": moments.mean, "std": moments.std})
-        vae.to("cpu")  # the UNet needs its memory more
 
     def _keep(self, view: View, found: dict[str, torch.Tensor]) -> None:
         self._moments[view] = Moments(found["mean"], found["std"])
@@ -141,7 +145,7 @@ class Latents:
         if self._vae is None:
             self._vae = {
                 "kind": "latents 1",
-                "vae": fingerprint(self.base.latents.module),
+                "vae": fingerprints(self.base, LATENTS, self.store)[0],
                 "pillow": PIL.__version__,
                 **arithmetic(self.base.device, self.base.latents.dtype, self._threads),
             }

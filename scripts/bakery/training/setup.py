@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ import torch
 
 from bakery.dataset import buckets, repeat_folders
 from bakery.dataset.repeat_folders import Folders
-from bakery.families.family import Model
+from bakery.families.family import DENOISER, TEXTS, Model
 from bakery.io import seeds
 from bakery.io.errors import BakeryError
+from bakery.jobs import phases
 from bakery.lora.network import Adapter, LoRANetwork
 from bakery.settings.train import Train
 from bakery.training import losses, optimizers, schedules
@@ -21,8 +23,10 @@ from bakery.training.checkpoint import Checkpoint
 from bakery.training.latents import Latents
 from bakery.training.run import Run
 from bakery.training.schedules import StepCounts
-from bakery.training.texts import Texts
+from bakery.training.texts import EncodedTexts, Texts, is_kept
 from bakery.training.train_step import TrainContext
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ def make_context(
     sizes = _sizes(settings, base)
     data = repeat_folders.arrange(folders, sizes)
     store = Store(cache)
+    texts = EncodedTexts(base, store, threads=threads)
     latents = Latents(
         base,
         data,
@@ -54,7 +59,31 @@ def make_context(
         workers=settings.max_data_loader_n_workers,
         persistent=settings.persistent_data_loader_workers,
     )
-    return TrainContext(base, data, latents, store, threads)
+    return TrainContext(base, data, latents, texts, threads)
+
+
+def encode(specs: Sequence[TrainSpec], context: TrainContext) -> None:
+    """Encode pictures and captions as far as they stay the same; what encoded them is freed.
+
+    Latents of random crops are left to the epoch that shows them, captions that change to their batch.
+    """
+    data, device = context.data, str(context.base.device)
+    counts = [_counts(spec.settings, context) for spec in specs]  # errors first: this takes long
+    with phases.phase(phases.LATENTS, device):
+        views = {view for spec in specs for view in data.views(spec.settings) or ()}
+        context.latents.prepare(views)
+    with phases.phase(phases.TEXTS, device):
+        context.texts.prepare(
+            batch.captions
+            for spec, its in zip(specs, counts, strict=True)
+            if is_kept(spec.settings, context.base)
+            for epoch in range(1, min(its.epochs, spec.until or its.epochs) + 1)
+            for batch in data.epoch(spec.settings, epoch)
+        )
+        if all(is_kept(spec.settings, context.base) for spec in specs):
+            context.base.release(TEXTS)
+            about = "%d captions are encoded, %.2f GiB; the text encoder is not needed any more"
+            log.info(about, len(context.texts), context.texts.size / 2**30)
 
 
 def prepare(settings: Train, context: TrainContext, *, out: Path, name: str) -> Run:
@@ -68,6 +97,8 @@ def prepare_all(specs: Sequence[TrainSpec], context: TrainContext) -> list[Run]:
     base, settings = context.base, specs[0].settings
     parts = list(base.trained(settings.rates))
     counts = [_counts(spec.settings, context) for spec in specs]
+    are_kept = all(is_kept(spec.settings, base) for spec in specs)
+    base.need(DENOISER, *([] if are_kept else [TEXTS]))
     network = LoRANetwork.stack(
         base.targets(parts, convolutions=bool(settings.conv_dim)),
         settings.network_dim,
@@ -113,7 +144,7 @@ def _new_run(
         optimizer=optimizers.make(settings, groups, base.device.type),
         scaler=torch.amp.GradScaler(base.device.type, enabled=settings.mixed_precision == "fp16"),
         diffusion=losses.of(settings, base.noise),
-        texts=Texts(base, settings, context.store, threads=context.threads),
+        texts=Texts(settings, context.texts),
         until=spec.until,
     )
 

@@ -1,49 +1,58 @@
 """The text embeddings of the captions, computed once if the text encoder does not learn.
 
-A frozen text encoder gives a caption the same embedding in every epoch. If captions do not change
-either (no shuffling, no tag dropout), each is encoded once, alone, and kept on disk, shared by all
-bakes of the base. Otherwise captions are encoded batch by batch, with gradients if the encoder
-learns.
+A frozen text encoder gives a caption the same embedding in every epoch. If there are only so many
+captions (none is shuffled, no tag dropped, or `text_variants` bounds them), each is encoded once, alone,
+before anything is trained, and kept on disk, shared by all bakes of the base; then the text encoder is
+freed. Otherwise captions are encoded batch by batch, with gradients if the encoder learns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
-from bakery.families.family import TEXT_ENCODER, Model, Text, join, rows
-from bakery.io import devices
+from bakery.families.family import TEXT_ENCODER, TEXTS, Model, Text, join, rows
+from bakery.io import devices, status
 from bakery.settings.train import Train
-from bakery.training.cache import Store, Tensors, arithmetic, fingerprint
+from bakery.training.cache import Store, Tensors, arithmetic, fingerprints
 
 
-class Texts:
-    """The text embeddings of captions, for one bake."""
+class EncodedTexts:
+    """The embeddings of single captions, for all bakes of a base."""
 
-    def __init__(self, base: Model, settings: Train, store: Store, *, threads: int) -> None:
+    def __init__(self, base: Model, store: Store, *, threads: int) -> None:
         self.base, self.store = base, store
-        self.learns = TEXT_ENCODER in base.trained(settings.rates)
-        changing = settings.shuffle_caption or settings.caption_tag_dropout_rate > 0
-        self.kept = not self.learns and not changing
         self._threads = threads
         self._encoder: dict[str, Any] | None = None
         self._known: dict[tuple[str, int], Text] = {}
 
-    def __call__(self, captions: Sequence[str]) -> Text:
-        """The text of `captions`; it is as long as the longest of them needs."""
-        if not self.kept:
-            with torch.set_grad_enabled(self.learns):
-                return self.base.encode(captions)
-        needed = max(map(self.length, captions))
-        found = join([self._row(caption, needed, captions) for caption in captions])
-        device = self.base.device
-        return {name: devices.moved(x, device) for name, x in found.items()}
+    @property
+    def size(self) -> int:
+        """Bytes of all that are known."""
+        return sum(x.nbytes for text in self._known.values() for x in text.values())
 
-    def length(self, caption: str) -> int:
-        """Captions of one length share a pass through the base."""
-        return self.base.length(caption)
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __call__(self, captions: Sequence[str]) -> Text:
+        """The text of `captions` on the CPU; it is as long as the longest of them needs."""
+        needed = max(map(self.base.length, captions))
+        return join([self._row(caption, needed, captions) for caption in captions])
+
+    def prepare(self, batches: Iterable[Sequence[str]]) -> None:
+        """Encode the captions of these batches that are not known."""
+        wanted: dict[tuple[str, int], Sequence[str]] = {}
+        for captions in batches:
+            needed = max(map(self.base.length, captions))
+            for caption in captions:
+                wanted.setdefault((caption, needed), captions)
+        missing = [one for one in wanted if one not in self._known]
+        with autocast(self.base):
+            for caption, needed in status.each(missing, "encoding captions"):
+                self._row(caption, needed, wanted[caption, needed])
 
     def _row(self, caption: str, needed: int, group: Sequence[str]) -> Text:
         if (caption, needed) not in self._known:
@@ -60,9 +69,10 @@ class Texts:
         A row of a matrix product does not depend on the other rows, so it does not matter which
         long caption sets the length.
         """
+        self.base.need(TEXTS)
         captions = [caption]
-        if self.length(caption) != needed:
-            captions.append(next(other for other in group if self.length(other) == needed))
+        if self.base.length(caption) != needed:
+            captions.append(next(other for other in group if self.base.length(other) == needed))
         text = rows(self.base.encode(captions), slice(1))
         return {name: tensor.cpu() for name, tensor in text.items()}
 
@@ -72,7 +82,7 @@ class Texts:
             self._encoder = {
                 "kind": "text 2",
                 "family": self.base.family.name,
-                "encoders": [fingerprint(encoder) for encoder in self.base.encoders],
+                "encoders": fingerprints(self.base, TEXTS, self.store),
                 **self.base.encoding,
                 **arithmetic(self.base.device, self.base.dtype, self._threads),
             }
@@ -80,5 +90,38 @@ class Texts:
             **self._encoder,
             "tokens": self.base.tokens(caption),
             "length": needed,
-            "alone": self.length(caption) == needed,
+            "alone": self.base.length(caption) == needed,
         }
+
+
+class Texts:
+    """The text embeddings of captions, for one bake."""
+
+    def __init__(self, settings: Train, encoded: EncodedTexts) -> None:
+        self.base, self.encoded = encoded.base, encoded
+        self.learns = TEXT_ENCODER in self.base.trained(settings.rates)
+        self.kept = is_kept(settings, self.base)
+
+    def __call__(self, captions: Sequence[str]) -> Text:
+        """The text of `captions`; it is as long as the longest of them needs."""
+        if not self.kept:
+            with torch.set_grad_enabled(self.learns):
+                return self.base.encode(captions)
+        device = self.base.device
+        return {name: devices.moved(x, device) for name, x in self.encoded(captions).items()}
+
+    def length(self, caption: str) -> int:
+        """Captions of one length share a pass through the base."""
+        return self.base.length(caption)
+
+
+def is_kept(settings: Train, base: Model) -> bool:
+    """Whether a bake's captions are encoded once: its text encoder is not needed after that."""
+    changing = settings.shuffle_caption or settings.caption_tag_dropout_rate > 0
+    endless = changing and settings.text_variants is None
+    return TEXT_ENCODER not in base.trained(settings.rates) and not endless
+
+
+def autocast(base: Model) -> AbstractContextManager[Any]:
+    """The precision that a base computes in."""
+    return torch.autocast(base.device.type, base.dtype, enabled=base.dtype != torch.float32)

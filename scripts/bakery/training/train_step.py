@@ -14,9 +14,9 @@ import torch
 from bakery.dataset.repeat_folders import Batch, Dataset
 from bakery.families.family import Model, Text, View, join
 from bakery.io import devices, seeds
-from bakery.training.cache import Store
 from bakery.training.latents import Latents
 from bakery.training.run import Run, finish_step
+from bakery.training.texts import EncodedTexts, autocast
 
 
 @dataclass
@@ -26,7 +26,7 @@ class TrainContext:
     base: Model
     data: Dataset
     latents: Latents
-    store: Store
+    texts: EncodedTexts
     threads: int
 
 
@@ -106,7 +106,7 @@ def losses(context: TrainContext, together: Sequence[NoisyBatch]) -> list[torch.
     _route(together)
     noisy = torch.cat([s.run.diffusion.noisy(s.latents, s.noise, s.t) for s in together])
     t = torch.cat([s.t for s in together])
-    with torch.autocast(base.device.type, base.dtype, enabled=base.dtype != torch.float32):
+    with autocast(base):
         text = _texts(together)
         views = join([s.views for s in together])
         predicted = base.predict(noisy, t, text, views)  # (K B, C, h, w)

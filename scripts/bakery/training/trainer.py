@@ -1,9 +1,9 @@
 """The trainer: LoRAs trained on a repeat folder, side by side on one base.
 
-Steps of `Trainer.fit`: read the dataset, load the base, encode the pictures, put adapters on the base,
-find what can be resumed, then train batch by batch, each bake on its own pictures and with its own
-loss (`loop`). A saved epoch stays valid whatever happens afterwards; a killed bake resumes after
-it.
+Steps of `Trainer.fit`: read the dataset, encode the pictures and captions, load what is trained, put
+adapters on it, find what can be resumed, then train batch by batch, each bake on its own pictures and
+with its own loss (`loop`). Only the parts of the base that a step needs are in memory. A saved epoch
+stays valid whatever happens afterwards; a killed bake resumes after it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bakery.families import registry
 from bakery.families.family import Model
 from bakery.io import status
 from bakery.io.errors import BakeryError
-from bakery.jobs import stop_requests
+from bakery.jobs import phases, stop_requests
 from bakery.settings.train import Train
 from bakery.training import advice, checkpoint, loop, metadata, optimizers, schedules, setup
 from bakery.training.run import Run
@@ -77,23 +77,35 @@ class Trainer:
             context = setup.make_context(
                 settings, folders, self._base(settings), self.threads, self.cache
             )
-            runs = setup.prepare_all(specs, context)
-            try:
-                abouts = [
-                    _describe(run, context, folders, self._extra(spec, len(specs)))
-                    for run, spec in zip(runs, specs, strict=True)
-                ]
-                if settings.fuse == "auto" and not any(map(_was_saved, specs)):
-                    loop.check_memory(context, runs)
-                _resume([run for run in runs if run.failure is None])
-                meter.rest([p for run in runs for p in run.parameters])
-                with loop.compiled(context, runs):
-                    loop.fit(context, runs, self.after_epochs)
-            finally:
-                runs[0].network.remove()
-                for run in runs:
-                    if run.progress is not None:
-                        run.progress.close()
+            setup.encode(specs, context)
+            with phases.phase(phases.TRAINING, self.device):
+                return self._train(specs, context, folders, meter)
+
+    def _train(
+        self,
+        specs: Sequence[TrainSpec],
+        context: TrainContext,
+        folders: Folders,
+        meter: advice.MemoryMeter,
+    ) -> list[dict[str, Any] | BakeryError]:
+        status.tell("loading the base")
+        runs = setup.prepare_all(specs, context)
+        try:
+            abouts = [
+                _describe(run, context, folders, self._extra(spec, len(specs)))
+                for run, spec in zip(runs, specs, strict=True)
+            ]
+            if specs[0].settings.fuse == "auto" and not any(map(_was_saved, specs)):
+                loop.check_memory(context, runs)
+            _resume([run for run in runs if run.failure is None])
+            meter.rest([p for run in runs for p in run.parameters])
+            with loop.compiled(context, runs):
+                loop.fit(context, runs, self.after_epochs)
+        finally:
+            runs[0].network.remove()
+            for run in runs:
+                if run.progress is not None:
+                    run.progress.close()
         return [_outcome(run, about) for run, about in zip(runs, abouts, strict=True)]
 
     def _folders(self, settings: Train) -> Folders:
@@ -101,8 +113,7 @@ class Trainer:
         return repeat_folders.read_folders(self.layout, reg)
 
     def _base(self, settings: Train) -> Model:
-        status.tell("loading the base")
-        return registry.load(
+        return registry.outline(
             settings.base, self.device, DTYPES[settings.mixed_precision],
             **settings.model_dump(exclude={"base"}),
         )  # fmt: skip

@@ -120,7 +120,7 @@ class Anima(Family):
                 inside[part] = refusals.shapes_of_part(part, pieces[part])
         refusals.check_widths(pieces, inside)
 
-    def load(
+    def outline(
         self,
         place: Place,
         settings: Mapping[str, Any],
@@ -129,4 +129,4 @@ class Anima(Family):
     ) -> Model:
         from bakery.families.anima.model import AnimaModel  # torch takes seconds
 
-        return AnimaModel.load(self, place, settings, device, dtype)
+        return AnimaModel.outline(self, place, settings, device, dtype)

@@ -32,8 +32,9 @@ class QwenImageLatents(LatentSpace):
         return self.module.dtype
 
     def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        spread = self.module.encode(pixels[:, :, None]).latent_dist
-        return spread.mean[:, :, 0], spread.std[:, :, 0]
+        """Nothing is drawn: all trainers of models on this VAE take its mean."""
+        mean = self.module.encode(pixels[:, :, None]).latent_dist.mean[:, :, 0]
+        return mean, torch.zeros_like(mean)
 
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         return (latents - self._mean.to(latents)) / self._std.to(latents)

@@ -19,12 +19,28 @@ from bakery.families.anima.flow import RectifiedFlow
 from bakery.families.anima.latents import QwenImageLatents
 from bakery.families.anima.text import MOST_TOKENS, TextSide
 from bakery.families.attention import text_projected_once
-from bakery.families.family import UNET, Drawing, Model, Target, Text
+from bakery.families.family import (
+    DENOISER,
+    LATENTS,
+    TEXT_ENCODER,
+    TEXTS,
+    UNET,
+    Drawing,
+    Model,
+    Target,
+    Text,
+)
 
 if TYPE_CHECKING:
     from bakery.families.family import Family
     from bakery.families.recognise import Place
 
+_NAMES = {
+    LATENTS: ("vae",),
+    TEXTS: ("text_encoder", "text_conditioner"),
+    DENOISER: ("transformer",),
+}
+"""The folders in a diffusers model that a part is read from."""
 _SMALL = 500_000_000
 """Weights of a transformer that is so small that a second copy of them does not matter."""
 _LEFT_ALONE = ("adaln_modulation", "embedder", "final_layer")
@@ -39,7 +55,7 @@ class AnimaModel(Model):
     path: str
     device: torch.device
     dtype: torch.dtype
-    place: Place
+    files: reading.Files
     transformer: Any
     """diffusers' CosmosTransformer3DModel."""
     text: TextSide
@@ -60,8 +76,14 @@ class AnimaModel(Model):
 
     @property
     def parts(self) -> dict[str, list[nn.Module]]:
-        """The adapter of the text counts as the transformer's, as in LoRA files."""
-        return {UNET: [self.transformer, self.text.conditioner]}
+        return {UNET: [self.transformer]}
+
+    def read(self, part: str) -> list[nn.Module]:
+        return [self.files.load(name) for name in _NAMES[part]]
+
+    def source(self, part: str) -> str | None:
+        found = [self.files.digest(name) for name in _NAMES[part]]
+        return None if None in found else " ".join(map(str, found))
 
     @property
     def core(self) -> nn.Module:
@@ -86,18 +108,20 @@ class AnimaModel(Model):
         """Attention and MLP of all blocks, as in sd-scripts.
 
         There are no convolutions. In their place are all other layers that LoRA files of other trainers
-        may have adapters on: modulation, embedders, the adapter of the text.
+        may have adapters on: modulation and embedders, and those of the text's adapter, which decide
+        how a text is read and are not trained here.
         """
-        if parts is not None and UNET not in parts:
-            return
-        for path, layer in self.transformer.named_modules():
+        wanted = (
+            (UNET, *([TEXT_ENCODER] if convolutions else [])) if parts is None else tuple(parts)
+        )
+        for path, layer in self.transformer.named_modules() if UNET in wanted else ():
             if isinstance(layer, nn.Linear):
                 name = names.to_original(path)
                 if convolutions or not any(part in name for part in _LEFT_ALONE):
-                    yield _target(name, layer)
-        for path, layer in self.text.conditioner.named_modules() if convolutions else ():
+                    yield _target(name, layer, UNET)
+        for path, layer in self.text.conditioner.named_modules() if TEXT_ENCODER in wanted else ():
             if isinstance(layer, nn.Linear):
-                yield _target(names.ADAPTER + path, layer)
+                yield _target(names.ADAPTER + path, layer, TEXT_ENCODER)
 
     def tokens(self, caption: str) -> list[list[int]]:
         return list(self.text.tokens(caption))
@@ -178,10 +202,12 @@ class AnimaModel(Model):
 
     @cached_property
     def _files(self) -> dict[str, str]:
-        return recognise.file_facts(self.place)  # read once: a full-size checkpoint takes seconds
+        return recognise.file_facts(
+            self.files.place
+        )  # read once: a full-size checkpoint takes seconds
 
     @classmethod
-    def load(
+    def outline(
         cls,
         family: Family,
         place: Place,
@@ -189,16 +215,15 @@ class AnimaModel(Model):
         device: torch.device,
         dtype: torch.dtype,
     ) -> AnimaModel:
-        """See `Family.load`."""
-        parts = reading.read(place, dtype)
-        for name in reading.MODELS:
-            parts[name] = parts[name].to(device).requires_grad_(False).eval()
+        """See `Family.outline`."""
+        files = reading.Files(place, dtype)
+        parts = files.outline()
         return cls(
             family=family,
-            path=recognise.main_part(place),
+            path=files.path,
             device=device,
             dtype=dtype,
-            place=place,
+            files=files,
             transformer=parts["transformer"],
             text=TextSide(
                 parts["tokenizer"],
@@ -211,5 +236,5 @@ class AnimaModel(Model):
         )
 
 
-def _target(name: str, layer: nn.Linear) -> Target:
-    return Target(f"lora_unet_{name}".replace(".", "_"), layer, UNET)
+def _target(name: str, layer: nn.Linear, part: str) -> Target:
+    return Target(f"lora_unet_{name}".replace(".", "_"), layer, part)

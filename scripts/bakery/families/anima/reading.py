@@ -1,13 +1,16 @@
 """Anima's parts, read and checked: from a diffusers folder, a hub repository, or files of their own.
 
-Nothing is looked for anywhere but where the config names it, and in the tokenizers' folders beside a
-file.
+`Files.outline` reads everything but weights and checks that the parts are of one model; `Files.load`
+reads the weights of one part. Nothing is looked for anywhere but where the config names it, and in the
+tokenizers' folders beside a file.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,6 @@ from bakery.families import diffusers_folder, recognise
 from bakery.families.anima import names, refusals, shapes
 from bakery.families.recognise import Place
 from bakery.families.weights import tensor_files
-from bakery.families.weights.tensor_files import Tensors
 from bakery.io.errors import BakeryError, first_line
 
 KINDS: Mapping[str, Any] = {
@@ -53,71 +55,142 @@ _UNSEEN = {
 """What no tensor's shape tells, and a config beside the file may."""
 
 
-def read(place: Place, dtype: torch.dtype) -> dict[str, Any]:
-    """The parts, with the names of a diffusers folder."""
-    pieces = {"checkpoint": place} if isinstance(place, str) else dict(place)
-    path = pieces["checkpoint"]
-    if Path(path).is_file():
-        parts = _of_file(path, pieces, dtype)
-    else:
-        kinds = {name: kind for name, kind in KINDS.items() if name not in pieces}
-        parts = diffusers_folder.load(path, kinds, lambda _: dtype)
-    if "text_encoder" in pieces:
-        parts["text_encoder"] = _own_model("text_encoder", pieces["text_encoder"], dtype)
-    if "vae" in pieces:
-        parts["vae"] = _own_model("vae", pieces["vae"], dtype)
-    for name in _TOKENIZERS:
-        if name not in parts:
-            parts[name] = _own_tokenizer(name, path, pieces)
-    _check(pieces, parts)
-    return parts
+@dataclass(frozen=True)
+class Files:
+    """Where a model's parts are, under the names of a diffusers folder."""
 
+    place: Place
+    dtype: torch.dtype
 
-def _of_file(path: str, pieces: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
-    """What a single file holds of the parts that have no file of their own, and the usual scheduler."""
-    file = Path(path)
-    inside = names.split(tensor_files.every(path, file))
-    configs = file.parent if recognise.index_of(file.parent) is not None else None
-    parts: dict[str, Any] = {"scheduler": FlowMatchEulerDiscreteScheduler(shift=shapes.SHIFT)}
-    if configs is not None and (configs / "scheduler").is_dir():
-        parts["scheduler"] = FlowMatchEulerDiscreteScheduler.from_pretrained(
-            configs, subfolder="scheduler"
-        )
-    for name, tensors in inside.items():
-        if name not in pieces:
-            beside = None if configs is None else configs / name / "config.json"
-            parts[name] = _filled(path, name, tensors, beside, dtype)
-    return parts
+    @property
+    def pieces(self) -> dict[str, str]:
+        """The places that are named, by part; `checkpoint` has all parts that none is named for."""
+        return {"checkpoint": self.place} if isinstance(self.place, str) else dict(self.place)
 
+    @property
+    def path(self) -> str:
+        """Of the transformer."""
+        return self.pieces["checkpoint"]
 
-def _filled(
-    path: str, name: str, tensors: Tensors, beside: Path | None, dtype: torch.dtype
-) -> nn.Module:
-    """A part whose tensors have the names of its makers, without prefix."""
-    found = {key: tuple(value.shape) for key, value in tensors.items()}
-    try:
-        config = getattr(shapes, name)(found)
+    def outline(self) -> dict[str, Any]:
+        """All parts; models are on torch's meta device, in the precision that they will have."""
+        pieces, path = self.pieces, self.path
+        parts: dict[str, Any] = {}
+        if Path(path).is_file():
+            parts["scheduler"] = _scheduler(Path(path))
+        else:
+            kinds = {name: kind for name, kind in KINDS.items() if name not in pieces}
+            parts = diffusers_folder.outline(path, kinds)
+        for name in MODELS:
+            if name not in parts:
+                with _named(name, pieces), torch.device("meta"):
+                    parts[name] = self._outline_of(name)
+            nn.Module.to(parts[name], self.dtype)
+            parts[name].requires_grad_(False).eval()
+        for name in _TOKENIZERS:
+            if name not in parts:
+                parts[name] = _own_tokenizer(name, path, pieces)
+        _check(pieces, parts)
+        return parts
+
+    def load(self, name: str) -> nn.Module:
+        """The model `name` with its weights, on the CPU."""
+        path = self._path_of(name)
+        with _named(name, self.pieces):
+            if Path(path).is_file():
+                model = self._filled(name)
+            else:
+                model = diffusers_folder.load_model(
+                    path, name, KINDS[name], self.dtype, subfolder=self._subfolder(name)
+                )
+            tensor_files.check_finite(path, name, model)
+        return model.requires_grad_(False).eval()
+
+    def digest(self, name: str) -> str | None:
+        """sha256 over the files that `name` is read from; None for a hub id."""
+        place = Path(self._path_of(name))
+        return tensor_files.digest_of(place / self._subfolder(name) if place.is_dir() else place)
+
+    def _path_of(self, name: str) -> str:
+        return self.pieces.get(name, self.path)
+
+    def _subfolder(self, name: str) -> str:
+        """Where a part is inside of its folder or hub repository."""
+        if name not in self.pieces or (Path(self.pieces[name]) / name).is_dir():
+            return name
+        return ""
+
+    def _outline_of(self, name: str) -> nn.Module:
+        path = self._path_of(name)
+        if Path(path).is_file():
+            return _empty(name, self._config(name))
+        if Path(path).is_dir():
+            _check_kind(name, path, Path(path) / self._subfolder(name) / "config.json")
+        return diffusers_folder.outline_of(path, KINDS[name], self._subfolder(name))
+
+    def _names(self, name: str) -> dict[str, str]:
+        """A part's tensors in its file: name without prefix -> name in the file."""
+        header = recognise.header(self._path_of(name))
+        every = {key: key for key in (header.shapes if header is not None else ())}
+        if name not in self.pieces:
+            return names.split(every)[name]
+        return names.language_model(every) if name == "text_encoder" else every
+
+    def _config(self, name: str) -> dict[str, Any]:
+        """What the shapes in a part's file tell of it, and a config beside the file."""
+        header = recognise.header(self._path_of(name))
+        assert header is not None
+        found = {plain: header.shapes[key] for plain, key in self._names(name).items()}
+        config: dict[str, Any] = getattr(shapes, name)(found)
+        beside = self._config_beside(name)
         if beside is not None and beside.is_file():
             said = json.loads(beside.read_text(encoding="utf-8"))
             config |= {key: said[key] for key in _UNSEEN[name] if key in said}
         if "rope_parameters" in config:
             config.pop("rope_theta", None)
+        return config
+
+    def _config_beside(self, name: str) -> Path | None:
+        folder = Path(self._path_of(name)).parent
+        if name in self.pieces:
+            return folder / "config.json"
+        return None if recognise.index_of(folder) is None else folder / name / "config.json"
+
+    def _filled(self, name: str) -> nn.Module:
+        path, kept = self._path_of(name), self._names(name)
         with init_empty_weights():
-            model = _empty(name, config)
-        weights = _renamed(name, tensors)
-        model = tensor_files.fill(path, name, model, weights, dtype)
-    except BakeryError:
-        raise
+            model = _empty(name, self._config(name))
+        tensors = tensor_files.read(path, Path(path), list(kept.values()))
+        plain = {short: tensors[key] for short, key in kept.items()}
+        del tensors  # `fill` frees what it has copied
+        return tensor_files.fill(path, name, model, _renamed(name, plain), self.dtype)
+
+
+@contextmanager
+def _named(name: str, pieces: Mapping[str, str]) -> Iterator[None]:
+    """Turns whatever model libraries raise into a sentence that names the part, if it has a place."""
+    where = f"train.base.{name}:" if name in pieces else "train.base:"
+    path = pieces.get(name, pieces["checkpoint"])
+    try:
+        yield
+    except BakeryError as problem:
+        raise BakeryError(str(problem).replace("train.base:", where, 1)) from None
     except KeyError as missing:
         raise BakeryError(
-            f"train.base: {name} of {path} lacks the weight {missing}: download it again"
+            f"{where} {name} of {path} lacks the weight {missing}: download it again"
         ) from None
-    except Exception as error:  # model libraries raise anything
+    except Exception as error:
         raise BakeryError(
-            f"train.base: the weights of {name} in {path} do not fit the shape of Anima's "
-            f"({first_line(error)}): download it again"
+            f"{where} {path} cannot be read as Anima's {name} ({first_line(error)}): give the one that "
+            "Anima is published with, as a .safetensors file, a folder with config.json, or a hub id"
         ) from None
-    return model
+
+
+def _scheduler(file: Path) -> Any:
+    """From a folder beside a checkpoint, else with the usual shift."""
+    if recognise.index_of(file.parent) is not None and (file.parent / "scheduler").is_dir():
+        return KINDS["scheduler"].from_pretrained(file.parent, subfolder="scheduler")
+    return KINDS["scheduler"](shift=shapes.SHIFT)
 
 
 def _empty(name: str, config: Mapping[str, Any]) -> nn.Module:
@@ -126,7 +199,7 @@ def _empty(name: str, config: Mapping[str, Any]) -> nn.Module:
     return KINDS[name](**config)
 
 
-def _renamed(name: str, tensors: Tensors) -> Tensors:
+def _renamed(name: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors under diffusers' names; what has none keeps its own."""
     if name == "vae" and names.VAE_SIGNS[0] in tensors:
         renamed = names.vae_to_diffusers(tensors)
@@ -138,28 +211,6 @@ def _renamed(name: str, tensors: Tensors) -> Tensors:
         layer, _, kind = key.rpartition(".")
         found[f"{names.to_diffusers(layer) or layer}.{kind}"] = value
     return found
-
-
-def _own_model(name: str, path: str, dtype: torch.dtype) -> nn.Module:
-    """A part from its own place: a file, its folder, a whole model or a hub id."""
-    place = Path(path)
-    try:
-        if place.is_file():
-            tensors = tensor_files.every(path, place)
-            if name == "text_encoder":
-                tensors = names.language_model(tensors)
-            return _filled(path, name, tensors, place.parent / "config.json", dtype)
-        inside = name if (place / name).is_dir() else ""
-        if place.is_dir():
-            _check_kind(name, path, place / inside / "config.json")
-        return diffusers_folder.load_model(path, name, KINDS[name], dtype, subfolder=inside)
-    except BakeryError as problem:
-        raise BakeryError(str(problem).replace("train.base:", f"train.base.{name}:", 1)) from None
-    except Exception as error:  # model libraries raise anything
-        raise BakeryError(
-            f"train.base.{name}: cannot read {path} ({first_line(error)}): give a .safetensors file, "
-            "a folder with config.json in it, or a hub id"
-        ) from None
 
 
 def _check_kind(name: str, path: str, config: Path) -> None:
@@ -231,5 +282,3 @@ def _check(pieces: Mapping[str, str], parts: Mapping[str, Any]) -> None:
                 f"train.base: the {name} of {pieces.get(name, path)} has {len(words)} words, and the "
                 f"model knows {known}: it is incomplete, or of another model; take {_TOKENIZERS[name]}"
             )
-    for name in MODELS:
-        tensor_files.check_finite(pieces.get(name, path), name, parts[name])

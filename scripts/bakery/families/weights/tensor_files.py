@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,8 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from bakery.families import recognise
 from bakery.families.recognise import PICKLES
+from bakery.io import walk
 from bakery.io.errors import BakeryError, first_line
+from bakery.io.manifest import digest
 
 Tensors = Mapping[str, torch.Tensor]
 """By name."""
@@ -22,7 +27,10 @@ def shown(names: Sequence[str]) -> str:
 
 
 def read(path: str, file: Path, wanted: Sequence[str] | None = None) -> Tensors:
-    """The tensors of a safetensors file by name, all of them or those that are wanted."""
+    """The tensors of a file by name, all of them or those that are wanted."""
+    if file.suffix.lower() != ".safetensors":
+        pickled = unpickle(path, file)
+        return {name: pickled[name] for name in (pickled if wanted is None else wanted)}
     try:
         with safe_open(file, framework="pt") as tensors:
             names = tensors.keys() if wanted is None else wanted
@@ -41,7 +49,9 @@ def unpickle(path: str, file: Path) -> Tensors:
             "diffusers folder or a hub id"
         )
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        # a zip is read where it is: a part does not bring the others into memory
+        is_zip = zipfile.is_zipfile(file)
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # a damaged pickle leads torch's reader anywhere
         raise BakeryError(
             f"train.base: {path} is damaged, or a pickle with more than weights in it, which could "
@@ -57,9 +67,14 @@ def unpickle(path: str, file: Path) -> Tensors:
     return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
 
 
-def every(path: str, file: Path) -> Tensors:
-    """All tensors of a file of either kind."""
-    return read(path, file) if file.suffix.lower() == ".safetensors" else unpickle(path, file)
+def digest_of(place: Path) -> str | None:
+    """sha256 over a file of weights, or over all files of a folder with a part; None for a hub id."""
+    if place.is_file():
+        return recognise.hashes(str(place))[1]
+    if not place.is_dir():
+        return None
+    listing = [(file.name, digest(file)) for file in walk.files(place)]
+    return hashlib.sha256(repr(sorted(listing)).encode()).hexdigest()
 
 
 def check_finite(path: str, name: str, model: nn.Module) -> None:
@@ -72,11 +87,13 @@ def check_finite(path: str, name: str, model: nn.Module) -> None:
             )
 
 
-def fill(path: str, name: str, model: nn.Module, weights: Tensors, dtype: torch.dtype) -> nn.Module:
+def fill(
+    path: str, name: str, model: nn.Module, weights: dict[str, torch.Tensor], dtype: torch.dtype
+) -> nn.Module:
     """Load `model`'s weights; `BakeryError` for a missing or unexpected one.
 
-    They are copied out of the file: matrix products round differently at other alignments, and
-    results should depend only on the numbers.
+    They are copied out of the file one by one: matrix products round differently at other alignments,
+    and results should depend only on the numbers.
     """
     for key, value in weights.items():
         if not value.is_floating_point() and key in dict(model.named_parameters()):
@@ -84,7 +101,8 @@ def fill(path: str, name: str, model: nn.Module, weights: Tensors, dtype: torch.
                 f"train.base: {key} in {name} of {path} holds {value.dtype} instead of floating-point "
                 "numbers: download it again"
             )
-    weights = {key: value.to(dtype, copy=True) for key, value in weights.items()}
+    for key in list(weights):
+        weights[key] = weights[key].to(dtype, copy=True)
     report = model.load_state_dict(weights, strict=False, assign=True)
     if report.missing_keys:
         raise BakeryError(
