@@ -1,14 +1,14 @@
 """The memory that each phase of a bake holds, with and without parts of the base that do not work in it.
 
-`python benchmarks/phase_memory.py [--model sd15] [--model sdxl] [--mixed-precision bf16]`: a base of random
-weights in the real shape is written, then one step is trained on one picture and one picture is drawn in
-two steps, in processes of their own: as it is done (a part is in memory while it works), and with every part
-in memory from the beginning to the end. The text encoder does not learn. On a CPU the peak is the process's
-resident memory, on a GPU what torch holds there.
+`python benchmarks/phase_memory.py [--model sd15] [--model sdxl] [--mixed-precision bf16]`: a base of
+random weights in the real shape is written, then one step is trained on one picture and one picture is
+drawn in two steps, in processes of their own: as it is done (a part is in memory while it works), and
+with every part in memory from the beginning to the end. The text encoder does not learn. On a CPU the
+peak is the process's resident memory, on a GPU what torch holds there.
 
-`--fits` prints instead what fits into 8, 12, 16 and 24 GB of a GPU: computed from the parameters of the
-published shapes, and from what autograd keeps of a pass at the real size, counted on tensors without
-content. Nothing is measured for it.
+`--count sd1 512`: what a step at this size needs, counted on tensors without content (no weight is
+made): bytes of each part's weights, and the most that a training step, the VAE and a drawing step hold
+beside them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,13 @@ from typing import Any
 import models
 
 import torch  # isort: skip
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import CLIPTextConfig, CLIPTextModel
 
+from bakery.families import published
 from bakery.families.family import DENOISER, LATENTS, TEXTS, Model
 from bakery.interop.infotext import Infotext
 from bakery.jobs import phases
@@ -40,22 +47,19 @@ from bakery.training.trainer import Trainer
 
 PHASES = (phases.LATENTS, phases.TEXTS, phases.TRAINING, phases.PROMPTS, phases.DRAWING)
 PARTS = (LATENTS, TEXTS, DENOISER)
-CARDS = (8, 12, 16, 24)
-"""GB of GPUs that people have; a GB of theirs is 2^30 bytes."""
-TAKEN = 0.9 * 2**30
-"""Bytes that CUDA's context, the desktop and the allocator's gaps take: a rule of thumb."""
+GIB = 2**30
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     models.arguments(parser)
     parser.add_argument("--model", choices=models.MODELS, action="append")
-    parser.add_argument("--fits", action="store_true", help="compute what fits into a GPU")
+    parser.add_argument("--count", nargs=2, metavar=("FAMILY", "SIDE"), help="count, run nothing")
     parser.add_argument("--child", choices=("needed", "whole"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = models.settled(parser.parse_args())
-    if given.fits:
-        print(table_of_fits())
+    if given.count:
+        print(counted(given.count[0], int(given.count[1])))
     elif given.child:
         print(json.dumps(measured(given.folder, whole=given.child == "whole")))
     else:
@@ -77,12 +81,12 @@ def compare(model: str, given: argparse.Namespace) -> None:
     print(f"\n{models.what(job)}, {given.device}: GiB at most\n")
     print("| phase | parts while they work | all parts all the time |\n| --- | --- | --- |")
     for name in PHASES:
-        pair = (found[how][name] / 2**30 for how in ("needed", "whole"))
+        pair = (found[how][name] / GIB for how in ("needed", "whole"))
         print(f"| {name} | {' | '.join(f'{most:.2f}' for most in pair)} |")
 
 
 def put_down(model: str, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """The base, one picture and the job, as `models.put_down`; tokenizers know as many words as CLIP's."""
+    """As `models.put_down`, but its tokenizers know as many words as CLIP's."""
     torch.set_default_dtype(models.DTYPES[given.mixed_precision])  # SDXL is 14 GB in float32
     job = models.put_down(model, folder, given)
     torch.set_default_dtype(torch.float32)
@@ -145,6 +149,94 @@ def hold_everything() -> None:
     need = Model.need
     Model.need = lambda model, *parts: need(model, *PARTS)  # type: ignore[method-assign]
     Model.release = lambda model, *parts: None  # type: ignore[method-assign]
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive, of those made inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves(out):
+            if isinstance(x, torch.Tensor):
+                self._note(x.untyped_storage())
+        return out
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._known:
+            self._known.add(key)
+            weakref.finalize(storage, self._gone, key, size).atexit = False
+            self.now += size
+            self.most = max(self.most, self.now)
+
+    def _gone(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def counted(family: str, side: int, dtype: torch.dtype = torch.bfloat16) -> str:
+    """A table in GiB; one picture, CFG for the drawing step, the text encoder frozen."""
+    torch.set_default_dtype(dtype)
+    rows = []
+    with FakeTensorMode():
+        unet = UNet2DConditionModel.from_config(published.UNET[family]).requires_grad_(False)
+        rows.append(("denoiser, weights", weights(unet)))
+        for again in (False, True):
+            rows.append((f"a training step{', checkpointed' * again}", step(unet, side, again)))
+        rows.append(("a drawing step", drawing_step(unet, side)))
+        texts = [CLIPTextModel(CLIPTextConfig(**one)) for one in published.TEXT_ENCODERS[family]]
+        rows.append(("text encoders, weights", sum(map(weights, texts))))
+        torch.set_default_dtype(published.dtype_of(family, "vae", dtype))
+        vae = AutoencoderKL.from_config(published.VAE[family]).requires_grad_(False)
+        rows.append(("VAE, weights", weights(vae)))
+        pixels, latents = torch.randn(1, 3, side, side), torch.randn(1, 4, side // 8, side // 8)
+        for name, run in (
+            ("encode", lambda: vae.encode(pixels)),
+            ("decode", lambda: vae.decode(latents)),
+        ):
+            with torch.no_grad(), Live() as live:
+                run()
+            rows.append((f"the VAE {name}s a picture", live.most))
+    torch.set_default_dtype(torch.float32)
+    lines = [f"| {what} | {size / GIB:.2f} |" for what, size in rows]
+    return "\n".join([f"| {family}, {side} px, {dtype} | GiB |", "| --- | --- |", *lines])
+
+
+def weights(module: torch.nn.Module) -> int:
+    return sum(w.numel() * w.element_size() for w in module.parameters())
+
+
+def step(unet: Any, side: int, again: bool) -> int:
+    """The most that forward and backward hold beside the weights."""
+    if again:
+        unet.enable_gradient_checkpointing()
+        unet.train()
+    given = inputs(unet, side, 1)
+    given[0].requires_grad_(True)  # adapters are everywhere
+    with Live() as live:
+        unet(*given[:3], added_cond_kwargs=given[3]).sample.sum().backward()
+    return live.most
+
+
+def drawing_step(unet: Any, side: int) -> int:
+    given = inputs(unet.eval(), side, 2)
+    with torch.no_grad(), Live() as live:
+        unet(*given[:3], added_cond_kwargs=given[3])
+    return live.most
+
+
+def inputs(unet: Any, side: int, rows: int) -> tuple[Any, ...]:
+    """Latents, times, texts, and what SDXL is told besides."""
+    more = None
+    if unet.config.addition_embed_type:
+        more = {"text_embeds": torch.randn(rows, 1280), "time_ids": torch.randn(rows, 6)}
+    text = torch.randn(rows, 77, unet.config.cross_attention_dim)
+    return torch.randn(rows, 4, side // 8, side // 8), torch.tensor([500] * rows), text, more
 
 
 if __name__ == "__main__":
