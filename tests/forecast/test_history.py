@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,23 @@ def test_damaged_and_unfinished_bakes_are_passed_over(tmp_path: Path) -> None:
     assert recalled(tmp_path) is None
     baked(outlined(tmp_path, "g", train=TRAIN), 5.0)
     assert recalled(tmp_path).bakes == 1
+
+
+def test_phases_are_those_of_the_jobs_that_trained_and_drew(tmp_path: Path) -> None:
+    """The most of each, in the order of a bake; other bakes' jobs do not count."""
+    results, logs = tmp_path / "results", tmp_path / "logs"
+    for label, changes in (("a", {"seed": 1}), ("b", {"seed": 2}), ("c", {"network_dim": 4})):
+        baked(outlined(results, label, train=TRAIN | changes), 1.0)
+    assert recalled(results).phases == {}
+    done(outlined(results, "b", train=TRAIN), "sample")
+    about = results / "sample/b/manifest.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"above": {"b": "train"}}))
+    for job, phases in (
+        ("train/a", {"training": 5, "latents": 3}), ("train/b", {"training": 4}),
+        ("train/c", {"training": 9}), ("sample/b", {"drawing": 7, "prompts": 2}),
+    ):  # fmt: skip
+        file = logs / f"{job}.took.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"began": 1.0, "ended": 2.0, "memory": 9, "phases": phases}))
+    found = recalled(results).phases
+    assert list(found.items()) == [("latents", 3), ("training", 5), ("prompts", 2), ("drawing", 7)]

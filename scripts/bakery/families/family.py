@@ -19,7 +19,7 @@ What is written so that the next family fits, a flow-matching transformer say:
 - A model begins without weights (`Family.outline`); `need` reads a part from the files, `release` frees
   it. A phase of a bake holds what it works with: `LATENTS` to encode pictures, `TEXTS` to encode
   captions, `DENOISER` to train. A family says how its parts are read (`Model.read`); `modules` says
-  which modules a part is, if it is not `latents.module`, `encoders` and `core`.
+  which modules a part is, if it is not the encoder of `latents`, `encoders` and `core`.
 - Settings arrive by name (`train`'s own), so a family may have settings that no other reads.
 """
 

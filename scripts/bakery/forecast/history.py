@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, mode
 from typing import Any
 
 from bakery.interop import sidecar
+from bakery.io import manifest
 from bakery.io.errors import BakeryError
-from bakery.jobs import job_times
+from bakery.jobs import job_times, phases
 from bakery.settings.train import FLOW, Train
 
 FREE = frozenset(
@@ -43,6 +45,9 @@ class BakeHistory:
     """Size of one saved LoRA."""
     together: str = "1"
     """In groups of how many most of them were trained: `3`; `4, then 2`."""
+    phases: Mapping[str, int] = field(default_factory=dict)
+    """Phase (`jobs.phases`) -> the most bytes that any of them held in it, as far as their jobs noted
+    it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class _Past:
     memory: float | None
     files: Sequence[int]
     together: str
+    folder: Path
 
 
 def recall(train: Path, settings: Mapping[str, Any], beside: int = 1) -> BakeHistory | None:
@@ -62,11 +68,11 @@ def recall(train: Path, settings: Mapping[str, Any], beside: int = 1) -> BakeHis
     others than alone. None if there are none. Unfinished bakes and damaged files are ignored.
     """
     found = []
-    for manifest in sorted(train.glob("*/manifest.json")):
-        last = job_times.last_step(manifest.parent)
-        theirs = _settings(manifest)
+    for record in sorted(train.glob(f"*/{manifest.NAME}")):
+        last = job_times.last_step(record.parent)
+        theirs = _settings(record)
         if last is not None and theirs is not None and _costly(theirs) == _costly(settings):
-            found.append(_past(manifest.parent, last))
+            found.append(_past(record.parent, last))
     found = [one for one in found if one.together == str(beside)] or found
     if not found:
         return None
@@ -78,7 +84,24 @@ def recall(train: Path, settings: Mapping[str, Any], beside: int = 1) -> BakeHis
         median(memories) if memories else None,
         round(median(sizes)) if sizes else None,
         mode(one.together for one in found),
+        _phases([one.folder for one in found]),
     )
+
+
+def _phases(bakes: Sequence[Path]) -> dict[str, int]:
+    """Phase -> the most bytes that a job held which trained one of `bakes`, or drew it."""
+    results, names = bakes[0].parents[1], {bake.name for bake in bakes}
+    jobs = [("train", name) for name in sorted(names)]
+    for record in sorted(results.glob(f"sample/*/{manifest.NAME}")):
+        with suppress(BakeryError):
+            above = manifest.read(record.parent).get("above", {})
+            jobs += [("sample", record.parent.name)] if names & set(above) else []
+    found: dict[str, int] = {}
+    for stage, name in jobs:
+        for attempt in job_times.read(results.parent / "logs" / stage / f"{name}.log"):
+            for phase, most in attempt.phases.items():
+                found[phase] = max(most, found.get(phase, 0))
+    return {name: found[name] for name in phases.ORDER if name in found}
 
 
 def _past(folder: Path, last: Mapping[str, Any]) -> _Past:
@@ -89,6 +112,7 @@ def _past(folder: Path, last: Mapping[str, Any]) -> _Past:
         float(gib) * 2**30 if isinstance(gib, int | float) else None,
         [path.stat().st_size for path in files],
         _together(files),
+        folder,
     )
 
 
@@ -113,8 +137,8 @@ def _costly(settings: Mapping[str, Any]) -> dict[str, Any]:
     return costly
 
 
-def _settings(manifest: Path) -> dict[str, Any] | None:
+def _settings(record: Path) -> dict[str, Any] | None:
     try:
-        return dict(json.loads(manifest.read_text(encoding="utf-8"))["settings"])
+        return dict(json.loads(record.read_text(encoding="utf-8"))["settings"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -115,7 +115,9 @@ def recent_peak(kind: str) -> int:
     """
     if kind.startswith(("cuda", "mps")):
         return peak(kind)
-    return _high_water() or resident_peak()
+    most = _high_water() or resident_peak()
+    _most["resident"] = max(most, _most["resident"])  # Linux forgets a few pages of it
+    return most
 
 
 def _high_water() -> int:

@@ -10,10 +10,9 @@ from bakery.io import devices
 
 log = logging.getLogger(__name__)
 
-LATENTS, TEXTS, TRAINING, PROMPTS, DRAWING = (
-    "latents", "texts", "training", "prompts", "drawing",
-)  # fmt: skip
+ORDER = ("latents", "texts", "training", "prompts", "drawing")
 """Pictures and captions encoded, then trained; prompts encoded, then drawn."""
+LATENTS, TEXTS, TRAINING, PROMPTS, DRAWING = ORDER
 
 _most: dict[str, int] = {}
 _open: list[int] = []

@@ -142,6 +142,20 @@ def warnings(forecasts: Iterable[Forecast]) -> list[tuple[str, list[str]]]:
     return [(sentence, list(dict.fromkeys(labels))) for sentence, labels in found.items()]
 
 
+def by_phase(forecasts: Iterable[Forecast]) -> list[str]:
+    """The most memory that each phase took in earlier bakes of the same kind, once for each kind."""
+    kinds: dict[str, list[str]] = {}
+    for one in forecasts:
+        if one.past and one.past.phases:
+            each = [f"{name} {quantities.memory(n)}" for name, n in one.past.phases.items()]
+            kinds.setdefault(", ".join(each), []).append(one.bake.label)
+    found = []
+    for said, labels in kinds.items():
+        whose = f" ({', '.join(dict.fromkeys(labels))})" if len(kinds) > 1 else ""
+        found.append(f"Memory by phase, the most of earlier bakes: {said}{whose}.")
+    return found
+
+
 def halvings(forecasts: Iterable[Forecast]) -> list[str]:
     """For each page with halving: how many bakes continue after which epoch."""
     rungs_of = {one.bake.page: one.bake.rungs for one in forecasts if one.bake.rungs}
@@ -222,6 +236,7 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
         lines.append("Time and memory: not known before a first bake of this kind has run here.")
     if len(forecasts) > 1 and (whole := _total(forecasts)):
         lines.append(f"All training: {duration(whole)}, with {_at_once(forecasts)}.")
+    lines += by_phase(forecasts)
     lines += halvings(forecasts)
     several = len(forecasts) > 1
     for sentence, labels in warnings(forecasts):
@@ -260,6 +275,7 @@ def _page(forecasts: Sequence[Forecast], proposed: Sequence[str]) -> str:
         done=sum(done for one in forecasts for done in one.cached.values()),
         jobs=len(open_folders(forecasts)),
         halvings=halvings(forecasts),
+        by_phase=by_phase(forecasts),
         total=duration(_total(forecasts)),
         counted=counted,
         to_do=to_do,

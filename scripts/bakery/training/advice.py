@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -142,12 +143,13 @@ def about_captions(settings: Train, data: Dataset, truncated: int) -> int:
             truncated, settings.max_token_length,
         )  # fmt: skip
     if settings.text_variants is not None:
-        how = {
-            "keep_tokens": settings.keep_tokens,
-            "shuffled": settings.shuffle_caption,
-            "dropped": settings.caption_tag_dropout_rate > 0,
-        }
-        beyond = sum(captions.ways(x.caption, **how) > settings.text_variants for x in data.items)
+        how = partial(
+            captions.ways,
+            keep_tokens=settings.keep_tokens,
+            shuffled=settings.shuffle_caption,
+            dropped=settings.caption_tag_dropout_rate > 0,
+        )
+        beyond = sum(how(item.caption) > settings.text_variants for item in data.items)
         log.info(
             "%d of %d captions could be shuffled or cut in more ways than text_variants %d, and are "
             "shown in that many", beyond, len(data.items), settings.text_variants,
