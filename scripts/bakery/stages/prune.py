@@ -36,11 +36,13 @@ from bakery.settings.prune import Prune
 from bakery.settings.thresholds import Thresholds
 from bakery.sources import posts
 from bakery.tags import (
+    caption_facts,
     caption_lines,
     captions,
     evidence,
     outfits,
     own_captions,
+    picture_sentences,
     pruning,
     tagging,
     vocabulary,
@@ -97,15 +99,25 @@ def run(
     unseen, more = _unseen(settings, by_hand, found)
     decided = pruning.decide(settings, [*found, *unseen], by_hand)
     decided = own_captions.told_of(settings, decided, own)
-    written = caption_lines.lines(settings, images, seen, decided, own)
-    lines, refused = _past_the_gate(written, known)
-    _warn(warnings := [*warnings, *more, *caption_lines.warnings(settings, lines)])
+    written = caption_facts.gather(
+        settings, images, decided, own, tagged.ratings, {"scrape": scrape, "tag": tag}
+    )
+    made = caption_lines.lines(settings, images, seen, decided, written)
+    lines, refused = _past_the_gate(made, known)
     trigger = _trigger(settings, decided, limits, own)
+    left = [line["image"] for line in lines]
+    _warn(
+        warnings := [*warnings, *more, *caption_lines.warnings(settings, lines),
+                     *written.warnings(left, trigger.pruned)]
+    )  # fmt: skip
     tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
     proposed = _proposals(settings, worn, found, len(images))
     tables.write(out / "outfits.csv", proposed, OUTFITS)
     tables.write(out / "captions.csv", lines, ("image", "caption"))
     trigger.write(out)
+    if written.sentences is not None:
+        rows = [row for row in written.sentences.rows() if row["image"] in left]
+        picture_sentences.write(out / picture_sentences.NAME, rows)
     write_text(out / "prune.html", prune_page.draw(
         settings, decided, proposed, pictures=scrape / "images", images=images,
         subject=Subject(dataset, out.name), dropped=[one for one in looked if not one.kept],
@@ -120,6 +132,7 @@ def run(
         "captions_without_tags": sum(not line["tags"] for line in lines),
         "warnings": warnings,
         **({"own_captions": sum(line["image"] in own for line in lines)} if own else {}),
+        **written.summary(left),
         **second_look.summary(looked),
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
 
