@@ -42,11 +42,11 @@ from bakery.tags import (
     evidence,
     outfits,
     own_captions,
-    picture_sentences,
     pruning,
     tagging,
     vocabulary,
 )
+from bakery.tags.caption_facts import Written
 from bakery.tags.evidence import Evidence
 from bakery.tags.outfits import Outfit
 from bakery.tags.pruning import DecidedTag
@@ -76,11 +76,10 @@ def run(
 ) -> dict[str, Any]:
     """Decides about every tag and writes the captions.
 
-    Writes `prune.csv` (a row for each tag seen), `outfits.csv`, `captions.csv` (image, caption: the
-    trigger, class tokens, sub-trigger, tags by falling probability, or what a person wrote),
-    `trigger.json` (trigger, class_tokens, pruned, thresholds, and traits: what pruning takes for the
-    character even when `enabled` is false), `prune.html`, which hands back `edits` (decisions by hand
-    about `dataset`), and `second_look.csv` if pictures had no booru tags (`dataset/second_look.py`).
+    Writes `prune.csv` (a row for each tag seen), `outfits.csv`, `captions.csv` (image, caption),
+    `sentences.csv` if they have any, `trigger.json` (trigger, class_tokens, pruned, thresholds, and
+    traits: what pruning takes for the character even when `enabled` is false), `prune.html`, which
+    hands back `edits` (decisions by hand about `dataset`), and `second_look.csv` (second_look.py).
     Raises `BakeryError` when settings contradict each other or the pictures.
     """
     by_hand = tag_edits.read_decisions(edits) if edits else {}
@@ -97,27 +96,20 @@ def run(
     found = evidence.gather(seen, images, tagged.vocabulary, worn)
     warnings += _check_words(settings, found, tagged.vocabulary)
     unseen, more = _unseen(settings, by_hand, found)
-    decided = pruning.decide(settings, [*found, *unseen], by_hand)
-    decided = own_captions.told_of(settings, decided, own)
-    written = caption_facts.gather(
-        settings, images, decided, own, tagged.ratings, {"scrape": scrape, "tag": tag}
-    )
-    made = caption_lines.lines(settings, images, seen, decided, written)
-    lines, refused = _past_the_gate(made, known)
+    ruled = pruning.decide(settings, [*found, *unseen], by_hand)
+    decided = own_captions.told_of(settings, ruled, own)
+    about = {"scrape": scrape, "tag": tag}
+    written = caption_facts.gather(settings, images, decided, own, tagged.ratings, about)
+    lines = caption_lines.lines(settings, images, seen, decided, written)
+    lines, refused = _past_the_gate(lines, known)
     trigger = _trigger(settings, decided, limits, own)
     left = [line["image"] for line in lines]
-    _warn(
-        warnings := [*warnings, *more, *caption_lines.warnings(settings, lines),
-                     *written.warnings(left, trigger.pruned)]
-    )  # fmt: skip
-    tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
+    warnings += [*more, *caption_lines.warnings(settings, lines)]
+    _warn(warnings := [*warnings, *written.warnings(left, trigger.pruned)])
     proposed = _proposals(settings, worn, found, len(images))
-    tables.write(out / "outfits.csv", proposed, OUTFITS)
-    tables.write(out / "captions.csv", lines, ("image", "caption"))
+    _write(out, decided, proposed, lines)
+    written.write(out, left)
     trigger.write(out)
-    if written.sentences is not None:
-        rows = [row for row in written.sentences.rows() if row["image"] in left]
-        picture_sentences.write(out / picture_sentences.NAME, rows)
     write_text(out / "prune.html", prune_page.draw(
         settings, decided, proposed, pictures=scrape / "images", images=images,
         subject=Subject(dataset, out.name), dropped=[one for one in looked if not one.kept],
@@ -129,12 +121,20 @@ def run(
         **_counts(decided),
         "outfits": len(worn),
         "never_seen": [one.tag for one in unseen],
-        "captions_without_tags": sum(not line["tags"] for line in lines),
-        "warnings": warnings,
-        **({"own_captions": sum(line["image"] in own for line in lines)} if own else {}),
-        **written.summary(left),
+        **_about_captions(lines, written, warnings),
         **second_look.summary(looked),
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
+
+
+def _write(
+    out: Path,
+    decided: Sequence[DecidedTag],
+    proposed: Sequence[Mapping[str, Any]],
+    lines: Sequence[Mapping[str, Any]],
+) -> None:
+    tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
+    tables.write(out / "outfits.csv", proposed, OUTFITS)
+    tables.write(out / "captions.csv", lines, ("image", "caption"))
 
 
 def _worn(seen: pd.DataFrame) -> list[Outfit]:
@@ -145,6 +145,19 @@ def _worn(seen: pd.DataFrame) -> list[Outfit]:
 def _warn(warnings: Sequence[str]) -> None:
     for warning in warnings:
         _log.warning("prune: %s", warning)
+
+
+def _about_captions(
+    lines: Sequence[Mapping[str, Any]], written: Written, warnings: Sequence[str]
+) -> dict[str, Any]:
+    """What the summary says of the captions."""
+    kept = sum(line["image"] in written.own for line in lines)
+    return {
+        "captions_without_tags": sum(not line["tags"] for line in lines),
+        "warnings": list(warnings),
+        **({"own_captions": kept} if written.own else {}),
+        **written.summary([line["image"] for line in lines]),
+    }
 
 
 def _counts(decided: Sequence[DecidedTag]) -> dict[str, int]:

@@ -39,6 +39,12 @@ class Written:
         told = {"sentences": self.sentences.summary(images)} if self.sentences else {}
         return told | ({"without_score": self.unscored} if self.unscored else {})
 
+    def write(self, out: Path, images: Sequence[str]) -> None:
+        """Writes to `out` the tables that later stages need besides the captions, of `images`."""
+        if self.sentences is not None:
+            rows = [row for row in self.sentences.rows() if row["image"] in images]
+            picture_sentences.write(out / picture_sentences.NAME, rows)
+
     def warnings(self, images: Sequence[str], pruned: Sequence[str]) -> list[str]:
         found = self.sentences.warnings(images, pruned) if self.sentences else []
         if self.unscored:
