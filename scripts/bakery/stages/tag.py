@@ -3,13 +3,14 @@
 Steps: read the filter's decisions; open each kept picture (threads read ahead); record every tag
 from a low probability. Thresholds are applied by the stages that read `tags.csv`, so that changing
 one needs no new inference. Only the gate has its own thresholds (`gate.BELIEVED`): a picture that
-it refuses because of the tagger's tags is left out and recorded.
+it refuses because of the tagger's tags, or of the captioner's sentence, is left out and recorded.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,35 @@ from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings.tag import Tag
 from bakery.settings.thresholds import LEAST
-from bakery.tags import tagging
+from bakery.tags import picture_sentences, tagging
 from bakery.vision import tagger
+from bakery.vision.captioner import Captioner
+
+_NAMED = 5
+"""Pictures without a sentence that the log names."""
 
 _log = logging.getLogger(__name__)
 
 
 def run(
-    settings: Tag, *, scrape: Path, filter: Path, out: Path, model: Path, threads: int = 0
+    settings: Tag,
+    *,
+    scrape: Path,
+    filter: Path,
+    out: Path,
+    model: Path,
+    threads: int = 0,
+    captioner: Captioner | None = None,
 ) -> dict[str, Any]:
-    """Tags the kept pictures with the tagger in the folder `model`.
+    """Tags the kept pictures with the tagger in the folder `model`; `captioner` writes sentences.
 
     Writes `tags.csv` (image, tag, category, probability: by image, then falling probability),
     `vocabulary.csv` (tag, category, count: all that the tagger knows, and on how many pictures it
     learnt it) and `tagger.json` (which tagger, pictures that could not be read and why; `refused`:
-    those that the gate refused, where there are any). `threads` is the number of CPU threads, 0 for
-    all. Raises `BakeryError` when the tagger is broken or no picture is left.
+    those that the gate refused, where there are any), and with a captioner `sentences.csv`
+    (`picture_sentences.COLUMNS`; a picture about which it says nothing has no row). `threads` is
+    the number of CPU threads, 0 for all. Raises `BakeryError` when a model is broken or no picture is
+    left.
     """
     names = decisions.kept(filter)
     loaded = tagger.Tagger.load(model, threads)
@@ -58,20 +72,21 @@ def run(
             return False
         return width * height > picture_bounds.SMALL
 
-    rows: list[dict[str, Any]] = []
-    refused: list[str] = []
     probabilities = loaded.rows(names, settings.batch_size, opened, large)
-    for name, row in zip(names, probabilities, strict=True):
-        mine = [] if row is None else _described(name, row, loaded)
-        if _facts(mine).refused:
-            refused.append(name)
-        else:
-            rows += mine
+    found = {
+        name: [] if row is None else _described(name, row, loaded)
+        for name, row in zip(names, probabilities, strict=True)
+    }
+    readable = [name for name in names if name not in unreadable]
+    said = _sentences(captioner, readable, scrape / "images", opened)
+    refused = [name for name in names if _facts(found[name], said.get(name, "")).refused]
+    rows = [row for name in names if name not in refused for row in found[name]]
     unreadable = {name: unreadable[name] for name in names if name in unreadable}
     _report(unreadable, refused, names, scrape / "images")
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "tags.csv", rows, tagging.COLUMNS)
     tables.write(out / "vocabulary.csv", loaded.vocabulary(), tagging.VOCABULARY)
+    told = _write_sentences(out, {n: s for n, s in said.items() if n not in refused}, captioner)
     facts = {
         "model": _portable(settings.model),
         "model_sha256": manifest.digest(model / tagger.MODEL),
@@ -87,11 +102,44 @@ def run(
         "unreadable": len(unreadable),
         "rows": len(rows),
         "distinct_tags": len({row["tag"] for row in rows}),
+        **told,
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
 
 
-def _facts(rows: list[dict[str, Any]]) -> gate.Facts:
-    return gate.of_tagger((row["tag"], row["category"], float(row["probability"])) for row in rows)
+def _facts(rows: list[dict[str, Any]], sentence: str) -> gate.Facts:
+    seen = ((row["tag"], row["category"], float(row["probability"])) for row in rows)
+    return gate.of_tagger(seen) | gate.of_text(sentence)
+
+
+def _sentences(
+    captioner: Captioner | None,
+    names: list[str],
+    folder: Path,
+    opened: Callable[[str], Image.Image | None],
+) -> dict[str, str]:
+    """Picture -> what the captioner says about it, "" for nothing."""
+    if captioner is None:
+        return {}
+    return dict(captioner.sentences([(name, folder / name) for name in names], opened))
+
+
+def _write_sentences(
+    out: Path, said: dict[str, str], captioner: Captioner | None
+) -> dict[str, dict[str, int]]:
+    """Writes what was said, and counts it for the summary; nothing without a captioner."""
+    if captioner is None:
+        return {}
+    spoken = {name: sentence for name, sentence in said.items() if sentence}
+    silent = [name for name in said if name not in spoken]
+    for name in silent[:_NAMED]:
+        _log.warning("tag: the captioner says nothing about %s", name)
+    if len(silent) > _NAMED:
+        _log.warning("tag: nor about %d others", len(silent) - _NAMED)
+    picture_sentences.write(
+        out / picture_sentences.NAME,
+        [{"image": name, "sentence": text, "source": "captioner"} for name, text in spoken.items()],
+    )
+    return {"sentences": {"written": len(spoken), "silent": len(silent)}}
 
 
 def _report(unreadable: dict[str, str], refused: list[str], names: list[str], folder: Path) -> None:
