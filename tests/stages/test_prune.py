@@ -791,3 +791,27 @@ def test_the_gate_reads_every_part_of_a_caption(mirael, place):
     assert summary["reasons"] == {"forbidden_tag": 1}
     table = tables.read(mirael / "out" / picture_sentences.NAME, picture_sentences.COLUMNS)
     assert "0.png" not in set(table["image"])
+
+
+def test_the_captions_of_a_file_with_several_are_kept_apart(mirael):
+    _posted(mirael)
+    rows = [
+        {"image": "0.png", "caption": text}
+        for text in ("hat, smile, mirael", "Mira wears a hat, smiling.")
+    ]
+    table = mirael / "scrape" / caption_files.CANDIDATES
+    tables.write(table, rows, caption_files.CANDIDATE_COLUMNS)
+    _run(mirael, source="captions", names=("Mira",), always=("smile",))
+    made = mirael / "out" / caption_files.CANDIDATES
+    assert caption_files.read_candidates(made) == {
+        "0.png": ("mirael, hat", "mirael wears a hat, smiling.")
+    }
+    rows[1]["caption"] = "A lol" + "i wears a hat."
+    tables.write(table, rows, caption_files.CANDIDATE_COLUMNS)
+    made.unlink()
+    summary, _, said, _ = _run(mirael, source="captions")
+    assert summary["reasons"] == {"forbidden_tag": 1}
+    assert "0.png" not in said
+    assert not made.exists()
+    _run(mirael)
+    assert not made.exists(), "captions are not kept"

@@ -108,7 +108,7 @@ def run(
     _warn(warnings := [*warnings, *written.warnings(left, trigger.pruned)])
     proposed = _proposals(settings, worn, found, len(images))
     _write(out, decided, proposed, lines)
-    written.write(out, left)
+    written.write(out, lines)
     trigger.write(out)
     write_text(out / "prune.html", prune_page.draw(
         settings, decided, proposed, pictures=scrape / "images", images=images,
@@ -201,7 +201,10 @@ def _past_the_gate(
     lines: Sequence[dict[str, Any]], known: Mapping[str, gate.Facts]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The lines whose captions the gate admits, too; and all pictures that it refuses."""
-    told = {line["image"]: gate.of_text(line["caption"]) for line in lines}
+    told = {
+        line["image"]: gate.of_texts([line["caption"], *line.get("candidates", ())])
+        for line in lines
+    }
     refused = [
         image for image, facts in known.items() if (facts | told.get(image, gate.NOTHING)).refused
     ]

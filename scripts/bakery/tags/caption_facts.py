@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from bakery.io import tables
 from bakery.settings.prune import Prune
 from bakery.sources import caption_files, posts
 from bakery.sources.posts import Post
@@ -25,6 +26,8 @@ class Written:
 
     own: Mapping[str, str] = field(default_factory=dict)
     """Picture -> the caption of its own that is kept."""
+    candidates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Picture -> the captions in its file, if that has several, and captions are kept."""
     facts: Mapping[str, PictureFacts] = field(default_factory=dict)
     """Picture -> what its post and sentences say; empty without a `caption_order`."""
     naming: Naming | None = None
@@ -39,8 +42,16 @@ class Written:
         told = {"sentences": self.sentences.summary(images)} if self.sentences else {}
         return told | ({"without_score": self.unscored} if self.unscored else {})
 
-    def write(self, out: Path, images: Sequence[str]) -> None:
-        """Writes to `out` the tables that later stages need besides the captions, of `images`."""
+    def write(self, out: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Writes to `out` the tables that later stages need besides the captions of `lines`."""
+        images = {line["image"] for line in lines}
+        rows = [
+            {"image": line["image"], "caption": text}
+            for line in lines
+            for text in line.get("candidates", ())
+        ]
+        if rows:
+            tables.write(out / caption_files.CANDIDATES, rows, caption_files.CANDIDATE_COLUMNS)
         if self.sentences is not None:
             rows = [row for row in self.sentences.rows() if row["image"] in images]
             picture_sentences.write(out / picture_sentences.NAME, rows)
@@ -68,9 +79,11 @@ def gather(
     `own` are captions that are kept, `rated` the tagger's rows (image, tag, category), and `folders`
     those of the stages scrape and tag.
     """
+    several = caption_files.read_candidates(folders["scrape"] / caption_files.CANDIDATES)
+    several = {image: lines for image, lines in several.items() if image in own}
     if not settings.caption_order:
         naming = Naming(settings.trigger, settings.names) if settings.names else None
-        return Written(own, naming=naming)
+        return Written(own, several, naming=naming)
     by_image = {post.image: post for post in posts.read(folders["scrape"] / "posts.csv")}
     of = {image: by_image.get(image, Post(image=image)) for image in images}
     naming = Naming(settings.trigger, (*settings.names, *_names(settings, of, decided)))
@@ -91,7 +104,9 @@ def gather(
         )
         for image, post in of.items()
     }
-    return Written(own, facts, naming, found, len(of) - len(scores) if settings.quality else 0)
+    return Written(
+        own, several, facts, naming, found, len(of) - len(scores) if settings.quality else 0
+    )
 
 
 def _names(settings: Prune, of: Mapping[str, Post], decided: Sequence[DecidedTag]) -> list[str]:

@@ -14,6 +14,7 @@ from bakery.tags import caption_order, captions, own_captions, pruning, vocabula
 from bakery.tags.caption_facts import Written
 from bakery.tags.caption_order import PictureFacts
 from bakery.tags.own_captions import KeptCaption
+from bakery.tags.picture_sentences import Naming
 from bakery.tags.pruning import DecidedTag
 from bakery.tags.trigger import Trigger
 
@@ -27,8 +28,8 @@ def lines(
 ) -> list[dict[str, Any]]:
     """For each of `images` its caption, and `tags`: those after trigger, class tokens, sub-triggers.
 
-    Captions of their own are kept but for what the person prunes. With a `caption_order`, all are put
-    in that order.
+    Captions of their own are kept but for what the person prunes; where a file has several, they are
+    the line's `candidates`. With a `caption_order`, all are put in that order.
     """
     unwanted = _unwanted(settings, decided)
     kept = {(one.evidence.tag, one.evidence.category) for one in decided if one.action == "keep"}
@@ -46,8 +47,13 @@ def lines(
     found = []
     for image, tags in of_image.items():
         if image in written.own:
-            kept_caption = _kept(settings, trigger, written, image, unwanted)
-            line = {"image": image, "caption": kept_caption.text, "tags": list(kept_caption.rest)}
+            facts = _facts(written, image, unwanted)
+            one, *others = (
+                _kept(settings, trigger, text, facts, unwanted, written.naming)
+                for text in (written.own[image], *written.candidates.get(image, ()))
+            )
+            line = {"image": image, "caption": one.text, "tags": list(one.rest)}
+            line |= {"candidates": [other.text for other in others]} if others else {}
             found.append(line)
             continue
         words = [word for word in settings.outfits if _wears(settings.outfits[word], shown[image])]
@@ -74,22 +80,26 @@ def _unwanted(settings: Prune, decided: Sequence[DecidedTag]) -> set[str]:
 
 
 def _kept(
-    settings: Prune, trigger: Trigger, written: Written, image: str, unwanted: set[str]
+    settings: Prune,
+    trigger: Trigger,
+    text: str,
+    facts: PictureFacts,
+    gone: set[str],
+    naming: Naming | None,
 ) -> KeptCaption:
-    """The caption of its own that a picture keeps, in the config's order where it has one."""
+    """A caption of its own that a picture keeps, in the config's order where it has one."""
     if not settings.caption_order:
-        return own_captions.keep(written.own[image], trigger, unwanted, written.naming)
+        return own_captions.keep(text, trigger, gone, naming)
     front = pruning.known(trigger.own)
-    pieces = own_captions.kept_pieces(written.own[image], trigger, unwanted, written.naming)
+    pieces = own_captions.kept_pieces(text, trigger, gone, naming)
     pieces = [one for one in pieces if captions.same(one.text) not in front]
-    facts = _facts(written, image, unwanted)
     caption = caption_order.arranged(settings, trigger, pieces, facts)
     return KeptCaption(caption.text, tuple(one.text for one in pieces))
 
 
 def _facts(written: Written, image: str, gone: Collection[str]) -> PictureFacts:
     """What is known of a picture, without the series and artists that are to go."""
-    facts = written.facts[image]
+    facts = written.facts.get(image, PictureFacts())
     return replace(
         facts,
         series=tuple(name for name in facts.series if captions.same(name) not in gone),

@@ -207,7 +207,7 @@ def _load(folder: Path, device: str) -> _Model:
     here = {"local_files_only": True, "trust_remote_code": False}
     try:
         processor = AutoProcessor.from_pretrained(folder, **here)
-        model, report = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True,
             dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32, **here,
         )  # fmt: skip
@@ -218,6 +218,7 @@ def _load(folder: Path, device: str) -> _Model:
             f"tag.captioner: {folder} cannot be loaded ({reason[:300]}): give a folder as transformers "
             f"saves it{_missing_package(str(problem))}"
         ) from None
+    model, report = loaded
     lacking = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
     if lacking:
         raise BakeryError(
