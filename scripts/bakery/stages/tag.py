@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,30 @@ _NAMED = 5
 """Pictures without a sentence that the log names."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Pictures:
+    """The scraped pictures, and those of them that could not be read."""
+
+    folder: Path
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Picture -> why."""
+
+    def opened(self, name: str) -> Image.Image | None:
+        try:
+            return images.open_rgb(self.folder / name)
+        except images.UnreadableImage as problem:
+            self.unreadable[name] = problem.reason
+            return None
+
+    def large(self, name: str) -> bool:
+        """Whether it is one of which not several may be open at a time."""
+        try:
+            width, height = images.size_of(self.folder / name)
+        except images.UnreadableImage:
+            return False
+        return width * height > picture_bounds.SMALL
 
 
 def run(
@@ -56,33 +80,17 @@ def run(
     """
     names = decisions.kept(filter)
     loaded = tagger.Tagger.load(model, threads)
-    unreadable: dict[str, str] = {}
-
-    def opened(name: str) -> Image.Image | None:
-        try:
-            return images.open_rgb(scrape / "images" / name)
-        except images.UnreadableImage as problem:
-            unreadable[name] = problem.reason
-            return None
-
-    def large(name: str) -> bool:
-        try:
-            width, height = images.size_of(scrape / "images" / name)
-        except images.UnreadableImage:
-            return False
-        return width * height > picture_bounds.SMALL
-
-    probabilities = loaded.rows(names, settings.batch_size, opened, large)
+    pictures = _Pictures(scrape / "images")
+    probabilities = loaded.rows(names, settings.batch_size, pictures.opened, pictures.large)
     found = {
         name: [] if row is None else _described(name, row, loaded)
         for name, row in zip(names, probabilities, strict=True)
     }
-    readable = [name for name in names if name not in unreadable]
-    said = _sentences(captioner, readable, scrape / "images", opened)
+    said = _sentences(captioner, pictures, names)
     refused = [name for name in names if _facts(found[name], said.get(name, "")).refused]
     rows = [row for name in names if name not in refused for row in found[name]]
-    unreadable = {name: unreadable[name] for name in names if name in unreadable}
-    _report(unreadable, refused, names, scrape / "images")
+    unreadable = {n: pictures.unreadable[n] for n in names if n in pictures.unreadable}
+    _report(unreadable, refused, names, pictures.folder)
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "tags.csv", rows, tagging.COLUMNS)
     tables.write(out / "vocabulary.csv", loaded.vocabulary(), tagging.VOCABULARY)
@@ -112,15 +120,13 @@ def _facts(rows: list[dict[str, Any]], sentence: str) -> gate.Facts:
 
 
 def _sentences(
-    captioner: Captioner | None,
-    names: list[str],
-    folder: Path,
-    opened: Callable[[str], Image.Image | None],
+    captioner: Captioner | None, pictures: _Pictures, names: list[str]
 ) -> dict[str, str]:
     """Picture -> what the captioner says about it, "" for nothing."""
     if captioner is None:
         return {}
-    return dict(captioner.sentences([(name, folder / name) for name in names], opened))
+    readable = [(name, pictures.folder / name) for name in names if name not in pictures.unreadable]
+    return dict(captioner.sentences(readable, pictures.opened))
 
 
 def _write_sentences(
