@@ -36,7 +36,7 @@ from bakery.settings.layout import Concept, Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.thresholds import Thresholds
 from bakery.sources import candidates, posts
-from bakery.tags import captions, tagging
+from bakery.tags import captions, picture_sentences, tagging
 from bakery.tags.trigger import Trigger
 
 COLUMNS = ("image", "file", "caption", "repeats", "concept", "kind", "by_hand")
@@ -266,11 +266,15 @@ def _prefixed(settings: Layout, entry: Entry) -> Entry:
 def _page(entries: Sequence[Entry], tally: Tally, prune: Path, subject: Subject) -> str:
     """The captions page: every picture once, in its place."""
     file = {row["image"]: row["file"] for row in tally.rows if row["kind"] == "picture"}
-    pictures = [
-        CaptionedPicture(e.image, file[e.image], e.caption, e.automatic, e.in_file)
-        for e in entries
-        if e.kind == "picture"
-    ]
+    known = picture_sentences.read(prune)
+    pictures = []
+    for e in (one for one in entries if one.kind == "picture"):
+        mine = known.get(e.image, "")
+        spoken = tuple(picture_sentences.divided(c, mine)[1] for c in (e.caption, e.automatic))
+        pictures.append(
+            CaptionedPicture(e.image, file[e.image], e.caption, e.automatic, e.in_file, spoken,
+                             e.candidates)
+        )  # fmt: skip
     return captions_page.draw(pictures, Trigger.read(prune), subject)
 
 
