@@ -815,3 +815,14 @@ def test_the_captions_of_a_file_with_several_are_kept_apart(mirael):
     assert not made.exists()
     _run(mirael)
     assert not made.exists(), "captions are not kept"
+
+
+def test_the_page_shows_sentences_beside_their_tags(mirael):
+    _posted(mirael)
+    _run(mirael, caption_order=("trigger", "tags", "sentence"))
+    page = (mirael / "out" / "prune.html").read_text()
+    assert page.count("data-spoken=") == 2
+    assert "mirael, 1girl, solo, blue shirt, shirt, beach, smile</td>" in page
+    assert "A girl with pink hair looks up.</td>" in page
+    _run(mirael)
+    assert "data-spoken" not in (mirael / "out" / "prune.html").read_text()

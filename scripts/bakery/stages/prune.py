@@ -14,7 +14,6 @@ so that prompts can ask for something else.
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +39,7 @@ from bakery.tags import (
     caption_lines,
     captions,
     evidence,
+    outfit_proposals,
     outfits,
     own_captions,
     pruning,
@@ -57,9 +57,6 @@ COLUMNS = (
     "decision", "decided_by", "reason",
 )  # fmt: skip
 OUTFITS = ("outfit", "pictures", "tags", "proposal")
-
-PROPOSED = 5
-"""Fewest pictures for proposing an outfit as a sub-trigger: fewer teach it nothing."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,13 +103,13 @@ def run(
     left = [line["image"] for line in lines]
     warnings += [*more, *caption_lines.warnings(settings, lines)]
     _warn(warnings := [*warnings, *written.warnings(left, trigger.pruned)])
-    proposed = _proposals(settings, worn, found, len(images))
-    _write(out, decided, proposed, lines)
-    written.write(out, lines)
+    proposed = outfit_proposals.rows(settings, worn, found, len(images))
+    _write(out, decided, proposed, lines, written)
     trigger.write(out)
     write_text(out / "prune.html", prune_page.draw(
         settings, decided, proposed, pictures=scrape / "images", images=images,
         subject=Subject(dataset, out.name), dropped=[one for one in looked if not one.kept],
+        captions=written.spoken(lines),
     ))  # fmt: skip
     return {
         "images": len(lines),
@@ -131,7 +128,9 @@ def _write(
     decided: Sequence[DecidedTag],
     proposed: Sequence[Mapping[str, Any]],
     lines: Sequence[Mapping[str, Any]],
+    written: Written,
 ) -> None:
+    written.write(out, lines)
     tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
     tables.write(out / "outfits.csv", proposed, OUTFITS)
     tables.write(out / "captions.csv", lines, ("image", "caption"))
@@ -280,31 +279,6 @@ def _row(one: DecidedTag) -> dict[str, Any]:
         "decided_by": one.by,
         "reason": one.reason,
     }
-
-
-def _proposals(
-    settings: Prune, worn: Sequence[Outfit], found: Sequence[Evidence], of: int
-) -> list[dict[str, Any]]:
-    """A row for each outfit, with a line for `prune.outfits` where it is worth a sub-trigger."""
-    rows = []
-    for number, outfit in enumerate(worn, start=1):
-        mine = [
-            one.tag
-            for one in found
-            if one.outfit == outfit.label and (one.kind or outfits.garment(one.name))
-        ]
-        enough = len(outfit.images) >= max(PROPOSED, of / 10) and mine
-        word = f"{settings.trigger} outfit {number}"
-        line = f"{json.dumps(word)}: {json.dumps(mine)}" if enough else ""
-        rows.append(
-            {
-                "outfit": outfit.label,
-                "pictures": len(outfit.images),
-                "tags": tables.join(mine),
-                "proposal": line,
-            }
-        )
-    return rows
 
 
 def _check(settings: Prune, by_hand: Mapping[str, str]) -> None:

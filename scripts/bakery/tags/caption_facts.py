@@ -42,6 +42,15 @@ class Written:
         told = {"sentences": self.sentences.summary(images)} if self.sentences else {}
         return told | ({"without_score": self.unscored} if self.unscored else {})
 
+    def spoken(self, lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+        """(picture, tags, sentence) of the captions that have a sentence."""
+        known = self.sentences.of_image if self.sentences else {}
+        return [
+            (line["image"], *picture_sentences.divided(line["caption"], known[line["image"]]))
+            for line in lines
+            if line["image"] in known
+        ]
+
     def write(self, out: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         """Writes to `out` the tables that later stages need besides the captions of `lines`."""
         images = {line["image"] for line in lines}
