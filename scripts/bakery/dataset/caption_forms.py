@@ -16,7 +16,7 @@ from typing import Any
 from bakery.io import tables
 from bakery.settings.layout import CaptionForm
 from bakery.sources import caption_files
-from bakery.tags import own_captions, picture_sentences
+from bakery.tags import picture_sentences
 from bakery.tags.trigger import Trigger
 
 NAME = caption_files.CANDIDATES
@@ -65,7 +65,9 @@ class CaptionForms:
 
     def _alone(self, sentence: str) -> str:
         """A sentence as a caption: with the trigger in front, unless it names it."""
-        return own_captions.keep(sentence, self.trigger, ()).text if sentence else ""
+        if not sentence or picture_sentences.names(sentence, self.trigger.word):
+            return sentence
+        return f"{self.trigger.activation_text}, {sentence}"
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

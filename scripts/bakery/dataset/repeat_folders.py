@@ -13,7 +13,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bakery.dataset import caption_forms
 from bakery.dataset.buckets import Fit, batches_per_epoch, fit
 from bakery.gate import gate
 from bakery.gate.sidecars import Sidecars
@@ -23,8 +22,8 @@ from bakery.io.images import Size
 from bakery.io.text_files import UTF8, UnreadableText
 from bakery.settings.train import Train
 from bakery.sources import candidates
+from bakery.sources.caption_files import CANDIDATES, CaptionFiles
 from bakery.sources.caption_files import EXTENSIONS as CAPTIONS
-from bakery.sources.caption_files import CaptionFiles
 from bakery.tags import captions
 
 FOLDER = re.compile(r"(\d+)_(.*)")
@@ -131,7 +130,7 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     inner = layout / REGULARIZATION
     taken = reg is None and inner.is_dir()
     notes: Counter[str] = Counter()
-    several = (layout / caption_forms.NAME).is_file()
+    several = (layout / CANDIDATES).is_file()
     skip = {inner} if taken else set()
     items, ignored = _repeat_folders(layout, notes, is_reg=False, skip=skip, several=several)
     if not items:

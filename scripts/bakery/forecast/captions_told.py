@@ -57,7 +57,7 @@ def count(pictures: Sequence[Sequence[str]], base: Path, most: int) -> CaptionCo
     """Counts of `pictures`, each with its captions, for the base in the folder or file `base`, of which
     `most` tokens are read."""
     texts = [text for captions in pictures for text in dict.fromkeys(captions)]
-    spoken = sum(any(map(picture_sentences.of_caption, captions)) for captions in pictures)
+    spoken = sum(any(map(picture_sentences.finished, captions)) for captions in pictures)
     lengths = tokenizer_probe.lengths(base, texts)
     return CaptionCounts(
         pictures=len(pictures),

@@ -270,9 +270,7 @@ def _page(entries: Sequence[Entry], tally: Tally, prune: Path, subject: Subject)
     pictures = []
     for e in (one for one in entries if one.kind == "picture"):
         mine = known.get(e.image, "")
-        (_, said), (_, before) = (
-            picture_sentences.divided(caption, mine) for caption in (e.caption, e.automatic)
-        )
+        said, before = (picture_sentences.finished(c, mine) for c in (e.caption, e.automatic))
         about = e.caption, e.automatic, e.in_file, (said, before), e.candidates
         pictures.append(CaptionedPicture(e.image, file[e.image], *about))
     return captions_page.draw(pictures, Trigger.read(prune), subject)

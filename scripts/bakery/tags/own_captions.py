@@ -7,7 +7,6 @@ names the trigger, nothing is put in front of it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from bakery.settings.prune import Prune
 from bakery.sources import caption_files, sentences
 from bakery.sources.caption_grammar import PLACEHOLDER, SENTENCE, Piece, WrittenCaption
-from bakery.tags import captions
+from bakery.tags import captions, picture_sentences
 from bakery.tags.picture_sentences import Naming
 from bakery.tags.pruning import DecidedTag
 from bakery.tags.trigger import Trigger
@@ -85,7 +84,11 @@ def keep(
     that `naming` knows.
     """
     pieces = kept_pieces(caption, trigger, gone, naming)
-    if pieces and pieces[0].kind == SENTENCE and _names(pieces[0].text, trigger.word):
+    if (
+        pieces
+        and pieces[0].kind == SENTENCE
+        and picture_sentences.names(pieces[0].text, trigger.word)
+    ):
         return KeptCaption(_line(pieces), tuple(one.text for one in pieces))
     front = set(map(captions.same, trigger.own))
     rest = [one for one in pieces if one.kind == SENTENCE or captions.same(one.text) not in front]
@@ -141,8 +144,3 @@ def _pieces(caption: str) -> Iterator[Piece]:
 
 def _line(pieces: list[Piece]) -> str:
     return WrittenCaption(tuple(pieces)).text
-
-
-def _names(sentence: str, word: str) -> bool:
-    """Whether a sentence names the trigger."""
-    return bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", sentence, re.IGNORECASE))

@@ -81,7 +81,7 @@ class PictureSentences:
                 f"{len(images) - len(mine)} of {len(images)} pictures have no sentence, so their "
                 "captions are tags alone: write one beside the picture, or name a tag.captioner"
             )
-        named = {tag: sum(_names(text, tag) for text in mine) for tag in pruned}
+        named = {tag: sum(names(text, captions.same(tag)) for text in mine) for tag in pruned}
         if named := {tag: count for tag, count in named.items() if count}:
             often = sorted(named, key=lambda tag: (-named[tag], tag))[:5]
             listed = ", ".join(f"{tag} {named[tag]}" for tag in often)
@@ -108,9 +108,21 @@ def gather(
     return PictureSentences(of_image, source, renamed)
 
 
+def names(sentence: str, word: str) -> bool:
+    """Whether a sentence names a word, in any case."""
+    return bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", sentence, re.IGNORECASE))
+
+
 def of_caption(caption: str) -> str:
     """The sentences of a caption in one line; "" where it has none."""
     return " ".join(part.text for part in sentences.parts(caption) if part.is_sentence)
+
+
+def finished(caption: str, sentence: str = "") -> str:
+    """The sentence of a caption if it is `sentence`, or else ends as one: what only reads like prose, as
+    some tags do, is none."""
+    said = divided(caption, sentence)[1]
+    return said if said == sentence or sentences.ends(said) else ""
 
 
 def divided(caption: str, sentence: str = "") -> tuple[str, str]:
@@ -145,7 +157,3 @@ def _forms(name: str) -> Collection[str]:
     words = plain.split()
     turned = " ".join(reversed(words)) if len(words) == 2 else plain
     return {form for form in (whole, plain, turned) if len(form) >= _SHORTEST}
-
-
-def _names(sentence: str, tag: str) -> bool:
-    return bool(re.search(rf"(?<!\w){re.escape(captions.same(tag))}(?!\w)", sentence.lower()))
