@@ -53,15 +53,17 @@ class CaptionCounts:
         return "; ".join(parts)
 
 
-def count(pictures: Sequence[Sequence[str]], base: Path, most: int) -> CaptionCounts:
+def count(
+    pictures: Sequence[Sequence[str]], base: Path, most: int, known: int = 0
+) -> CaptionCounts:
     """Counts of `pictures`, each with its captions, for the base in the folder or file `base`, of which
-    `most` tokens are read."""
+    `most` tokens are read; the prune stage knows that `known` have a sentence."""
     texts = [text for captions in pictures for text in dict.fromkeys(captions)]
     spoken = sum(any(map(picture_sentences.finished, captions)) for captions in pictures)
     lengths = tokenizer_probe.lengths(base, texts)
     return CaptionCounts(
         pictures=len(pictures),
-        spoken=spoken,
+        spoken=max(spoken, min(known, len(pictures))),
         several=sum(len(set(captions)) > 1 for captions in pictures),
         captions=len(texts),
         cut=None if lengths is None else sum(length > most for length in lengths),

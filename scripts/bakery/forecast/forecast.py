@@ -31,7 +31,7 @@ from bakery.settings.sample import Sample
 from bakery.settings.scrape import Scrape
 from bakery.settings.tag import Tag
 from bakery.settings.train import Train
-from bakery.tags import tagger_list
+from bakery.tags import picture_sentences, tagger_list
 from bakery.tags.trigger import Trigger
 from bakery.training import schedules
 
@@ -150,8 +150,11 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
 
 def _about_captions(bake: PlannedBake, known: KnownPictures, train: Train) -> str:
     most = train.max_token_length
+    if not known.captions:
+        return ""
+    spoken = len(picture_sentences.read(Path(bake.folders["prune"])))
     base = Path(main_part(bake.base))
-    return captions_told.count(known.captions, base, most).told(most) if known.captions else ""
+    return captions_told.count(known.captions, base, most, spoken).told(most)
 
 
 def _of_captions(bake: PlannedBake, prune: Prune) -> list[str]:

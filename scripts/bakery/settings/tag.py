@@ -15,7 +15,7 @@ class Tag(Section):
 
     model: Annotated[str, Model()] = "resources/world/tagger"
     """Folder with model.onnx and selected_tags.csv, or a hub id (SmilingWolf/wd-swinv2-tagger-v3)."""
-    captioner: Annotated[str, Model()] | None = None
+    captioner: Annotated[str | None, Model()] = None
     """Folder of a model that writes a sentence about each picture, or its hub id: Florence-2
     (florence-community/Florence-2-base), Qwen-VL, LLaVA or another that transformers loads without code
     of its own. Its sentences go into captions where `prune.caption_order` has a `sentence`."""
