@@ -1,8 +1,10 @@
 """Door of the tag stage."""
 
-from bakery.jobs.job import Job, leased_gpu
+from pathlib import Path
+
+from bakery.jobs.job import Job, device, leased_gpu
 from bakery.stages import tag as stage
-from bakery.vision import tagger
+from bakery.vision import captioner, tagger
 
 with Job(snakemake) as job, leased_gpu():  # noqa: F821
     job.finish(
@@ -13,5 +15,11 @@ with Job(snakemake) as job, leased_gpu():  # noqa: F821
             out=job.out,
             model=tagger.fetch(snakemake.params.model),  # noqa: F821
             threads=job.threads,
+            captioner=captioner.named(
+                job.settings,
+                snakemake.params.captioner,  # noqa: F821
+                cache=Path(snakemake.params.cache),  # noqa: F821
+                device=device,
+            ),
         )
     )

@@ -118,7 +118,9 @@ def theirs(folder: Path) -> dict[str, torch.Tensor]:
         )
     import transformers
 
-    if not hasattr(transformers, "CLIPFeatureExtractor"):  # gone from transformers 5, and not used here
+    if not hasattr(
+        transformers, "CLIPFeatureExtractor"
+    ):  # gone from transformers 5, and not used here
         transformers.CLIPFeatureExtractor = transformers.CLIPImageProcessor
     import anima_train_network
     from library import anima_models

@@ -26,11 +26,28 @@ Seen = dict[str, tuple[int, str, bool]]
 
 def ours(layout: Path) -> Seen:
     """What layout.csv says."""
-    with (layout / "layout.csv").open(encoding="utf-8", newline="") as file:
-        return {
-            row["file"]: (int(row["repeats"]), row["caption"], row["kind"] == "reg")
-            for row in csv.DictReader(file)
-        }
+    several: dict[str, list[str]] = {}
+    for row in _rows(layout / "candidates.csv") if with_candidates(layout) else ():
+        doubled = row["caption"].replace("{", "{{").replace("}", "}}")
+        several.setdefault(row["file"], []).append(doubled)
+    return {
+        row["file"]: (
+            int(row["repeats"]),
+            "\n".join(several.get(row["file"], [row["caption"]])),
+            row["kind"] == "reg",
+        )
+        for row in _rows(layout / "layout.csv")
+    }
+
+
+def with_candidates(layout: Path) -> bool:
+    """Whether caption files have a candidate a line, which sd-scripts reads with enable_wildcard."""
+    return (layout / "candidates.csv").is_file()
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def theirs(layout: Path, options: list[str]) -> tuple[Seen, Any]:
@@ -46,6 +63,7 @@ def theirs(layout: Path, options: list[str]) -> tuple[Seen, Any]:
         folders += ["--reg_data_dir", str(layout / "reg")]
     # sd-scripts by itself looks for .caption
     folders += ["--caption_extension", caption_extension(layout)]
+    folders += ["--enable_wildcard"] if with_candidates(layout) else []
     args = parser.parse_args([*folders, *options])
     args.masked_loss = args.debug_dataset = False
     train_util.prepare_dataset_args(args, True)

@@ -1,4 +1,6 @@
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bakery.dataset import repeat_folders
-from bakery.dataset.buckets import Fit, resolutions
+from bakery.dataset.buckets import Fit, fit, resolutions
+from bakery.dataset.repeat_folders import Dataset, Folders, Item
 from bakery.io.errors import BakeryError
 from bakery.settings.train import Train
 
@@ -252,3 +255,39 @@ def test_with_text_variants_a_caption_has_so_many_forms():
     assert {b.captions[0] for b in shown(one_item(), seed=24, **how)} != set(said)
     plain = {b.captions[0] for b in shown(one_item(), text_variants=3, shuffle_caption=False)}
     assert plain == {one_item().items[0].caption}
+
+
+def test_one_candidate_is_drawn_each_time_and_always_the_same_one() -> None:
+    several = ("tags", "sentence", "both")
+    items = tuple(
+        Item(Path(f"{n}.png"), "3_mirael", texts[0], 3, candidates=texts if texts[1:] else ())
+        for n, texts in enumerate([several, ("alone, hat",)] * 4)
+    )
+    data = Dataset(items, (fit((64, 64), [(64, 64)]),) * 8, ((64, 64),) * 8)
+    options = Train(train_batch_size=4, seed=3)
+    shown = Counter()
+    for epoch in range(1, 41):
+        batches = data.epoch(options, epoch)
+        assert batches == data.epoch(options, epoch), "as after a kill"
+        for batch in batches:
+            for view, caption in zip(batch.views, batch.captions, strict=True):
+                assert caption in items[view.index].texts
+                shown[caption] += 1
+    assert shown["alone, hat"] == 40 * 4 * 3
+    assert all(abs(shown[one] / (40 * 4) - 1) < 0.2 for one in several)
+    other = [b.captions for b in data.epoch(Train(train_batch_size=4, seed=4), 1)]
+    assert other != [b.captions for b in data.epoch(options, 1)]
+
+
+def test_candidates_leave_the_other_draws_as_they_were() -> None:
+    one = Item(Path("a.png"), "5_mirael", "a, b, c, d, e", 5)
+    more = replace(one, candidates=("a, b, c, d, e", "a, b, c, d, e"))
+    options = Train(train_batch_size=1, shuffle_caption=True, caption_dropout_rate=0.2, seed=1)
+    place = (fit((64, 64), [(64, 64)]),)
+    without, beside = (Dataset((item,), place).epoch(options, 2) for item in (one, more))
+    assert without == beside
+
+
+def test_tags_of_several_candidates_count_once_a_picture() -> None:
+    item = Item(Path("a.png"), "5_m", "m, hat", 5, candidates=("m, hat", "m, A girl."))
+    assert Folders((item,), ()).tag_frequency() == {"5_m": {"m": 1, "hat": 1, "a girl.": 1}}

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
+from bakery.dataset import trainer_formats
 from bakery.gate import sidecars
 from bakery.io import images
 from bakery.pages import contact_sheet
 from bakery.sources.folders import collect
 from bakery.sources.posts import FETCHED, Post
 from bakery.stages import filter as stage
-from bakery.stages import layout
 from tests.fuzz.outcome import Outcome
 
 LONG, SHORT = 1000, 12
@@ -66,7 +66,7 @@ def _judged(path: Path, folder: Path) -> Outcome:
         return Outcome("recorded" if candidate.detail else "failed", candidate.detail)
     if not all(0 <= number <= 100 for number in (candidate.blur, candidate.jpeg_quality)):
         return Outcome("failed", f"blur {candidate.blur}, quality {candidate.jpeg_quality}")
-    layout._why_reencode(path)
+    trainer_formats.why_reencode(path)
     images.open_rgb(path).save(folder / "c.png")
     images.open_rgb(folder / "c.png")
     return Outcome("taken")

@@ -280,6 +280,7 @@ def test_captions_mean_what_they_mean_there(tmp_path: Path) -> None:
     config, draft, _ = imported(tmp_path, raw, "d.toml")
     assert sorted(draft.captions.values()) == ["yuzu, hat, sea", "yuzu, hat, smile, wink, sky"]
     assert (config.train.keep_tokens, config.prune.class_tokens) == (2, "hat")
+    assert config.layout.candidates == ("lines",)
     said = "\n".join(draft.notes)
     for word in (
         "several lines",

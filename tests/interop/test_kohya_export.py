@@ -220,3 +220,15 @@ def test_shuffled_tags_are_not_kept_as_they_were_encoded(tmp_path: Path) -> None
     )
     assert "cache_text_encoder_outputs" not in config
     assert config["network_train_unet_only"]
+
+
+def test_candidates_are_read_there_with_enable_wildcard(tmp_path: Path) -> None:
+    bake = made(tmp_path)
+    layout = tmp_path / "results/layout/mirael-b"
+    (layout / "5_mirael/1.txt").write_text("mirael, smile\nmirael smiles at us.\n")
+    (layout / "candidates.csv").write_text("image,file,caption\n")
+    ((dataset,),) = [tomllib.loads(kohya_export.export(bake).dataset)["datasets"]]
+    assert [subset["enable_wildcard"] for subset in dataset["subsets"]] == [True, True]
+    config, _ = kohya_export.write(kohya_export.export(bake), tmp_path / "out")
+    text, _ = kohya_import.convert([config])
+    assert cfg.load(yaml.safe_load(text)).layout.candidates == ("lines",)

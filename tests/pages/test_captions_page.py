@@ -285,3 +285,81 @@ def test_a_caption_that_is_too_long_ends_nothing(browser: Any, tmp_path: Path) -
     assert shown(page) == "b"
     assert said == []
     page.close()
+
+
+SPOKEN = {
+    "a.png": ("mirael, 1girl, smile, hat", "She sits on a wall, smiling."),
+    "b.png": ("mirael, 1girl, smile", ""),
+    "c.png": ("mirael, 1girl, tree", "A bird sings, and she listens."),
+}
+
+
+@pytest.fixture
+def spoken(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """A page whose pictures have sentences; the third's was rewritten by hand."""
+    pictures = []
+    for image, (tags, said) in SPOKEN.items():
+        caption = ", ".join(filter(None, (tags, said)))
+        automatic = caption.replace("A bird", "An old bird")
+        sentences = (said, said.replace("A bird", "An old bird"))
+        several = (tags, said) if image == "a.png" else ()
+        pictures.append(
+            CaptionedPicture(image, image, caption, automatic, False, sentences, several)
+        )
+    file = tmp_path / "captions.html"
+    html = captions_page.draw(pictures, Trigger("mirael", "1girl"), Subject("mirael", "mirael-0b"))
+    file.write_text(html, encoding="utf-8")
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    troubles: list[str] = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.goto(file.as_uri())
+    yield page
+    assert troubles == []
+    context.close()
+
+
+def fields(page: Any, image: str) -> tuple[str, str]:
+    card = page.locator(f".card[data-image='{image}']")
+    return tuple(card.locator(f"textarea.{name}").input_value() for name in ("tags", "sentence"))
+
+
+def test_tags_and_sentence_are_edited_apart_and_saved_as_one_caption(spoken: Any) -> None:
+    assert all(fields(spoken, image) == given for image, given in SPOKEN.items())
+    assert spoken.locator(".candidates li").all_text_contents() == list(SPOKEN["a.png"])
+    sentence = spoken.locator(".card[data-image='b.png'] textarea.sentence")
+    sentence.fill("She waves,  and\nlaughs.")
+    tags = spoken.locator(".card[data-image='a.png'] textarea.tags")
+    tags.fill("mirael, coat")
+    assert rows(spoken) == {
+        "a.png": "mirael, coat, She sits on a wall, smiling.",
+        "b.png": "mirael, 1girl, smile, She waves, and laughs.",
+        "c.png": "mirael, 1girl, tree, A bird sings, and she listens.",
+    }
+    sentence.fill("")
+    assert "b.png" not in rows(spoken)
+
+
+def test_batch_edits_and_filters_leave_sentences_alone(spoken: Any) -> None:
+    spoken.fill("#filter [name=with]", "smiling.")
+    assert shown(spoken) == ""
+    spoken.fill("#filter [name=with]", "smile")
+    spoken.fill("#batch [name=tags]", "rain")
+    spoken.click("#batch [value=end]")
+    assert fields(spoken, "a.png") == ("mirael, 1girl, smile, hat, rain", SPOKEN["a.png"][1])
+    assert rows(spoken)["a.png"].endswith("hat, rain, She sits on a wall, smiling.")
+    spoken.locator(".card[data-image='a.png'] textarea.sentence").fill("She runs, fast.")
+    spoken.click("#undo")
+    assert fields(spoken, "a.png") == SPOKEN["a.png"], "as before the batch edit"
+    listed = spoken.locator("#tags button").all_text_contents()
+    assert not [text for text in listed if "wall" in text]
+
+
+def test_automatic_brings_tags_and_sentence_back_and_a_reload_keeps_both(spoken: Any) -> None:
+    spoken.locator(".card[data-image='a.png'] textarea.sentence").fill("She runs, fast.")
+    spoken.reload()
+    assert fields(spoken, "a.png") == (SPOKEN["a.png"][0], "She runs, fast.")
+    spoken.click(".card[data-image='c.png'] .back")
+    assert fields(spoken, "c.png") == ("mirael, 1girl, tree", "An old bird sings, and she listens.")
+    assert list(rows(spoken)) == ["a.png"]

@@ -16,7 +16,9 @@ from bakery.settings.named_files import (
     PictureFolder,
     expanded,
     locate,
+    named_in,
 )
+from bakery.settings.tag import Tag
 
 HUB = "SmilingWolf/wd-swinv2-tagger-v3"
 
@@ -118,3 +120,9 @@ def test_every_setting_that_names_a_path(root, raw, where):
     with pytest.raises(BakeryError, match=r"which does not exist: check the path") as caught:
         build.build(cfg.load(raw), [root])
     assert where in str(caught.value)
+
+
+def test_a_captioner_is_a_file_of_the_tag_section() -> None:
+    named = [(one.where, one.text) for one in named_in(Tag(captioner="models/florence"))]
+    assert ("captioner", "models/florence") in named
+    assert [one.where for one in named_in(Tag())] == ["model"]

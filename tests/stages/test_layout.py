@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from bakery.dataset import caption_forms, repeat_folders
 from bakery.io import images, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import unreserved
 from bakery.settings.layout import Layout
 from bakery.settings.thresholds import Thresholds
+from bakery.sources import caption_files
 from bakery.stages import layout
+from bakery.tags import picture_sentences
 from bakery.tags.trigger import Trigger
 
 RED = Image.new("RGB", (8, 6), (200, 30, 40))
@@ -35,10 +38,11 @@ def _picture(world, name, image=RED, **options):
     return name
 
 
-def _run(world, names, name="mirael", *, of=None, edits=None, found=None, **options):
+def _run(world, names, name="mirael", *, of=None, edits=None, found=None, captions=None, **options):
     """The summary and layout.csv of a run on `names`; `of` leads from names to concepts, `found` is the
     filter's folder."""
-    rows = [{"image": image, "caption": f"mirael, {i}"} for i, image in enumerate(names)]
+    captions = captions or {image: f"mirael, {i}" for i, image in enumerate(names)}
+    rows = [{"image": image, "caption": captions[image]} for image in names]
     tables.write(world / "prune" / "captions.csv", rows, ("image", "caption"))
     posts = [{"image": image, "concept": (of or {}).get(image, "")} for image in names]
     tables.write(world / "scrape" / "posts.csv", posts, ("image", "concept"))
@@ -529,3 +533,80 @@ def test_faces_that_the_filter_found_are_a_detail(world):
     assert set(_as_trainers_read(world, "2_face")) == {"a.png"}
     with Image.open(world / "out" / "2_face" / "a.png") as crop:
         assert crop.size == (80, 80)
+
+
+SAID = "mirael sits on a wall, smiling."
+
+
+def _spoken(world, names, *, candidates, lines=None, sentences=None, edits=None, **options):
+    """A run whose captions hold a sentence and whose prune stage knows the lines of files."""
+    said = dict.fromkeys(names, SAID) if sentences is None else sentences
+    rows = [{"image": n, "sentence": text, "source": "caption"} for n, text in said.items()]
+    picture_sentences.write(world / "prune" / picture_sentences.NAME, rows)
+    if lines:
+        told = [{"image": n, "caption": text} for n, several in lines.items() for text in several]
+        tables.write(world / "prune" / caption_forms.NAME, told, caption_files.CANDIDATE_COLUMNS)
+    captions = {n: f"mirael, hat{', ' + said[n] if n in said else ''}" for n in names}
+    return _run(
+        world, names, captions=captions, candidates=candidates, edits=edits, **options
+    )  # fmt: skip
+
+
+def _files(world, folder="5_mirael"):
+    return {path.stem: path.read_text() for path in (world / "out" / folder).glob("*.txt")}
+
+
+def test_several_captions_a_picture(world):
+    names = [_picture(world, "a.png"), _picture(world, "b.png")]
+    forms = ("tags", "sentence", "both")
+    summary, table = _spoken(world, names, candidates=forms, sentences={"a.png": SAID})
+    assert _files(world) == {
+        "a": f"mirael, hat\n{SAID}\nmirael, hat, {SAID}\n",
+        "b": "mirael, hat\n",
+    }
+    assert summary["candidates"] == {"several": 1, "one": 1, "captions": 4}
+    assert table.loc["a.png", "caption"] == f"mirael, hat, {SAID}"
+    listed = tables.read(world / "out" / caption_forms.NAME, caption_forms.COLUMNS)
+    assert list(listed["file"]) == ["5_mirael/a.png"] * 3 + ["5_mirael/b.png"]
+    items = repeat_folders.read_folders(world / "out").items
+    assert items[0].candidates == tuple(_files(world)["a"].splitlines())
+    assert items[1].candidates == ()
+
+
+def test_a_sentence_alone_is_led_by_the_trigger_unless_it_names_it(world):
+    said = "A girl sits on a wall, smiling."
+    _spoken(world, [_picture(world, "a.png")], candidates=("sentence", "tags", "tags"),
+            sentences={"a.png": said})  # fmt: skip
+    assert _files(world)["a"] == f"mirael, {said}\nmirael, hat\nmirael, hat\n"
+
+
+def test_the_lines_of_a_file_and_of_a_hand_edit(world):
+    names = [_picture(world, f"{stem}.png") for stem in "abc"]
+    lines = {"a.png": ("mirael, {x}", "mirael waves."), "b.png": ("mirael, b", "mirael sits.")}
+    edits = _edits(world, b="mirael, by hand\nmirael runs to us.\n")
+    concepts = {"concepts": {"coat": {"caption_prefix": "best"}}, "of": {"a.png": "coat"}}
+    _spoken(world, names, candidates=("lines",), lines=lines, edits=edits, **concepts)
+    assert _files(world) == {
+        "b": "mirael, by hand\nmirael runs to us.\n",
+        "c": f"mirael, hat, {SAID}\n",
+    }
+    assert _files(world, "5_coat") == {"a": "best, mirael, {{x}}\nbest, mirael waves.\n"}
+    texts = [item.texts for item in repeat_folders.read_folders(world / "out").items]
+    assert ("best, mirael, {x}", "best, mirael waves.") in texts
+
+
+def test_the_gate_reads_every_candidate(world):
+    names = [_picture(world, "a.png"), _picture(world, "b.png")]
+    lines = {"a.png": ("mirael, hat", "mirael, lol" + "i")}
+    summary, table = _spoken(world, names, candidates=("lines",), lines=lines)
+    assert summary["reasons"] == {"forbidden_tag": 1}
+    assert list(table.index) == ["b.png"]
+
+
+def test_candidates_that_are_none_are_told(world, caplog):
+    caplog.set_level("WARNING")
+    summary, _ = _spoken(
+        world, [_picture(world, "a.png")], candidates=("sentence", "both"), sentences={}
+    )
+    assert summary["candidates"] == {"several": 0, "one": 1, "captions": 1}
+    assert "no picture has more than one caption" in caplog.text

@@ -16,7 +16,7 @@ from bakery.settings.prune import Prune
 from bakery.settings.tag import Tag
 from bakery.sources import caption_files, posts
 from bakery.stages import filter, prune, tag
-from bakery.tags import captions, tagging, vocabulary
+from bakery.tags import captions, picture_sentences, tagging, vocabulary
 
 MIRAEL = ("pink hair", "long hair", "twintails", "purple eyes", "halo")
 SCENES = (
@@ -694,3 +694,135 @@ def test_a_kept_caption_passes_the_gate(mirael):
     summary, _, said, _ = _run(mirael, source="captions")
     assert "0.png" not in said
     assert summary["reasons"] == {"forbidden_tag": 1}
+
+
+ANIMA = ("quality", "year", "rating", "class", "trigger", "series", "artist", "tags", "sentence")
+
+
+def _posted(folder):
+    """Posts of a booru with all that captions may say, captions beside two pictures, a captioner's
+    sentences for two."""
+    lineage = [
+        posts.Post(
+            image=f"{number}.png",
+            rating="general",
+            score=str(number),
+            created_at="2023-05-01T00:00:00+00:00",
+            tags_general="1girl hat",
+            tags_character="mira_(star_tale)",
+            tags_copyright="star_tale",
+            tags_artist="ann_o",
+        )
+        for number in range(4)
+    ]
+    posts.write(folder / "scrape" / "posts.csv", lineage)
+    rows = [
+        {"image": "0.png", "caption": "hat, Mira stands on a beach, in the sun.", "file": "0.txt"},
+        {"image": "1.png", "caption": "hat, tree", "file": "1.txt"},
+    ]
+    tables.write(folder / "scrape" / caption_files.NAME, rows, caption_files.COLUMNS)
+    seen = [
+        {"image": image, "sentence": "A girl with pink hair looks up.", "source": "captioner"}
+        for image in ("0.png", "1.png")
+    ]
+    picture_sentences.write(folder / "tag" / picture_sentences.NAME, seen)
+
+
+def test_captions_in_the_order_of_the_config(mirael):
+    _posted(mirael)
+    summary, _, _, trigger = _run(
+        mirael, caption_order=ANIMA, quality={"masterpiece": 0.7}, class_tokens="1girl"
+    )
+    lines = tables.read(mirael / "out" / "captions.csv", ("image", "caption"))
+    said = dict(zip(lines["image"], lines["caption"], strict=True))
+    front = "year 2023, safe, 1girl, mirael, star tale, @ann o, solo, "
+    assert said["0.png"] == (
+        f"{front}blue shirt, shirt, beach, smile, mirael stands on a beach, in the sun."
+    )
+    assert said["1.png"].endswith(", closed eyes, A girl with pink hair looks up.")
+    assert said["2.png"].startswith(front)
+    assert said["2.png"].endswith("hair flower, one eye closed")
+    assert said["3.png"].startswith(f"masterpiece, {front}")
+    assert summary["sentences"] == {"caption": 1, "captioner": 1, "none": 2, "renamed": 1}
+    none, named = summary["warnings"]
+    assert none.startswith("2 of 4 pictures have no sentence")
+    assert "pink hair 1 of 2" in named
+    table = tables.read(mirael / "out" / picture_sentences.NAME, picture_sentences.COLUMNS)
+    assert list(table["source"]) == ["caption", "captioner"]
+    assert "pink hair" in trigger["pruned"]
+
+
+def test_kept_captions_are_put_in_order_too_and_get_the_sentence_they_lack(mirael):
+    _posted(mirael)
+    order = ("class", "trigger", "tags", "sentence")
+    _run(mirael, caption_order=order, source="captions", class_tokens="1girl", names=("tree",))
+    lines = tables.read(mirael / "out" / "captions.csv", ("image", "caption"))
+    said = dict(zip(lines["image"], lines["caption"], strict=True))
+    assert said["0.png"] == "1girl, mirael, hat, mirael stands on a beach, in the sun."
+    assert said["1.png"] == "1girl, mirael, hat, A girl with pink hair looks up."
+
+
+def test_a_name_in_a_sentence_of_a_kept_caption_becomes_the_trigger(mirael):
+    _posted(mirael)
+    _run(mirael, source="captions", names=("Mira", "tree"))
+    lines = tables.read(mirael / "out" / "captions.csv", ("image", "caption"))
+    said = dict(zip(lines["image"], lines["caption"], strict=True))
+    assert said["0.png"] == "mirael, hat, mirael stands on a beach, in the sun."
+    assert said["1.png"] == "mirael, hat"
+
+
+@pytest.mark.parametrize("place", ["sidecar", "captioner", "series"])
+def test_the_gate_reads_every_part_of_a_caption(mirael, place):
+    _posted(mirael)
+    word = "lol" + "i"
+    if place == "sidecar":
+        rows = [{"image": "0.png", "caption": f"A {word} stands here.", "file": "0.txt"}]
+        tables.write(mirael / "scrape" / caption_files.NAME, rows, caption_files.COLUMNS)
+    elif place == "captioner":
+        rows = [{"image": "0.png", "sentence": f"A {word} stands here.", "source": "captioner"}]
+        picture_sentences.write(mirael / "tag" / picture_sentences.NAME, rows)
+        (mirael / "scrape" / caption_files.NAME).unlink()
+    else:
+        lineage = posts.read(mirael / "scrape" / "posts.csv")
+        lineage[0].tags_copyright = word
+        posts.write(mirael / "scrape" / "posts.csv", lineage)
+    summary, _, said, _ = _run(mirael, caption_order=ANIMA)
+    assert set(said) == {"1.png", "2.png", "3.png"}
+    assert summary["reasons"] == {"forbidden_tag": 1}
+    table = tables.read(mirael / "out" / picture_sentences.NAME, picture_sentences.COLUMNS)
+    assert "0.png" not in set(table["image"])
+
+
+def test_the_captions_of_a_file_with_several_are_kept_apart(mirael):
+    _posted(mirael)
+    rows = [
+        {"image": "0.png", "caption": text}
+        for text in ("hat, smile, mirael", "Mira wears a hat, smiling.")
+    ]
+    table = mirael / "scrape" / caption_files.CANDIDATES
+    tables.write(table, rows, caption_files.CANDIDATE_COLUMNS)
+    _run(mirael, source="captions", names=("Mira",), always=("smile",))
+    made = mirael / "out" / caption_files.CANDIDATES
+    assert caption_files.read_candidates(made) == {
+        "0.png": ("mirael, hat", "mirael wears a hat, smiling.")
+    }
+    rows[1]["caption"] = "A lol" + "i wears a hat."
+    tables.write(table, rows, caption_files.CANDIDATE_COLUMNS)
+    made.unlink()
+    summary, _, said, _ = _run(mirael, source="captions")
+    assert summary["reasons"] == {"forbidden_tag": 1}
+    assert "0.png" not in said
+    assert not made.exists()
+    _run(mirael)
+    assert not made.exists(), "captions are not kept"
+
+
+def test_the_page_shows_sentences_beside_their_tags(mirael):
+    _posted(mirael)
+    _run(mirael, caption_order=("trigger", "tags", "sentence"))
+    page = (mirael / "out" / "prune.html").read_text()
+    assert page.count("data-spoken=") == 2
+    assert "mirael, 1girl, solo, blue shirt, shirt, beach, smile</td>" in page
+    assert "A girl with pink hair looks up.</td>" in page
+    _run(mirael)
+    assert "data-spoken" not in (mirael / "out" / "prune.html").read_text()

@@ -14,7 +14,7 @@ from bakery.settings import thresholds
 from bakery.settings.tag import Tag
 from bakery.settings.thresholds import Thresholds
 from bakery.stages import tag
-from bakery.tags import tagging
+from bakery.tags import picture_sentences, tagging
 
 TAGS = ["pink hair", "smile", "halo", ">_<", "beach", "mirael", "general"]
 CATEGORIES = {"mirael": "character", "general": "rating"}
@@ -42,13 +42,14 @@ def _keep(world, kept):
     tables.write(world / "filter" / "decisions.csv", rows, ("image", "kept", "reasons"))
 
 
-def _run(world, out="out", **settings):
+def _run(world, out="out", captioner=None, **settings):
     return tag.run(
         Tag(**settings),
         scrape=world / "scrape",
         filter=world / "filter",
         out=world / out,
         model=world / "model",
+        captioner=captioner,
     )
 
 
@@ -215,3 +216,41 @@ def test_a_broken_tagger_json_is_named(world, content):
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(BakeryError, match=r"tagger\.json"):
         tagging.read_tags(world / "out")
+
+
+class _Says:
+    """A captioner that says what it is given for each picture."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def sentences(self, pictures, opened):
+        for name, path in pictures:
+            assert path.name == name
+            assert opened(name) is not None
+            yield name, self.said[name]
+
+
+def test_a_captioners_sentences_are_a_table_and_silence_is_counted(world, caplog):
+    plain = _run(world, out="plain")
+    assert "sentences" not in plain
+    assert not (world / "plain" / picture_sentences.NAME).exists()
+    with caplog.at_level(logging.WARNING):
+        summary = _run(world, captioner=_Says({"a.png": "A girl smiles.", "b.png": ""}))
+    assert summary == plain | {"sentences": {"written": 1, "silent": 1}}
+    table = tables.read(world / "out" / picture_sentences.NAME, picture_sentences.COLUMNS)
+    assert table.to_dict("records") == [
+        {"image": "a.png", "sentence": "A girl smiles.", "source": "captioner"}
+    ]
+    assert "the captioner says nothing about b.png" in caplog.text
+    assert (world / "out" / "tags.csv").read_bytes() == (world / "plain" / "tags.csv").read_bytes()
+
+
+def test_the_gate_reads_a_captioners_sentences(world):
+    said = {"a.png": "A lol" + "i smiles.", "b.png": "A girl smiles."}
+    summary = _run(world, captioner=_Says(said))
+    assert summary["reasons"] == {"forbidden_tag": 1}
+    assert set(_table(world)["image"]) == {"b.png"}
+    assert list(picture_sentences.read(world / "out")) == ["b.png"]
+    facts = json.loads((world / "out" / "tagger.json").read_text())
+    assert facts["refused"] == {"a.png": "forbidden_tag"}

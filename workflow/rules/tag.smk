@@ -1,7 +1,8 @@
 # Describes each kept picture with the WD tagger.
-# In:  results/scrape/<key>/, results/filter/<key>/, the tagger's ONNX model
-# Out: results/tag/<key>/ tags.csv (image, tag, category, probability), vocabulary.csv,
-#      tagger.json
+# In:  results/scrape/<key>/, results/filter/<key>/, the tagger's ONNX model, the captioner if there is
+#      one; results/cache/ (its sentences)
+# Out: results/tag/<key>/ tags.csv (image, tag, category, probability), vocabulary.csv, tagger.json,
+#      sentences.csv (image, sentence, source) with a captioner
 
 
 rule tag:
@@ -25,5 +26,7 @@ rule tag:
     params:
         node=about("tag"),
         model=file("tag", "tag.model"),
+        captioner=file("tag", "tag.captioner"),
+        cache="results/cache",
     script:
         "../../scripts/tag.py"

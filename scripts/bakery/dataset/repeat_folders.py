@@ -21,8 +21,9 @@ from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.io.text_files import UTF8, UnreadableText
 from bakery.settings.train import Train
+from bakery.sources import candidates
+from bakery.sources.caption_files import CANDIDATES, CaptionFiles
 from bakery.sources.caption_files import EXTENSIONS as CAPTIONS
-from bakery.sources.caption_files import CaptionFiles
 from bakery.tags import captions
 
 FOLDER = re.compile(r"(\d+)_(.*)")
@@ -43,6 +44,17 @@ class Item:
     repeats: int
     is_reg: bool = False
     """A regularization picture: it shows what the class looks like without the character."""
+    candidates: tuple[str, ...] = ()
+    """The captions of which one is drawn each time, if it has several; `caption` is the first."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All captions that it may be shown with."""
+        return self.candidates or (self.caption,)
+
+    def drawn(self, rng: random.Random) -> str:
+        """The caption of one showing; `rng` is asked only where there are several."""
+        return rng.choice(self.candidates) if self.candidates else self.caption
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,8 @@ class Folders:
     """Regularization pictures beyond what balances the training pictures."""
     notes: tuple[str, ...] = ()
     """What of captions is not as written, a sentence each."""
+    with_candidates: bool = False
+    """Whether the lines of caption files are candidates, as with sd-scripts' enable_wildcard."""
 
     def directories(self, is_reg: bool = False) -> dict[str, dict[str, int]]:
         """Repeats and pictures of each folder, as in ss_dataset_dirs and ss_reg_dataset_dirs."""
@@ -73,8 +87,9 @@ class Folders:
         """How many pictures of each folder carry each tag, as in ss_tag_frequency."""
         counts: dict[str, Counter[str]] = {}
         for item in self.items:
-            tags = captions.split(item.caption.lower())
-            counts.setdefault(item.folder, Counter()).update(tags)
+            tags = [tag for text in item.texts for tag in captions.split(text.lower())]
+            once = list(dict.fromkeys(tags)) if item.candidates else tags
+            counts.setdefault(item.folder, Counter()).update(once)
         return {folder: dict(count) for folder, count in counts.items()}
 
 
@@ -105,16 +120,19 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     """The repeat folders under `layout`: `5_name` is shown five times, `name` are class tokens.
 
     A caption is the first line of the `.txt` or `.caption` with the picture's stem, in any case;
-    without one, the class tokens are used. Regularization pictures are in such folders under `reg`,
-    by default `layout`/reg. Raises `BakeryError` if there is nothing to train on, two pictures share a
-    caption, or the gate refuses a picture for anything written about it.
+    without one, the class tokens are used. Beside a `candidates.csv`, each line is one.
+    Regularization pictures are in such folders under `reg`, by default `layout`/reg. Raises
+    `BakeryError` if there is nothing to train on, two pictures share a caption, or the gate
+    refuses a picture for anything written about it.
     """
     if not layout.is_dir():
         raise BakeryError(f"there is no dataset folder {layout}: run layout first")
     inner = layout / REGULARIZATION
     taken = reg is None and inner.is_dir()
     notes: Counter[str] = Counter()
-    items, ignored = _repeat_folders(layout, notes, is_reg=False, skip={inner} if taken else set())
+    several = (layout / CANDIDATES).is_file()
+    skip = {inner} if taken else set()
+    items, ignored = _repeat_folders(layout, notes, is_reg=False, skip=skip, several=several)
     if not items:
         raise BakeryError(
             f"{layout} has no pictures in a folder named <repeats>_<name>, such as "
@@ -122,10 +140,11 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
         )
     reg = inner if taken else reg
     if reg is None:
-        return Folders(tuple(items), tuple(ignored), notes=_sentences(notes))
+        found = tuple(items), tuple(ignored)
+        return Folders(*found, notes=_sentences(notes), with_candidates=several)
     if not reg.is_dir():
         raise BakeryError(f"train.reg_data_dir: there is no folder {reg}: check the spelling")
-    extra, more_ignored = _repeat_folders(reg, notes, is_reg=True)
+    extra, more_ignored = _repeat_folders(reg, notes, is_reg=True, several=several and taken)
     if not extra:
         raise BakeryError(
             f"train.reg_data_dir: {reg} has no pictures in a folder named <repeats>_<class>, such "
@@ -133,7 +152,8 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
         )
     used = balanced(extra, sum(item.repeats for item in items))
     ignored += [f"{reg.name}/{name}" for name in more_ignored]
-    return Folders((*items, *used), tuple(ignored), len(extra) - len(used), _sentences(notes))
+    left = len(extra) - len(used)
+    return Folders((*items, *used), tuple(ignored), left, _sentences(notes), several)
 
 
 def _sentences(notes: Counter[str]) -> tuple[str, ...]:
@@ -220,35 +240,22 @@ class Dataset:
     def _batch(self, settings: Train, epoch: int, number: int, indices: list[int]) -> Batch:
         crops = seeds.rng(settings.seed, "view", number)
         words = seeds.rng(settings.seed, "caption", number)
+        which = seeds.rng(settings.seed, "candidate", number)
         every = settings.caption_dropout_every_n_epochs
         wordless = every > 0 and epoch % every == 0
         return Batch(
             number=number,
             views=tuple(self._view(settings, index, crops) for index in indices),
             captions=tuple(
-                self._caption(
-                    settings, index, words, 1.0 if wordless else settings.caption_dropout_rate
+                _shown(
+                    settings,
+                    self.items[index].drawn(which),
+                    words,
+                    1.0 if wordless else settings.caption_dropout_rate,
                 )
                 for index in indices
             ),
             is_reg=tuple(self.items[index].is_reg for index in indices),
-        )
-
-    def _caption(self, settings: Train, index: int, words: random.Random, dropout: float) -> str:
-        """A picture's caption in one showing."""
-        caption = self.items[index].caption
-        if settings.text_variants is not None:
-            if dropout > 0 and words.random() < dropout:
-                return ""
-            number = words.randrange(settings.text_variants)
-            words, dropout = seeds.rng(settings.seed, "text variant", number, caption), 0.0
-        return captions.shown(
-            caption,
-            words,
-            keep_tokens=settings.keep_tokens,
-            shuffled=settings.shuffle_caption,
-            tag_dropout=settings.caption_tag_dropout_rate,
-            dropout=dropout,
         )
 
     def _view(self, settings: Train, index: int, rng: random.Random) -> View:
@@ -259,6 +266,23 @@ class Dataset:
         return View(index, left, upper, settings.flip_aug and rng.random() < 0.5)
 
 
+def _shown(settings: Train, caption: str, words: random.Random, dropout: float) -> str:
+    """A caption in one showing; with `text_variants`, one of so many forms that it always has."""
+    if settings.text_variants is not None:
+        if dropout > 0 and words.random() < dropout:
+            return ""
+        number = words.randrange(settings.text_variants)
+        words, dropout = seeds.rng(settings.seed, "text variant", number, caption), 0.0
+    return captions.shown(
+        caption,
+        words,
+        keep_tokens=settings.keep_tokens,
+        shuffled=settings.shuffle_caption,
+        tag_dropout=settings.caption_tag_dropout_rate,
+        dropout=dropout,
+    )
+
+
 def arrange(folders: Folders, buckets: Sequence[Size]) -> Dataset:
     """Every picture's place among `buckets`."""
     sizes = tuple(images.size_of(item.image) for item in folders.items)
@@ -266,9 +290,17 @@ def arrange(folders: Folders, buckets: Sequence[Size]) -> Dataset:
 
 
 def _repeat_folders(
-    parent: Path, notes: Counter[str], *, is_reg: bool, skip: Collection[Path] = ()
+    parent: Path,
+    notes: Counter[str],
+    *,
+    is_reg: bool,
+    skip: Collection[Path] = (),
+    several: bool = False,
 ) -> tuple[list[Item], list[str]]:
-    """(pictures with their captions, what is ignored); `notes` counts what of captions differs."""
+    """(pictures with their captions, what is ignored); `notes` counts what of captions differs.
+
+    `several`: the lines of a caption file are candidates.
+    """
     items: list[Item] = []
     files = CaptionFiles()
     ignored: list[str] = []
@@ -280,8 +312,9 @@ def _repeat_folders(
         found, strangers = _pictures(folder)
         ignored += [f"{folder.name}/{path.name}" for path in strangers]
         mine = [
-            Item(path, folder.name, _caption(path, match[2], files, notes), int(match[1]), is_reg)
+            Item(path, folder.name, texts[0], int(match[1]), is_reg, texts if texts[1:] else ())
             for path in found
+            for texts in [_captions(path, match[2], files, notes, several=several)]
         ]
         _pass_gate(mine, parent)
         items += mine
@@ -293,7 +326,7 @@ def _pass_gate(items: Sequence[Item], parent: Path) -> None:
     sidecars = Sidecars(parent)
     for item in items:
         said = sidecars.said_of(item.image)
-        if (said.facts | gate.of_text(item.caption)).refused:
+        if (said.facts | gate.of_texts(item.texts)).refused:
             raise BakeryError(
                 f"{item.image} or what is written about it speaks of sexualised minors "
                 f"({gate.FORBIDDEN}), which are never trained on: remove the picture"
@@ -318,11 +351,14 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     return list(found.values()), strangers
 
 
-def _caption(image: Path, class_tokens: str, files: CaptionFiles, notes: Counter[str]) -> str:
-    """The caption as sd-scripts reads it, the first line of its file; `notes` counts what differs."""
+def _captions(
+    image: Path, class_tokens: str, files: CaptionFiles, notes: Counter[str], *, several: bool
+) -> tuple[str, ...]:
+    """The captions as sd-scripts reads them, the first line of the file or with `several` all; at least
+    one. `notes` counts what differs."""
     beside = files.beside(image, stem_only=True)
     if not beside:
-        return class_tokens
+        return (class_tokens,)
     path = beside[0]
     if len(beside) > 1:
         notes[f"{beside[1].suffix} files are not used beside a {path.suffix}"] += 1
@@ -332,7 +368,9 @@ def _caption(image: Path, class_tokens: str, files: CaptionFiles, notes: Counter
         raise BakeryError(f"{path} {problem}") from None
     if read.encoding != UTF8:
         notes[f"captions are read as {read.encoding}, which sd-scripts refuses"] += 1
+    if several:
+        return candidates.read(read.text) or ("",)
     lines = [text for line in read.text.splitlines() if (text := line.strip(" \t,"))]
     if len(lines) > 1:
         notes["captions have several lines, of which the first counts, as in sd-scripts"] += 1
-    return lines[0] if lines else ""
+    return (lines[0] if lines else "",)

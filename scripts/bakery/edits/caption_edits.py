@@ -10,8 +10,8 @@ import csv
 import difflib
 import io
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bakery.io import regular_files, text_files
@@ -35,6 +35,8 @@ class CaptionEdits:
     """A sentence for each file, or line of the table, that is not used."""
     in_files: frozenset[str] = frozenset()
     """The pictures whose caption is in a file of its own."""
+    lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Picture -> its lines by hand, each as one caption, where there are several."""
 
 
 def read_captions(folder: Path | None, images: Iterable[str]) -> CaptionEdits:
@@ -48,13 +50,15 @@ def read_captions(folder: Path | None, images: Iterable[str]) -> CaptionEdits:
         raise BakeryError(f"{folder} is a file: make it a folder with a <picture>.txt in it")
     of_stem = {_same(Path(image).stem): image for image in images}
     found, strangers = {}, []
+    lines: dict[str, tuple[str, ...]] = {}
     for path in sorted(folder.iterdir()):
         image = of_stem.get(_same(path.stem))
         if path.suffix.lower() == ".txt" and path.is_file() and image is not None:
             found[image] = caption(path)
+            lines |= {image: several} if len(several := _lines(_text(path))) > 1 else {}
         else:
             strangers.append(_stranger(path, of_stem))
-    return CaptionEdits(found, tuple(strangers), frozenset(found))
+    return CaptionEdits(found, tuple(strangers), frozenset(found), lines)
 
 
 def with_table(edits: CaptionEdits, path: Path | None, images: Iterable[str]) -> CaptionEdits:
@@ -66,6 +70,7 @@ def with_table(edits: CaptionEdits, path: Path | None, images: Iterable[str]) ->
     if path is None:
         return edits
     names, table, strangers = {_same(image): image for image in images}, {}, []
+    lines = dict(edits.lines)
     for line, name, text in _rows(path):
         image = names.get(_same(name))
         if image is None:
@@ -80,12 +85,16 @@ def with_table(edits: CaptionEdits, path: Path | None, images: Iterable[str]) ->
         table[image] = _written(
             text, f"{path}: line {line}", "write the caption, or delete the line"
         )
+        lines[image] = _lines(text)
     strangers += [
         f"captions/{Path(image).stem}.txt is not used: {path.name} has a caption of {image}, too"
         for image in sorted(edits.in_files & table.keys())
     ]
     return CaptionEdits(
-        edits.captions | table, (*edits.strangers, *strangers), edits.in_files - table.keys()
+        edits.captions | table,
+        (*edits.strangers, *strangers),
+        edits.in_files - table.keys(),
+        {image: several for image, several in lines.items() if len(several) > 1},
     )
 
 
@@ -114,13 +123,22 @@ def caption(path: Path) -> str:
 
     Raises `BakeryError` when the file is no text, empty, or too long for a caption.
     """
+    return _written(_text(path), f"{path}", "write the caption, or remove the file")
+
+
+def _text(path: Path) -> str:
     try:
-        text = text_files.read(path).text
+        return text_files.read(path).text
     except UnreadableText as problem:
         raise BakeryError(f"{path} {problem}") from None
     except OSError as problem:
         raise BakeryError(f"{path} cannot be read ({problem.strerror}): repair it") from None
-    return _written(text, f"{path}", "write the caption, or remove the file")
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    """Each line of a text as one caption; empty ones are none."""
+    tags = map(captions.split, text.splitlines())
+    return tuple(captions.join(one) for one in tags if one)
 
 
 def _written(text: str, where: str, cure: str) -> str:

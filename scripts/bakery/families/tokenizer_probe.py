@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,23 @@ def cut(base: Path, word: str) -> Pieces | None:
         return None
     words = [piece.removesuffix(_WORD_END) for piece in encoded.tokens]
     return Pieces(tuple(words), encoded.ids[0] / tokenizer.get_vocab_size())
+
+
+def lengths(base: Path, texts: Sequence[str]) -> list[int] | None:
+    """How many tokens each of `texts` is to the diffusers model in the folder `base`, or to the
+    checkpoint file `base` with a `tokenizer` folder beside it.
+
+    Uncut, and without the tokens of beginning and end. None as for `cut`, and for a tokenizer that is
+    not CLIP's, since its text encoder has another limit.
+    """
+    home = base.parent if base.is_file() else base
+    tokenizer = _load(home / "tokenizer")
+    if tokenizer is None or not any(token.endswith(_WORD_END) for token in tokenizer.get_vocab()):
+        return None
+    tokenizer.no_truncation()  # what a saved tokenizer cuts would never seem too long
+    tokenizer.no_padding()
+    encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return [len(one.ids) for one in encoded]
 
 
 def _load(folder: Path) -> Tokenizer | None:

@@ -37,6 +37,8 @@ def of_captions(folders: Sequence[Path], scraped: Path, prune: Prune) -> list[st
         kept = named_traits.scraped(scraped) if done else named_traits.beside_pictures(folders)
         advice = named_traits.advice(kept, prune)
         return [f"{advice[0].upper()}{advice[1:]}."] if advice else []
+    if "sentence" in prune.caption_order:  # then what is used of them was asked for
+        return []
     if (scraped / manifest.NAME).is_file():
         counts = manifest.read(scraped).get("summary", {}).get("own_captions", {})
         mine, pictures = counts.get("captions", 0), counts.get("of_pictures", 0)

@@ -16,7 +16,7 @@ from typing import Any
 from bakery.dataset import buckets
 from bakery.dataset.buckets import Fit
 from bakery.families.recognise import main_part
-from bakery.forecast import family_habits, first_bake, footguns, together
+from bakery.forecast import captions_told, family_habits, first_bake, footguns, together
 from bakery.forecast import history as past
 from bakery.forecast.known_pictures import KnownPictures, PlannedBake, ShownPicture, known_pictures
 from bakery.io import tables
@@ -24,12 +24,14 @@ from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.io.manifest import NAME
 from bakery.sampling import prompts
+from bakery.settings.layout import Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
 from bakery.settings.scrape import Scrape
+from bakery.settings.tag import Tag
 from bakery.settings.train import Train
-from bakery.tags import tagger_list
+from bakery.tags import picture_sentences, tagger_list
 from bakery.tags.trigger import Trigger
 from bakery.training import schedules
 
@@ -71,6 +73,8 @@ class Forecast:
     cached: Mapping[str, bool]
     """Stage -> whether it is done."""
     past: past.BakeHistory | None
+    about_captions: str = ""
+    """Sentences, candidates and what is cut; "" where there is nothing to tell."""
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -119,6 +123,12 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *footguns.of_concepts(known.folders),
         *footguns.of_trigger(prune, Path(main_part(bake.base))),
         *bake.once("captions", ("scrape", "prune"), lambda: _of_captions(bake, prune)),
+        *captions_told.footguns(
+            Tag.model_validate(bake.settings["tag"]),
+            prune,
+            Layout.model_validate(bake.settings["layout"]),
+            train,
+        ),
         *_by_hand(known),
     ]
     return Forecast(
@@ -133,8 +143,20 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         samples=samples,
         cached={stage: (Path(f) / NAME).is_file() for stage, f in bake.folders.items()},
         past=past.recall(trained, bake.settings["train"], beside=len(together.share(bake))),
+        about_captions=bake.once(
+            "lengths", ("prune", "layout", "train"), lambda: _about_captions(bake, known, train)
+        ),
         warnings=tuple(warnings),
     )
+
+
+def _about_captions(bake: PlannedBake, known: KnownPictures, train: Train) -> str:
+    most = train.max_token_length
+    if not known.captions:
+        return ""
+    spoken = len(picture_sentences.read(Path(bake.folders["prune"])))
+    base = Path(main_part(bake.base))
+    return captions_told.count(known.captions, base, most, spoken).told(most)
 
 
 def _of_captions(bake: PlannedBake, prune: Prune) -> list[str]:

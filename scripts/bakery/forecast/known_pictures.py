@@ -90,6 +90,8 @@ class KnownPictures:
     """Number of pictures, if no folder is known yet."""
     trouble: str = ""
     """A sentence on why no more is known."""
+    captions: tuple[tuple[str, ...], ...] = ()
+    """Of each training picture the captions that it may be shown with, once it is laid out."""
     by_hand: int = 0
     """Captions that were rewritten by hand and do not name the trigger."""
 
@@ -154,6 +156,7 @@ def _laid_out(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
         "layout",
         _folders(bake, shown, {row["file"].split("/")[0]: row["concept"] for row in rows}),
         shown,
+        captions=tuple(item.texts for item in items if not item.is_reg),
         by_hand=sum(trigger not in map(captions.same, tags) for tags in by_hand),
     )
 

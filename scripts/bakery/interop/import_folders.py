@@ -61,6 +61,8 @@ def fill(draft: Draft, source: KohyaConfig) -> None:
     if extension == ".caption" and main.captions:
         draft.put("layout.caption_extension", extension)
     _captions(draft, folders, name)
+    if source.arguments.get("enable_wildcard") and draft.captions:
+        draft.put("layout.candidates", ["lines"], "enable_wildcard")
 
 
 def name_of(text: str) -> str:

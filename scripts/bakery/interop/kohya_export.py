@@ -23,6 +23,7 @@ from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings.train import Train
+from bakery.sources import caption_files
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,8 @@ def _baked(bake: Path) -> tuple[str, dict[str, str]]:
 def _subsets(parent: Path, is_reg: bool) -> list[dict[str, Any]]:
     """The repeat folders in `parent` that hold a picture."""
     found = []
+    laid_out = parent.parent if is_reg else parent  # other regularization pictures have one caption
+    several = (laid_out / caption_files.CANDIDATES).is_file()
     for folder in sorted(parent.iterdir()) if parent.is_dir() else []:
         match = REPEATS.fullmatch(folder.name)
         if not folder.is_dir() or match is None or not int(match[1]):
@@ -196,6 +199,7 @@ def _subsets(parent: Path, is_reg: bool) -> list[dict[str, Any]]:
                 "class_tokens": match[2],
             }
             | ({"is_reg": True} if is_reg else {})
+            | ({"enable_wildcard": True} if several else {})
         )
     return found
 

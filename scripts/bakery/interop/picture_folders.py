@@ -158,7 +158,7 @@ def _caption(text: str, source: KohyaConfig, said: Counter[str], fixed: set[int]
     said["captions"] += 1
     said["lines"] += any(lines[1:])
     line = lines[0]
-    said["wildcards"] += bool(_WILDCARD.search(line))
+    said["wildcards"] += any(map(_WILDCARD.search, lines))
     separator = given.get("caption_separator") or ","
     if separator != "," and separator in line:
         said["separator"] += 1
@@ -182,25 +182,25 @@ def _tell(source: KohyaConfig, said: Counter[str], fixed: set[int]) -> None:
     """A note for each way of writing captions that is not ours."""
     given, notes, count = source.arguments, source.notes, said["captions"]
     wild = given.get("enable_wildcard")
-    if said["lines"]:
-        how = "one of them is drawn by lot" if wild else "the others do nothing"
+    if said["lines"] and not wild:
         notes.append(
-            f"{said['lines']} captions have several lines: there {how}, here lines that begin alike "
-            "are alternatives, of which the first is taken, and other lines go on with the caption; "
-            "with --captions the first is taken"
+            f"{said['lines']} captions have several lines: there the others do nothing, here lines that "
+            "begin alike are alternatives, of which the first is taken, and other lines go on with the "
+            "caption; with --captions the first is taken"
         )
     for name in sorted(+said):
         if name.startswith("encoding "):
             notes.append(
                 f"{said[name]} captions are in {name.removeprefix('encoding ')}, not in UTF-8"
             )
-    if wild:
-        found = (
-            f"{said['wildcards']} captions hold {{a|b}}, of which the first is taken"
-            if count
-            else ""
+    if wild and count:
+        notes.append(
+            f"enable_wildcard: {said['lines']} captions have several lines, {said['wildcards']} hold "
+            "{a|b}: layout.candidates draws one of them each time, as there; with --captions the first "
+            "is taken"
         )
-        notes.append("enable_wildcard is not carried over" + (f": {found}" if found else ""))
+    elif wild:
+        notes.append("enable_wildcard is not carried over, as no captions can be seen here")
     if said["separator"]:
         notes.append(f"caption_separator {given['caption_separator']!r} becomes a comma")
     elif given.get("caption_separator", ",") not in (",", "") and not count:

@@ -28,14 +28,22 @@ class CaptionedPicture:
     """The caption that it has without edits."""
     in_file: bool = False
     """Whether `caption` is a hand edit in a file of its own, which is not part of the table."""
+    sentences: tuple[str, str] = ("", "")
+    """The parts of `caption` and of `automatic` that are sentences, exactly as they are there."""
+    candidates: Sequence[str] = ()
+    """The captions of which one is drawn each time, if there are several."""
 
 
 def draw(pictures: Sequence[CaptionedPicture], trigger: Trigger, subject: Subject) -> str:
-    """The page as HTML. Tags that are put at the front go behind those of `trigger`."""
+    """The page as HTML. Tags that are put at the front go behind those of `trigger`.
+
+    Where any picture has a sentence, each has two fields, for its tags and its sentence.
+    """
     return page.render(
         "captions",
         tile=160,
         pictures=pictures,
+        spoken=any(any(one.sentences) for one in pictures),
         own=trigger.own,
         subject=subject,
         table=caption_edits.TABLE,

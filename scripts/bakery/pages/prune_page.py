@@ -23,6 +23,8 @@ EXAMPLES = 5
 """Example pictures of a tag."""
 MOST = 240
 """Most pictures on the page; those that rare tags need are chosen first."""
+SPOKEN = 60
+"""Most captions with a sentence that the page shows."""
 SIDE = 96
 """Pixels of a picture's longer side."""
 
@@ -36,15 +38,20 @@ def draw(
     images: Sequence[str],
     subject: page.Subject,
     dropped: Sequence[Judged] = (),
+    captions: Sequence[tuple[str, str, str]] = (),
 ) -> str:
     """The page as HTML.
 
     `outfits` are the rows of outfits.csv, `pictures` the folder of `images`, which the captions are
-    written for; `dropped` are those that the second look left out.
+    written for; `dropped` are those that the second look left out, and `captions` those with a sentence:
+    picture, tags, sentence.
     """
+    spoken = captions[:SPOKEN]
     shown = examples([one.evidence.images for one in decided])
     left_out = [one.image for one in dropped[:MOST]]
-    thumbnails = _thumbnails(pictures, {name for some in [*shown, left_out] for name in some})
+    thumbnails = _thumbnails(
+        pictures, {name for some in [*shown, left_out, [one[0] for one in spoken]] for name in some}
+    )
     numbers = {name: number for number, name in enumerate(thumbnails)}
     rows = [
         (one, one.evidence, [(numbers[name], name) for name in some if name in numbers])
@@ -62,6 +69,8 @@ def draw(
         path=f"config/edits/{subject.dataset}/{tag_edits.NAME}",
         dropped=[(one, numbers.get(one.image)) for one in dropped[:MOST]],
         dropped_total=len(dropped),
+        spoken=[(image, numbers.get(image), tags, said) for image, tags, said in spoken],
+        spoken_total=len(captions),
         include=f"config/edits/{subject.dataset}/{INCLUDE}",
         kind_of=pruning.kind,
     )

@@ -11,6 +11,8 @@ from bakery.settings.named_files import PictureFolder
 from bakery.settings.scrape import FOLDERS_READ
 from bakery.settings.sections import Name, Section, Words
 
+CaptionForm = Literal["tags", "sentence", "both", "lines"]
+"""What a candidate is made of, for `Layout.candidates`."""
 Repeats = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -58,6 +60,11 @@ class Layout(Section):
     """How often an epoch shows each picture: the 5 of `5_name`."""
     caption_extension: Literal[".txt", ".caption"] = ".txt"
     """Extension of the caption beside each picture."""
+    candidates: tuple[CaptionForm, ...] = ()
+    """Several captions a picture, of which one is drawn evenly each time it is shown: its `tags`, its
+    `sentence` (see `prune.caption_order`), `both`, or the `lines` of the caption beside it (with
+    `prune.source: captions`; `{a|b}` in a line is one of these words). One that is named twice is drawn
+    twice as often. Written as lines, which sd-scripts reads so with `enable_wildcard`."""
     concepts: dict[Name, Concept] = {}
     """Concept (of scrape.urls and scrape.folders) -> its own repeats or share, and caption prefix."""
     balance: bool = False

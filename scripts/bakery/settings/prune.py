@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bakery.settings.sections import Section, Share, Words
 
+CaptionPart = Literal[
+    "quality", "year", "rating", "class", "trigger", "series", "artist", "tags", "sentence"
+]
+"""A part of a caption, for `Prune.caption_order`."""
 Threshold = Annotated[float, Field(ge=0.05, le=1)]
 """Below 0.05 the tag stage writes nothing down."""
 _ESCAPED_BRACKET = re.compile(r"\\([()\[\]])")
@@ -57,6 +61,21 @@ class Prune(Section):
     drop_implied: bool = False
     """Leave out tags that another tag of the caption already implies (jacket, if there is red
     jacket)."""
+    caption_order: tuple[CaptionPart, ...] = ()
+    """The parts of a caption, in their order; empty is trigger, class tokens, tags. Parts that are not
+    listed are left out. The makers of Anima name `[quality, year, rating, class, trigger, series,
+    artist, tags, sentence]`. Year, rating, series and artist are the post's (or a sidecar's); `class`
+    is the class tokens, or without any the tags that count people (`1girl`); `sentence` is the one of a
+    caption beside the picture, or else of `tag.captioner`."""
+    quality: dict[Words, Share] = {}
+    """Quality words by score, for the part `quality`: a word -> the share of the pictures whose posts
+    have a lower score than one that gets it. `{masterpiece: 0.9, best quality: 0.6}` gives the first
+    to the best tenth, the second to the next three tenths, and none to the rest."""
+    artist_prefix: Words = "@"
+    """In front of an artist's name, in the part `artist`: Anima knows artists as `@name`."""
+    names: tuple[Words, ...] = ()
+    """What sentences call the character: the trigger takes the place of these names, and tags that are
+    one of them go. With `caption_order`, the booru's name of the character is known already."""
     enabled: bool = True
     """false leaves every tag in the captions, to see what pruning does."""
 
@@ -82,6 +101,23 @@ class Prune(Section):
             if not tags:
                 raise ValueError(f"gives {word!r} no tags: list the garments that make the outfit")
         return value
+
+    @field_validator("caption_order")
+    @classmethod
+    def _each_part_once(cls, value: tuple[CaptionPart, ...]) -> tuple[CaptionPart, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"is {', '.join(value)}: name each part once")
+        if value and not {"trigger", "tags"} <= set(value):
+            raise ValueError("leaves out trigger or tags: without them a caption teaches nothing")
+        return value
+
+    @model_validator(mode="after")
+    def _quality_has_a_place(self) -> Prune:
+        if self.quality and "quality" not in self.caption_order:
+            raise ValueError(
+                "has quality words, but caption_order has no place for them: add quality to it"
+            )
+        return self
 
     @field_validator("trigger")
     @classmethod

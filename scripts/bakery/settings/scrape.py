@@ -11,7 +11,7 @@ from bakery.settings import credentials, gallery_options
 from bakery.settings.named_files import Embedded, PictureFolder
 from bakery.settings.sections import Name, Section, Share, portable
 
-FOLDERS_READ = 5
+FOLDERS_READ = 6
 """Raised when local folders or their captions are read in another way. It is in the keys of configs that
 name such folders only, so that all others keep their results."""
 SITES_READ = 4

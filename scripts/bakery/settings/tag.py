@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, model_validator
 
 from bakery.settings.named_files import Model
-from bakery.settings.sections import Section
+from bakery.settings.sections import Section, Words
 
 
 class Tag(Section):
@@ -15,6 +15,15 @@ class Tag(Section):
 
     model: Annotated[str, Model()] = "resources/world/tagger"
     """Folder with model.onnx and selected_tags.csv, or a hub id (SmilingWolf/wd-swinv2-tagger-v3)."""
+    captioner: Annotated[str | None, Model()] = None
+    """Folder of a model that writes a sentence about each picture, or its hub id: Florence-2
+    (florence-community/Florence-2-base), Qwen-VL, LLaVA or another that transformers loads without code
+    of its own. Its sentences go into captions where `prune.caption_order` has a `sentence`."""
+    captioner_prompt: Words = ""
+    """What the captioner is asked; empty asks for a plain description in a sentence or two, of
+    Florence-2 its `<DETAILED_CAPTION>`."""
+    captioner_tokens: Annotated[int, Field(ge=8, le=1024)] = 100
+    """Most tokens that the captioner writes; a sentence that this cuts off is left out."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     """Pictures per inference. It does not change the tags and is not part of the key."""
 

@@ -19,12 +19,17 @@ from bakery.gate import sidecars
 from bakery.gate.sidecars import BrokenSidecar
 from bakery.io import images, tables, walk
 from bakery.io.text_files import UTF8, DecodedText
+from bakery.sources import candidates
 from bakery.sources.caption_grammar import TooLong, WrittenCaption, parse, together
 
 EXTENSIONS = (".txt", ".caption", ".captions", ".cap", ".text", ".tags", ".tag", ".wd14", ".blip")
 """Of caption files, the one that counts first."""
 NAME = "captions.csv"
 """The table beside posts.csv, where there are captions."""
+CANDIDATES = "candidates.csv"
+"""The table beside it of pictures with several captions in a file (`candidates.py`)."""
+CANDIDATE_COLUMNS = ("image", "caption")
+"""Of `CANDIDATES`, a row for each candidate."""
 COLUMNS = ("image", "caption", "file", "changes")
 """Of `NAME`: the caption as one line, the file it is from, and what was taken out of it."""
 _RATINGS = {"g": "general", "s": "general", "safe": "general", "q": "questionable", "e": "explicit"}
@@ -41,6 +46,8 @@ class OwnCaption:
     encoding: str = UTF8
     unused: tuple[str, ...] = ()
     """Other caption files of the picture."""
+    candidates: tuple[str, ...] = ()
+    """The captions in the file, if it has several."""
 
     @property
     def rating(self) -> str:
@@ -61,12 +68,13 @@ class CaptionFiles:
         Raises `BrokenSidecar` when a file is no text or too long a one, or OSError.
         """
         read = [(path, sidecars.decoded(path)) for path in self.beside(picture)]
-        parsed = [(path, _parsed(path, text), text.encoding) for path, text in read]
+        parsed = [(path, _parsed(path, text), text) for path, text in read]
         if not parsed:
             return None
-        path, caption, encoding = next((one for one in parsed if one[1].pieces), parsed[0])
+        path, caption, text = next((one for one in parsed if one[1].pieces), parsed[0])
         unused = tuple(other.name for other, _, _ in parsed if other is not path)
-        return OwnCaption(caption, path.name, encoding, unused)
+        several = candidates.parsed(text.text)
+        return OwnCaption(caption, path.name, text.encoding, unused, several)
 
     def beside(
         self, picture: Path, *, stem_only: bool = False, endings: Sequence[str] = EXTENSIONS
@@ -117,6 +125,23 @@ def write(path: Path, own: Iterable[tuple[str, str, OwnCaption]]) -> None:
         path.unlink(missing_ok=True)
 
 
+def write_candidates(path: Path, own: Iterable[tuple[str, str, OwnCaption]]) -> None:
+    """Writes `CANDIDATES` from what `write` is given; no candidates, no file."""
+    rows = [{"image": image, "caption": text} for image, _, one in own for text in one.candidates]
+    if rows:
+        tables.write(path, rows, CANDIDATE_COLUMNS)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_candidates(path: Path) -> dict[str, tuple[str, ...]]:
+    """Image -> its captions, from a table as `write_candidates` makes it; {} where there is none."""
+    found: dict[str, tuple[str, ...]] = {}
+    for row in tables.records(tables.read(path, CANDIDATE_COLUMNS)) if path.exists() else ():
+        found[row["image"]] = (*found.get(row["image"], ()), row["caption"])
+    return found
+
+
 def read(path: Path) -> dict[str, str]:
     """Image -> its own caption, from the scrape stage's `NAME`; {} where there is none."""
     if not path.exists():
@@ -126,6 +151,7 @@ def read(path: Path) -> dict[str, str]:
 
 def summary(own: Sequence[OwnCaption], pictures: int) -> dict[str, Any]:
     """Counts for the manifest: captions, what was taken out of them, other encodings, other files."""
+    several = sum(bool(one.candidates) for one in own)
     encodings = Counter(one.encoding for one in own if one.encoding != UTF8)
     return {
         "captions": sum(bool(one.caption.pieces) for one in own),
@@ -134,7 +160,7 @@ def summary(own: Sequence[OwnCaption], pictures: int) -> dict[str, Any]:
         "unused_files": sum(len(one.unused) for one in own),
         "encodings": dict(sorted(encodings.items())),
         "changes": together(one.caption for one in own),
-    }
+    } | ({"with_candidates": several} if several else {})
 
 
 def told(counts: dict[str, Any]) -> str:
@@ -150,6 +176,8 @@ def _counted(counts: dict[str, Any]) -> Iterator[tuple[str, int]]:
         yield "empty caption files", counts["empty"]
     if counts["unused_files"]:
         yield "second caption files of a picture, not used", counts["unused_files"]
+    if counts.get("with_candidates"):
+        yield "with several captions in their file", counts["with_candidates"]
     for name, n in counts["encodings"].items():
         yield f"read as {name}", n
 

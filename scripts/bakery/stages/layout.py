@@ -21,11 +21,12 @@ from typing import Any
 
 from PIL import Image
 
-from bakery.dataset import concepts, details, regularization
+from bakery.dataset import caption_forms, concepts, details, regularization, trainer_formats
+from bakery.dataset.caption_forms import CaptionForms
 from bakery.dataset.details import Box
 from bakery.edits import caption_edits
 from bakery.gate import gate
-from bakery.io import images, png_texts, tables
+from bakery.io import images, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import captions_page
@@ -34,8 +35,8 @@ from bakery.pages.page import Subject
 from bakery.settings.layout import Concept, Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.thresholds import Thresholds
-from bakery.sources import posts
-from bakery.tags import captions, tagging
+from bakery.sources import candidates, posts
+from bakery.tags import captions, picture_sentences, tagging
 from bakery.tags.trigger import Trigger
 
 COLUMNS = ("image", "file", "caption", "repeats", "concept", "kind", "by_hand")
@@ -43,10 +44,6 @@ COLUMNS = ("image", "file", "caption", "repeats", "concept", "kind", "by_hand")
 REG = "reg"
 PAGE = "captions.html"
 
-EXTENSIONS = {"png": (".png",), "jpeg": (".jpg", ".jpeg"), "webp": (".webp",), "bmp": (".bmp",)}
-"""Formats that sd-scripts loads -> the extensions by which it finds them; the first is usual."""
-
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _REPEAT_FOLDER = re.compile(r"\d+_.*")
 _UNFINISHED = "unfinished_"  # no number in front, so that trainers ignore it
 
@@ -68,6 +65,10 @@ class Entry:
     """The caption without hand edits."""
     in_file: bool = False
     """Whether a hand edit is a file of its own."""
+    lines: tuple[str, ...] | None = None
+    """Of a caption by hand, each of its lines."""
+    candidates: tuple[str, ...] = ()
+    """The captions of which one is drawn, if the config asks for several."""
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Tally:
     """What became of the pictures."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
+    candidates: list[dict[str, Any]] = field(default_factory=list)
     reencoded: Counter[str] = field(default_factory=Counter)
     placed: Counter[str] = field(default_factory=Counter)
     renamed: int = 0
@@ -94,15 +96,17 @@ def run(
     """Lays the captioned pictures out for training.
 
     Writes a `<repeats>_<name>/` for each concept, `reg/<repeats>_<class>/` if asked for, each
-    `<stem>.<ext>` with its caption (UTF-8), `layout.csv` (`COLUMNS`, files relative to `out`) and
-    `captions.html`. `edits` are hand edits by name (`captions`, `captions.csv`, `boxes.csv`); in the
-    folder of `filter` may be boxes that it found. Raises `BakeryError` if a picture is missing or
-    broken, or if edits or settings do not fit the pictures.
+    `<stem>.<ext>` with its caption (UTF-8), `layout.csv` (`COLUMNS`, files relative to `out`),
+    `candidates.csv` (`caption_forms.COLUMNS`) if asked for, and `captions.html`. `edits` are hand
+    edits by name (`captions`, `captions.csv`, `boxes.csv`); in the folder of `filter` may be boxes that
+    it found. Raises `BakeryError` if a picture is missing or broken, or if edits or settings do not fit
+    the pictures.
     """
     edited = {name: Path(path) for name, path in (edits or {}).items()}
     entries, strangers = _pictures(scrape, prune, edited)
     entries += _details(settings, entries, tag, prune, edited.get(details.BOXES), filter)
-    entries = [_prefixed(settings, entry) for entry in entries]
+    forms = CaptionForms.read(settings.candidates, prune)
+    entries = [_prefixed(settings, _with_candidates(forms, entry)) for entry in entries]
     entries, refused = _admitted(entries, scrape, tag)
     counts = Counter(entry.concept for entry in entries)
     again = {entry.concept for entry in entries if entry.kind == "detail"}
@@ -118,6 +122,8 @@ def run(
         _lay_out(settings, mine, out / folder.folder, folder.repeats, out, tally)
     reg = _regularize(settings, out, tally) if settings.reg else {}
     tables.write(out / "layout.csv", tally.rows, COLUMNS)
+    if forms is not None:
+        caption_forms.write(out / caption_forms.NAME, tally.candidates)
     write_text(out / PAGE, _page(entries, tally, prune, Subject(name, out.name)))
     # Link or copy depends on the file system, so it goes into the log, not into the summary.
     log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
@@ -129,8 +135,23 @@ def run(
         "rewritten": sum(entry.by_hand for entry in entries),
         "unused_edits": len(strangers),
         **reg,
+        **_about_candidates(settings, entries),
         **({"reasons": {gate.FORBIDDEN: refused}} if refused else {}),
     }
+
+
+def _about_candidates(settings: Layout, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Counts for the summary, and a warning where no picture has more than one caption."""
+    if not settings.candidates:
+        return {}
+    told = caption_forms.summary([entry.candidates for entry in entries if entry.candidates])
+    if not told["several"]:
+        log.warning(
+            "layout: layout.candidates asks for %s, but no picture has more than one caption: sentences "
+            "need one in prune.caption_order, lines a prune.source: captions with several lines a file",
+            ", ".join(settings.candidates),
+        )
+    return {"candidates": told}
 
 
 def _admitted(entries: Sequence[Entry], scrape: Path, tag: Path) -> tuple[list[Entry], int]:
@@ -144,7 +165,7 @@ def _admitted(entries: Sequence[Entry], scrape: Path, tag: Path) -> tuple[list[E
     admitted = []
     for entry in entries:
         known = gate.together(facts.get(entry.image, gate.NOTHING) for facts in told)
-        if not (known | gate.of_text(entry.caption)).refused:
+        if not (known | gate.of_texts([entry.caption, *entry.candidates])).refused:
             admitted.append(entry)
         elif entry.by_hand:
             raise BakeryError(
@@ -183,6 +204,7 @@ def _pictures(
             by_hand=image in written.captions,
             automatic=caption,
             in_file=image in written.in_files,
+            lines=written.lines.get(image, ()) if image in written.captions else None,
         )
         for image, caption in zip(table["image"], table["caption"], strict=True)
     ]
@@ -221,23 +243,36 @@ def _details(
     return found
 
 
+def _with_candidates(forms: CaptionForms | None, entry: Entry) -> Entry:
+    """The entry with its candidates; a picture that is shown again as a detail has one caption."""
+    if forms is None or entry.kind == "detail":
+        return entry
+    return replace(entry, candidates=forms.of(entry.image, entry.caption, entry.lines))
+
+
 def _prefixed(settings: Layout, entry: Entry) -> Entry:
     """The entry with its concept's caption prefix; what is written by hand stays as it is."""
     prefix = captions.split(settings.concepts.get(entry.concept, Concept()).caption_prefix)
     if not prefix:
         return entry
-    caption = entry.caption if entry.by_hand else captions.lead(prefix, entry.caption)
-    return replace(entry, caption=caption, automatic=captions.lead(prefix, entry.automatic))
+    automatic = captions.lead(prefix, entry.automatic)
+    if entry.by_hand:
+        return replace(entry, automatic=automatic)
+    several = tuple(captions.lead(prefix, one) for one in entry.candidates)
+    caption = captions.lead(prefix, entry.caption)
+    return replace(entry, caption=caption, automatic=automatic, candidates=several)
 
 
 def _page(entries: Sequence[Entry], tally: Tally, prune: Path, subject: Subject) -> str:
     """The captions page: every picture once, in its place."""
     file = {row["image"]: row["file"] for row in tally.rows if row["kind"] == "picture"}
-    pictures = [
-        CaptionedPicture(e.image, file[e.image], e.caption, e.automatic, e.in_file)
-        for e in entries
-        if e.kind == "picture"
-    ]
+    known = picture_sentences.read(prune)
+    pictures = []
+    for e in (one for one in entries if one.kind == "picture"):
+        mine = known.get(e.image, "")
+        said, before = (picture_sentences.finished(c, mine) for c in (e.caption, e.automatic))
+        about = e.caption, e.automatic, e.in_file, (said, before), e.candidates
+        pictures.append(CaptionedPicture(e.image, file[e.image], *about))
     return captions_page.draw(pictures, Trigger.read(prune), subject)
 
 
@@ -250,15 +285,17 @@ def _lay_out(
     stems = file_stems([entry.image for entry in entries])
     for entry in entries:
         file, why = _place(entry, building / stems[entry.image], tally)
-        file.with_suffix(settings.caption_extension).write_text(
-            entry.caption + "\n", encoding="utf-8"
-        )
+        several = entry.candidates or (entry.caption,)
+        text = candidates.written(several) if settings.candidates else f"{entry.caption}\n"
+        file.with_suffix(settings.caption_extension).write_text(text, encoding="utf-8")
+        place = (target / file.name).relative_to(out).as_posix()
+        tally.candidates += [{"image": entry.image, "file": place, "caption": c} for c in several]
         tally.reencoded.update([why] if why else [])
         tally.renamed += stems[entry.image] != Path(entry.image).stem
         tally.rows.append(
             {
                 "image": entry.image,
-                "file": (target / file.name).relative_to(out).as_posix(),
+                "file": place,
                 "caption": entry.caption,
                 "repeats": repeats,
                 "concept": entry.concept,
@@ -296,45 +333,19 @@ def file_stems(names: Sequence[str]) -> dict[str, str]:
     return concepts.unique({name: Path(name).stem for name in names})
 
 
-def _why_reencode(path: Path) -> str | None:
-    """Why sd-scripts would not load the picture as `images.open_rgb` does; None if it would."""
-    kind = images.real_format(path)
-    if kind not in EXTENSIONS:
-        return f"{kind} is not read by trainers"
-    if images.is_animated(path):
-        return "animated"
-    if kind == "png" and png_texts.large_chunks(path):
-        return "more text or a larger colour profile than trainers read"
-    with images.opened(path) as image:
-        if image.has_transparency_data:
-            return "transparency"
-        if image.mode not in ("RGB", "L"):
-            return f"colour mode {image.mode}"
-        return _exif_trouble(image)
-
-
-def _exif_trouble(image: Image.Image) -> str | None:
-    """Not all trainers apply EXIF rotation."""
-    try:
-        turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-    except Exception:  # Pillow's EXIF parser raises whatever the bytes lead it to
-        return "damaged EXIF"
-    return "EXIF rotation" if turned else None
-
-
 def _place(entry: Entry, target: Path, tally: Tally) -> tuple[Path, str | None]:
     """Puts the picture at `target` (a path without extension).
 
     Returns the path with it, and why the picture was converted, if it was.
     """
     source = entry.source
-    why = "a crop" if entry.box else _why_reencode(source)
+    why = "a crop" if entry.box else trainer_formats.why_reencode(source)
     if why:
         file = target.with_name(f"{target.name}.png")
         picture = images.open_rgb(source)
         (_crop(picture, entry) if entry.box else picture).save(file, format="PNG")
         return file, why
-    allowed = EXTENSIONS[images.real_format(source)]
+    allowed = trainer_formats.EXTENSIONS[images.real_format(source)]
     suffix = source.suffix.lower()
     file = target.with_name(target.name + (suffix if suffix in allowed else allowed[0]))
     tally.placed[_link(source, file, copy=entry.kind == REG)] += 1
@@ -375,4 +386,5 @@ def _clear(out: Path) -> None:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
-    (out / "layout.csv").unlink(missing_ok=True)
+    for name in ("layout.csv", caption_forms.NAME):
+        (out / name).unlink(missing_ok=True)

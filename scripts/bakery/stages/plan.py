@@ -44,6 +44,7 @@ class Pictures:
     buckets: Sequence[Bucket]
     lost: float | None
     source: str
+    about_captions: str
 
 
 def run(
@@ -231,6 +232,8 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
     ]
     lines = ["", *_aligned([head, *body]), ""]
     lines += [f"Pictures: {SOURCES[stage]}." for stage in {one.known.stage for one in forecasts}]
+    about = dict.fromkeys(one.about_captions for one in forecasts if one.about_captions)
+    lines += [f"Captions: {told}." for told in about]
     lines += [text] if (text := nothing_known(forecasts)) else []
     if any(one.past is None for one in forecasts):
         lines.append("Time and memory: not known before a first bake of this kind has run here.")
@@ -307,6 +310,7 @@ def _pictures(forecasts: Sequence[Forecast]) -> list[Pictures]:
             buckets=group[0].buckets,
             lost=group[0].lost,
             source=SOURCES[group[0].known.stage],
+            about_captions=group[0].about_captions,
         )
         for group in groups.values()
     ]

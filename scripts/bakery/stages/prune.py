@@ -14,7 +14,6 @@ so that prompts can ask for something else.
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -36,15 +35,18 @@ from bakery.settings.prune import Prune
 from bakery.settings.thresholds import Thresholds
 from bakery.sources import posts
 from bakery.tags import (
+    caption_facts,
     caption_lines,
     captions,
     evidence,
+    outfit_proposals,
     outfits,
     own_captions,
     pruning,
     tagging,
     vocabulary,
 )
+from bakery.tags.caption_facts import Written
 from bakery.tags.evidence import Evidence
 from bakery.tags.outfits import Outfit
 from bakery.tags.pruning import DecidedTag
@@ -55,9 +57,6 @@ COLUMNS = (
     "decision", "decided_by", "reason",
 )  # fmt: skip
 OUTFITS = ("outfit", "pictures", "tags", "proposal")
-
-PROPOSED = 5
-"""Fewest pictures for proposing an outfit as a sub-trigger: fewer teach it nothing."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,11 +73,10 @@ def run(
 ) -> dict[str, Any]:
     """Decides about every tag and writes the captions.
 
-    Writes `prune.csv` (a row for each tag seen), `outfits.csv`, `captions.csv` (image, caption: the
-    trigger, class tokens, sub-trigger, tags by falling probability, or what a person wrote),
-    `trigger.json` (trigger, class_tokens, pruned, thresholds, and traits: what pruning takes for the
-    character even when `enabled` is false), `prune.html`, which hands back `edits` (decisions by hand
-    about `dataset`), and `second_look.csv` if pictures had no booru tags (`dataset/second_look.py`).
+    Writes `prune.csv` (a row for each tag seen), `outfits.csv`, `captions.csv` (image, caption),
+    `sentences.csv` if they have any, `trigger.json` (trigger, class_tokens, pruned, thresholds, and
+    traits: what pruning takes for the character even when `enabled` is false), `prune.html`, which
+    hands back `edits` (decisions by hand about `dataset`), and `second_look.csv` (second_look.py).
     Raises `BakeryError` when settings contradict each other or the pictures.
     """
     by_hand = tag_edits.read_decisions(edits) if edits else {}
@@ -95,20 +93,23 @@ def run(
     found = evidence.gather(seen, images, tagged.vocabulary, worn)
     warnings += _check_words(settings, found, tagged.vocabulary)
     unseen, more = _unseen(settings, by_hand, found)
-    decided = pruning.decide(settings, [*found, *unseen], by_hand)
-    decided = own_captions.told_of(settings, decided, own)
-    written = caption_lines.lines(settings, images, seen, decided, own)
-    lines, refused = _past_the_gate(written, known)
-    _warn(warnings := [*warnings, *more, *caption_lines.warnings(settings, lines)])
+    ruled = pruning.decide(settings, [*found, *unseen], by_hand)
+    decided = own_captions.told_of(settings, ruled, own)
+    about = {"scrape": scrape, "tag": tag}
+    written = caption_facts.gather(settings, images, decided, own, tagged.ratings, about)
+    lines = caption_lines.lines(settings, images, seen, decided, written)
+    lines, refused = _past_the_gate(lines, known)
     trigger = _trigger(settings, decided, limits, own)
-    tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
-    proposed = _proposals(settings, worn, found, len(images))
-    tables.write(out / "outfits.csv", proposed, OUTFITS)
-    tables.write(out / "captions.csv", lines, ("image", "caption"))
+    left = [line["image"] for line in lines]
+    warnings += [*more, *caption_lines.warnings(settings, lines)]
+    _warn(warnings := [*warnings, *written.warnings(left, trigger.pruned)])
+    proposed = outfit_proposals.rows(settings, worn, found, len(images))
+    _write(out, decided, proposed, lines, written)
     trigger.write(out)
     write_text(out / "prune.html", prune_page.draw(
         settings, decided, proposed, pictures=scrape / "images", images=images,
         subject=Subject(dataset, out.name), dropped=[one for one in looked if not one.kept],
+        captions=written.spoken(lines),
     ))  # fmt: skip
     return {
         "images": len(lines),
@@ -117,11 +118,22 @@ def run(
         **_counts(decided),
         "outfits": len(worn),
         "never_seen": [one.tag for one in unseen],
-        "captions_without_tags": sum(not line["tags"] for line in lines),
-        "warnings": warnings,
-        **({"own_captions": sum(line["image"] in own for line in lines)} if own else {}),
+        **_about_captions(lines, written, warnings),
         **second_look.summary(looked),
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
+
+
+def _write(
+    out: Path,
+    decided: Sequence[DecidedTag],
+    proposed: Sequence[Mapping[str, Any]],
+    lines: Sequence[Mapping[str, Any]],
+    written: Written,
+) -> None:
+    written.write(out, lines)
+    tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
+    tables.write(out / "outfits.csv", proposed, OUTFITS)
+    tables.write(out / "captions.csv", lines, ("image", "caption"))
 
 
 def _worn(seen: pd.DataFrame) -> list[Outfit]:
@@ -132,6 +144,19 @@ def _worn(seen: pd.DataFrame) -> list[Outfit]:
 def _warn(warnings: Sequence[str]) -> None:
     for warning in warnings:
         _log.warning("prune: %s", warning)
+
+
+def _about_captions(
+    lines: Sequence[Mapping[str, Any]], written: Written, warnings: Sequence[str]
+) -> dict[str, Any]:
+    """What the summary says of the captions."""
+    kept = sum(line["image"] in written.own for line in lines)
+    return {
+        "captions_without_tags": sum(not line["tags"] for line in lines),
+        "warnings": list(warnings),
+        **({"own_captions": kept} if written.own else {}),
+        **written.summary([line["image"] for line in lines]),
+    }
 
 
 def _counts(decided: Sequence[DecidedTag]) -> dict[str, int]:
@@ -175,7 +200,10 @@ def _past_the_gate(
     lines: Sequence[dict[str, Any]], known: Mapping[str, gate.Facts]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The lines whose captions the gate admits, too; and all pictures that it refuses."""
-    told = {line["image"]: gate.of_text(line["caption"]) for line in lines}
+    told = {
+        line["image"]: gate.of_texts([line["caption"], *line.get("candidates", ())])
+        for line in lines
+    }
     refused = [
         image for image, facts in known.items() if (facts | told.get(image, gate.NOTHING)).refused
     ]
@@ -251,31 +279,6 @@ def _row(one: DecidedTag) -> dict[str, Any]:
         "decided_by": one.by,
         "reason": one.reason,
     }
-
-
-def _proposals(
-    settings: Prune, worn: Sequence[Outfit], found: Sequence[Evidence], of: int
-) -> list[dict[str, Any]]:
-    """A row for each outfit, with a line for `prune.outfits` where it is worth a sub-trigger."""
-    rows = []
-    for number, outfit in enumerate(worn, start=1):
-        mine = [
-            one.tag
-            for one in found
-            if one.outfit == outfit.label and (one.kind or outfits.garment(one.name))
-        ]
-        enough = len(outfit.images) >= max(PROPOSED, of / 10) and mine
-        word = f"{settings.trigger} outfit {number}"
-        line = f"{json.dumps(word)}: {json.dumps(mine)}" if enough else ""
-        rows.append(
-            {
-                "outfit": outfit.label,
-                "pictures": len(outfit.images),
-                "tags": tables.join(mine),
-                "proposal": line,
-            }
-        )
-    return rows
 
 
 def _check(settings: Prune, by_hand: Mapping[str, str]) -> None:

@@ -3,13 +3,14 @@
 Steps: read the filter's decisions; open each kept picture (threads read ahead); record every tag
 from a low probability. Thresholds are applied by the stages that read `tags.csv`, so that changing
 one needs no new inference. Only the gate has its own thresholds (`gate.BELIEVED`): a picture that
-it refuses because of the tagger's tags is left out and recorded.
+it refuses because of the tagger's tags, or of the captioner's sentence, is left out and recorded.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,55 +24,77 @@ from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings.tag import Tag
 from bakery.settings.thresholds import LEAST
-from bakery.tags import tagging
+from bakery.tags import picture_sentences, tagging
 from bakery.vision import tagger
+from bakery.vision.captioner import Captioner
+
+_NAMED = 5
+"""Pictures without a sentence that the log names."""
 
 _log = logging.getLogger(__name__)
 
 
-def run(
-    settings: Tag, *, scrape: Path, filter: Path, out: Path, model: Path, threads: int = 0
-) -> dict[str, Any]:
-    """Tags the kept pictures with the tagger in the folder `model`.
+@dataclass
+class _Pictures:
+    """The scraped pictures, and those of them that could not be read."""
 
-    Writes `tags.csv` (image, tag, category, probability: by image, then falling probability),
-    `vocabulary.csv` (tag, category, count: all that the tagger knows, and on how many pictures it
-    learnt it) and `tagger.json` (which tagger, pictures that could not be read and why; `refused`:
-    those that the gate refused, where there are any). `threads` is the number of CPU threads, 0 for
-    all. Raises `BakeryError` when the tagger is broken or no picture is left.
-    """
-    names = decisions.kept(filter)
-    loaded = tagger.Tagger.load(model, threads)
-    unreadable: dict[str, str] = {}
+    folder: Path
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Picture -> why."""
 
-    def opened(name: str) -> Image.Image | None:
+    def opened(self, name: str) -> Image.Image | None:
         try:
-            return images.open_rgb(scrape / "images" / name)
+            return images.open_rgb(self.folder / name)
         except images.UnreadableImage as problem:
-            unreadable[name] = problem.reason
+            self.unreadable[name] = problem.reason
             return None
 
-    def large(name: str) -> bool:
+    def large(self, name: str) -> bool:
+        """Whether it is one of which not several may be open at a time."""
         try:
-            width, height = images.size_of(scrape / "images" / name)
+            width, height = images.size_of(self.folder / name)
         except images.UnreadableImage:
             return False
         return width * height > picture_bounds.SMALL
 
-    rows: list[dict[str, Any]] = []
-    refused: list[str] = []
-    probabilities = loaded.rows(names, settings.batch_size, opened, large)
-    for name, row in zip(names, probabilities, strict=True):
-        mine = [] if row is None else _described(name, row, loaded)
-        if _facts(mine).refused:
-            refused.append(name)
-        else:
-            rows += mine
-    unreadable = {name: unreadable[name] for name in names if name in unreadable}
-    _report(unreadable, refused, names, scrape / "images")
+
+def run(
+    settings: Tag,
+    *,
+    scrape: Path,
+    filter: Path,
+    out: Path,
+    model: Path,
+    threads: int = 0,
+    captioner: Captioner | None = None,
+) -> dict[str, Any]:
+    """Tags the kept pictures with the tagger in the folder `model`; `captioner` writes sentences.
+
+    Writes `tags.csv` (image, tag, category, probability: by image, then falling probability),
+    `vocabulary.csv` (tag, category, count: all that the tagger knows, and on how many pictures it
+    learnt it) and `tagger.json` (which tagger, pictures that could not be read and why; `refused`:
+    those that the gate refused, where there are any), and with a captioner `sentences.csv`
+    (`picture_sentences.COLUMNS`; a picture about which it says nothing has no row). `threads` is
+    the number of CPU threads, 0 for all. Raises `BakeryError` when a model is broken or no picture is
+    left.
+    """
+    names = decisions.kept(filter)
+    loaded = tagger.Tagger.load(model, threads)
+    pictures = _Pictures(scrape / "images")
+    probabilities = loaded.rows(names, settings.batch_size, pictures.opened, pictures.large)
+    found = {
+        name: [] if row is None else _described(name, row, loaded)
+        for name, row in zip(names, probabilities, strict=True)
+    }
+    said = _sentences(captioner, pictures, names)
+    refused = [name for name in names if _facts(found[name], said.get(name, "")).refused]
+    rows = [row for name in names if name not in refused for row in found[name]]
+    unreadable = {n: pictures.unreadable[n] for n in names if n in pictures.unreadable}
+    _report(unreadable, refused, names, pictures.folder)
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "tags.csv", rows, tagging.COLUMNS)
     tables.write(out / "vocabulary.csv", loaded.vocabulary(), tagging.VOCABULARY)
+    told = _write_sentences(out, {n: s for n, s in said.items() if n not in refused}, captioner)
     facts = {
         "model": _portable(settings.model),
         "model_sha256": manifest.digest(model / tagger.MODEL),
@@ -87,11 +110,42 @@ def run(
         "unreadable": len(unreadable),
         "rows": len(rows),
         "distinct_tags": len({row["tag"] for row in rows}),
+        **told,
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
 
 
-def _facts(rows: list[dict[str, Any]]) -> gate.Facts:
-    return gate.of_tagger((row["tag"], row["category"], float(row["probability"])) for row in rows)
+def _facts(rows: list[dict[str, Any]], sentence: str) -> gate.Facts:
+    seen = ((row["tag"], row["category"], float(row["probability"])) for row in rows)
+    return gate.of_tagger(seen) | gate.of_text(sentence)
+
+
+def _sentences(
+    captioner: Captioner | None, pictures: _Pictures, names: list[str]
+) -> dict[str, str]:
+    """Picture -> what the captioner says about it, "" for nothing."""
+    if captioner is None:
+        return {}
+    readable = [(name, pictures.folder / name) for name in names if name not in pictures.unreadable]
+    return dict(captioner.sentences(readable, pictures.opened))
+
+
+def _write_sentences(
+    out: Path, said: dict[str, str], captioner: Captioner | None
+) -> dict[str, dict[str, int]]:
+    """Writes what was said, and counts it for the summary; nothing without a captioner."""
+    if captioner is None:
+        return {}
+    spoken = {name: sentence for name, sentence in said.items() if sentence}
+    silent = [name for name in said if name not in spoken]
+    for name in silent[:_NAMED]:
+        _log.warning("tag: the captioner says nothing about %s", name)
+    if len(silent) > _NAMED:
+        _log.warning("tag: nor about %d others", len(silent) - _NAMED)
+    picture_sentences.write(
+        out / picture_sentences.NAME,
+        [{"image": name, "sentence": text, "source": "captioner"} for name, text in spoken.items()],
+    )
+    return {"sentences": {"written": len(spoken), "silent": len(silent)}}
 
 
 def _report(unreadable: dict[str, str], refused: list[str], names: list[str], folder: Path) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from bakery.settings.prune import Prune
-from bakery.tags import captions, own_captions, pruning, vocabulary
+from bakery.sources.caption_grammar import Piece
+from bakery.tags import caption_order, captions, own_captions, pruning, vocabulary
+from bakery.tags.caption_facts import Written
+from bakery.tags.caption_order import PictureFacts
+from bakery.tags.own_captions import KeptCaption
+from bakery.tags.picture_sentences import Naming
 from bakery.tags.pruning import DecidedTag
 from bakery.tags.trigger import Trigger
 
@@ -18,14 +24,16 @@ def lines(
     images: list[str],
     seen: pd.DataFrame,
     decided: Sequence[DecidedTag],
-    own: Mapping[str, str],
+    written: Written,
 ) -> list[dict[str, Any]]:
     """For each of `images` its caption, and `tags`: those after trigger, class tokens, sub-triggers.
 
-    Those of `own` are kept but for what the person prunes.
+    Captions of their own are kept but for what the person prunes; where a file has several, they are
+    the line's `candidates`. With a `caption_order`, all are put in that order.
     """
-    unwanted = {one.evidence.name for one in decided if one.action == "prune" and one.by != "rule"}
+    unwanted = _unwanted(settings, decided)
     kept = {(one.evidence.tag, one.evidence.category) for one in decided if one.action == "keep"}
+    names = pruning.known(settings.names)
     ordered = seen.sort_values(["probability", "tag"], ascending=[False, True])
     of_image: dict[str, list[str]] = {image: [] for image in images}
     shown: dict[str, set[str]] = {image: set() for image in images}
@@ -33,14 +41,19 @@ def lines(
         *(ordered[c] for c in ("image", "tag", "category")), strict=True
     ):
         shown[image].add(captions.same(tag))
-        if (tag, category) in kept:
+        if (tag, category) in kept and captions.same(tag) not in names:
             of_image[image].append(tag)
     trigger = Trigger.of(settings)
     found = []
     for image, tags in of_image.items():
-        if image in own:
-            kept_caption = own_captions.keep(own[image], trigger, unwanted)
-            line = {"image": image, "caption": kept_caption.text, "tags": list(kept_caption.rest)}
+        if image in written.own:
+            facts = _facts(written, image, unwanted)
+            one, *others = (
+                _kept(settings, trigger, text, facts, unwanted, written.naming)
+                for text in (written.own[image], *written.candidates.get(image, ()))
+            )
+            line = {"image": image, "caption": one.text, "tags": list(one.rest)}
+            line |= {"candidates": [other.text for other in others]} if others else {}
             found.append(line)
             continue
         words = [word for word in settings.outfits if _wears(settings.outfits[word], shown[image])]
@@ -52,8 +65,46 @@ def lines(
             gone |= {other for name in names for other in vocabulary.implied(name, names)}
         tags = [tag for tag in tags if captions.same(tag) not in gone]
         caption = trigger.front(captions.join([*words, *tags]))
+        if settings.caption_order:
+            pieces = map(Piece, [*words, *tags])
+            facts = _facts(written, image, gone | unwanted)
+            caption = caption_order.arranged(settings, trigger, pieces, facts).text
         found.append({"image": image, "caption": caption, "tags": tags})
     return found
+
+
+def _unwanted(settings: Prune, decided: Sequence[DecidedTag]) -> set[str]:
+    """Tags that also leave captions that are kept, as `captions.same` spells them."""
+    by_person = {one.evidence.name for one in decided if one.action == "prune" and one.by != "rule"}
+    return by_person | pruning.known(settings.names)
+
+
+def _kept(
+    settings: Prune,
+    trigger: Trigger,
+    text: str,
+    facts: PictureFacts,
+    gone: set[str],
+    naming: Naming | None,
+) -> KeptCaption:
+    """A caption of its own that a picture keeps, in the config's order where it has one."""
+    if not settings.caption_order:
+        return own_captions.keep(text, trigger, gone, naming)
+    front = pruning.known(trigger.own)
+    pieces = own_captions.kept_pieces(text, trigger, gone, naming)
+    pieces = [one for one in pieces if captions.same(one.text) not in front]
+    caption = caption_order.arranged(settings, trigger, pieces, facts)
+    return KeptCaption(caption.text, tuple(one.text for one in pieces))
+
+
+def _facts(written: Written, image: str, gone: Collection[str]) -> PictureFacts:
+    """What is known of a picture, without the series and artists that are to go."""
+    facts = written.facts.get(image, PictureFacts())
+    return replace(
+        facts,
+        series=tuple(name for name in facts.series if captions.same(name) not in gone),
+        artists=tuple(name for name in facts.artists if captions.same(name) not in gone),
+    )
 
 
 def _wears(tags: Iterable[str], shown: set[str]) -> bool:

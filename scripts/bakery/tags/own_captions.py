@@ -7,7 +7,6 @@ names the trigger, nothing is put in front of it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from pathlib import Path
 from bakery.settings.prune import Prune
 from bakery.sources import caption_files, sentences
 from bakery.sources.caption_grammar import PLACEHOLDER, SENTENCE, Piece, WrittenCaption
-from bakery.tags import captions
+from bakery.tags import captions, picture_sentences
+from bakery.tags.picture_sentences import Naming
 from bakery.tags.pruning import DecidedTag
 from bakery.tags.trigger import Trigger
 
@@ -36,7 +36,8 @@ def chosen(
     written = caption_files.read(scrape / caption_files.NAME)
     mine = {image: written[image] for image in images if image in written}
     if settings.source != "captions":
-        return {}, unused(mine, images, settings.source)
+        told = "sentence" in settings.caption_order  # then what is used of them was asked for
+        return {}, [] if told else unused(mine, images, settings.source)
     if not mine:
         return {}, [
             "prune.source is captions, but no picture has a caption of its own: all get the tagger's "
@@ -74,19 +75,37 @@ def tags(caption: str, trigger: Trigger) -> list[str]:
     ]
 
 
-def keep(caption: str, trigger: Trigger, gone: Collection[str]) -> KeptCaption:
+def keep(
+    caption: str, trigger: Trigger, gone: Collection[str], naming: Naming | None = None
+) -> KeptCaption:
     """A caption as written, one line of the scrape stage's table, with the trigger in front.
 
-    `gone` are tags that leave it, as `captions.same` spells them; sentences are never changed.
+    `gone` are tags that leave it, as `captions.same` spells them; of sentences only the names change
+    that `naming` knows.
     """
-    pieces = list(_pieces(caption.replace(PLACEHOLDER, trigger.word)))
-    pieces = [one for one in pieces if one.kind == SENTENCE or captions.same(one.text) not in gone]
-    if pieces and pieces[0].kind == SENTENCE and _names(pieces[0].text, trigger.word):
+    pieces = kept_pieces(caption, trigger, gone, naming)
+    if (
+        pieces
+        and pieces[0].kind == SENTENCE
+        and picture_sentences.names(pieces[0].text, trigger.word)
+    ):
         return KeptCaption(_line(pieces), tuple(one.text for one in pieces))
     front = set(map(captions.same, trigger.own))
     rest = [one for one in pieces if one.kind == SENTENCE or captions.same(one.text) not in front]
     line = _line([*map(Piece, trigger.own), *rest])
     return KeptCaption(line, tuple(one.text for one in rest))
+
+
+def kept_pieces(
+    caption: str, trigger: Trigger, gone: Collection[str], naming: Naming | None = None
+) -> list[Piece]:
+    """The tags and sentences of a caption that stay, in their order; arguments as of `keep`."""
+    naming = naming or Naming(trigger.word)
+    return [
+        replace(one, text=naming.spoken(one.text)) if one.kind == SENTENCE else one
+        for one in _pieces(caption.replace(PLACEHOLDER, trigger.word))
+        if one.kind == SENTENCE or captions.same(one.text) not in gone
+    ]
 
 
 def named(own: Mapping[str, str], trigger: Trigger) -> dict[str, int]:
@@ -125,8 +144,3 @@ def _pieces(caption: str) -> Iterator[Piece]:
 
 def _line(pieces: list[Piece]) -> str:
     return WrittenCaption(tuple(pieces)).text
-
-
-def _names(sentence: str, word: str) -> bool:
-    """Whether a sentence names the trigger."""
-    return bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", sentence, re.IGNORECASE))

@@ -73,13 +73,19 @@ class Tagging:
             for image, mine in rows.groupby("image")
         }
 
+    @property
+    def ratings(self) -> pd.DataFrame:
+        """Each picture's likeliest rating, a row (image, tag, category, probability) each."""
+        rows = self.rows[self.rows["category"] == "rating"]
+        likeliest = rows.sort_values("probability", ascending=False, kind="stable")
+        return likeliest.drop_duplicates("image")
+
     def seen(self, limits: Thresholds) -> pd.DataFrame:
         """The rows at or above their category's threshold; of ratings, each picture's likeliest."""
         rating = self.rows["category"] == "rating"
         least = self.rows["category"].map(limits.of)
         tags = self.rows[~rating & (self.rows["probability"] >= least)]
-        likeliest = self.rows[rating].sort_values("probability", ascending=False, kind="stable")
-        return pd.concat([tags, likeliest.drop_duplicates("image")])
+        return pd.concat([tags, self.ratings])
 
 
 def read_tags(folder: Path) -> Tagging:

@@ -149,10 +149,11 @@ def about_captions(settings: Train, data: Dataset, truncated: int) -> int:
             shuffled=settings.shuffle_caption,
             dropped=settings.caption_tag_dropout_rate > 0,
         )
-        beyond = sum(how(item.caption) > settings.text_variants for item in data.items)
+        texts = [text for item in data.items for text in item.texts]
+        beyond = sum(how(text) > settings.text_variants for text in texts)
         log.info(
             "%d of %d captions could be shuffled or cut in more ways than text_variants %d, and are "
-            "shown in that many", beyond, len(data.items), settings.text_variants,
+            "shown in that many", beyond, len(texts), settings.text_variants,
         )  # fmt: skip
     empty = sum(not item.caption.strip() for item in data.items)
     if empty:

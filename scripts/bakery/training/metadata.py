@@ -80,7 +80,7 @@ def _detailed(settings: Train, folders: Folders, values: Mapping[str, object]) -
             "keep_tokens": settings.keep_tokens,
             "keep_tokens_separator": None,
             "secondary_separator": None,
-            "enable_wildcard": False,
+            "enable_wildcard": folders.with_candidates,
             "caption_prefix": None,
             "caption_suffix": None,
             "resize_interpolation": None,

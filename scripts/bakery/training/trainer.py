@@ -172,7 +172,7 @@ def _describe(
             f"this bake failed before and would again ({failed}): change its settings, or remove "
             f"{run.out / checkpoint.STOPPED} to try it once more"
         )
-    truncated = sum(base.cuts(item.caption) for item in data.items)
+    truncated = sum(any(map(base.cuts, item.texts)) for item in data.items)
     sizes = {f"{w}x{h}": count for (w, h), count in data.bucket_counts().items()}
     adapters = len(run.network.layers)
     listed = ", ".join(f"{count} of {size}" for size, count in sizes.items())

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +29,7 @@ from PIL import Image
 from bakery.io import picture_bounds, status, tables
 from bakery.io.errors import BakeryError
 from bakery.tags import tagger_list
+from bakery.vision import hub
 from bakery.vision.onnx_model import CPU, OnnxModel
 
 MODEL, TAGS = "model.onnx", tagger_list.FILE
@@ -45,7 +45,6 @@ GPUS = (
 _LARGEST = 8192  # side of the padded square in pixels: 200 MB; a comic strip can be far longer
 _OTHER_LISTS = ("tag_mapping.json", "metadata.json", "tags.json", "tags.txt", "tags.csv")
 _EXPECTED = "[batch, side, side, 3] as the WD taggers have"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -59,37 +58,14 @@ def fetch(model: str) -> Path:
     """
     folder = Path(model)
     if not folder.exists():
-        if not _HUB_ID.fullmatch(model):
+        if not hub.is_id(model):
             raise BakeryError(
                 f"tagger: there is no folder {model}; give a folder with {MODEL} and {TAGS}, or a "
                 "hub id such as SmilingWolf/wd-swinv2-tagger-v3"
             )
-        folder = _download(model)
+        folder = hub.download(model, [f"{MODEL}*", TAGS], "tagger")
     _check_files(folder)
     return folder
-
-
-def _download(model: str) -> Path:
-    from huggingface_hub import snapshot_download  # imported late: only hub ids need it
-    from huggingface_hub.errors import HFValidationError, RevisionNotFoundError
-
-    repository, _, revision = model.partition("@")
-    try:
-        return Path(
-            snapshot_download(
-                repository, revision=revision or None, allow_patterns=[f"{MODEL}*", TAGS]
-            )
-        )
-    except RevisionNotFoundError:
-        raise BakeryError(
-            f"tagger: {repository} has no revision {revision}; see its list of commits on the hub"
-        ) from None
-    except (OSError, HFValidationError) as problem:
-        first_line = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
-        raise BakeryError(
-            f"tagger: {model} is no folder here, and could not be fetched from the hub "
-            f"({first_line}); check the name and the connection, or give a folder"
-        ) from None
 
 
 def _check_files(folder: Path) -> None:

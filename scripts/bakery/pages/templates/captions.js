@@ -4,7 +4,8 @@
   const { name: file, longest, own } = document.body.dataset;
   const filter = part("filter");
   const batch = part("batch");
-  const field = (card) => card.querySelector("textarea");
+  const field = (card) => card.querySelector("textarea.tags");
+  const speech = (card) => card.querySelector("textarea.sentence");  // none where no picture has a sentence
   const box = (card) => card.querySelector("input");
   const texts = new Map();  // card -> its caption as it is now
   const undone = [];  // what batch edits replaced: maps of card -> caption, the newest last
@@ -19,6 +20,24 @@
   const known = (text) => new Set(split(text).map(same));
   const front = known(own);
 
+  // A caption is tags and perhaps a sentence, in which commas part nothing. Where the sentence stands first
+  // in the caption as given, it stays first.
+  const said = new Map();  // card -> its sentence as it is now
+  const whole = (text) => text.replaceAll("\0", "").replace(new RegExp(SPACE, "g"), " ").replace(AROUND, "");
+  const sentence = (card) => said.get(card) ?? "";
+  const leads = (card) => Boolean(card.dataset.sentence) && card.dataset.given.startsWith(card.dataset.sentence);
+  const joined = (card, tags, spoken) => tidy((leads(card) ? [spoken, tags] : [tags, spoken]).filter(Boolean).join(", "));
+  // The tags of a caption that holds a sentence of the card, and that sentence; else all of it is tags.
+  function divided(card, text) {
+    const known = [sentence(card), card.dataset.sentence ?? "", card.dataset.automaticSentence ?? ""];
+    for (const spoken of known.map(whole)) {
+      const at = spoken ? tidy(text).indexOf(tidy(spoken)) : -1;
+      if (at >= 0) return [tidy(`${tidy(text).slice(0, at)},${tidy(text).slice(at + tidy(spoken).length)}`), spoken];
+    }
+    return [tidy(text), ""];
+  }
+  const tagsOf = (card) => split(divided(card, caption(card))[0]);
+
   // What was too long to be set stays as it was given.
   const caption = (card) => texts.get(card) ?? tidy(card.dataset.given);
   const changed = (card) => caption(card) !== tidy(card.dataset.given);
@@ -31,10 +50,23 @@
     const written = tidy(text);
     if (!written || [...written].length > Number(longest)) return false;
     texts.set(card, written);
-    if (!typed) field(card).value = written;
+    if (!typed) {
+      const [tags, spoken] = speech(card) ? divided(card, written) : [written, ""];
+      said.set(card, spoken);
+      field(card).value = tags;
+      if (speech(card)) speech(card).value = spoken;
+    }
     card.querySelector(".state").textContent = changed(card) ? "not saved" : byHand(card) ? "by hand" : "";
     card.querySelector(".back").hidden = !byHand(card);
     return true;
+  }
+
+  // A caption with its sentence, to be kept and put back.
+  const state = (card) => (speech(card) ? `${caption(card)}\0${sentence(card)}` : caption(card));
+  function put(card, kept) {
+    const [text, spoken] = kept.split("\0");
+    if (spoken !== undefined) said.set(card, spoken);
+    return set(card, text);
   }
 
   function save() {
@@ -61,7 +93,7 @@
     const show = filter.elements.show.value;
     const rule = filter.elements.logic.value === "and" ? "every" : "some";
     for (const card of cards) {
-      const has = known(caption(card));
+      const has = new Set(tagsOf(card).map(same));
       const text = `${card.dataset.image} ${caption(card)}`.toLowerCase();
       card.hidden = !((!wanted.length || wanted[rule]((tag) => has.has(tag)))
         && !unwanted.some((tag) => has.has(tag))
@@ -76,7 +108,7 @@
   function count(wanted) {
     const found = new Map();
     for (const card of shown()) {
-      for (const tag of new Set(split(caption(card)))) found.set(tag, (found.get(tag) ?? 0) + 1);
+      for (const tag of new Set(tagsOf(card))) found.set(tag, (found.get(tag) ?? 0) + 1);
     }
     const sorted = [...found].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).slice(0, 400);
     part("tags").querySelector("ul").replaceChildren(...sorted.map(([tag, number]) => {
@@ -125,10 +157,11 @@
     const before = new Map();
     let refused = 0;
     for (const card of scope()) {
-      const text = edits[what](split(caption(card)), given, split(batch.elements.by.value)).join(", ");
-      const old = caption(card);
+      const tags = edits[what](tagsOf(card), given, split(batch.elements.by.value)).join(", ");
+      const [old, kept] = [caption(card), state(card)];
+      const text = joined(card, tags, sentence(card));
       if (text === old) continue;
-      if (set(card, text)) before.set(card, old);
+      if (set(card, text)) before.set(card, kept);
       else refused += 1;
     }
     if (before.size) undone.push(before);
@@ -149,7 +182,7 @@
   });
   part("undo").addEventListener("click", () => {
     const before = undone.pop();
-    before.forEach((text, card) => set(card, text));
+    before.forEach((kept, card) => put(card, kept));
     after(`${before.size} taken back.`);
   });
   filter.addEventListener("submit", (event) => event.preventDefault());
@@ -158,17 +191,22 @@
   sheet.addEventListener("input", (event) => {
     const card = event.target.closest(".card");
     if (event.target.type === "checkbox") { tell(); return; }
-    if (!set(card, event.target.value, true)) return;
+    const before = sentence(card);
+    if (speech(card)) said.set(card, whole(speech(card).value));
+    const text = speech(card) ? joined(card, field(card).value, sentence(card)) : event.target.value;
+    if (!set(card, text, true)) { said.set(card, before); return; }
     save();
     unsaved.changed();
   });
   sheet.addEventListener("change", (event) => {  // an empty field gets its caption back
-    if (event.target.matches("textarea")) event.target.value = caption(event.target.closest(".card"));
+    if (!event.target.matches("textarea")) return;
+    const card = event.target.closest(".card");
+    set(card, caption(card));
   });
   sheet.addEventListener("click", (event) => {
     if (!event.target.closest(".back")) return;
     const card = event.target.closest(".card");
-    set(card, card.dataset.automatic);
+    put(card, speech(card) ? `${card.dataset.automatic}\0${whole(card.dataset.automaticSentence)}` : card.dataset.automatic);
     save();
     unsaved.changed();
     field(card).focus();
@@ -183,11 +221,11 @@
   });
 
   const unsaved = house.unsaved("caption", {
-    changes: () => Object.fromEntries(cards.filter(changed).map((card) => [card.dataset.image, caption(card)])),
+    changes: () => Object.fromEntries(cards.filter(changed).map((card) => [card.dataset.image, state(card)])),
     restore: (changes) => {
       for (const card of cards) {
         const kept = Object.hasOwn(changes, card.dataset.image) ? changes[card.dataset.image] : null;
-        if (typeof kept !== "string" || !set(card, kept)) set(card, card.dataset.given);
+        if (typeof kept !== "string" || !put(card, kept)) set(card, card.dataset.given);
       }
       undone.length = 0;
       part("undo").disabled = true;
