@@ -3,13 +3,18 @@
 scrape > filter > tag > prune > layout > train > sample > score > compare
 """
 
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-# --configfile replaces the shipped example: its values must not fill in what the file leaves out
-if not workflow.overwrite_configfiles:
+# --configfile replaces the shipped example: its values must not fill in what the file leaves out. A job
+# on another machine reads its part of the config alone (workflow/rules/common.smk).
+if not workflow.overwrite_configfiles and (
+    workflow.is_main_process or not os.path.isdir(os.environ.get("BAKERY_PARTS", ""))
+):
 
     configfile: "config/config.yaml"
 
