@@ -1,7 +1,7 @@
 """Snakemake with a cloud's client that starts nothing: it writes down what it is asked for.
 
-`python fake_cloud.py kubernetes asked.jsonl <arguments of snakemake>`. Each job is said to have failed, so
-a run asks for all that can start, as often as its profile has retries, and ends.
+`python fake_cloud.py kubernetes asked.jsonl <arguments of snakemake>`. Each job is said to have failed,
+so a run asks for all that can start, as often as its profile has retries, and ends.
 """
 
 from __future__ import annotations

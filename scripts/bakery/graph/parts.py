@@ -72,8 +72,8 @@ def read(folder: Path, names: Iterable[str]) -> Part:
         return Part(**json.loads((folder / f"{number}.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BakeryError(
-            f"{folder} does not say what {', '.join(names[:3]) or 'no node'} is part of ({error}): was it "
-            "removed while jobs were waiting? Start the run again"
+            f"{folder} does not say what {', '.join(names[:3]) or 'no node'} is part of ({error}): "
+            "was it removed while jobs were waiting? Start the run again"
         ) from None
 
 
