@@ -1,4 +1,4 @@
-"""The jobs that a sweep of 4 in 2 shares becomes on Kubernetes and AWS Batch, as their plugins write them.
+"""The jobs of a sweep of 4 in 2 shares on Kubernetes and AWS Batch, as their plugins write them.
 
 No cluster is asked: `fake_cloud.py` stands in for its client. Where a plugin is missing, only what its
 profile says is read.
