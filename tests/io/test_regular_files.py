@@ -136,6 +136,7 @@ REVIEWED = {
     "families.recognise": NAMED,
     "families.single_file": NAMED,
     "forecast.history": OURS,
+    "graph.parts": OURS,
     "gate.sidecars": "its `read_text` is `io.text_files`",
     "interop.infotext": OURS,
     "interop.kohya_export": ASKED,
