@@ -3,13 +3,16 @@
 scrape > filter > tag > prune > layout > train > sample > score > compare
 """
 
+import os
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-# --configfile replaces the shipped example: its values must not fill in what the file leaves out
-if not workflow.overwrite_configfiles:
+# --configfile replaces all of the shipped example, and so does what a job elsewhere reads (common.smk)
+if not workflow.overwrite_configfiles and (
+    workflow.is_main_process or not os.path.isdir(os.environ.get("BAKERY_PARTS", ""))
+):
 
     configfile: "config/config.yaml"
 

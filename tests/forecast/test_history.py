@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ TRAIN = {"num_epochs": 3}
 
 def recalled(folder: Path, **changes: object) -> history.BakeHistory | None:
     settings = outlined(folder, train=TRAIN | changes)["settings"]["train"]
-    return history.recall(folder / "train", settings)
+    return history.Finished(folder / "train").recall(settings)
 
 
 def test_medians_over_what_cost_the_same(tmp_path: Path) -> None:
@@ -75,3 +76,26 @@ def test_phases_are_those_of_the_jobs_that_trained_and_drew(tmp_path: Path) -> N
         file.write_text(json.dumps({"began": 1.0, "ended": 2.0, "memory": 9, "phases": phases}))
     found = recalled(results).phases
     assert list(found.items()) == [("latents", 3), ("training", 5), ("prompts", 2), ("drawing", 7)]
+
+
+def test_a_bake_is_read_once_and_again_when_it_is_another(tmp_path: Path, monkeypatch) -> None:
+    read: list[str] = []
+    real = history._past
+    monkeypatch.setattr(history, "_past", lambda at, last: read.append(at.name) or real(at, last))
+    bakes = [outlined(tmp_path, label, train=TRAIN) for label in "ab"]
+    for bake in bakes:
+        baked(bake, 1.0)
+    settings = bakes[0]["settings"]["train"]
+    finished = history.Finished(tmp_path / "train")
+    for _ in range(3):
+        assert finished.recall(settings).bakes == 2
+    assert len(read) == 2
+    progress = Path(bakes[0]["folders"]["train"], "progress.jsonl")
+    progress.write_text('{"steps_per_second": 5}\n')
+    os.utime(progress, (1, 1))  # however coarse the clock of the file system is
+    assert finished.recall(settings).steps_per_second == 3.0
+    assert len(read) == 3
+    patient = history.Finished(tmp_path / "train", seconds=1000)
+    assert patient.recall(settings).bakes == 2
+    baked(outlined(tmp_path, "c", train=TRAIN), 1.0)
+    assert patient.recall(settings).bakes == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bakery.forecast import needs
+from bakery.forecast import history, needs
 from bakery.settings.sample import Sample
 from bakery.settings.train import Train
 
@@ -19,7 +19,7 @@ def bake(folder: Path, *, has_gpu: bool = True, size: int = 2_000_000_000, **cha
     sizes = {"min_bucket_reso": 256, "max_bucket_reso": 1536, "resolution": 512}
     train = Train.model_validate({"base": str(base), "train_batch_size": 2, **sizes, **changes})
     trained = folder / "trained"
-    return needs.Bake(train, str(base), folder / "layout", trained, has_gpu)
+    return needs.Bake(train, str(base), folder / "layout", history.Finished(trained), has_gpu)
 
 
 def lay_out(folder: Path, shown: int) -> None:
@@ -29,7 +29,7 @@ def lay_out(folder: Path, shown: int) -> None:
 
 
 def finish(one: needs.Bake, name: str, *, speed: float, memory: float) -> None:
-    folder = one.trained / name
+    folder = one.finished.train / name
     folder.mkdir(parents=True)
     about = {"settings": one.train.model_dump(mode="json")}
     (folder / "manifest.json").write_text(json.dumps(about))
@@ -80,5 +80,5 @@ def test_a_job_that_was_ended_asks_for_as_much_again(tmp_path: Path) -> None:
 
 def test_a_hub_id_is_taken_for_a_large_base(tmp_path: Path) -> None:
     train = Train.model_validate({"base": "someone/some-model"})
-    one = needs.Bake(train, "someone/some-model", tmp_path, tmp_path, True)
+    one = needs.Bake(train, "someone/some-model", tmp_path, history.Finished(tmp_path), True)
     assert one.training().mem_mb > 14_000

@@ -138,6 +138,7 @@ REVIEWED = {
     "families.weights.pickled": NAMED,
     "families.weights.tensor_files": NAMED,
     "forecast.history": OURS,
+    "graph.parts": OURS,
     "gate.sidecars": "its `read_text` is `io.text_files`",
     "interop.infotext": OURS,
     "interop.kohya_export": ASKED,

@@ -28,8 +28,8 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (LAUGHS, ", line 5 brings this to more than 10000 values"),
-        (MERGES, ", line 11 brings this to more than 10000 values"),
+        (LAUGHS, ", line 5 brings this to more than 30000 values"),
+        (MERGES, ", line 13 brings this to more than 30000 values"),
         ("train: &a [1, *a]\n", ", line 1 names with * the table or list that it is in"),
         ("a: 1\nb: " + "[" * 10_000, ", line 2 is more than 40 brackets or levels deep"),
         ("a: " + "{a: " * 10_000, ", line 1 is more than 40 brackets or levels deep"),

@@ -2,12 +2,13 @@
 # In:  config
 # Out: GRAPH, and the functions that rules use for their inputs, params and resources
 
+import functools
 import os
 from pathlib import Path
 
-from bakery.forecast import needs
+from bakery.forecast import history, needs
 from bakery.graph import build as graph
-from bakery.graph import halving, keeping, summary
+from bakery.graph import halving, keeping, parts, summary
 from bakery.io.errors import BakeryError
 from bakery.jobs import claims
 from bakery.settings import config as settings
@@ -20,7 +21,15 @@ wildcard_constraints:
 
 ROOTS = (Path.cwd(), HOME)
 
+CONFIG_FILES = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
+PART = None
+
 try:
+    written = os.environ.get(parts.PLACE, "")
+    if not workflow.is_main_process and os.path.isdir(written):
+        PART = parts.read(Path(written), targets_of_job())
+        config.clear()
+        config.update(PART.config)
     # no config is needed for it: what one names may be on another machine, or gone
     if only_verifies():
         CONFIG, GRAPH = settings.Config(), graph.empty()
@@ -32,6 +41,16 @@ try:
 except BakeryError as error:
     raise ConfigError(str(error)) from None
 
+if (
+    workflow.is_main_process
+):  # which does not know yet whether its jobs will run elsewhere
+    at = parts.folder_of(config, WORKERS, Path(".snakemake/parts"))
+    os.environ[parts.PLACE] = str(at)
+    workflow.register_envvars(parts.PLACE)
+
+# What finished bakes took, for what jobs ask for.
+FINISHED = history.Finished(Path("results/train"), seconds=60)
+
 GATHER = CONFIG.gather.model_dump(mode="json")
 
 
@@ -40,6 +59,30 @@ def threads(stage):
     at_once = 1 if workflow.remote_exec else min(WORKERS, max(1, len(GRAPH.of(stage))))
     cores = workflow.resource_settings.cores  # None on a cluster
     return 8 if cores is None else max(1, min(8, cores // at_once))
+
+
+@functools.cache
+def workers(remote):
+    """Among how many processes a group of bakes is shared. On a cluster groups are baked at the same
+    time, and the fewer processes a group is for, the more of its bakes are trained side by side.
+    """
+    if PART is not None:
+        return PART.workers
+    return -(-WORKERS // GRAPH.groups_at_once()) if remote else WORKERS
+
+
+def workers_of_group(wildcards):
+    """Params function: among how many processes the group of {bake} is shared."""
+    return workers(on_cluster())
+
+
+def on_cluster():
+    """Whether this run sends jobs to other machines. The executor is not known while rules are read."""
+    return (
+        workflow.is_main_process
+        and workflow.executor_plugin is not None
+        and not workflow.local_exec
+    )
 
 
 def above(stage, upstream):
@@ -127,15 +170,13 @@ def share(stage):
     """
 
     def group(wildcards):
-        if (
-            workflow.remote_exec
-            or workflow.executor_plugin is None
-            or workflow.local_exec
-        ):
+        if not on_cluster():
             return None
         bake = GRAPH.node(stage, wildcards.bake).above("train")
-        shares = claims.deal(GRAPH.group(bake), WORKERS, bake.settings.side_by_side)
-        name = next(f"share-{share[0].name}" for share in shares if bake in share)
+        shares = claims.deal(
+            GRAPH.group(bake), workers(True), bake.settings.side_by_side
+        )
+        name = next(f"share-{share[0].key}" for share in shares if bake in share)
         # bakes do not depend on each other: `group-components: share=...` of the profile joins them
         workflow.parent_groupids[name] = "share"
         return name
@@ -143,27 +184,37 @@ def share(stage):
     return group
 
 
+@functools.cache
+def need(stage, name, attempt):
+    """What the job of `stage` that makes `name` needs (`forecast/needs.py`); the engine asks for one
+    resource at a time, and keeps it until the next attempt.
+    """
+    node = GRAPH.node(stage, name)
+    if stage == "tag":
+        return needs.looking(needs.PICTURES).times(attempt)
+    bake = needs.Bake(
+        train=node.above("train").settings,
+        base=graph.file_of(node, "train.base", ROOTS),
+        layout=Path(node.above("layout").folder),
+        finished=FINISHED,
+        has_gpu=HAS_GPU,
+    )
+    if stage == "train":
+        found = bake.training()
+    elif stage == "sample":
+        found = bake.drawing(node.settings)
+    else:
+        found = needs.looking(bake.samples)
+    return found.times(attempt)
+
+
 def asks(stage, what):
-    """Resources function: what a job of `stage` asks a scheduler for (`forecast/needs.py`)."""
+    """Resources function: what a job of `stage` asks a scheduler for; once it runs, it has asked."""
 
     def asked(wildcards, attempt):
-        node = GRAPH.node(stage, wildcards.bake)
-        if stage == "tag":
-            return getattr(needs.looking(needs.PICTURES).times(attempt), what)
-        bake = needs.Bake(
-            train=node.above("train").settings,
-            base=graph.file_of(node, "train.base", ROOTS),
-            layout=Path(node.above("layout").folder),
-            trained=Path("results/train"),
-            has_gpu=HAS_GPU,
-        )
-        if stage == "train":
-            need = bake.training()
-        elif stage == "sample":
-            need = bake.drawing(node.settings)
-        else:
-            need = needs.looking(bake.samples)
-        return getattr(need.times(attempt), what)
+        if not workflow.is_main_process:
+            return 1
+        return getattr(need(stage, wildcards.bake, attempt), what)
 
     return asked
 
@@ -193,9 +244,8 @@ def bakes_of_page(wildcards):
 def given_configs(wildcards):
     """Params function: whose results `clean` keeps: files of --configfile; those of them that may be
     incomplete; all in config/."""
-    files = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
     beside = [str(path) for path in sorted(Path("config").glob("*.y*ml"))]
-    return files, files, beside
+    return CONFIG_FILES, CONFIG_FILES, beside
 
 
 def planned_bakes(wildcards):

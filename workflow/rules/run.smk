@@ -100,6 +100,12 @@ FREE = words("free")  # what `clean` may free
 RESUME = words("resume")  # bakes that a person stopped, and that are to go on
 
 
+def targets_of_job():
+    """The nodes that a job on another machine makes: they are not known to the workflow yet."""
+    given = get_argument_parser().parse_args(sys.argv[1:])
+    return [job.wildcards_dict["bake"] for job in given.target_jobs]
+
+
 def only_verifies():
     """Whether nothing but `verify` is to run. Targets are not known to the workflow yet."""
     if not {"verify", "verify:"} & set(sys.argv):
@@ -126,10 +132,18 @@ def note_costs():
             handler.costs(Path(page.folder))
 
 
+def write_parts():
+    """A job on another machine reads its part of the config, which is written here, and no file of it."""
+    parts.write(GRAPH, config, workers(True), Path(os.environ[parts.PLACE]))
+    workflow.config_settings.configfiles = []
+
+
 def begin_run():
     """Nothing is to run twice at a time in one folder; the dry bake looks on."""
     if {job.rule.name for job in workflow.dag.needrun_jobs()} <= {"plan"}:
         return
+    if on_cluster():
+        write_parts()
     try:
         one_run.begin(Path(".snakemake"))
     except BakeryError as error:

@@ -39,6 +39,6 @@ rule sample:
         model=file("sample", "tag.model"),
         group=sample_group,
         mirrors=mirrors,
-        workers=WORKERS,
+        workers=workers_of_group,
     script:
         "../../scripts/sample.py"

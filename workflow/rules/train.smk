@@ -37,6 +37,6 @@ rule train:
         pictures=drawn_meanwhile,
         cache="results/cache",
         group=train_group,
-        workers=WORKERS,
+        workers=workers_of_group,
     script:
         "../../scripts/train.py"

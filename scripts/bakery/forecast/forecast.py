@@ -97,6 +97,10 @@ class Forecast:
         return steps / self.past.steps_per_second
 
 
+ONE_LOOK = 3600.0
+"""Seconds in which a dry bake is over: it reads the finished bakes once."""
+
+
 def make(bake: PlannedBake, trained: Path) -> Forecast:
     """The forecast of one bake; `trained` is the folder of finished bakes (`results/train`)."""
     train = Train.model_validate(bake.settings["train"])
@@ -131,6 +135,7 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         ),
         *_by_hand(known),
     ]
+    finished = bake.seen.setdefault("finished", past.Finished(trained, ONE_LOOK))
     return Forecast(
         bake=bake,
         known=known,
@@ -142,7 +147,7 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         files=tuple(files.values()),
         samples=samples,
         cached={stage: (Path(f) / NAME).is_file() for stage, f in bake.folders.items()},
-        past=past.recall(trained, bake.settings["train"], beside=len(together.share(bake))),
+        past=finished.recall(bake.settings["train"], beside=len(together.share(bake))),
         about_captions=bake.once(
             "lengths", ("prune", "layout", "train"), lambda: _about_captions(bake, known, train)
         ),

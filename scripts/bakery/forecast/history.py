@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 from bakery.interop import sidecar
 from bakery.io import manifest
 from bakery.io.errors import BakeryError
+from bakery.io.manifest import PROGRESS
 from bakery.jobs import job_times, phases
 from bakery.settings.train import FLOW, Train
 
@@ -61,19 +63,49 @@ class _Past:
     folder: Path
 
 
-def recall(train: Path, settings: Mapping[str, Any], beside: int = 1) -> BakeHistory | None:
-    """The finished bakes in `train` (`results/train`) that cost what a bake of `settings` would.
+class Finished:
+    """The finished bakes in `train` (`results/train`), each of which is read once.
 
-    Of these only bakes in groups of `beside`, if there are such: a bake is slower side by side with
-    others than alone. None if there are none. Unfinished bakes and damaged files are ignored.
+    The folder is looked through again by the first question after `seconds`: with thousands of bakes,
+    each of which asks, that takes longer than all else.
     """
-    found = []
-    for record in sorted(train.glob(f"*/{manifest.NAME}")):
-        last = job_times.last_step(record.parent)
-        theirs = _settings(record)
-        if last is not None and theirs is not None and _costly(theirs) == _costly(settings):
-            found.append(_past(record.parent, last))
-    found = [one for one in found if one.together == str(beside)] or found
+
+    def __init__(self, train: Path, seconds: float = 0) -> None:
+        self.train, self.seconds = train, seconds
+        self._looked: float | None = None
+        self._read: dict[Path, tuple[tuple[int, ...], str, _Past | None]] = {}
+        self._alike: dict[str, list[_Past]] = {}
+        self._answers: dict[tuple[str, int], BakeHistory | None] = {}
+
+    def recall(self, settings: Mapping[str, Any], beside: int = 1) -> BakeHistory | None:
+        """What bakes took that cost what a bake of `settings` would; None if there are none.
+
+        Of these only bakes in groups of `beside`, if there are such: a bake is slower side by side
+        with others than alone. Unfinished bakes and damaged files are ignored.
+        """
+        if self._looked is None or time.monotonic() >= self._looked + self.seconds:
+            self._look()
+        asked = _costly(settings), beside
+        if asked not in self._answers:
+            self._answers[asked] = _medians(self._alike.get(asked[0], ()), beside)
+        return self._answers[asked]
+
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        self._alike, self._answers = {}, {}
+        before, self._read = self._read, {}
+        for record in sorted(self.train.glob(f"*/{manifest.NAME}")):
+            changed = _changed(record, record.with_name(PROGRESS))
+            known = before.get(record)
+            if known is None or known[0] != changed:
+                known = (changed, *_finished(record))
+            self._read[record] = known
+            if known[2] is not None:
+                self._alike.setdefault(known[1], []).append(known[2])
+
+
+def _medians(alike: Sequence[_Past], beside: int) -> BakeHistory | None:
+    found = [one for one in alike if one.together == str(beside)] or alike
     if not found:
         return None
     memories = [one.memory for one in found if one.memory is not None]
@@ -104,6 +136,26 @@ def _phases(bakes: Sequence[Path]) -> dict[str, int]:
     return {name: found[name] for name in phases.ORDER if name in found}
 
 
+def _changed(*files: Path) -> tuple[int, ...]:
+    """When each of `files` was changed, in nanoseconds; 0 for what is not there."""
+    times = []
+    for file in files:
+        try:
+            times.append(file.stat().st_mtime_ns)
+        except OSError:
+            times.append(0)
+    return tuple(times)
+
+
+def _finished(record: Path) -> tuple[str, _Past | None]:
+    """What a bake's costly settings are, and what it took; None for a damaged one."""
+    last = job_times.last_step(record.parent)
+    settings = _settings(record)
+    if last is None or settings is None:
+        return "", None
+    return _costly(settings), _past(record.parent, last)
+
+
 def _past(folder: Path, last: Mapping[str, Any]) -> _Past:
     files = sorted(folder.glob("*.safetensors"))
     gib = last.get("memory_gib")
@@ -123,8 +175,9 @@ def _together(files: Sequence[Path]) -> str:
         return "1"
 
 
-def _costly(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that decide what a step costs; of the rates, whether their part is trained."""
+def _costly(settings: Mapping[str, Any]) -> str:
+    """The settings that decide what a step costs, as JSON; of the rates, whether their part is
+    trained."""
     later = {name: Train.model_fields[name].default for name in Train.came_later}
     costly = {
         name: value
@@ -134,7 +187,7 @@ def _costly(settings: Mapping[str, Any]) -> dict[str, Any]:
     for name in RATES:
         own = settings.get(name)
         costly[name] = (settings.get("learning_rate") if own is None else own) != 0
-    return costly
+    return json.dumps(costly, sort_keys=True)
 
 
 def _settings(record: Path) -> dict[str, Any] | None:

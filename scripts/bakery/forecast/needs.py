@@ -60,8 +60,7 @@ class Bake:
     base: Place
     layout: Path
     """Folder of its pictures, which need not be there yet."""
-    trained: Path
-    """Folder of finished bakes (`results/train`)."""
+    finished: history.Finished
     has_gpu: bool
 
     @property
@@ -82,7 +81,7 @@ class Bake:
 
     @property
     def _past(self) -> history.BakeHistory | None:
-        return history.recall(self.trained, self.train.model_dump(mode="json"))
+        return self.finished.recall(self.train.model_dump(mode="json"))
 
     @property
     def _steps(self) -> int:

@@ -73,9 +73,12 @@ class Builder:
     def __init__(self, config: cfg.Config, roots: Sequence[Path]) -> None:
         self.config, self.roots = config, roots
         self.graph = empty()
+        # bakes of a sweep share most of their sections, models and edits
         self._families: dict[str, Family | None] = {}
-        self._fingerprint = functools.cache(_fingerprint)  # bakes of a sweep name the same models
+        self._fingerprint = functools.cache(_fingerprint)
         self._on_disk = functools.cache(keyed_folders.by_key)
+        self._edits = functools.cache(lambda stage, dataset: _edits(stage, dataset, roots))
+        self._seen: dict[int, tuple[Section, dict[str, str]]] = {}
         self._readable: dict[tuple[str, str], str] = {}
         self._lora_names: dict[str, str] = {}
 
@@ -155,12 +158,9 @@ class Builder:
         parents: tuple[Node, ...] = ()
         for stage in CHAIN:
             section = getattr(config, stage)
-            if isinstance(section, Train):
-                registry.check_parts(section.base)  # a part that no family knows is not a file
-            files = self._named(stage, section) | _edits(stage, config.scrape.name, self.roots)
-            content = {name: self._fingerprint(path) for name, path in files.items()}
-            if isinstance(section, Train):
-                content |= self._family(section)
+            edits = self._edits(stage, config.scrape.name)
+            content = self._content(stage, section)
+            content |= {name: self._fingerprint(path) for name, path in edits.items()}
             if isinstance(section, Sample) and (family := self._family_at(config.train)):
                 registry.check_sampler(family, section.sampler)
             place = rung and rung.at(stage)
@@ -169,6 +169,21 @@ class Builder:
             parents = (_add(graph, self._placed(_keyed(node, content))),)
         (last,) = parents
         return last
+
+    def _content(self, stage: str, section: Section) -> dict[str, str]:
+        """Fingerprints of what `section` names, by their name in the key; read once a section."""
+        if id(section) not in self._seen:
+            if isinstance(section, Train):
+                registry.check_parts(section.base)  # a part that no family knows is not a file
+            files = {
+                one.key: one.mark.find(one.text, self.roots, f"{stage}.{one.where}")
+                for one in named_in(section)
+            }
+            content = {name: self._fingerprint(at) for name, at in files.items() if at is not None}
+            if isinstance(section, Train):
+                content |= self._family(section)
+            self._seen[id(section)] = section, content  # kept, so that its id is not another's
+        return dict(self._seen[id(section)][1])
 
     def _family(self, train: Train) -> dict[str, str]:
         """The code versions of the base's family; `BakeryError` for a base that cannot be trained,
@@ -185,14 +200,6 @@ class Builder:
         if (known := repr(place)) not in self._families:
             self._families[known] = registry.family_of(place)
         return self._families[known]
-
-    def _named(self, stage: str, section: Section) -> dict[str, Path]:
-        """The local files and folders that `section` names, by their name in the key."""
-        found = {
-            one.key: one.mark.find(one.text, self.roots, f"{stage}.{one.where}")
-            for one in named_in(section)
-        }
-        return {name: path for name, path in found.items() if path is not None}
 
 
 def files_of(node: Node, setting: str, roots: Sequence[Path]) -> list[str]:
@@ -294,8 +301,9 @@ def _alone(config: cfg.Config) -> str:
 
 def _value(config: cfg.Config, setting: str) -> Any:
     """The value of a dotted setting (`train.unet_lr`), as plain JSON."""
-    value: Any = config.model_dump(mode="json")
-    for name in setting.split("."):
+    stage, *names = setting.split(".")
+    value: Any = getattr(config, stage).model_dump(mode="json")
+    for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value
 

@@ -127,6 +127,8 @@ class Graph:
     nodes: dict[str, dict[str, Node]]
     _groups: dict[str, dict[str, list[Node]]] = field(default_factory=dict, init=False, repr=False)
     """Stage -> name of a node -> its group, once that has been asked for."""
+    _samples: dict[str, list[Node]] = field(default_factory=dict, init=False, repr=False)
+    """Folder of a bake -> its sample nodes, once they have been asked for."""
 
     def node(self, stage: str, name: str) -> Node:
         try:
@@ -145,6 +147,19 @@ class Graph:
         if bake.stage not in self._groups:
             self._groups[bake.stage] = _groups(self.of(bake.stage))
         return self._groups[bake.stage][bake.name]
+
+    def groups_at_once(self) -> int:
+        """Groups of bakes that may be trained at the same time: of halving's rungs, the first."""
+        nodes = [node for node in self.of("train") if node.rung is None or not node.rung.before]
+        return len({id(self.group(node)) for node in nodes})
+
+    def samples_of(self, bake: Node) -> list[Node]:
+        """What is drawn of `bake`, a node of train; of halving's rungs, what is drawn of each."""
+        if not self._samples:
+            for node in self.of("sample"):
+                folder = node.above("train").baked.folder
+                self._samples.setdefault(folder, []).append(node)
+        return self._samples.get(bake.baked.folder, [])
 
     def of(self, stage: str) -> list[Node]:
         return list(self.nodes[stage].values())

@@ -69,15 +69,12 @@ def drawn_meanwhile(made: nodes.Graph, bake: nodes.Node) -> dict[str, dict[str, 
 
     Folder of a bake -> folder of each of its samples -> settings of the sample section.
     """
-    together = {node.baked.folder for node in made.group(bake)}
     found: dict[str, dict[str, Any]] = {}
-    for node in made.of("sample"):
-        train = node.above("train").baked.folder
-        if train not in together:
-            continue
-        settings = node.baked.settings.model_dump(mode="json")
-        if settings["while_training"] is not False:
-            found.setdefault(train, {})[node.baked.folder] = settings
+    for trained in made.group(bake):
+        for node in made.samples_of(trained):
+            settings = node.baked.settings.model_dump(mode="json")
+            if settings["while_training"] is not False:
+                found.setdefault(trained.baked.folder, {})[node.baked.folder] = settings
     return found
 
 

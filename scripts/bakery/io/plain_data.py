@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-MOST_VALUES = 10_000
-"""Values of a whole config, those in lists and tables counted one by one, through aliases, too."""
+MOST_VALUES = 30_000
+"""Values of a whole config, those in lists and tables counted one by one, through aliases, too. Sweeps
+over 1,800 characters have about as many."""
 DEEPEST = 40
 """Levels of lists and tables inside of one another."""
 LONGEST_TEXT = 100_000

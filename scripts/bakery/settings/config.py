@@ -120,9 +120,11 @@ def load(raw: dict[str, Any]) -> Config:
     """The validated, coerced config, or a `BakeryError` with a line for each problem.
 
     What comes from a file was held to the same bounds before (`config_file`), what comes from
-    `--config`, a sweep or another program was not.
+    `--config`, a sweep or another program was not. A section that is a `Section` already is taken as
+    it is.
     """
-    if found := plain_data.problem(raw):
+    plain = {name: value for name, value in raw.items() if not isinstance(value, Section)}
+    if found := plain_data.problem(plain):
         what = credentials.hide(found.what)
         raise BakeryError(f"config: {found.where or 'the whole'} {what}")
     try:
@@ -133,10 +135,17 @@ def load(raw: dict[str, Any]) -> Config:
 
 
 def overlay(config: Config, changes: dict[str, Any]) -> Config:
-    """`config` with dotted settings (`{"train.unet_lr": 1e-3}`) applied, validated again."""
-    raw = config.model_dump()
-    raw["sweeps"] = {}
-    if "urls" not in config.scrape.model_fields_set:
+    """`config` with dotted settings (`{"train.unet_lr": 1e-3}`) applied, validated again.
+
+    Sections without a change are those of `config` itself, so bakes of a sweep share them.
+    """
+    changed = {dotted.split(".")[0] for dotted in changes}
+    raw: dict[str, Any] = {"sweeps": {}}
+    for name in Config.model_fields:
+        if name != "sweeps":
+            section = getattr(config, name)
+            raw[name] = section.model_dump() if name in changed else section
+    if "scrape" in changed and "urls" not in config.scrape.model_fields_set:
         del raw["scrape"]["urls"]  # the default depends on the folders
     for dotted, value in changes.items():
         *path, last = dotted.split(".")

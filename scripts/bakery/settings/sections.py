@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
@@ -46,8 +47,8 @@ class Section(BaseModel):
         """One value where a list is asked for is a list of it, and a list of one is that value."""
         if not isinstance(raw, dict):
             return raw
-        fields = {f.alias or name: f.annotation for name, f in cls.model_fields.items()}
-        return {k: as_declared(fields[k], v) if k in fields else v for k, v in raw.items()}
+        fields = _fields(cls)
+        return {k: _as_kinds(fields[k], v) if k in fields else v for k, v in raw.items()}
 
     not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Settings that affect speed, never results."""
@@ -72,7 +73,17 @@ class Section(BaseModel):
 def as_declared(annotation: Any, value: Any) -> Any:
     """`value` as a list of one where `annotation` takes only lists, and without its list where it takes
     none; inside of lists and mappings, too."""
-    kinds = _kinds(annotation)
+    return _as_kinds(_kinds(annotation), value)
+
+
+@functools.cache
+def _fields(section: type[Section]) -> dict[str, list[Any]]:
+    """What each setting may be, under the name that it has in a file."""
+    found = section.model_fields.items()
+    return {field.alias or name: _kinds(field.annotation) for name, field in found}
+
+
+def _as_kinds(kinds: list[Any], value: Any) -> Any:
     lists = [kind for kind in kinds if _is_list(kind)]
     if isinstance(value, (list, tuple)):
         if lists:

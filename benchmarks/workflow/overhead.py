@@ -1,6 +1,6 @@
 """What the workflow itself costs: our dry run and no-op against a bare Snakefile of as many jobs.
 
-`python benchmarks/workflow_overhead.py` prints a markdown table. Both run in alternation in one session,
+`python benchmarks/workflow/overhead.py` prints a markdown table. Both run in alternation in one session,
 as whole processes; figures are medians. No job is executed: the results are empty files.
 """
 
@@ -15,10 +15,11 @@ import time
 from pathlib import Path
 
 import yaml
-from hardware import describe
 
-HOME = Path(__file__).parents[1]
-sys.path.insert(0, str(HOME / "scripts"))
+HOME = Path(__file__).parents[2]
+sys.path[:0] = [str(HOME / "scripts"), str(HOME / "benchmarks")]
+
+from hardware import describe  # noqa: E402
 
 from bakery.graph import build  # noqa: E402
 from bakery.settings import config as cfg  # noqa: E402
