@@ -90,12 +90,16 @@ def ours(pipeline: ImagePipeline, cells: list[tuple[str, int]]) -> Callable[[Pat
     return draw
 
 
-def stock(
-    settings: Sample, cells: list[tuple[str, int]], at_once: int
-) -> Callable[[Path], list[Any]]:
+def stock_pipeline() -> StableDiffusionPipeline:
     pipe = StableDiffusionPipeline.from_pretrained(BASE)
     for part in (pipe.unet, pipe.vae, pipe.text_encoder):
         part.float()  # the embedded base is kept in fp16
+    return pipe
+
+
+def stock(
+    pipe: StableDiffusionPipeline, settings: Sample, cells: list[tuple[str, int]], at_once: int
+) -> Callable[[Path], list[Any]]:
     pipe.set_progress_bar_config(disable=True)
 
     def draw(file: Path) -> list[Any]:
@@ -176,8 +180,8 @@ def measure(
     pipeline = ImagePipeline.load(settings, base=str(BASE), clip_skip=1, device="cpu")
     contenders = {
         "ours": ours(pipeline, cells),
-        "one call a LoRA": stock(settings, cells, len(cells)),
-        "one call a picture": stock(settings, cells, 1),
+        "one call a LoRA": stock(stock_pipeline(), settings, cells, len(cells)),
+        "one call a picture": stock(stock_pipeline(), settings, cells, 1),
         "the UNet alone": unet,
         BOUND: product(count),
     }

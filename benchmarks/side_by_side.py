@@ -77,12 +77,16 @@ def step(context: train_step.TrainContext, runs: list[Run]) -> float:
     return seconds
 
 
-def pass_of(context: train_step.TrainContext, runs: list[Run]) -> None:
-    """Forward and backward of a batch of all; the gradients are forgotten."""
+def pass_of(context: train_step.TrainContext, runs: list[Run]) -> float:
+    """Forward and backward of the first batch of all; returns the sum of the losses, the gradients
+    are forgotten.
+    """
     runs[0].network.apply()
     try:
         noisy_batches = [train_step.add_noise(context, v, v.batches[0]) for v in runs]
-        torch.stack(train_step.losses(context, noisy_batches)).sum().backward()
+        loss = torch.stack(train_step.losses(context, noisy_batches)).sum()
+        loss.backward()
+        return loss.item()
     finally:
         runs[0].network.remove()
         for run in runs:
