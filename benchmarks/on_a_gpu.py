@@ -108,7 +108,7 @@ def measure(given: argparse.Namespace, ends: float) -> None:
         }  # fmt: skip
 
         def open_worker() -> bounded.Worker:
-            return bounded.Worker(asked, log, packages)
+            return bounded.Worker.of(asked, log, packages)
 
         run = bounded.Bounded(
             [item for item in ITEMS if given.only is None or item.name in given.only],
@@ -117,13 +117,13 @@ def measure(given: argparse.Namespace, ends: float) -> None:
             ends,
             about=_about(given),
             tiny=given.tiny,
-            worker=_first(open_worker, given.tiny),
+            worker=first(open_worker, given.tiny),
         )
         run.run()
     print(f"\n{table.markdown(json.loads((given.out / NAME).read_text('utf-8')))}")
 
 
-def _first(open_worker: Any, tiny: bool) -> bounded.Worker:
+def first(open_worker: Any, tiny: bool) -> bounded.Worker:
     """A worker that is ready; ends the run where there is nothing to measure on."""
     try:
         worker = open_worker()

@@ -60,28 +60,44 @@ class Measurer(Protocol):
 
 
 class Worker:
-    """`worker.py` in a process of its own, with a group of its own to be ended with."""
+    """A process that answers by lines of JSON, with a group of its own to be ended with."""
 
-    def __init__(self, asked: Mapping[str, Any], log: Path, packages: Path | None) -> None:
-        """`asked` are the fields of `Workshop`; what it prints goes to the end of `log`."""
-        here = Path(__file__).absolute().parents[1]
-        paths = [str(path) for path in (packages, here) if path is not None]
-        inherited = os.environ.get("PYTHONPATH")
-        paths += [inherited] if inherited else []
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-        code = "import json, sys; from gpu import worker; worker.work(json.loads(sys.argv[1]))"
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        start: float = START,
+    ) -> None:
+        """What it prints to stderr goes to the end of `log`; `Broken` if it is not ready within
+        `start` seconds."""
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code, json.dumps(dict(asked))],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream, env=environment,
-                process_group=0,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream,
+                env=environment, process_group=0,
             )  # fmt: skip
         self._unread = b""
         try:
-            self.device: str = self._answer(START)["device"]
+            self.device: str = self._answer(start)["device"]
         except Broken as why:
             self.end()
             raise Broken(f"nothing can be measured: {why}; {log} says more") from None
+        except BaseException:  # the run is being ended
+            self.end()
+            raise
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any], log: Path, packages: Path | None) -> Worker:
+        """`worker.py`; `asked` are the fields of its `Workshop`, and `packages` go before all others."""
+        here = Path(__file__).absolute().parents[1]
+        paths = [str(path) for path in (packages, here) if path is not None]
+        paths += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+        code = (
+            "import json, sys; from gpu import worker; worker.work(*map(json.loads, sys.argv[1:]))"
+        )
+        command = [sys.executable, "-c", code, json.dumps(dict(asked)), str(os.getpid())]
+        offline = {"HF_HUB_OFFLINE": "1"}  # nothing is to be downloaded
+        return cls(command, log, os.environ | offline | {"PYTHONPATH": os.pathsep.join(paths)})
 
     def ask(self, name: str, seconds: float) -> dict[str, Any]:
         assert self._process.stdin is not None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grid_sampling
 import models
 import torch
 from ceiling import Ceiling, operations
-from diffusers import StableDiffusionPipeline
 from gpu.workshop import Workshop
 
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
@@ -37,11 +37,6 @@ def throughput(shop: Workshop) -> dict[str, Any]:
         pipeline.use([(file, 1.0) for file in files])
         pipeline.draw([ImageRequest(i % MIXED, *cell) for i, cell in enumerate(cells)])
 
-    def stock() -> Callable[[], Any]:
-        pipe = StableDiffusionPipeline.from_pretrained(base, torch_dtype=dtype).to(shop.device)
-        drawn = grid_sampling.stock(pipe, settings, cells, len(cells))
-        return lambda: drawn(files[0])
-
     with shop.products():
         best = Ceiling(shop.device, shop.precision)
     count = operations(lambda: draw(None))
@@ -52,7 +47,8 @@ def throughput(shop: Workshop) -> dict[str, Any]:
     }
     best.measure()
     peak = torch.cuda.max_memory_allocated() / 2**30 if shop.device == "cuda" else None
-    ways["a LoRA, stock pipeline"] = _seconds(shop, stock())
+    stocks = stock(shop, settings, cells, files[0])
+    ways["a LoRA, stock pipeline"] = _seconds(shop, stocks)
     best.measure()
     return {
         "pictures": len(cells),
@@ -64,6 +60,18 @@ def throughput(shop: Workshop) -> dict[str, Any]:
         "ceiling": best.best,
         "peak_gib": peak,
     }
+
+
+def stock(
+    shop: Workshop, settings: Sample, cells: list[tuple[str, int]], lora: Path
+) -> Callable[[], Any]:
+    """The same pictures by a pipeline of diffusers, in one call."""
+    from diffusers import StableDiffusionPipeline
+
+    dtype = models.DTYPES[shop.precision]
+    pipe = StableDiffusionPipeline.from_pretrained(shop.base("sd15"), dtype=dtype)
+    draw = grid_sampling.stock(pipe.to(shop.device), settings, cells, len(cells))
+    return lambda: draw(lora)
 
 
 def _settings(shop: Workshop) -> Sample:

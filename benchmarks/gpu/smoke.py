@@ -34,7 +34,7 @@ BOORU = models.ROOT / "resources" / "world" / "booru"
 CHARACTER = "mirael"
 PRUNED = {CHARACTER, "pink_hair", "long_hair", "twintails", "purple_eyes", "halo"}
 SETTINGS: dict[str, Any] = {
-    "base": str(models.WORLD_BASE), "network_dim": 16, "network_alpha": 16, "unet_lr": 2e-3,
+    "network_dim": 16, "network_alpha": 16, "unet_lr": 2e-3,
     "text_encoder_lr": 4e-4, "lr_scheduler": "constant", "lr_warmup_ratio": 0.0,
     "train_batch_size": 4, "num_epochs": 2, "resolution": 64, "seed": 23,
     "save_precision": "float",
@@ -70,7 +70,7 @@ def bake(shop: Workshop) -> dict[str, Any]:
     """The bakes, each beside the CPU's, and pictures drawn on both."""
     shop.make_room()
     threads = shop.threads
-    layout = _layout(shop.scratch / "world", 6 if shop.tiny else 40)
+    layout = _layout(shop.scratch / "world", 4 if shop.tiny else 40)
     cpu, other = Bake("cpu", threads), Bake(shop.device, threads)
     bakes = {
         "CPU": cpu,
@@ -128,8 +128,10 @@ def _posts(count: int) -> list[dict[str, Any]]:
 def _make(one: Bake, layout: Path, out: Path, tiny: bool) -> Made:
     """The whole trainer, from the pictures to the last epoch's file."""
     shutil.rmtree(out, ignore_errors=True)  # it would go on from there
-    changes = {"num_epochs": 1, "max_steps": 3} if tiny else {}
-    settings = Train(**SETTINGS | {"mixed_precision": one.precision} | changes)
+    changes = {"num_epochs": 1, "max_steps": 2} if tiny else {}
+    settings = Train(
+        base=str(models.WORLD_BASE), mixed_precision=one.precision, **SETTINGS | changes
+    )
     rounding = nullcontext() if one.tf32 is None else tf32(one.tf32)
     with rounding:
         about = Trainer(layout, one.device, one.threads).fit_one(

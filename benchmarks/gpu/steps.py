@@ -60,12 +60,14 @@ def _row(bench: Bench, count: int) -> dict[str, Any]:
 
 def changed(shop: Workshop, change: str, count: int) -> dict[str, Any]:
     """Steps as usual, with `change`, and as usual again: what the machine did meanwhile shows."""
+    if change in GPU_ONLY and shop.device != "cuda":
+        raise LeftOut(f"{change}: only a GPU has that, and there is none")
     bench = shop.bench(MODEL)
     runs = side_by_side.team(bench.job["settings"], count, bench.context, shop.scratch / change)
     before = _block(bench, runs)
     usual = side_by_side.pass_of(bench.context, runs)
     began = perf_counter()
-    with CHANGES[change](shop, bench, runs):
+    with CHANGES[change](bench, runs):
         first = perf_counter() - began
         differs = abs(side_by_side.pass_of(bench.context, runs) - usual) / abs(usual)
         during = _block(bench, runs)
@@ -102,7 +104,7 @@ def _block(bench: Bench, runs: list[Run]) -> dict[str, Any]:
 
 
 @contextmanager
-def _compiled(bench: Bench, runs: list[Run], backend: str) -> Iterator[None]:
+def compiled(bench: Bench, runs: list[Run], backend: str) -> Iterator[None]:
     """The UNet compiled, as `train.torch_compile` does it."""
     said: list[str] = []
     with (
@@ -116,37 +118,36 @@ def _compiled(bench: Bench, runs: list[Run], backend: str) -> Iterator[None]:
         yield
 
 
-def _with_inductor(shop: Workshop, bench: Bench, runs: list[Run]) -> AbstractContextManager[None]:
-    return _compiled(bench, runs, "inductor")
+def _with_inductor(bench: Bench, runs: list[Run]) -> AbstractContextManager[None]:
+    return compiled(bench, runs, "inductor")
 
 
 @contextmanager
-def _with_graphs_of_inductor(shop: Workshop, bench: Bench, runs: list[Run]) -> Iterator[None]:
-    _needs_a_gpu(shop, "CUDA graphs are")
+def _with_graphs_of_inductor(bench: Bench, runs: list[Run]) -> Iterator[None]:
     from torch._inductor import config
 
-    with config.patch({"triton.cudagraphs": True}), _compiled(bench, runs, "inductor"):
+    with config.patch({"triton.cudagraphs": True}), compiled(bench, runs, "inductor"):
         yield
 
 
-def _with_graphs_alone(
-    shop: Workshop, bench: Bench, runs: list[Run]
-) -> AbstractContextManager[None]:
-    _needs_a_gpu(shop, "CUDA graphs are")
-    return _compiled(bench, runs, "cudagraphs")
+def _with_graphs_alone(bench: Bench, runs: list[Run]) -> AbstractContextManager[None]:
+    return compiled(bench, runs, "cudagraphs")
 
 
 @contextmanager
-def _with_pinned_batches(shop: Workshop, bench: Bench, runs: list[Run]) -> Iterator[None]:
+def _with_pinned_batches(bench: Bench, runs: list[Run]) -> Iterator[None]:
     """What goes to the GPU is copied from memory that the operating system does not move."""
-    _needs_a_gpu(shop, "pinned memory is")
     usual = devices.moved
-    with mock.patch.object(devices, "moved", lambda x, device: usual(x.pin_memory(), device)):
+
+    def pinned(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+        return usual(x.pin_memory() if x.device.type == "cpu" else x, device)
+
+    with mock.patch.object(devices, "moved", pinned):
         yield
 
 
 @contextmanager
-def _with_channels_last(shop: Workshop, bench: Bench, runs: list[Run]) -> Iterator[None]:
+def _with_channels_last(bench: Bench, runs: list[Run]) -> Iterator[None]:
     """The weights of the UNet with channels innermost."""
     core = bench.context.base.core
     core.to(memory_format=torch.channels_last)
@@ -156,15 +157,11 @@ def _with_channels_last(shop: Workshop, bench: Bench, runs: list[Run]) -> Iterat
         core.to(memory_format=torch.contiguous_format)
 
 
-def _needs_a_gpu(shop: Workshop, what: str) -> None:
-    if shop.device != "cuda":
-        raise LeftOut(f"{what} a GPU's, and there is none")
-
-
-CHANGES: dict[str, Callable[[Workshop, Bench, list[Run]], AbstractContextManager[None]]] = {
+CHANGES: dict[str, Callable[[Bench, list[Run]], AbstractContextManager[None]]] = {
     "compiled": _with_inductor,
     "compiled with CUDA graphs": _with_graphs_of_inductor,
     "CUDA graphs alone": _with_graphs_alone,
     "pinned batches": _with_pinned_batches,
     "channels_last": _with_channels_last,
 }
+GPU_ONLY = {"compiled with CUDA graphs", "CUDA graphs alone", "pinned batches"}

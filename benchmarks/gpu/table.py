@@ -98,7 +98,7 @@ def _sampling(found: Record | None) -> str:
 def _smoke(found: Record | None) -> str:
     if found is None:
         return ""
-    name = {"cuda": "the GPU", "cpu": "the CPU again, in a GPU's place"}[found["device"]]
+    name = {"cuda": "the GPU", "cpu": "a CPU in its place"}[found["device"]]
     rounding = found["equal_up_to_rounding"]
     rows = [
         [
@@ -109,13 +109,14 @@ def _smoke(found: Record | None) -> str:
         for bake, apart in found["beside_the_cpu"].items()
     ]  # fmt: skip
     pictures = [
-        f"{way} differ by {apart['mean']:.2g} of 255 on average and {apart['largest']} at most"
+        f"{way.replace('the device', name)}: {apart['mean']:.2g} of 255 on average, "
+        f"{apart['largest']} at most"
         for way, apart in found["pictures"].items()
     ]
     same = "gave the same bytes" if found["same_bytes_twice"] else "did not give the same bytes"
     return (
-        f"A bake of the embedded world, {found['steps']} steps, beside the CPU's, relative "
-        f"differences:\n\n{_table(APART, rows)}\n\nThe same seed twice on {name} {same}. Pictures: "
+        f"A bake of the embedded world, {found['steps']} steps, and its relative differences from "
+        f"the CPU's:\n\n{_table(APART, rows)}\n\nThe same seed twice on {name} {same}. Pictures differ: "
         f"{'; '.join(pictures)}."
     )
 

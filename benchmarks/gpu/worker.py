@@ -18,23 +18,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import models  # it puts the library on the path
 from gpu.items import ITEMS, Item
 from gpu.workshop import LeftOut, Workshop
 
 from bakery.io import devices
 from bakery.io.errors import BakeryError, first_line
 
+REPEATS = 999
+"""Of the picture: more are listed for nothing, and all steps of an item take fewer."""
 MODULES = sorted({item.measure.partition(":")[0] for item in ITEMS})
 
 
-def work(asked: Mapping[str, Any]) -> None:
-    """Measure until stdin ends; `asked` are the fields of `Workshop`, paths as text."""
+def work(asked: Mapping[str, Any], parent: int) -> None:
+    """Measure until stdin ends; `asked` are the fields of `Workshop`, paths as text. The process ends
+    with its `parent`.
+    """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever else is printed must not be taken for an answer
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     paths = {name: Path(asked[name]) for name in ("scratch", "kohya", "packages") if asked[name]}
     device = asked["device"] or devices.best()
     shop = Workshop(**{**asked, **paths, "device": device})
+    models.REPEATS = REPEATS
     for name in MODULES:
         importlib.import_module(f"gpu.{name}")
     answers.write(json.dumps({"device": device}) + "\n")

@@ -87,6 +87,7 @@ class Workshop:
         gc.collect()
         if self.device == "cuda":
             torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
 
     def wait(self) -> None:
         if self.device == "cuda":
