@@ -36,6 +36,8 @@ from gpu import bounded, table, wheels
 from gpu.items import ITEMS
 
 NAME = "on_a_gpu.json"
+KOHYA = "kohya"
+"""In a folder of wheels: the folder of those that are for kohya's scripts alone."""
 
 
 def parsed() -> argparse.Namespace:
@@ -46,7 +48,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="instead of the best one here")
     parser.add_argument("--only", nargs="+", metavar="ITEM", help="these items alone")
     parser.add_argument("--wheels", type=Path, help="a folder of packages to run with")
-    parser.add_argument("--kohya", type=Path, help="a checkout of kohya-ss/sd-scripts")
+    parser.add_argument(
+        "--kohya",
+        type=Path,
+        help="a checkout of kohya-ss/sd-scripts; with --pack, its packages too",
+    )
     parser.add_argument("--pack", type=Path, metavar="DIR", help="download the packages to there")
     parser.add_argument("--have", type=Path, help="with --pack: the packages that are there")
     parser.add_argument("--table", type=Path, metavar="JSON", help="print a record as Markdown")
@@ -75,13 +81,17 @@ def main() -> None:
 
 def pack(given: argparse.Namespace) -> None:
     """Download what is missing there, and say what that is."""
-    wanted = wheels.needs(wheels.ROOTS)
-    if given.kohya is not None:
-        wanted.versions |= wheels.FOR_KOHYA
+    if any(given.pack.glob("**/*.whl")):
+        sys.exit(
+            f"{given.pack} has wheels already, and two versions of one would not do: name another"
+        )
     there = wheels.installed_there(given.have) if given.have else {}
-    carried = wheels.missing(wanted, there)
+    carried = wheels.missing(wheels.needs(wheels.ROOTS), there)
     try:
         sizes = wheels.pack(given.pack, carried)
+        if given.kohya is not None:
+            left = wheels.LARGEST - sum(size for _, size in sizes)
+            sizes += wheels.pack(given.pack / KOHYA, wheels.FOR_KOHYA, left)
     except wheels.TooMuch as why:
         sys.exit(str(why))
     for name, size in sizes:
@@ -97,14 +107,12 @@ def measure(given: argparse.Namespace, ends: float) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     log = given.out / "on_a_gpu.log"
     with tempfile.TemporaryDirectory() as scratch:
-        packages = None
-        if given.wheels is not None:
-            packages = Path(scratch) / "packages"
-            wheels.install(sorted(given.wheels.glob("*.whl")), packages)
+        packages = _unpacked(given.wheels, Path(scratch) / "packages")
+        for_kohya = _unpacked(given.wheels and given.wheels / KOHYA, Path(scratch) / "for_kohya")
         asked = {
             "scratch": scratch, "device": given.device, "tiny": given.tiny,
             "kohya": given.kohya and str(given.kohya.absolute()),
-            "packages": packages and str(packages),
+            "kohya_packages": for_kohya and str(for_kohya),
         }  # fmt: skip
 
         def open_worker() -> bounded.Worker:
@@ -121,6 +129,14 @@ def measure(given: argparse.Namespace, ends: float) -> None:
         )
         run.run()
     print(f"\n{table.markdown(json.loads((given.out / NAME).read_text('utf-8')))}")
+
+
+def _unpacked(folder: Path | None, target: Path) -> Path | None:
+    """`target` with the packages of a folder of wheels; None if there is no such folder."""
+    if folder is None or not folder.is_dir():
+        return None
+    wheels.install(folder, target)
+    return target
 
 
 def first(open_worker: Any, tiny: bool) -> bounded.Worker:

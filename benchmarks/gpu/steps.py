@@ -33,11 +33,8 @@ def beside_kohya(shop: Workshop, model: str, count: int) -> dict[str, Any]:
     """The same with kohya's own script, which takes its steps in turns with ours."""
     if shop.kohya is None:
         raise LeftOut("kohya's scripts were not carried: give a checkout with --kohya")
-    if shop.tiny:
-        raise LeftOut("kohya's scripts build SD1.5's and SDXL's blocks and no tiny ones")
     shop.make_room()
-    with shop.products():
-        bench = Bench(shop.given(model, kohya=True), shop.scratch / model)
+    bench = shop.made(shop.given(model, kohya=True))
     try:
         return _row(bench, count)
     finally:

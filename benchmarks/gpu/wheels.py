@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -22,12 +22,16 @@ PLATFORMS = tuple(
 )
 ROOTS = (
     "accelerate", "diffusers", "huggingface-hub", "pandas", "peft", "pillow", "psutil", "pydantic",
-    "pyyaml", "safetensors", "tokenizers", "transformers",
+    "pyyaml", "safetensors", "tokenizers", "tomlkit", "transformers",
 )  # fmt: skip
 """What the library's training and sampling import, and the benchmarks."""
-FOR_KOHYA = {"tomlkit": "0.15.2", "einops": "0.8.2", "imagesize": "1.4.1", "toml": "0.10.2",
-             "voluptuous": "0.15.2"}  # fmt: skip
-"""What sd-scripts' training imports besides, OpenCV excepted."""
+FOR_KOHYA = {
+    "accelerate": "1.6.0", "diffusers": "0.32.1", "einops": "0.7.0", "huggingface-hub": "0.34.3",
+    "imagesize": "1.4.1", "tokenizers": "0.21.4", "toml": "0.10.2", "transformers": "4.54.1",
+    "voluptuous": "0.15.2",
+}  # fmt: skip
+"""What sd-scripts' training is written for, in a folder of its own; it also needs OpenCV, which is large
+and not carried."""
 THERE = {"torch", "numpy", "triton", "setuptools", "pip"}
 """Never carried."""
 LARGEST = 60 * 10**6
@@ -152,8 +156,9 @@ def pack(folder: Path, carried: Mapping[str, str], largest: int = LARGEST) -> li
     return sorted(sizes, key=lambda pair: -pair[1])
 
 
-def install(wheels: Sequence[Path], target: Path) -> None:
-    """Unpack them to `target`, which goes on the path before all else."""
+def install(folder: Path, target: Path) -> None:
+    """Unpack the wheels in `folder` to `target`, which goes on the path before all else."""
+    wheels = sorted(folder.glob("*.whl"))
     command = [
         sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile",
         "--no-cache-dir", "--disable-pip-version-check", "--target", str(target), *map(str, wheels),

@@ -37,7 +37,9 @@ def work(asked: Mapping[str, Any], parent: int) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever else is printed must not be taken for an answer
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    paths = {name: Path(asked[name]) for name in ("scratch", "kohya", "packages") if asked[name]}
+    paths = {
+        name: Path(asked[name]) for name in ("scratch", "kohya", "kohya_packages") if asked[name]
+    }
     device = asked["device"] or devices.best()
     shop = Workshop(**{**asked, **paths, "device": device})
     models.REPEATS = REPEATS

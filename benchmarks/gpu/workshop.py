@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from side_by_side import Bench
 
 TINY = {"sd15": "tiny", "sdxl": "tiny-sdxl"}
 """What stands in for a model in a rehearsal ..."""
+FOR_KOHYA = "small"
+"""... where kohya's scripts take part, which build the real blocks alone ..."""
 SMALL = 256
 """... and the side of the matrices whose product is the ceiling."""
 
@@ -35,8 +38,8 @@ class Workshop:
     tiny: bool = False
     kohya: Path | None = None
     """A checkout of sd-scripts."""
-    packages: Path | None = None
-    """A folder with Python packages that kohya's scripts need as well."""
+    kohya_packages: Path | None = None
+    """A folder of packages that are for them alone."""
     threads: int = field(default_factory=torch.get_num_threads)
     """On the CPU."""
     _bench: tuple[str, Bench] | None = field(default=None, repr=False)
@@ -53,11 +56,16 @@ class Workshop:
         words += ["--warm-up", "1"] if self.tiny else ["--seconds", "8"]
         if kohya:
             words += ["--sd-scripts", str(self.kohya)]
-            words += ["--packages", str(self.packages)] if self.packages else []
+            inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+            for place in (self.kohya_packages, *filter(None, inherited)):
+                ours = place is None or Path(place) == Path(models.__file__).parent
+                words += [] if ours else ["--packages", str(place)]
         parser = argparse.ArgumentParser()
         models.arguments(parser)
         given = models.settled(parser.parse_args(words))
-        given.model = TINY[model] if self.tiny else model
+        given.model = model
+        if self.tiny:
+            given.model = FOR_KOHYA if kohya else TINY[model]
         given.rounds = 2 if self.tiny else 15
         return given
 
@@ -65,9 +73,13 @@ class Workshop:
         """`sd15` or `sdxl`, loaded to be baked on; the one before makes room."""
         if self._bench is None or self._bench[0] != model:
             self.make_room()
-            with self.products():
-                self._bench = model, Bench(self.given(model), self.scratch / model)
+            self._bench = model, self.made(self.given(model))
         return self._bench[1]
+
+    def made(self, given: argparse.Namespace) -> Bench:
+        """A bench on a base that is made once a run."""
+        with self.products():
+            return Bench(given, self.scratch / given.model)
 
     @contextmanager
     def products(self) -> Iterator[None]:
@@ -79,7 +91,8 @@ class Workshop:
     def base(self, model: str) -> Path:
         """Where the base of `model` lies, as a folder that diffusers reads."""
         given = self.given(model)
-        return Path(models.put_down(given.model, self.scratch / model, given)["settings"]["base"])
+        job = models.put_down(given.model, self.scratch / given.model, given)
+        return Path(job["settings"]["base"])
 
     def make_room(self) -> None:
         """Let go of what is loaded."""

@@ -19,8 +19,8 @@ from gpu import wheels  # noqa: E402
 OURS = ("on_a_gpu", "models", "side_by_side", "trainers", "ceiling", "hardware", "stepwise",
         "grid_sampling")  # fmt: skip
 """Of the benchmarks: what the run is made of."""
-ON_DEMAND = {"tensorboard", "tomlkit", "torchvision"}
-"""What the training imports only where a setting asks for it, and kohya's terms are written with."""
+ON_DEMAND = {"tensorboard", "torchvision"}
+"""What is imported only where a setting asks for it, or it is there."""
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -103,8 +103,8 @@ def made_wheel(folder: Path, name: str, text: str) -> Path:
 
 @pytest.mark.slow
 def test_wheels_are_unpacked_without_a_network(tmp_path: Path) -> None:
-    wheel = made_wheel(tmp_path, "carried_here", "WHERE = 'there'")
-    wheels.install([wheel], tmp_path / "packages")
+    made_wheel(tmp_path, "carried_here", "WHERE = 'there'")
+    wheels.install(tmp_path, tmp_path / "packages")
     assert (tmp_path / "packages/carried_here.py").read_text() == "WHERE = 'there'"
 
 
