@@ -86,13 +86,13 @@ def pack(given: argparse.Namespace) -> None:
             f"{given.pack} has wheels already, and two versions of one would not do: name another"
         )
     there = wheels.installed_there(given.have) if given.have else {}
-    carried = wheels.missing(wheels.needs(wheels.ROOTS), there)
     try:
+        carried = wheels.missing(wheels.needs(wheels.ROOTS), there)
         sizes = wheels.pack(given.pack, carried)
         if given.kohya is not None:
             left = wheels.LARGEST - sum(size for _, size in sizes)
             sizes += wheels.pack(given.pack / KOHYA, wheels.FOR_KOHYA, left)
-    except wheels.TooMuch as why:
+    except (wheels.NotHere, wheels.TooMuch) as why:
         sys.exit(str(why))
     for name, size in sizes:
         print(f"{size / 1e6:7.2f} MB  {name}")

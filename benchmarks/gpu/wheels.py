@@ -42,6 +42,10 @@ class TooMuch(Exception):
     """The message says of what, and what to do."""
 
 
+class NotHere(Exception):
+    """A package that is to be carried is not installed here; the message says what to do."""
+
+
 @dataclass
 class Needs:
     """What some packages need, theirs included, by normal name."""
@@ -66,7 +70,13 @@ def needs(roots: Iterable[str]) -> Needs:
         name = open_ends.pop()
         if name in found.versions or name in given:
             continue
-        found.versions[name] = metadata.version(name)
+        try:
+            found.versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            raise NotHere(
+                f"{name} is to be carried in the version that is installed here, and none is: run "
+                "`pip install -r requirements.txt -r requirements-dev.txt`"
+            ) from None
         for line in metadata.requires(name) or ():
             wanted = Requirement(line)
             if wanted.marker is None or wanted.marker.evaluate(_there()):

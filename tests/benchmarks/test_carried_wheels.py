@@ -120,3 +120,8 @@ def test_more_than_fits_is_refused(tmp_path: Path, monkeypatch) -> None:
     assert [name for name, _ in sizes] == ["a-1.0-py3-none-any.whl", "b-1.0-py3-none-any.whl"]
     with pytest.raises(wheels.TooMuch, match="say with --have"):
         wheels.pack(tmp_path, carried, largest=1500)
+
+
+def test_what_is_not_here_cannot_be_carried() -> None:
+    with pytest.raises(wheels.NotHere, match=r"nothing-like-it .*requirements-dev\.txt"):
+        wheels.needs(["Nothing_like.it"])
