@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -54,6 +56,21 @@ def test_both_loops_do_the_same(model: str, precision: str, tmp_path: Path) -> N
     ours = json.loads((tmp_path / "out/progress.jsonl").read_text("utf-8").splitlines()[0])["loss"]
     near = {"abs": 1e-5} if precision == "no" else {"rel": 0.02}
     assert ours == pytest.approx(float((tmp_path / "plain_loss").read_text()), **near)
+
+
+def test_kohyas_process_finds_what_makes_it_take_turns(tmp_path: Path, monkeypatch) -> None:
+    place = Path(train_step.__file__).parent
+    monkeypatch.setattr("logging.disable", lambda level: None)
+    spec = importlib.util.spec_from_file_location("side", place / "kohya/side.py")
+    side = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(side)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path) != place])
+    monkeypatch.delitem(sys.modules, "stepwise")
+    for name in ("library", "library.train_util"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["library"].train_util = None
+    with pytest.raises(FileNotFoundError, match=r"job\.json"):
+        side.train(tmp_path)
 
 
 def test_the_table_gives_medians_of_pairs() -> None:
