@@ -25,7 +25,7 @@ from gpu.items import Item
 
 RESERVE = 3.0
 """Seconds at the end in which nothing is measured."""
-START = 90.0
+START = 120.0
 """Seconds until a worker has to be ready: torch is slow to import from a cold disk."""
 STATES = {
     "waiting": "the run was cut off before it",
