@@ -164,19 +164,25 @@ def random_parts(model: str) -> Any:
 
 def ends(number: int) -> dict[str, int]:
     """Where a text begins and ends for the tiny tokenizers."""
-    from tiny_base import tiny_tokenizer
-
-    tokenizer = tiny_tokenizer(77)
+    tokenizer = filled_tokenizer()
     end = tokenizer.eos_token_id
     pad = 0 if number else end
     return {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": end, "pad_token_id": pad}
 
 
-def tokenizers(folder: Path, count: int) -> None:
-    """They stay tiny, a step does not care for words; also where and how sd-scripts reads them."""
+def filled_tokenizer(**more: str) -> Any:
+    """A tiny tokenizer with as many words as CLIP's; a step does not care for which."""
     from tiny_base import tiny_tokenizer
+    from transformers import CLIPTextConfig, CLIPTokenizer
 
-    made = [tiny_tokenizer(77), tiny_tokenizer(77, pad_token="!")][:count]
+    words = tiny_tokenizer(77, **more).get_vocab()
+    words |= {f"<word {i}>": i for i in range(len(words), CLIPTextConfig().vocab_size)}
+    return CLIPTokenizer(vocab=words, merges=[], model_max_length=77, **more)
+
+
+def tokenizers(folder: Path, count: int) -> None:
+    """As the base has them; also where and how sd-scripts reads them."""
+    made = [filled_tokenizer(), filled_tokenizer(pad_token="!")][:count]
     places = [folder / "clip" / name for name in TOKENIZERS]
     within = [folder / "tokenizer", folder / "tokenizer_2"]
     for tokenizer, *there in zip(made, places, within, strict=False):

@@ -19,6 +19,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import models
 import train_step
 import trainers
+from tiny_base import tiny_tokenizer
+from transformers import CLIPTextConfig
+
+from bakery.families import published
 
 
 class Enough(Exception):
@@ -93,6 +97,15 @@ def test_rows_are_as_wide_as_the_heading(device: str) -> None:
     assert {line.count("|") for line in [*train_step.heading(device).splitlines(), row]} == {
         row.count("|")
     }
+
+
+def test_the_tokenizers_of_random_bases_have_the_text_encoders_words() -> None:
+    plain, other = models.filled_tokenizer(), models.filled_tokenizer(pad_token="!")
+    for texts in published.TEXT_ENCODERS.values():
+        for tokenizer, text in zip((plain, other), texts, strict=False):
+            assert len(tokenizer) == CLIPTextConfig(**text).vocab_size
+    assert plain("mirael").input_ids == tiny_tokenizer(77)("mirael").input_ids
+    assert other.pad_token_id == models.ends(1)["pad_token_id"] == 0
 
 
 def test_a_gpu_bakes_sd15_as_it_is_usually_baked() -> None:
