@@ -43,6 +43,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from bakery.families import registry  # noqa: E402
 from bakery.families.attention import text_projected_once  # noqa: E402
+from bakery.families.family import Model  # noqa: E402
 from bakery.lora.network import LoRANetwork  # noqa: E402
 from bakery.sampling import batches  # noqa: E402
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest  # noqa: E402
@@ -56,13 +57,12 @@ SIDES = (512, 1024, 2048)
 BOUND = "as many operations at the speed of a matrix product"
 
 
-def loras(folder: Path, count: int) -> list[Path]:
-    """Files as a bake leaves them, with changes of a bake's size."""
-    loaded = registry.load(str(BASE))
+def loras(folder: Path, count: int, base: Model) -> list[Path]:
+    """Files as a bake of `base` leaves them, with changes of a bake's size."""
     files = []
     for number in range(count):
         generator = torch.Generator().manual_seed(number)
-        network = LoRANetwork(loaded.targets(), 16, 16, generator)
+        network = LoRANetwork(base.targets(), 16, 16, generator)
         for layer in network.layers.values():
             layer.ups[0].data.normal_(generator=generator).mul_(0.02)
         files.append(folder / f"{number}.safetensors")
@@ -74,15 +74,15 @@ def clock() -> float:
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def ours(settings: Sample, cells: list[tuple[str, int]]) -> Callable[[Path], list[Any]]:
-    pipeline = ImagePipeline.load(settings, base=str(BASE), clip_skip=1, device="cpu")
+def ours(pipeline: ImagePipeline, cells: list[tuple[str, int]]) -> Callable[[Path | None], list]:
+    """Draws the cells with a LoRA, None for the bare base, as the sample stage does."""
 
-    def draw(file: Path) -> list[Any]:
+    def draw(file: Path | None) -> list[Any]:
         pipeline.use([(file, 1.0)])
         lengths = pipeline.lengths([prompt for prompt, _ in cells])
         looks = [(file, length) for length in lengths]
         found: dict[int, Any] = {}
-        for places in batches.arrange(looks, settings.batch_size):
+        for places in batches.arrange(looks, pipeline.settings.batch_size):
             images, _ = pipeline.draw([ImageRequest(0, *cells[place]) for place in places])
             found |= dict(zip(places, images, strict=True))
         return [found[place] for place in range(len(cells))]
@@ -90,12 +90,16 @@ def ours(settings: Sample, cells: list[tuple[str, int]]) -> Callable[[Path], lis
     return draw
 
 
-def stock(
-    settings: Sample, cells: list[tuple[str, int]], at_once: int
-) -> Callable[[Path], list[Any]]:
+def stock_pipeline() -> StableDiffusionPipeline:
     pipe = StableDiffusionPipeline.from_pretrained(BASE)
     for part in (pipe.unet, pipe.vae, pipe.text_encoder):
         part.float()  # the embedded base is kept in fp16
+    return pipe
+
+
+def stock(
+    pipe: StableDiffusionPipeline, settings: Sample, cells: list[tuple[str, int]], at_once: int
+) -> Callable[[Path], list[Any]]:
     pipe.set_progress_bar_config(disable=True)
 
     def draw(file: Path) -> list[Any]:
@@ -173,10 +177,11 @@ def measure(
 ) -> tuple[dict[str, list[float]], int]:
     """Seconds of each contender in each round, and the largest difference of two pictures."""
     unet, count = unet_alone(settings, len(cells))
+    pipeline = ImagePipeline.load(settings, base=str(BASE), clip_skip=1, device="cpu")
     contenders = {
-        "ours": ours(settings, cells),
-        "one call a LoRA": stock(settings, cells, len(cells)),
-        "one call a picture": stock(settings, cells, 1),
+        "ours": ours(pipeline, cells),
+        "one call a LoRA": stock(stock_pipeline(), settings, cells, len(cells)),
+        "one call a picture": stock(stock_pipeline(), settings, cells, 1),
         "the UNet alone": unet,
         BOUND: product(count),
     }
@@ -214,7 +219,8 @@ def main() -> None:
     ]
     cells = list(itertools.product(asked, range(1, given.seeds + 1)))
     with tempfile.TemporaryDirectory() as folder:
-        times, worst = measure(settings, cells, loras(Path(folder), given.rounds + 1))
+        files = loras(Path(folder), given.rounds + 1, registry.load(str(BASE)))
+        times, worst = measure(settings, cells, files)
     print(
         f"{describe()}, {given.threads} threads; {len(cells)} pictures a LoRA, {given.steps} steps, "
         f"medians of {given.rounds} LoRAs; pictures differ by at most {worst} of 255\n"

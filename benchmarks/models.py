@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT / "tests/support"), str(ROOT / "scripts")]
 
 import torch  # noqa: E402
 
+WORLD_BASE = ROOT / "resources" / "world" / "base"
 CAPTION = "mirael, smile"
 REPEATS = 9999
 """Of the picture: an epoch has more steps than are measured, also in batches of many."""
@@ -63,6 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--torch-compile", action="store_true", help="for all trainers")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--warm-up", type=int, help="rounds that do not count; 2, on a GPU 5")
+    parser.add_argument("--seconds", type=float, help="after which no further round begins")
     parser.add_argument("--sd-scripts", type=Path, help="a checkout of kohya-ss/sd-scripts")
     parser.add_argument("--python", default=sys.executable, help="interpreter for sd-scripts")
     parser.add_argument("--packages", type=Path, action="append", default=[])
@@ -110,15 +112,15 @@ def what(job: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def base_of(model: str, folder: Path, precision: str = "no") -> Path:
+def base_of(model: str, folder: Path, precision: str = "no", device: str = "cpu") -> Path:
     """Where the base lies; the random ones are written there first, at the precision they are used
-    in: SDXL takes 7 GB in bf16, and twice that in float32.
+    in: SDXL takes 7 GB in bf16, and twice that in float32. `device` draws the weights.
     """
     from diffusers import AutoencoderKL
     from tiny_base import tiny_sd1, tiny_sdxl
 
     if model == "embedded":
-        return ROOT / "resources" / "world" / "base"
+        return WORLD_BASE
     tiny_sdxl(folder) if is_sdxl(model) else tiny_sd1(folder, prediction_type="epsilon")
     if model not in CHANNELS:
         vae = AutoencoderKL.from_pretrained(folder / "vae")
@@ -126,9 +128,15 @@ def base_of(model: str, folder: Path, precision: str = "no") -> Path:
         return folder
     tokenizers(folder, 2 if is_sdxl(model) else 1)
     torch.manual_seed(0)
-    for name, part in random_parts(model):
+    made = random_parts(model)
+    while True:
+        with torch.device(device):  # numbers by the billion: a CPU draws for a minute
+            named = next(made, None)
+        if named is None:
+            return folder
+        name, part = named
         part.to(DTYPES[precision]).save_pretrained(folder / name)
-    return folder
+        del named, part
 
 
 def random_parts(model: str) -> Any:
@@ -156,19 +164,25 @@ def random_parts(model: str) -> Any:
 
 def ends(number: int) -> dict[str, int]:
     """Where a text begins and ends for the tiny tokenizers."""
-    from tiny_base import tiny_tokenizer
-
-    tokenizer = tiny_tokenizer(77)
+    tokenizer = filled_tokenizer()
     end = tokenizer.eos_token_id
     pad = 0 if number else end
     return {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": end, "pad_token_id": pad}
 
 
-def tokenizers(folder: Path, count: int) -> None:
-    """They stay tiny, a step does not care for words; also where and how sd-scripts reads them."""
+def filled_tokenizer(**more: str) -> Any:
+    """A tiny tokenizer with as many words as CLIP's; a step does not care for which."""
     from tiny_base import tiny_tokenizer
+    from transformers import CLIPTextConfig, CLIPTokenizer
 
-    made = [tiny_tokenizer(77), tiny_tokenizer(77, pad_token="!")][:count]
+    words = tiny_tokenizer(77, **more).get_vocab()
+    words |= {f"<word {i}>": i for i in range(len(words), CLIPTextConfig().vocab_size)}
+    return CLIPTokenizer(vocab=words, merges=[], model_max_length=77, **more)
+
+
+def tokenizers(folder: Path, count: int) -> None:
+    """As the base has them; also where and how sd-scripts reads them."""
+    made = [filled_tokenizer(), filled_tokenizer(pad_token="!")][:count]
     places = [folder / "clip" / name for name in TOKENIZERS]
     within = [folder / "tokenizer", folder / "tokenizer_2"]
     for tokenizer, *there in zip(made, places, within, strict=False):
@@ -198,16 +212,22 @@ def picture(folder: Path, side: int) -> None:
     from PIL import Image
 
     place = pictures(folder)
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(place / "a.png")
     (place / "a.txt").write_text(CAPTION + "\n", encoding="utf-8")
 
 
 def put_down(model: str, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Base, picture and job in `folder`, where every trainer finds them; returns the job."""
-    base = base_of(model, folder / "base", given.mixed_precision)
-    job = job_of(model, base, given)
+    """Base, picture and job in `folder`, where every trainer finds them; returns the job.
+
+    What an earlier call with the same arguments finished there is taken as it is.
+    """
+    base = WORLD_BASE if model == "embedded" else folder / "base"
+    job, record = job_of(model, base, given), folder / "job.json"
+    if record.exists() and json.loads(record.read_text()) == json.loads(json.dumps(job)):
+        return job
+    base_of(model, base, given.mixed_precision, given.device)
     picture(folder, job["settings"]["resolution"])
-    (folder / "job.json").write_text(json.dumps(job))
+    record.write_text(json.dumps(job))
     return job

@@ -33,7 +33,7 @@ import torch
 import trainers
 from ceiling import Ceiling, context_of, operations, sentence
 from hardware import describe
-from stepwise import Worker, wait_for
+from stepwise import Worker, rounds, wait_for
 
 from bakery.settings.train import Train
 from bakery.training import compiling, setup, train_step
@@ -77,12 +77,16 @@ def step(context: train_step.TrainContext, runs: list[Run]) -> float:
     return seconds
 
 
-def pass_of(context: train_step.TrainContext, runs: list[Run]) -> None:
-    """Forward and backward of a batch of all; the gradients are forgotten."""
+def pass_of(context: train_step.TrainContext, runs: list[Run]) -> float:
+    """Forward and backward of the first batch of all; returns the sum of the losses, the gradients
+    are forgotten.
+    """
     runs[0].network.apply()
     try:
         noisy_batches = [train_step.add_noise(context, v, v.batches[0]) for v in runs]
-        torch.stack(train_step.losses(context, noisy_batches)).sum().backward()
+        loss = torch.stack(train_step.losses(context, noisy_batches)).sum()
+        loss.backward()
+        return loss.item()
     finally:
         runs[0].network.remove()
         for run in runs:
@@ -113,9 +117,27 @@ class Bench:
 
     def row(self, count: int) -> str:
         """The table's row of K = `count`."""
+        found, name = self.measured(count), models.what(self.job)
+        if found is None:
+            return f"| {name} | {count} | does not fit |" + " |" * (len(COLUMNS) - 3)
+        peak = found["peak_gib"].get("bakes")
+        cells = [name, f"{count}", f"{found['seconds']:.3f}", f"{found['gain']:.2f}"]
+        cells += [f"{found['allowed']:.2f}", f"{found['gain'] / found['allowed']:.0%}"]
+        cells += [f"{found['share']:.0%}", "-" if peak is None else f"{peak:.2f}"]
+        cells += [f"{found['kohya']:.2f}", found["kohya_when"]] if "kohya" in found else ["-", "-"]
+        return f"| {' | '.join(cells)} |"
+
+    def measured(self, count: int) -> dict[str, Any] | None:
+        """What K = `count` reaches; None if it does not fit.
+
+        `seconds` of a step of all; `gain`, its throughput over one after another; `allowed`, what
+        arithmetic allows; `share` of a matrix product's speed; `peak_gib` of a step by who did it,
+        empty on a CPU; `rounds` that count; and with kohya's script beside, `kohya`, the throughput
+        over K of its runs, and `kohya_when` that was measured.
+        """
         for _ in range(2):
             try:
-                return self._row(count)
+                return self._measured(count)
             except torch.OutOfMemoryError:
                 pass
             self.context = None  # adapters may still be on its base
@@ -127,9 +149,9 @@ class Bench:
             self.context = context_of(self.folder, self.job)
             if kohya is None:
                 break
-        return f"| {models.what(self.job)} | {count} | does not fit |" + " |" * (len(COLUMNS) - 3)
+        return None
 
-    def _row(self, count: int) -> str:
+    def _measured(self, count: int) -> dict[str, Any]:
         settings = self.job["settings"]
         wide = settings | {"train_batch_size": count * settings["train_batch_size"]}
         place = self.folder / f"{count}"
@@ -139,41 +161,45 @@ class Bench:
             "one bake": team(wide, 1, self.context, place / "wide"),
         }
         with self._compiled(teams["bakes"]):
-            times, peak = self._turns(teams)
+            times, peaks = self._turns(teams)
         seconds = statistics.median(times["bakes"])
-        reached, allowed = (
-            _gain(times["solo"], times[who], count) for who in ("bakes", "one bake")
-        )
-        share = count * self.operations / seconds / self.best.best
-        cells = [models.what(self.job), f"{count}", f"{seconds:.3f}", f"{reached:.2f}"]
-        cells += [f"{allowed:.2f}", f"{reached / allowed:.0%}", f"{share:.0%}", peak]
+        found = {
+            "seconds": seconds,
+            "gain": _gain(times["solo"], times["bakes"], count),
+            "allowed": _gain(times["solo"], times["one bake"], count),
+            "share": count * self.operations / seconds / self.best.best,
+            "peak_gib": peaks,
+            "rounds": len(times["bakes"]),
+        }
         if "kohya" in times:
-            cells += [f"{_gain(times['kohya'], times['bakes'], count):.2f}", "in turns"]
-        elif self.alone:
-            cells += [f"{count * statistics.median(self.alone) / seconds:.2f}", "before"]
-        else:
-            cells += ["-", "-"]
-        return f"| {' | '.join(cells)} |"
+            ratio = _gain(times["kohya"], times["bakes"], count)
+            return found | {"kohya": ratio, "kohya_when": "in turns"}
+        if self.alone:
+            ratio = count * statistics.median(self.alone) / seconds
+            return found | {"kohya": ratio, "kohya_when": "before"}
+        return found
 
-    def _turns(self, teams: dict[str, list[Run]]) -> tuple[dict[str, list[float]], str]:
-        """Seconds of each, and the most memory in a step of all bakes."""
-        on_gpu, most = self.given.device == "cuda", 0
+    def _turns(
+        self, teams: dict[str, list[Run]]
+    ) -> tuple[dict[str, list[float]], dict[str, float]]:
+        """Seconds of each, and the most memory in a step of each, GiB."""
+        on_gpu, most = self.given.device == "cuda", dict.fromkeys(teams, 0)
         doers: dict[str, Callable[[], float]] = {
             name: lambda bakes=bakes: step(self.context, bakes) for name, bakes in teams.items()
         }
         if self.kohya is not None:
             doers["kohya"] = lambda: self.kohya.step()["seconds"]
         times: dict[str, list[float]] = {name: [] for name in doers}
-        for turn in range(self.given.warm_up + self.given.rounds):
+        for turn in rounds(self.given):
             for name in list(doers)[:: 1 if turn % 2 else -1]:
                 if on_gpu:
                     torch.cuda.reset_peak_memory_stats()
                 times[name].append(doers[name]())
-                if on_gpu and name == "bakes":
-                    most = max(most, torch.cuda.max_memory_allocated())
+                if on_gpu and name in most:
+                    most[name] = max(most[name], torch.cuda.max_memory_allocated())
             self.best.measure()
         kept = {name: seconds[self.given.warm_up :] for name, seconds in times.items()}
-        return kept, f"{most / 2**30:.2f}" if on_gpu else "-"
+        return kept, {name: held / 2**30 for name, held in most.items()} if on_gpu else {}
 
     @contextmanager
     def _compiled(self, bakes: list[Run]) -> Iterator[None]:
@@ -196,7 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=models.MODELS, default="embedded")
     parser.add_argument("--bakes", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help="for each K")
     models.arguments(parser)
     given = models.settled(parser.parse_args())
     torch.set_num_threads(given.threads)

@@ -11,13 +11,14 @@ report covers two steps; the first steps, which do not count, are where that hap
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,17 @@ def wait_for(device: str) -> None:
     """Until all that was asked of it is done."""
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+def rounds(given: argparse.Namespace) -> Iterator[int]:
+    """The numbers of the rounds, those to warm up first; `given.seconds` may end them early, but two
+    always count."""
+    began = time.perf_counter()
+    for turn in range(given.warm_up + given.rounds):
+        late = given.seconds is not None and time.perf_counter() - began > given.seconds
+        if late and turn >= given.warm_up + 2:
+            return
+        yield turn
 
 
 class Memory:

@@ -30,7 +30,7 @@ import torch
 import trainers
 from ceiling import Ceiling, of_step, sentence
 from hardware import describe
-from stepwise import MEMORY, obey
+from stepwise import MEMORY, obey, rounds
 
 NEAR = {"no": {"cpu": 1e-5, "cuda": 5e-3}, "bf16": {}, "fp16": {}}
 """How far apart two first losses may be; in half precision 2% of them."""
@@ -44,7 +44,7 @@ def measure(model: str, folder: Path, given: argparse.Namespace) -> tuple[dict, 
     reports: dict[str, list] = {name: [] for name in names}
     for group in [[name] for name in names] if given.apart else [names]:
         workers = {name: trainers.start(name, folder, job, given) for name in group}
-        for turn in range(given.warm_up + given.rounds):
+        for turn in rounds(given):
             for name in group if turn % 2 else group[::-1]:
                 reports[name].append(workers[name].step())
             best.measure()

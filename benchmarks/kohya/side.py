@@ -230,6 +230,8 @@ def dataset(folder: Path) -> None:
 def train(folder: Path) -> None:
     """The script for the job's family as it is, on the folder's config; it waits after every step."""
     from library import train_util
+
+    sys.path.append(str(Path(__file__).parents[1]))  # last: their modules go before ours
     from stepwise import obey
 
     job = json.loads((folder / "job.json").read_text())

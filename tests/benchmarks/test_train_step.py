@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,6 +19,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import models
 import train_step
 import trainers
+from tiny_base import tiny_tokenizer
+from transformers import CLIPTextConfig
+
+from bakery.families import published
 
 
 class Enough(Exception):
@@ -56,6 +62,21 @@ def test_both_loops_do_the_same(model: str, precision: str, tmp_path: Path) -> N
     assert ours == pytest.approx(float((tmp_path / "plain_loss").read_text()), **near)
 
 
+def test_kohyas_process_finds_what_makes_it_take_turns(tmp_path: Path, monkeypatch) -> None:
+    place = Path(train_step.__file__).parent
+    monkeypatch.setattr("logging.disable", lambda level: None)
+    spec = importlib.util.spec_from_file_location("side", place / "kohya/side.py")
+    side = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(side)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path) != place])
+    monkeypatch.delitem(sys.modules, "stepwise")
+    for name in ("library", "library.train_util"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["library"].train_util = None
+    with pytest.raises(FileNotFoundError, match=r"job\.json"):
+        side.train(tmp_path)
+
+
 def test_the_table_gives_medians_of_pairs() -> None:
     def reports(*seconds: float) -> list[dict[str, float]]:
         return [{"seconds": s, "gib": 1.5, "parameters": 7} for s in seconds]
@@ -76,6 +97,15 @@ def test_rows_are_as_wide_as_the_heading(device: str) -> None:
     assert {line.count("|") for line in [*train_step.heading(device).splitlines(), row]} == {
         row.count("|")
     }
+
+
+def test_the_tokenizers_of_random_bases_have_the_text_encoders_words() -> None:
+    plain, other = models.filled_tokenizer(), models.filled_tokenizer(pad_token="!")
+    for texts in published.TEXT_ENCODERS.values():
+        for tokenizer, text in zip((plain, other), texts, strict=False):
+            assert len(tokenizer) == CLIPTextConfig(**text).vocab_size
+    assert plain("mirael").input_ids == tiny_tokenizer(77)("mirael").input_ids
+    assert other.pad_token_id == models.ends(1)["pad_token_id"] == 0
 
 
 def test_a_gpu_bakes_sd15_as_it_is_usually_baked() -> None:
