@@ -30,6 +30,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from bakery.families.customs import Customs
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -78,7 +80,7 @@ class Drawing:
     """Above 1, a negative text takes part."""
 
 
-class Family(ABC):
+class Family(Customs, ABC):
     """What is known about a kind of model without loading it."""
 
     name: ClassVar[str]
@@ -105,16 +107,6 @@ class Family(ABC):
     """The shipped config, in `config/`, that a new character on such a base begins with ..."""
     preset_v: ClassVar[str] = ""
     """... and the one for v-prediction, if that is another."""
-    follows_flow: ClassVar[bool] = False
-    """Whether it is trained along a flow, so that t is drawn as `timestep_sampling` says."""
-    usual_rates: ClassVar[tuple[float, float] | None] = None
-    """Lowest and highest learning rate of published recipes; the plan warns of far higher ones."""
-    usual_pictures: ClassVar[tuple[int, int] | None] = None
-    """How many pictures of a character are said to be enough; the plan warns of far more."""
-    webui_loads: ClassVar[bool] = True
-    """Whether A1111 loads such models."""
-    network_module: ClassVar[str] = "networks.lora"
-    """kohya's module with the network."""
     samplers: ClassVar[tuple[str, ...]] = ()
     """A1111's names of those that its models can be drawn with, the usual one first; () for all."""
     hub_words: ClassVar[str] = ""
@@ -132,26 +124,14 @@ class Family(ABC):
     def owns_lora(self, keys: Iterable[str]) -> bool:
         """Whether a LoRA file with these keys was made for this family."""
 
-    def lora_name(self, path: str) -> str | None:
-        """kohya's name of the layer at `path`, with dots, as LoRA files of other forms have it.
-
-        Whatever prefix a program puts in front belongs to `path`. None for the layers of other families,
-        and where this one has no such files.
-        """
-        return None
-
-    def lora_path(self, name: str) -> str | None:
-        """The other way round: the path in files of `train.save_format: diffusion_model`."""
-        return None
-
-    def check(self, settings: Mapping[str, Any]) -> None:  # noqa: B027 - most refuse nothing
+    def check(self, settings: Mapping[str, Any]) -> None:
         """`BakeryError` for settings of `train` that do nothing with this family."""
 
     def parts_beside(self, checkpoint: Path) -> dict[str, str]:
         """Paths of other `parts` that lie beside a file with one part only."""
         return {}
 
-    def check_place(self, place: Place) -> None:  # noqa: B027 - most have one file
+    def check_place(self, place: Place) -> None:
         """`BakeryError` for files that do not belong together, as far as it shows without torch."""
 
     @abstractmethod
