@@ -10,12 +10,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 10.0
 """How long one case may take."""
+TRIES = 3
+"""How often a case that took longer is tried in all."""
+WAITS = 0.2
+"""The share of its time that a case must have wanted a CPU, to be called late and not hanging."""
 MEGABYTES = 1536
 """How much address space a case may take; a picture's promise is 1 GB of memory in use."""
 
@@ -28,6 +35,8 @@ class Tally:
     endings: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[int, str]] = field(default_factory=list)
     slowest: float = 0.0
+    again: list[int] = field(default_factory=list)
+    """Seeds of the cases that took too long once and were tried again by themselves."""
 
     def add(self, seed: int, ending: str, said: str) -> None:
         self.endings[ending] += 1
@@ -35,12 +44,76 @@ class Tally:
             self.failed.append((seed, said))
 
 
+class Late(Exception):
+    """A case was not done in its time."""
+
+    def __init__(self, seed: int, seconds: float, use: Use) -> None:
+        super().__init__(seed)
+        self.seed = seed
+        self.hangs = use.hangs(seconds)
+        self.said = f"more than {seconds:g} s: {use.cpu:.1f} s on a CPU, {use.queued:.1f} s in line"
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a process and its children have had of the CPUs, in seconds."""
+
+    cpu: float
+    queued: float
+    """Ready to run, but others did."""
+
+    @classmethod
+    def of(cls, pid: int) -> Use:
+        cpu = queued = 0.0
+        with suppress(psutil.NoSuchProcess):
+            family = psutil.Process(pid)
+            for one in (family, *family.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    cpu += sum(one.cpu_times()[:4])
+                for thread in Path(f"/proc/{one.pid}/task").glob("*/schedstat"):
+                    with suppress(OSError):  # it has just ended
+                        queued += int(thread.read_text().split()[1]) / 1e9
+        return cls(cpu, queued)
+
+    def since(self, before: Use) -> Use:
+        return Use(self.cpu - before.cpu, self.queued - before.queued)
+
+    def hangs(self, seconds: float) -> bool:
+        """Whether the case itself is why `seconds` were not enough: it used them all, or waited
+        for something else than a CPU. Else the machine may be busy."""
+        return self.cpu > seconds or self.cpu + self.queued < WAITS * seconds
+
+
 def run(kind: str, first: int, count: int, *, seconds: float = SECONDS) -> Tally:
-    """Try `count` cases of `kind`, from the seed `first` on."""
+    """Try `count` cases of `kind`, from the seed `first` on.
+
+    A case that takes longer than `seconds` because the machine is busy is none that hangs. So it is
+    tried again by itself, up to `TRIES` times in all, unless `Use.hangs`.
+    """
     tally, at, last = Tally(kind), first, first + count
     while at < last:
-        at = _worker(kind, at, last, tally, seconds)
+        try:
+            at = _worker(kind, at, last, tally, seconds)
+        except Late as late:
+            _settle(late, tally, seconds)
+            at = late.seed + 1
     return tally
+
+
+def _settle(late: Late, tally: Tally, seconds: float) -> None:
+    """Try a case that was late by itself, until it is in time or known to hang."""
+    seed = late.seed
+    for _ in range(TRIES - 1):
+        if late.hangs:
+            break
+        if seed not in tally.again:
+            tally.again.append(seed)
+        try:
+            _worker(tally.kind, seed, seed + 1, tally, seconds)
+            return
+        except Late as another:
+            late = another
+    tally.add(seed, "hangs", late.said)
 
 
 def _worker(kind: str, first: int, last: int, tally: Tally, seconds: float) -> int:
@@ -53,19 +126,18 @@ def _worker(kind: str, first: int, last: int, tally: Tally, seconds: float) -> i
     complaint: list[str] = []
     errors = threading.Thread(target=lambda: complaint.extend(process.stderr or ()), daemon=True)
     errors.start()
-    trying, began = None, 0.0
+    trying, began, before = None, 0.0, Use(0, 0)
     try:
         for answer in _answers(process, seconds):
             if "begins" in answer:
-                trying, began = answer["begins"], time.monotonic()
+                trying, began, before = answer["begins"], time.monotonic(), Use.of(process.pid)
                 continue
             tally.slowest = max(tally.slowest, time.monotonic() - began)
             tally.add(answer["seed"], answer["ending"], answer["said"])
             trying = None
     except TimeoutError:
         assert trying is not None, f"the attack {kind} did not start"
-        tally.add(trying, "hangs", f"took more than {seconds:g} s")
-        return trying + 1
+        raise Late(trying, seconds, Use.of(process.pid).since(before)) from None
     finally:
         process.kill()
         process.wait()
