@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import psutil
 import yaml
+
+from tests.faults import cpu_time
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 900.0
@@ -121,10 +122,7 @@ class Run:
 
     def family(self) -> list[psutil.Process]:
         """The engine and all below it."""
-        with suppress(psutil.NoSuchProcess):
-            engine = psutil.Process(self.process.pid)
-            return [engine, *engine.children(recursive=True)]
-        return []
+        return cpu_time.family(self.process.pid)
 
     def jobs(self) -> list[psutil.Process]:
         """The processes that work, in the order of their start: those without children."""
@@ -136,14 +134,13 @@ class Run:
         return leaves
 
     def wait(self, seconds: float = PATIENCE) -> int:
-        """Until it has ended; kills it and raises TimeoutError after `seconds`."""
-        try:
-            status = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        """Until it has ended; kills it and raises TimeoutError after `seconds` (`cpu_time`)."""
+        if not cpu_time.wait_until(lambda: not self.alive, seconds, self.family):
+            doing = "\n".join(cpu_time.doing(self.family()))
             self.kill()
-            raise TimeoutError(f"no end after {seconds:g} s: {self.last_words}") from None
+            raise TimeoutError(f"no end after {seconds:g} s: {self.last_words}\n{doing}")
         self._reader.join(5)
-        return status
+        return self.process.returncode
 
     def kill(self) -> None:
         """End all of it, as a power cut does."""
@@ -158,11 +155,12 @@ class Run:
 
 
 def gone(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that are still alive after `seconds`."""
-    until = time.monotonic() + seconds
-    while (left := [one for one in processes if _lives(one)]) and time.monotonic() < until:
-        time.sleep(0.2)
-    return left
+    """Those that are still alive after `seconds` (`cpu_time`)."""
+
+    def left() -> list[psutil.Process]:
+        return [one for one in processes if _lives(one)]
+
+    return [] if cpu_time.wait_until(lambda: not left(), seconds, left) else left()
 
 
 def _lives(process: psutil.Process) -> bool:

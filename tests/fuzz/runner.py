@@ -10,11 +10,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
+from tests.faults.cpu_time import Use
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 10.0
@@ -50,45 +49,21 @@ class Late(Exception):
     def __init__(self, seed: int, seconds: float, use: Use) -> None:
         super().__init__(seed)
         self.seed = seed
-        self.hangs = use.hangs(seconds)
+        self.hangs = hangs(use, seconds)
         self.said = f"more than {seconds:g} s: {use.cpu:.1f} s on a CPU, {use.queued:.1f} s in line"
 
 
-@dataclass(frozen=True)
-class Use:
-    """What a process and its children have had of the CPUs, in seconds."""
-
-    cpu: float
-    queued: float
-    """Ready to run, but others did."""
-
-    @classmethod
-    def of(cls, pid: int) -> Use:
-        cpu = queued = 0.0
-        with suppress(psutil.NoSuchProcess):
-            family = psutil.Process(pid)
-            for one in (family, *family.children(recursive=True)):
-                with suppress(psutil.NoSuchProcess):
-                    cpu += sum(one.cpu_times()[:4])
-                for thread in Path(f"/proc/{one.pid}/task").glob("*/schedstat"):
-                    with suppress(OSError):  # it has just ended
-                        queued += int(thread.read_text().split()[1]) / 1e9
-        return cls(cpu, queued)
-
-    def since(self, before: Use) -> Use:
-        return Use(self.cpu - before.cpu, self.queued - before.queued)
-
-    def hangs(self, seconds: float) -> bool:
-        """Whether the case itself is why `seconds` were not enough: it used them all, or waited
-        for something else than a CPU. Else the machine may be busy."""
-        return self.cpu > seconds or self.cpu + self.queued < WAITS * seconds
+def hangs(use: Use, seconds: float) -> bool:
+    """Whether the case itself is why `seconds` were not enough: it used them all, or waited for
+    something else than a CPU. Else the machine may be busy."""
+    return use.cpu > seconds or use.cpu + use.queued < WAITS * seconds
 
 
 def run(kind: str, first: int, count: int, *, seconds: float = SECONDS) -> Tally:
     """Try `count` cases of `kind`, from the seed `first` on.
 
     A case that takes longer than `seconds` because the machine is busy is none that hangs. So it is
-    tried again by itself, up to `TRIES` times in all, unless `Use.hangs`.
+    tried again by itself, up to `TRIES` times in all, unless it `hangs`.
     """
     tally, at, last = Tally(kind), first, first + count
     while at < last:

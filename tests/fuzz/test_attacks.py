@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.cpu_time import Use
 from tests.fuzz import runner
 from tests.fuzz.__main__ import kinds
 
@@ -67,6 +68,6 @@ def test_what_hangs_dies_raises_or_takes_all_memory_is_counted_and_the_rest_goes
 
 
 def test_a_case_hangs_if_it_took_the_cpu_or_waited_for_none() -> None:
-    assert runner.Use(cpu=10.5, queued=0).hangs(10)
-    assert runner.Use(cpu=0.1, queued=0.2).hangs(10)
-    assert not runner.Use(cpu=2, queued=8).hangs(10)
+    assert runner.hangs(Use(cpu=10.5, queued=0), 10)
+    assert runner.hangs(Use(cpu=0.1, queued=0.2), 10)
+    assert not runner.hangs(Use(cpu=2, queued=8), 10)
