@@ -26,6 +26,15 @@ def family(process: int | psutil.Process) -> list[psutil.Process]:
     return []
 
 
+def used(processes: Iterable[psutil.Process]) -> float:
+    """Seconds of the CPUs that they and their ended children have had."""
+    seconds = 0.0
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            seconds += sum(one.cpu_times()[:4])
+    return seconds
+
+
 def queued(processes: Iterable[psutil.Process]) -> dict[int, float]:
     """Thread -> seconds in which it was ready to run and others did (Linux: `schedstat`)."""
     found = {}
@@ -58,11 +67,8 @@ class Use:
 
     @classmethod
     def of(cls, pid: int) -> Use:
-        cpu, processes = 0.0, family(pid)
-        for one in processes:
-            with suppress(psutil.NoSuchProcess):
-                cpu += sum(one.cpu_times()[:4])
-        return cls(cpu, sum(queued(processes).values()))
+        processes = family(pid)
+        return cls(used(processes), sum(queued(processes).values()))
 
     def since(self, before: Use) -> Use:
         return Use(self.cpu - before.cpu, self.queued - before.queued)

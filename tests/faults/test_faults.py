@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from bakery.console.board import RunningJob
 from bakery.settings import config
-from tests.faults import cpu_time, disks, kills, powercut
+from tests.faults import chain, cpu_time, disks, kills, powercut
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -175,6 +176,18 @@ def test_a_process_stands_in_line_where_others_run() -> None:
             hog.communicate()
     assert use.queued > 0.1
     assert use.cpu + use.queued > 0.4
+
+
+def test_a_run_hears_signals_also_where_the_trials_do_not(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        waits = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
+        run = chain.Run(chain.Bakery(tmp_path), waits, terminal=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert cpu_time.wait_until(lambda: "here" in run.said, 30, run.family)
+    run.hang_up()
+    assert run.wait(30) == -signal.SIGHUP
 
 
 def test_every_stage_is_tried_on_a_full_disk() -> None:

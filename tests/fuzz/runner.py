@@ -22,6 +22,7 @@ TRIES = 3
 """How often a case that took longer is tried in all."""
 WAITS = 0.2
 """The share of its time that a case must have wanted a CPU, to be called late and not hanging."""
+START = 1800.0
 MEGABYTES = 1536
 """How much address space a case may take; a picture's promise is 1 GB of memory in use."""
 
@@ -128,7 +129,7 @@ def _worker(kind: str, first: int, last: int, tally: Tally, seconds: float) -> i
 def _answers(process: subprocess.Popen[str], seconds: float) -> Iterator[dict]:
     """The lines of a worker; `TimeoutError` where one takes longer than a case may.
 
-    The start, with its imports and models, has three minutes: the machine may be busy.
+    The start, with its imports and models, is no case and has half an hour: the machine may be busy.
     """
     lines: queue.Queue[str | None] = queue.Queue()
 
@@ -139,7 +140,7 @@ def _answers(process: subprocess.Popen[str], seconds: float) -> Iterator[dict]:
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()
-    patience = max(180.0, seconds)
+    patience = START
     while True:
         try:
             line = lines.get(timeout=patience)
