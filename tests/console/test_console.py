@@ -254,6 +254,18 @@ def test_stopping_names_the_epoch_to_resume_from(tmp_path):
     assert "what is finished stays" in stopping.sentence([])
 
 
+def test_a_lock_that_another_run_took_away_is_no_traceback(shown):
+    lost = "[Errno 2] No such file or directory: '/suzu/.snakemake/locks/0.input.lock'"
+    trace = f'Traceback (most recent call last):\n\n  File "api.py", line 1\n\nFileNotFoundError: {lost}'
+    facts = {"exception": "FileNotFoundError", "msg": trace}
+    shown.handler.emit(record(LogEvent.ERROR, **facts))
+    assert shown.text().startswith("another run is at work in this folder")
+    assert "Traceback" not in shown.text()
+    facts["msg"] = trace.replace("locks/0.input.lock", "metadata/x")
+    shown.handler.emit(record(LogEvent.ERROR, **facts))
+    assert "Traceback" in shown.text(), "any other missing file is a bug"
+
+
 CLOSED = """
 import os, signal, subprocess, sys
 sys.path.insert(0, sys.argv[1])
