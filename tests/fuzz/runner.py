@@ -22,7 +22,7 @@ TRIES = 3
 """How often a case that took longer is tried in all."""
 WAITS = 0.2
 """The share of its time that a case must have wanted a CPU, to be called late and not hanging."""
-START = 1800.0
+START = 7200.0
 MEGABYTES = 1536
 """How much address space a case may take; a picture's promise is 1 GB of memory in use."""
 
@@ -129,7 +129,7 @@ def _worker(kind: str, first: int, last: int, tally: Tally, seconds: float) -> i
 def _answers(process: subprocess.Popen[str], seconds: float) -> Iterator[dict]:
     """The lines of a worker; `TimeoutError` where one takes longer than a case may.
 
-    The start, with its imports and models, is no case and has half an hour: the machine may be busy.
+    The start, with its imports and models, is no case and has two hours: the machine may be busy.
     """
     lines: queue.Queue[str | None] = queue.Queue()
 
