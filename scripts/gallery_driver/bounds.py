@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests import PreparedRequest, Response
 
 ADDRESS_SPACE = 4 * 2**30
@@ -40,6 +41,10 @@ class Exceeded(BaseException):
     def __init__(self, said: str, *, too_large: bool = False) -> None:
         super().__init__(said)
         self.too_large = too_large
+
+
+class Untrusted(Exceeded):
+    """Whoever answers under a site's name is not to be asked."""
 
 
 @dataclass
@@ -65,6 +70,9 @@ class Bounds:
     _listed: int = field(default=0, init=False)
     _asked: int = field(default=0, init=False)
     _waited: float = field(default=0.0, init=False)
+    _outside: bool = field(default=False, init=False)
+    """The request under way must not lead into this machine's network."""
+    _inside: dict[str, bool] = field(default_factory=dict, init=False)
 
     @contextlib.contextmanager
     def file(self) -> Iterator[None]:
@@ -142,10 +150,24 @@ class Bounds:
                     secret in text for secret in self.secrets
                 ):
                     del request.headers[name]
-        if direct and self._first and private(address) and not private(self._first):
+        self._outside = direct and bool(self._first) and not self._first_inside()
+        if self._outside and private(address):
             raise requests.exceptions.InvalidURL(
                 f"{urlsplit(address).hostname} is in a private network, and the site is not"
             )
+
+    def _first_inside(self) -> bool:
+        """Whether the site itself is in a private network; looked up once, so that it cannot move."""
+        host = urlsplit(self._first).hostname or ""
+        if host not in self._inside:
+            self._inside[host] = private(self._first)
+        return self._inside[host]
+
+    def connected(self, name: str, peer: str) -> None:
+        """Refuses a connection that has just been made under `name`, before anything is said on it:
+        a name may lead elsewhere than a moment ago, when it was looked up (DNS rebinding)."""
+        if self._outside and inside(peer):
+            raise Untrusted(f"{name} leads into a private network, and the site is not in one")
 
 
 def same_site(one: str, other: str) -> bool:
@@ -186,7 +208,12 @@ def private(address: str) -> bool:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError):
         return False  # then the request itself says so
-    return any(not ipaddress.ip_address(one.partition("%")[0]).is_global for one in found)
+    return any(map(inside, found))
+
+
+def inside(number: str) -> bool:
+    """Whether an address in numbers is of this machine or its network."""
+    return not ipaddress.ip_address(number.partition("%")[0]).is_global
 
 
 def _retry_after(response: Response) -> float | None:
@@ -260,9 +287,9 @@ class _Held:
 
 
 def _patch() -> None:
-    """Puts the bounds around the three places that everything passes."""
+    """Puts the bounds around the four places that everything passes."""
     ask, send = requests.Session.request, requests.adapters.HTTPAdapter.send
-    read = Response.iter_content
+    read, connect = Response.iter_content, urllib3.util.connection.create_connection
 
     def request(self: requests.Session, method: str, url: str, **options: Any) -> Any:
         if _Held.bounds.in_file:
@@ -274,7 +301,10 @@ def _patch() -> None:
         proxies, tries = options.get("proxies") or {}, 0
         while True:
             _Held.bounds.may_go(request, direct=not any(proxies.values()))
-            response = send(self, request, **options)
+            try:
+                response = send(self, request, **options)
+            except requests.exceptions.SSLError as problem:
+                raise _distrust(problem, str(request.url)) from None
             _Held.bounds.attempt(response)
             if not _Held.bounds.wait(response, tries):
                 return response
@@ -284,9 +314,30 @@ def _patch() -> None:
     def iter_content(self: Response, *arguments: Any, **options: Any) -> Any:
         return _counted(read(self, *arguments, **options))
 
+    def bounded_connection(address: tuple[str, int], *arguments: Any, **options: Any) -> Any:
+        made = connect(address, *arguments, **options)
+        try:
+            _Held.bounds.connected(address[0], str(made.getpeername()[0]))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    urllib3.util.connection.create_connection = bounded_connection
     requests.Session.request = request  # type: ignore[method-assign, assignment]
     requests.adapters.HTTPAdapter.send = bounded_send  # type: ignore[method-assign, assignment]
     Response.iter_content = iter_content  # type: ignore[method-assign]
+
+
+def _distrust(problem: requests.exceptions.SSLError, address: str) -> BaseException:
+    """The same problem, as a sentence that ends all tries where it is the site's certificate."""
+    said = re.search(r"certificate verify failed: ([^()]*)", str(problem))
+    if said is None:
+        return problem
+    return Untrusted(
+        f"{urlsplit(address).hostname} shows a certificate that this machine does not trust "
+        f"({said[1].strip()}): check the address, the machine's clock and its proxy"
+    )
 
 
 def _counted(chunks: Iterator[Any]) -> Iterator[Any]:

@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -250,6 +252,42 @@ def test_stopping_names_the_epoch_to_resume_from(tmp_path):
     job = RunningJob(1, "train", "m-lr0.001", log, None)
     assert stopping.sentence([job]).endswith("it resumes train m-lr0.001 after epoch 5")
     assert "what is finished stays" in stopping.sentence([])
+
+
+def test_a_lock_that_another_run_took_away_is_no_traceback(shown):
+    lost = "[Errno 2] No such file or directory: '/suzu/.snakemake/locks/0.input.lock'"
+    trace = f'Traceback (most recent call last):\n\n  File "api.py", line 1\n\nFileNotFoundError: {lost}'
+    facts = {"exception": "FileNotFoundError", "msg": trace}
+    shown.handler.emit(record(LogEvent.ERROR, **facts))
+    assert shown.text().startswith("another run is at work in this folder")
+    assert "Traceback" not in shown.text()
+    facts["msg"] = trace.replace("locks/0.input.lock", "metadata/x")
+    shown.handler.emit(record(LogEvent.ERROR, **facts))
+    assert "Traceback" in shown.text(), "any other missing file is a bug"
+
+
+CLOSED = """
+import os, signal, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+from bakery.console import stopping
+job = subprocess.Popen(["sleep", "60"])
+def say(sentence):
+    raise OSError(5, "Input/output error")
+stopping.arm(lambda: (), say)
+try:
+    os.kill(os.getpid(), signal.SIGHUP)
+except KeyboardInterrupt:
+    print(job.wait())
+"""
+
+
+def test_a_closed_terminal_ends_the_jobs_although_nothing_can_be_said():
+    ran = subprocess.run(
+        [sys.executable, "-c", CLOSED, Path(handler.__file__).parents[2]],
+        capture_output=True, text=True, check=True, timeout=50,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )  # fmt: skip
+    assert int(ran.stdout) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("stage", ["scrape", "filter", "tag", "prune", "layout", "train", "sample"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bakery.console import one_run
+from bakery.io import status
 from bakery.io.errors import BakeryError
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -59,3 +60,12 @@ def test_a_killed_runs_locks_go(tmp_path, other):
     until = time.time() + 1
     while one_run._held and time.time() < until:
         one_run._held.pop().close()
+
+
+def test_a_start_forgets_how_far_the_jobs_of_a_killed_run_were(tmp_path: Path) -> None:
+    log = tmp_path / "logs/tag/mirael-1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("stays")
+    status.beside(log).write_text("{}")  # as after a power cut, which undid its removal
+    one_run.tidy(tmp_path / ".snakemake", tmp_path / "results", tmp_path / "logs")
+    assert list(log.parent.iterdir()) == [log]

@@ -44,7 +44,7 @@ def try_kills(chosen: argparse.Namespace) -> int:
 def try_disks(chosen: argparse.Namespace) -> int:
     """Full and read-only disks in every stage; needs root."""
     failed = 0
-    for trial, wrong in disks.trials(chosen.place):
+    for trial, wrong in disks.trials(chosen.place, chosen.stages):
         tell(trial, wrong)
         failed += bool(wrong)
     return failed
@@ -92,6 +92,8 @@ def main() -> int:
     parser.add_argument("--blows", type=int, default=100, help="how many kills in all (100)")
     parser.add_argument("--first", type=int, default=0, help="seed of the first bake (0)")
     parser.add_argument("--kinds", nargs="*", choices=list(kills.KINDS), default=(), metavar="KIND")
+    parser.add_argument("--stages", nargs="*", choices=disks.STAGES, default=disks.STAGES,
+                        metavar="STAGE", help="of disks")  # fmt: skip
     chosen = parser.parse_args()
     if unknown := set(chosen.trials) - TRIALS.keys():
         parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join(TRIALS)}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,9 +18,13 @@ from pathlib import Path
 import psutil
 import yaml
 
+from tests.faults import cpu_time
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 900.0
 """Seconds after which a run is held to hang."""
+SPARING = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+"""Where a job has several threads, they wait asleep and leave the CPU to others."""
 SMALL = {
     "scrape": {"name": "mirael", "urls": ["embedded://posts?tags=mirael"], "limit": 30},
     "filter": {"min_side": 96},
@@ -80,8 +84,9 @@ class Run:
     """A running engine with all its jobs, and what it says."""
 
     def __init__(self, bakery: Bakery, command: list[str], *, terminal: bool) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **bakery.environment}
+        environment = os.environ | SPARING | bakery.environment
         self._said: list[bytes] = []
+        self._hung_up = False
         if terminal:
             environment["TERM"] = "xterm"
         self.master: int | None = None
@@ -92,7 +97,7 @@ class Run:
             command, cwd=bakery.folder, env=environment, stdin=slave or subprocess.DEVNULL,
             stdout=slave or subprocess.PIPE, stderr=slave or subprocess.STDOUT,
             start_new_session=slave is None,
-            preexec_fn=None if slave is None else lambda: os.login_tty(slave),
+            preexec_fn=lambda: _as_a_shell_starts_it(slave),
         )  # fmt: skip
         if slave is not None:
             os.close(slave)
@@ -102,8 +107,18 @@ class Run:
     def _listen(self) -> None:
         handle = self.master if self.master is not None else self.process.stdout.fileno()
         with suppress(OSError):  # a terminal ends with an error
-            while piece := os.read(handle, 65536):
+            while not self._hung_up:
+                if not select.select([handle], [], [], 0.1)[0]:
+                    continue
+                if not (piece := os.read(handle, 65536)):
+                    return
                 self._said.append(piece)
+
+    def hang_up(self) -> None:
+        """Close its terminal. Nobody may be reading there: that would keep it open."""
+        self._hung_up = True
+        self._reader.join()
+        os.close(self.master)
 
     @property
     def said(self) -> str:
@@ -121,10 +136,11 @@ class Run:
 
     def family(self) -> list[psutil.Process]:
         """The engine and all below it."""
-        with suppress(psutil.NoSuchProcess):
-            engine = psutil.Process(self.process.pid)
-            return [engine, *engine.children(recursive=True)]
-        return []
+        return cpu_time.family(self.process.pid)
+
+    def used(self) -> float:
+        """What it and its jobs have had of the CPUs, in seconds."""
+        return cpu_time.used(self.family())
 
     def jobs(self) -> list[psutil.Process]:
         """The processes that work, in the order of their start: those without children."""
@@ -136,14 +152,13 @@ class Run:
         return leaves
 
     def wait(self, seconds: float = PATIENCE) -> int:
-        """Until it has ended; kills it and raises TimeoutError after `seconds`."""
-        try:
-            status = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        """Until it has ended; kills it and raises TimeoutError after `seconds` (`cpu_time`)."""
+        if not cpu_time.wait_until(lambda: not self.alive, seconds, self.family):
+            doing = "\n".join(cpu_time.doing(self.family()))
             self.kill()
-            raise TimeoutError(f"no end after {seconds:g} s: {self.last_words}") from None
+            raise TimeoutError(f"no end after {seconds:g} s: {self.last_words}\n{doing}")
         self._reader.join(5)
-        return status
+        return self.process.returncode
 
     def kill(self) -> None:
         """End all of it, as a power cut does."""
@@ -157,12 +172,22 @@ class Run:
         self.process.wait(10)
 
 
+def _as_a_shell_starts_it(terminal: int | None) -> None:
+    """No signal is ignored, though the trials may run under nohup or in the background; and with a
+    terminal of its own, if there is one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if terminal is not None:
+        os.login_tty(terminal)
+
+
 def gone(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that are still alive after `seconds`."""
-    until = time.monotonic() + seconds
-    while (left := [one for one in processes if _lives(one)]) and time.monotonic() < until:
-        time.sleep(0.2)
-    return left
+    """Those that are still alive after `seconds` (`cpu_time`)."""
+
+    def left() -> list[psutil.Process]:
+        return [one for one in processes if _lives(one)]
+
+    return [] if cpu_time.wait_until(lambda: not left(), seconds, left) else left()
 
 
 def _lives(process: psutil.Process) -> bool:

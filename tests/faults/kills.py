@@ -37,22 +37,24 @@ class Reference:
 
     results: dict[str, str]
     finished: list[float]
-    """Seconds after the start at which its jobs were done, in their order."""
+    """What it had had of the CPUs, in seconds, when its jobs were done, in their order: how far it is
+    at such a moment does not depend on how busy the machine is."""
 
     @classmethod
     def bake(cls, bakery: chain.Bakery) -> Reference:
         """Bake in an empty folder, and look."""
         bakery.write_config()
-        run, began, finished = bakery.start(), time.monotonic(), []
+        run, finished = bakery.start(), []
         while run.alive:
-            at = time.monotonic() - began
+            at = run.used()
             finished += [at] * (bakery.done() - len(finished))
             time.sleep(0.2)
         assert run.wait() == 0, run.said
         return cls(chain.results(bakery.folder), finished)
 
     def moment(self, rng: random.Random) -> tuple[int, float]:
-        """A random moment of the whole length: after how many jobs, and how many seconds later."""
+        """A random moment of the whole length: after how many jobs, and how many seconds of the
+        CPUs later."""
         at = rng.uniform(0, self.finished[-1])
         before = [one for one in self.finished if one <= at]
         return len(before), at - (before[-1] if before else 0.0)
@@ -137,14 +139,15 @@ class Scene:
 
     def hit(self, kind: str, moment: tuple[int, float]) -> bool:
         """Start, and hit at the moment; whether the run was at its end before."""
+        had = self.bakery.done()
         run = self.bakery.start(terminal=kind in ("hangup", "interrupt"))
         jobs, seconds = moment
         until = time.monotonic() + chain.PATIENCE
         while run.alive and self.bakery.done() < jobs and time.monotonic() < until:
-            time.sleep(0.05)
-        until = time.monotonic() + seconds
-        while run.alive and time.monotonic() < until:
-            time.sleep(0.05)
+            time.sleep(0.2)
+        before = run.used() if jobs > had else 0.0
+        while run.alive and run.used() - before < seconds and time.monotonic() < until:
+            time.sleep(0.2)
         self._expect_gone(self._old)
         if not run.alive:
             self._ended(run)
@@ -217,7 +220,7 @@ class Scene:
 
     def hang_up(self, run: chain.Run, family: list[psutil.Process]) -> list[psutil.Process]:
         """The terminal is closed."""
-        os.close(run.master)  # nothing can be said any more, nor the cursor be brought back
+        run.hang_up()  # nothing can be said any more, nor the cursor be brought back
         run.wait(SECONDS_TO_STOP)
         self._expect_gone(family)
         return []

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from bakery.console.board import RunningJob
 from bakery.settings import config
-from tests.faults import disks, kills, powercut
+from tests.faults import chain, cpu_time, disks, kills, powercut
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -152,6 +154,40 @@ def test_a_job_that_was_killed_is_held_for_one_without_memory(tmp_path: Path) ->
     assert "killed, or out of memory?" in said
     assert "run the same command again" in said
     assert str(tmp_path / "train.log") in said
+
+
+def test_seconds_in_line_for_a_cpu_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, line = time.monotonic(), iter(range(100))
+    monkeypatch.setattr(cpu_time, "queued", lambda processes: {1: 0.05 * next(line)})
+    assert not cpu_time.wait_until(lambda: False, 0.2, list, step=0.1)
+    assert time.monotonic() - began > 0.35, "half of them passed in line"
+    assert cpu_time.wait_until(lambda: True, 0.2, list)
+
+
+def test_a_process_stands_in_line_where_others_run() -> None:
+    hogs = [run("while True: pass") for _ in range(2 * os.cpu_count())]
+    try:
+        before = cpu_time.Use.of(hogs[0].pid)
+        time.sleep(0.6)
+        use = cpu_time.Use.of(hogs[0].pid).since(before)
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.communicate()
+    assert use.queued > 0.1
+    assert use.cpu + use.queued > 0.4
+
+
+def test_a_run_hears_signals_also_where_the_trials_do_not(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        waits = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
+        run = chain.Run(chain.Bakery(tmp_path), waits, terminal=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert cpu_time.wait_until(lambda: "here" in run.said, 30, run.family)
+    run.hang_up()
+    assert run.wait(30) == -signal.SIGHUP
 
 
 def test_every_stage_is_tried_on_a_full_disk() -> None:

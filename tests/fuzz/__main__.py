@@ -30,7 +30,8 @@ def main() -> int:
         count = chosen.cases or importlib.import_module(f"tests.fuzz.{kind}").LONG
         tally = runner.run(kind, chosen.first, count)
         ended = ", ".join(f"{number} {ending}" for ending, number in sorted(tally.endings.items()))
-        print(f"{kind}: {count} cases: {ended}; the slowest {tally.slowest:.1f} s", flush=True)
+        slow = f"the slowest {tally.slowest:.1f} s, {len(tally.again)} had a second try"
+        print(f"{kind}: {count} cases: {ended}; {slow} {tally.again or ''}".rstrip(), flush=True)
         for seed, said in tally.failed:
             print(f"  seed {seed}: {said.strip()}")
         failed += len(tally.failed)

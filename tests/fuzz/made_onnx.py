@@ -83,6 +83,23 @@ def endless(path: Path) -> Path:
     return saved(path, graph)
 
 
+def slow_to_load(path: Path, side: int = 1500, products: int = 600) -> Path:
+    """Products of large constant matrices, which onnxruntime computes while it loads the model."""
+    first = helper.make_tensor("value", TensorProto.FLOAT, [1], [1 / side])
+    nodes = [helper.make_node("ConstantOfShape", ["shape"], ["m0"], value=first)]
+    nodes += [helper.make_node("MatMul", [f"m{n}", "m0"], [f"m{n + 1}"]) for n in range(products)]
+    graph = helper.make_graph(
+        [*nodes, helper.make_node("ReduceMean", [f"m{products}"], ["one"], keepdims=0),
+         helper.make_node("ReduceMean", ["x"], ["mean"], axes=[2, 3], keepdims=0),
+         helper.make_node("Mul", ["mean", "one"], ["y"])],
+        "slow",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(np.array([side, side]), "shape")],
+    )  # fmt: skip
+    return saved(path, graph)
+
+
 def odd_answer(rng: random.Random, path: Path) -> bool:
     """Numbers that are none, or none of the kind."""
     shape: list[int | str] = rng.choice(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.cpu_time import Use
 from tests.fuzz import runner
 from tests.fuzz.__main__ import kinds
 
@@ -23,13 +24,23 @@ def test_attacks_end_well(kind: str) -> None:
 
 CASES = '''
 import os, time
+from pathlib import Path
 from tests.fuzz.outcome import Outcome
+
+def late_once():
+    """Works for a while, as on a busy machine, and at its second try it does not."""
+    tried = Path(os.environ["TRIED"])
+    if not tried.exists():
+        tried.touch()
+        time.sleep(1)
+        while True: pass
 
 def attack(seed, folder):
     if seed == 2: time.sleep(60)
     if seed == 3: os._exit(9)
     if seed == 4: raise ValueError("five")
     if seed == 5: bytearray(4 * 2**30)
+    if seed == 6: late_once()
     print("noise")
     return Outcome("taken")
 '''  # fmt: skip
@@ -45,10 +56,18 @@ def made_kind(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_what_hangs_dies_raises_or_takes_all_memory_is_counted_and_the_rest_goes_on(
-    made_kind: str,
+    made_kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TRIED", str(tmp_path / "tried"))
     tally = runner.run(made_kind, 0, 8, seconds=2)
     assert dict(tally.endings) == {"taken": 4, "hangs": 1, "dies": 1, "failed": 2}
     assert [seed for seed, _ in tally.failed] == [2, 3, 4, 5]
     assert "five" in tally.failed[2][1]
     assert "MemoryError" in tally.failed[3][1]
+    assert tally.again == [6], "a case that waits is not tried again, one that was slow once is"
+
+
+def test_a_case_hangs_if_it_took_the_cpu_or_waited_for_none() -> None:
+    assert runner.hangs(Use(cpu=10.5, queued=0), 10)
+    assert runner.hangs(Use(cpu=0.1, queued=0.2), 10)
+    assert not runner.hangs(Use(cpu=2, queued=8), 10)

@@ -125,6 +125,15 @@ def test_lines_that_begin_alike_are_alternatives():
     assert caption.changes == {"other line": 2}
 
 
+def test_what_only_the_first_reading_knows_outlasts_the_second():
+    caption = parse("character:hoshi (x)\nrating:safe\n(blue hair:1.2)\nred ribbon shines.")
+    assert [(one.text, one.kind) for one in caption.pieces] == [
+        ("hoshi (x)", "character"), ("blue hair", "general"), ("red ribbon shines", "general"),
+    ]  # fmt: skip
+    assert caption.rating == "safe"
+    assert caption.changes == {"rating": 1, "weight": 1}
+
+
 def test_namespaces_of_download_managers():
     caption = parse(
         "1girl\ncharacter:hoshi (x)\nseries:blue archive\ncreator:y\nrating:safe\npage:3"
@@ -189,6 +198,15 @@ BITS = ("hoshi", "blue hair", "1girl", "long_hair", "(x:1.2)", "((y z))", "[w]",
 
 @given(st.lists(st.sampled_from(BITS) | st.sampled_from([", ", " ", "\n", "，"]), max_size=14))
 @example(["hoshi", ":d", "long_hair", "rating:safe"])
+@example(
+    ["A girl stands there.", ", ", "A girl stands there.", ", ", "猫耳"]
+)  # one sentence or two
+@example(
+    ["女の子が立っている。", "hat.", "\n", "hoshi"]
+)  # a line's end ends what the comma does not
+@example(
+    ["hoshi", "\n", "blue hair", "blue hair", "hat."]
+)  # a sentence only at the start of a line
 def test_reading_its_own_line_changes_nothing_more(bits):
     text = "".join(bits)
     once = parse(text)
@@ -246,6 +264,7 @@ def test_what_only_looks_like_such_a_form_stays(text, pieces):
 
 def test_a_keyword_in_brackets_is_no_tag():
     assert read("hoshi, (BREAK), [AND], (BREAK, hat)") == ["hoshi", "hat"]
+    assert read("女の子が立っている。BREAK hoshi") == ["女の子が立っている。", "hoshi"]
 
 
 @pytest.mark.parametrize(

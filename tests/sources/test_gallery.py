@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shutil
+import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -212,6 +216,40 @@ def test_another_site_is_told_no_account(tmp_path, site, stranger, own_home, how
     assert not {"Authorization", "X-Api-Key"} & asked.keys()
 
 
+@pytest.fixture
+def self_signed(tmp_path: Path) -> Iterator[str]:
+    """The address of a site whose certificate nobody vouches for."""
+    openssl = shutil.which("openssl") or pytest.skip("no openssl on this machine")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with hostile.served() as (server, base):
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        yield base.replace("http:", "https:")
+
+
+def test_a_certificate_that_is_no_good_is_one_sentence(tmp_path, site, self_signed) -> None:
+    server, base = site
+    with pytest.raises(BakeryError, match=r"listing Danbooru:https.* failed: ") as refusal:
+        fetch(tmp_path, self_signed)
+    said = (
+        "127.0.0.1 shows a certificate that this machine does not trust (self-signed certificate): "
+    )
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    elsewhere = hostile.sound(5) | {"file_url": f"{self_signed}/data/5.jpg"}
+    server.listing = hostile.listing_of([hostile.sound(4), elsewhere])
+    rows = fetch(tmp_path, base)
+    assert rows["4"].status == posts.FETCHED
+    assert rows["5"].reason.startswith(said)
+
+
 @pytest.mark.parametrize(
     "url",
     ["text:hello", "ytdl:https://example.org/x", "oauth:flickr", "r:file:///etc/passwd"],
@@ -301,3 +339,39 @@ def test_a_site_cannot_send_us_into_our_own_network(net, host, inside) -> None:
                 bounds.may_go(request, direct=True)
         else:
             bounds.may_go(request, direct=True)
+
+
+REBOUND = """
+import importlib.util, socket, sys
+spec = importlib.util.spec_from_file_location("net_bounds", sys.argv[1])
+net = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = net
+spec.loader.exec_module(net)
+real, asked = socket.getaddrinfo, []
+def rebinding(host, *arguments, **options):
+    if host not in ("site.test", "other.test"):
+        return real(host, *arguments, **options)
+    asked.append(host)
+    inside = asked.count("other.test") > 1
+    return real("127.0.0.1" if inside else "8.8.8.8", *arguments, **options)
+socket.getaddrinfo = rebinding
+bounds = net.Bounds(9**9, 9, 9**9, 9, 9**9, 9, 9, 9, home="http://site.test/")
+net.hold(bounds)
+with bounds.file():
+    try:
+        print(net.requests.get(f"http://other.test:{sys.argv[2]}/x.jpg"))
+    except net.Untrusted as refusal:
+        print(refusal)
+"""
+
+
+def test_a_name_that_leads_elsewhere_when_it_is_used_is_not_asked(stranger) -> None:
+    seen, elsewhere = stranger
+    port = elsewhere.rpartition(":")[2].partition("/")[0]
+    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    ran = subprocess.run(
+        [sys.executable, "-c", REBOUND, str(ROOT / PARTS[1]), port],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert ran.stdout == "other.test leads into a private network, and the site is not in one\n"
+    assert seen == []

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from tiny_base import tiny_sd1
 
 from bakery.io import manifest
+from bakery.jobs import rungs
 from bakery.settings.train import Train
 from bakery.training import checkpoint, train_step
 from bakery.training.progress import Progress
@@ -165,7 +166,7 @@ def test_a_finished_bake_is_not_baked_again(world, whole, tmp_path, monkeypatch)
     assert files(out) == whole["AdamW"]  # the state is no file of the bake
     monkeypatch.setattr(train_step, "losses", None)
     assert bake(world, out) == facts
-    checkpoint.forget(out)
+    rungs.forget(out)
     assert not (out / checkpoint.STATE).exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tests.fuzz.made_onnx import SIDE, constant, mean
 
 PICTURE = Image.new("RGB", (20, 12), "red")
 SHAPE = [1, 3, SIDE, SIDE]
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def look(path: Path, kind: str) -> np.ndarray:
@@ -59,6 +62,31 @@ def test_what_has_no_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(BakeryError, match=r"had no answer after 0.3 s and was stopped; wait less"):
         model.run("x", np.zeros((1, 3, SIDE, SIDE), np.float32), "wait less")
     assert time.monotonic() - begun < 30
+
+
+LOAD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from bakery.io.errors import BakeryError
+from bakery.vision import onnx_model
+onnx_model.LOADING = 0.5
+try:
+    onnx_model.OnnxModel(onnx_model.Path(sys.argv[2]), "filter.models", threads=1)
+except BakeryError as problem:
+    sys.exit(f"said: {problem}")
+"""
+
+
+def test_what_takes_for_ever_to_load_ends_the_job(tmp_path: Path) -> None:
+    path = made_onnx.slow_to_load(tmp_path / "a.onnx")
+    ran = subprocess.run(
+        [sys.executable, "-c", LOAD, SCRIPTS, path],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (
+        ran.stderr == f"said: filter.models: {path} is not loaded after 0.5 s; take another model\n"
+    )
+    assert ran.returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def begin_run():
         say(line)
     stopping.arm_for_epochs(trained, say)
     if workflow.local_exec:  # processes of a cluster's other machines are not seen here
-        one_run.tidy(Path(".snakemake"), Path("results"))
+        one_run.tidy(Path(".snakemake"), Path("results"), Path("logs"))
     if CONSOLE is not None:
         stopping.arm(lambda: CONSOLE.board.running, CONSOLE.stopped)
 

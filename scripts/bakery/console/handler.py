@@ -39,6 +39,8 @@ _MUTE = {"plan", "gather", "clean", "verify"}  # rules that print for themselves
 _NOTHING = "Nothing to be done"
 _WHERE = re.compile(r'^WorkflowError in .*:\n|^  File ".*$\n?', re.MULTILINE)
 
+# Snakemake removes the whole folder of locks when a run ends or is refused, also under one that begins.
+_LOST_LOCK = re.compile(r"FileNotFoundError: .*\.snakemake/locks/")
 _NO_RULE = re.compile(r"No rule to produce (\S+)")
 
 Ending = Callable[[], Sequence[str]]
@@ -197,7 +199,7 @@ class LogHandler(LogHandlerBase):
         text = str(facts.get("msg") or "")
         if facts.get("exception") == "WorkflowError":  # a sentence: where in our rules says nothing
             text = _WHERE.sub("", text)
-        elif facts.get("exception") == "LockException":
+        elif facts.get("exception") == "LockException" or _LOST_LOCK.search(text):
             text = one_run.refusal(Path(".snakemake"))
         elif found := _NO_RULE.search(text):
             text = sentences.no_target(found[1])

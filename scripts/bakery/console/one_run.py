@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from bakery.io import files
+from bakery.io import files, status
 from bakery.io.errors import BakeryError
 
 NAME = "bakery.lock"
@@ -61,9 +61,12 @@ def check(folder: Path) -> None:
                 raise BakeryError(refusal(folder))
 
 
-def tidy(folder: Path, results: Path) -> None:
-    """Remove what killed runs have left half-written; whoever calls it holds the lock (`begin`)."""
+def tidy(folder: Path, results: Path, logs: Path) -> None:
+    """Remove what killed runs have left: half-written files, and how far their jobs were. Whoever
+    calls it holds the lock (`begin`)."""
     files.remove_parts(results)
+    for left in logs.glob(f"*/*{status.ENDING}"):
+        left.unlink(missing_ok=True)
     for script in (folder / "scripts").glob("tmp*"):
         with suppress(OSError):
             if time.time() - script.stat().st_mtime > _OLD:  # a dry bake may have begun just now

@@ -36,7 +36,10 @@ def arm(running: Callable[[], Sequence[RunningJob]], say: Callable[[str], None])
             _each(children, psutil.Process.kill)
             return
         stopped = True
-        say(sentence(running()))
+        with suppress(
+            OSError
+        ):  # of a closed terminal: nobody reads it, and the jobs end all the same
+            say(sentence(running()))
         _each(children, psutil.Process.terminate)
         raise KeyboardInterrupt
 

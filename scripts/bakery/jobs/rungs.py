@@ -21,7 +21,7 @@ from typing import Any
 
 from bakery.io import manifest, seals, tables
 from bakery.io.files import link, write_text
-from bakery.jobs import claims
+from bakery.jobs import claims, stop_requests
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,9 @@ def rest(folder: Path, summary: Mapping[str, Any], files: Sequence[str], *, epoc
 
 
 def forget(folder: Path) -> None:
-    """The bake is finished: remove the record of its pause."""
+    """The bake is finished: remove what it would go on from, and the records of its pauses."""
+    for name in (STATE, BEFORE, stop_requests.STOPPED):
+        (folder / name).unlink(missing_ok=True)
     seals.remove(folder / RESTED)
 
 
@@ -98,6 +100,15 @@ class TrainTask:
         `group` are folders of bakes of the same rung; those that were stopped are left alone. A
         bake that fails ends the job without halving; with it, only the bake.
         """
+        summary = self._trained(group, workers=workers, most=most, work=work)
+        whole = claims.finished(self.baked)
+        if whole is not None and "stopped" not in whole:
+            forget(self.baked)  # once more: a power cut may have undone it
+        return summary
+
+    def _trained(
+        self, group: Sequence[Path], *, workers: int, most: int, work: claims.Work
+    ) -> dict[str, Any]:
         if self.until is None:
             return claims.ensure_finished(self.baked, claims.deal(group, workers, most), work=work)
         if not self._goes_on(self.baked):

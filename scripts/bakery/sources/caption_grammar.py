@@ -25,7 +25,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bakery.sources import sentences, written_forms
 from bakery.sources.emoticons import is_emoticon
@@ -36,6 +36,7 @@ CATEGORIES = ("general", "character", "copyright", "artist")
 """Kinds of tags that may stay in a caption."""
 MOST_LETTERS = 20_000
 """Of a caption; text encoders read some hundreds."""
+_READINGS = 10  # two are enough for nearly all captions
 
 _SETTINGS = re.compile(r"^[^\S\n]*(?:Negative prompt:|Steps: *\d)", re.MULTILINE)
 _STEPS = re.compile(r"^[^\S\n]*Steps: *\d", re.MULTILINE)
@@ -43,7 +44,7 @@ _PLACE = re.compile(r"[\[{]\s*(?:trigger|trigger[ _]?word|name)\s*[\]}]", re.IGN
 _PLACE_LETTER = "\ue000"
 _FILES = re.compile(r"<(?:lora|lyco|lycoris|hypernet|dora)\s*:[^<>\n]*>", re.IGNORECASE)
 _EMBEDDING = re.compile(r"\(?\bembedding:[^\s,()]+(?:\s*:\s*[\d.]+\))?\)?", re.IGNORECASE)
-_EDGE = r"[^\s,，、()\[\]{}]"
+_EDGE = r"[^\s,，、。！？()\[\]{}]"
 _KEYWORD = re.compile(rf"(?<!{_EDGE})(?:BREAK|AND|ADDCOMM|ADDBASE|ADDROW|ADDCOL)(?!{_EDGE})")
 _SEPARATOR = re.compile(r"(?<!\S)\|\|\|(?!\S)|;;;")
 _COMMAS = re.compile(f"[{sentences.SEPARATORS}]")
@@ -113,7 +114,7 @@ class WrittenCaption:
         line = ""
         for piece in self.pieces:
             between = ", " if line else ""
-            if line and sentences.ends(line) and len(sentences.parts(f"{line} {piece.text}")) > 1:
+            if line and sentences.ends(line) and _read_apart(line, piece.text):
                 between = " "
             line += between + piece.text
         return line
@@ -128,20 +129,43 @@ class WrittenCaption:
         )
 
 
+def _read_apart(line: str, more: str) -> bool:
+    """Whether a space is enough between two texts: they are read together as each by itself."""
+    apart = [*sentences.parts(line), *sentences.parts(more)]
+    return sentences.parts(f"{line} {more}") == apart
+
+
 def parse(text: str) -> WrittenCaption:
-    """The caption in the text of a file; no pieces where it holds none. Raises `TooLong`."""
+    """The caption in the text of a file; no pieces where it holds none. Raises `TooLong`.
+
+    It is read again until it stays as it is, so that its own line, without the breaks and brackets
+    that told how its pieces are meant, is the same caption.
+    """
     if len(text) > MOST_LETTERS:
         raise TooLong(
             f"holds a caption of {len(text):,} letters, and one has at most {MOST_LETTERS:,}: shorten it"
         )
+    caption = _read(text)
+    for _ in range(_READINGS):
+        again = _read(caption.text)
+        if again.text == caption.text:
+            break
+        # what only the first reading knew: namespaces, and what was taken out
+        kinds = {one.text: one.kind for one in caption.pieces if one.kind in CATEGORIES[1:]}
+        pieces = tuple(replace(one, kind=kinds.get(one.text, one.kind)) for one in again.pieces)
+        caption = WrittenCaption(pieces, caption.rating or again.rating, caption.changes)
+    return caption
+
+
+def _read(text: str) -> WrittenCaption:
+    """One reading of a text."""
     changes: Counter[str] = Counter()
     text = written_forms.plain(unicodedata.normalize("NFC", text), changes)
     text = _without_settings(text, changes)
     lines = [" ".join(line.split()).strip(f"{sentences.SEPARATORS} ") for line in text.splitlines()]
     lines = written_forms.without_bullets([line for line in lines if line], changes)
     lines = _first_alternative(lines, changes)
-    pieces: list[Piece] = []
-    rating = ""
+    pieces, rating = list[Piece](), ""
     spaced = 0 if any(map(_COMMAS.search, lines)) else min(len(lines), 2)
     for line in lines:
         line, found = _without_keywords(line)
@@ -152,17 +176,7 @@ def parse(text: str) -> WrittenCaption:
                 piece, said = _piece(one, part.is_sentence, changes)
                 rating = rating or said
                 pieces += [piece] if piece else []
-    if not _COMMAS.search(WrittenCaption(tuple(pieces)).text):
-        # cleaned, a tag may read as several: then it is several, or reading it again would change it
-        pieces = [part for one in pieces for part in _read_again(one)]
     return WrittenCaption(tuple(pieces), rating, dict(sorted((+changes).items())))
-
-
-def _read_again(piece: Piece) -> list[Piece]:
-    again = [piece.text] if piece.kind == SENTENCE else split_tags(piece.text)
-    if len(again) < 2:
-        return [piece]
-    return [one for text in again if (one := _piece(text, False, Counter())[0])]
 
 
 def split_tags(text: str, spaced: int = 1) -> list[str]:

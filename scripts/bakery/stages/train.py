@@ -96,7 +96,6 @@ class TrainStage:
             rungs.rest(spec.out, made, ["epochs.csv", *files], epoch=spec.until)
             return
         claims.finish(spec.out, made, ["epochs.csv", *files])
-        checkpoint.forget(spec.out)
         rungs.forget(spec.out)
 
 

@@ -253,12 +253,6 @@ def align(bakes: Sequence[tuple[Checkpoint, int]]) -> None:
             saved.rewind()
 
 
-def forget(folder: Path) -> None:
-    """The bake is finished: remove its states."""
-    for name in (STATE, BEFORE, stop_requests.STOPPED):
-        (folder / name).unlink(missing_ok=True)
-
-
 def group_size_before(folder: Path) -> int | None:
     """How many bakes shared the process when this one was last saved; None if it never was."""
     try:

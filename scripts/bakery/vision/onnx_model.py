@@ -1,7 +1,7 @@
 """ONNX models of other people: opened, looked at and run; whatever is wrong with one is a sentence.
 
 An answer that is no number (NaN, infinite, text, nothing) is a fault and never a result, and a model
-that does not come to an end is stopped after `PATIENCE`.
+that does not come to an end is given up after `PATIENCE`, or after `LOADING`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from bakery.io.errors import BakeryError
 
 PATIENCE = 600.0
 """Seconds that one run of a model may take; then it is stopped."""
+LOADING = 600.0
+"""Seconds that a model may take to load; then it is given up."""
 LARGEST_SIDE = 4096
 """Pixels of an input's side; larger ones are a damaged file."""
 LARGEST_BATCH = 1024
@@ -70,12 +72,29 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; its warnings speak to model authors
         options.intra_op_num_threads = threads
-        try:
-            return onnxruntime.InferenceSession(self.path, options, providers=list(providers))
-        except Exception as problem:  # onnxruntime's errors have no common class of their own
+        outcome: list[onnxruntime.InferenceSession | Exception] = []
+
+        def load() -> None:
+            try:
+                session = onnxruntime.InferenceSession(
+                    self.path, options, providers=list(providers)
+                )
+                outcome.append(session)
+            except Exception as problem:  # onnxruntime's errors have no common class of their own
+                outcome.append(problem)
+
+        # Nothing ends onnxruntime while it loads, and what a model has it compute beforehand may
+        # take for ever. As a daemon it ends with this process.
+        loader = threading.Thread(target=load, name="load-onnx-model", daemon=True)
+        loader.start()
+        loader.join(LOADING)
+        if not outcome:
+            raise self.fault(f"is not loaded after {LOADING:g} s", _OTHER)
+        if isinstance(outcome[0], Exception):
             raise self.fault(
-                f"cannot be loaded as an ONNX model ({brief(problem)})", "download it again"
+                f"cannot be loaded as an ONNX model ({brief(outcome[0])})", "download it again"
             ) from None
+        return outcome[0]
 
     def fault(self, what: str, cure: str) -> BakeryError:
         """The sentence for what is wrong with the model."""
