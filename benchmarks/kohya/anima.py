@@ -2,10 +2,11 @@
 
     python benchmarks/kohya/anima.py --sd-scripts PATH [--python PYTHON] [--packages DIR]
 
-PATH is a checkout of kohya-ss/sd-scripts that has anima_train_network.py; its model and its trainer's step
-run beside, in `--python` (an interpreter with its requirements; the default is this one, with `--packages`
-in front of its path). The transformer is narrow, with every layer of the real one; the adapter of the
-text has its real size. Prints a table; ends with 1 if a difference exceeds 1e-5.
+PATH is a checkout of kohya-ss/sd-scripts that has anima_train_network.py. Its model and its functions
+for times and weights run beside, in `--python` (an interpreter with its requirements; the default is
+this one, with `--packages` in front of its path). The transformer is narrow, with every layer of the
+real one; the adapter of the text has its real size. Prints a table; ends with 1 if a difference exceeds
+1e-5.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import tempfile
 import types
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import torch
 from safetensors.torch import load_file, save_file
 
+HERE = Path(__file__).parent
 LIMIT = 1e-5
 WIDTH, HEADS, BLOCKS, MODULATION = 256, 2, 3, 32
 WORDS = 32_128
@@ -33,8 +34,20 @@ TIMES: dict[str, dict[str, object]] = {
     "shift": {"timestep_sampling": "shift", "discrete_flow_shift": 3.0},
 }
 SCHEMES = ("none", "sigma_sqrt", "cosmap")
+UNUSED = (
+    "train_util", "flux_models", "flux_utils", "strategy_base", "anima_utils",
+    "qwen_image_autoencoder_kl",
+)  # fmt: skip
+"""Modules that are imported by those with the functions, and that these do without."""
 COUNT = 4
 """Pictures in a batch."""
+
+
+class Unused(types.ModuleType):
+    """Has whatever it is asked for in annotations."""
+
+    def __getattr__(self, name: str) -> object:
+        return object
 
 
 def ours(folder: Path) -> dict[str, torch.Tensor]:
@@ -109,21 +122,16 @@ def theirs(folder: Path) -> dict[str, torch.Tensor]:
 
     stand_in_for_torchvision()
     transforms = sys.modules.get("torchvision.transforms")
-    if transforms is not None and not hasattr(transforms, "functional"):
+    if transforms is not None:
         transforms.InterpolationMode = types.SimpleNamespace(NEAREST="nearest")
         transforms.functional = types.SimpleNamespace(
             resize=lambda x, size, interpolation: torch.nn.functional.interpolate(
                 x, size=size, mode=interpolation
             )
         )
-    import transformers
-
-    if not hasattr(
-        transformers, "CLIPFeatureExtractor"
-    ):  # gone from transformers 5, and not used here
-        transformers.CLIPFeatureExtractor = transformers.CLIPImageProcessor
-    import anima_train_network
-    from library import anima_models
+    for name in UNUSED:
+        sys.modules[f"library.{name}"] = Unused(name)
+    from library import anima_models, anima_train_utils, flux_train_utils
 
     given = load_file(folder / "inputs.safetensors")
     model = anima_models.Anima(
@@ -140,24 +148,28 @@ def theirs(folder: Path) -> dict[str, torch.Tensor]:
     texts = [given[name] for name in ("states", "mask", "t5_ids", "t5_mask")]
     with torch.no_grad():
         made = {"text": model._preprocess_text_embeds(texts[0], texts[2], texts[3], texts[1])}
-    trainer = anima_train_network.AnimaNetworkTrainer()
-    accelerator = types.SimpleNamespace(device=torch.device("cpu"), autocast=torch.no_grad)
+    padding = torch.zeros(COUNT, 1, 12, 16)
+    scheduler = types.SimpleNamespace(config=types.SimpleNamespace(num_train_timesteps=1000))
     for name, settings in TIMES.items():
+        arguments = argparse.Namespace(
+            **{"discrete_flow_shift": 1.0, "sigmoid_scale": 1.0, "ip_noise_gamma": None} | settings
+        )
+        torch.manual_seed(1)
+        noise = torch.randn_like(given["latents"])
+        noisy, t, sigmas = flux_train_utils.get_noisy_model_input_and_timesteps(
+            arguments, scheduler, given["latents"], noise, "cpu", torch.float32
+        )
+        t = t / 1000
+        with torch.no_grad():
+            predicted = model(
+                noisy[:, :, None], t, texts[0], padding_mask=padding, target_input_ids=texts[2],
+                target_attention_mask=texts[3], source_attention_mask=texts[1],
+            )[:, :, 0]  # fmt: skip
+        made |= {f"times.{name}": t, f"prediction.{name}": predicted}
         for scheme in SCHEMES:
-            arguments = argparse.Namespace(**{
-                "discrete_flow_shift": 1.0, "sigmoid_scale": 1.0, "ip_noise_gamma": None,
-                "gradient_checkpointing": False, "weighting_scheme": scheme, **settings,
-            })  # fmt: skip
-            scheduler = trainer.get_noise_scheduler(arguments, torch.device("cpu"))
-            torch.manual_seed(1)
-            predicted, target, t, weights = trainer.get_noise_pred_and_target(
-                arguments, accelerator, scheduler, given["latents"], {}, texts, model, None,
-                torch.float32, True, is_train=False,
-            )  # fmt: skip
-            made |= {f"times.{name}": t, f"prediction.{name}": predicted}
-            # as in train_network.py: mean over a picture after weighing, then over the batch
-            loss = torch.nn.functional.mse_loss(predicted, target, reduction="none") * weights
-            made[f"loss.{name}.{scheme}"] = loss.mean([1, 2, 3]).mean()[None]
+            weights = anima_train_utils.compute_loss_weighting_for_anima(scheme, sigmas)
+            error = (predicted - (noise - given["latents"])) ** 2 * weights
+            made[f"loss.{name}.{scheme}"] = error.mean([1, 2, 3]).mean()[None]
     return {name: value.detach().contiguous() for name, value in made.items()}
 
 

@@ -315,6 +315,6 @@ LINES = (
     Line("    SDXL(),\n", "    Pastel(),\n"),
     Line('TINY = {"sd1"', TINY),
     Line("from tokenizers.pre_tokenizers import", "from safetensors.torch import save_file\n"),
-    Line('"sdxl": tiny_sdxl}\n', '"pastel": tiny_pastel, '),
+    Line('"anima": tiny_anima}\n', '"pastel": tiny_pastel, '),
     Line("    state = {}\n    for key, value in base.unet", SINGLE_FILE),
 )
