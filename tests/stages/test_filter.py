@@ -523,3 +523,40 @@ def test_different_pictures_are_hardly_ever_looked_at_in_pairs(monkeypatch):
     monkeypatch.setattr(duplicates, "_line_up", lambda *pair: looked.append(1) or real(*pair))
     assert repeats(*(drawing(seed) for seed in range(60))) == {}
     assert len(looked) < 60  # of 1,770 pairs
+
+
+def test_thumbnails_made_all_at_once_are_those_made_one_by_one_up_to_rounding():
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.choice([0, 255], (128, 128, 3)).astype(np.uint8))
+    for picture in (duplicates.prepare(drawing(2)), noise):
+        at_once = duplicates._crop_thumbnails(picture, range(256)).reshape(256, 3, -1)
+        one_by_one = duplicates._Thumbnails(picture)
+        for crop in range(256):
+            single = one_by_one(duplicates._margins(crop))  # (256, 3)
+            assert np.abs(at_once[crop].T - single).max() < duplicates._ROUNDED
+
+
+def faded(image: Image.Image) -> Image.Image:
+    return image.point(lambda level: level // 4)
+
+
+def test_pairs_ruled_out_early_are_those_whose_alignment_gives_up(monkeypatch):
+    """Drawings with faded ones, whose hashes are as near as those of the copies among them."""
+    pictures = [look for seed in range(6) for look in (drawing(seed), faded(drawing(seed)))]
+    pictures += [COPIES["smaller"](drawing(1)), COPIES["cropped left"](drawing(2))]
+    gave_up: list[bool] = []
+    real = duplicates._line_up
+
+    def counted(*pair):
+        gave_up.append(real(*pair) is None)
+        return real(*pair)
+
+    monkeypatch.setattr(duplicates, "_line_up", counted)
+    early, lined_up = repeats(*pictures), gave_up.count(False)
+    assert early == {12: 2, 13: 4}
+    few = len(gave_up)
+    gave_up.clear()
+    monkeypatch.setattr(duplicates._Shown, "like", lambda shown, cut, close: close)
+    assert repeats(*pictures) == early
+    assert gave_up.count(False) == lined_up
+    assert lined_up <= few < len(gave_up)
