@@ -121,7 +121,7 @@ def draw(
             encoded = _encode(pipeline, waiting)
             with phases.phase(phases.DRAWING, str(pipeline.base.device)):
                 for number, batch in enumerate(encoded, start=1):
-                    # asked as late as this, since a helper may have drawn it; each, so that all get copies
+                    # asked so late since a helper may have drawn it; each, so that all get copies
                     if all([picture.there() for picture in batch]):  # noqa: C419
                         writer.put(batch)
                         continue
