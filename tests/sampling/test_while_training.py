@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from PIL import Image
 from tiny_base import tiny_sd1
 
 from bakery.jobs import claims
-from bakery.sampling import newest, while_training
+from bakery.sampling import helper, newest, while_training
 from bakery.sampling.pipeline import ImagePipeline
 from bakery.settings.sample import Prompt, Sample
 from bakery.settings.thresholds import Thresholds
@@ -154,6 +156,83 @@ def test_what_another_job_draws_is_left_to_it_and_auto_is_off_on_a_cpu(
     monkeypatch.setattr(hook, "_fill", lambda settings, wanted: told.append("drawn"))
     hook(saved, None)  # type: ignore[arg-type]
     assert told == ["drawn"]
+
+
+def errand(world: Path, root: Path, baked_in: Path) -> helper.Errand:
+    bakes = {root / "sample" / name: baked_in / "train" / name for name in "ab"}
+    return helper.Errand(stage(world), bakes)
+
+
+def test_a_helper_is_told_all_that_it_draws_with(world: Path, tmp_path: Path) -> None:
+    told = errand(world, tmp_path, tmp_path)
+    heard = helper.Errand.heard(told.said())
+    assert heard.bakes == told.bakes
+    assert vars(heard.drawer) == vars(told.drawer)
+
+
+@pytest.mark.slow
+def test_a_helper_draws_the_same_pictures_from_the_end_and_the_stage_the_rest(
+    world: Path, without: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {n: pictures(without / "sample" / n) for n in "ab"}
+    drawn: list[list[str]] = []
+    real = helper.drawing.of_batch
+
+    def three_batches(pipeline: ImagePipeline, batch: Any) -> Any:
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        drawn.append([picture.cell.image(picture.epoch) for picture in batch])
+        return real(pipeline, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(helper.drawing, "of_batch", three_batches)
+        with pytest.raises(KeyboardInterrupt):
+            helper.draw(errand(world, tmp_path, without))
+    assert [{name[:3] for name in batch} for batch in drawn] == [{"e2_"}, {"e1_"}, {"e2_"}]
+    early = {n: pictures(tmp_path / "sample" / n) for n in "ab"}
+    assert [len(early[n]) for n in "ab"] == [4, 8]
+    assert all(early[n].items() <= whole[n].items() for n in "ab")
+    by_stage: list[int] = []
+    draw = ImagePipeline.draw
+
+    def counted(pipeline: ImagePipeline, batch: Any) -> Any:
+        by_stage.append(len(batch))
+        return draw(pipeline, batch)
+
+    monkeypatch.setattr(ImagePipeline, "draw", counted)
+    stage(world).draw_claimed({tmp_path / "sample" / n: without / "train" / n for n in "ab"})
+    bases = sum(name.startswith("e0_") for name in whole["a"])
+    assert sum(by_stage) == bases + 4, "the base's, and the first epoch of the first bake"
+    assert {n: pictures(tmp_path / "sample" / n) for n in "ab"} == whole
+
+
+@pytest.mark.slow
+def test_a_helper_works_beside_its_job_and_ends_with_it(
+    world: Path, without: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {n: pictures(without / "sample" / n) for n in "ab"}
+    base = stage(world).load().base
+    assert helper._LOWEST == 19
+    monkeypatch.setattr(helper, "_LOWEST", 1)  # on a busy machine the lowest would wait for long
+    monkeypatch.setattr(helper.psutil.Process, "cpu_affinity", lambda process: [0, 1])
+    with helper.Helper(lambda: errand(world, tmp_path, without), base) as one:
+        one.consider(helper.WORTH / 2)
+        assert one._process is None, "not worth its start"
+        one.consider(helper.WORTH)
+        process = one._process
+        assert process is not None
+        end = time.monotonic() + 600
+        while {n: pictures(tmp_path / "sample" / n) for n in "ab"} != whole:
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.1)
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == 1
+    assert process.poll() is not None, "gone"
+    assert {path.name for path in tmp_path.glob("sample/*/*")} == {"images"}, "nothing on record"
+    with helper.Helper(lambda: errand(world, tmp_path, without), base) as alone:
+        monkeypatch.setattr(helper.psutil.Process, "cpu_affinity", lambda process: [0])
+        alone.consider(helper.WORTH)
+        assert alone._process is None, "no core is idle"
 
 
 class _Taken:

@@ -36,6 +36,12 @@ def arrange(keys: Sequence[tuple[Hashable, int]], size: int) -> list[list[int]]:
     return own + shared
 
 
+def is_own(looks: Sequence[Hashable], size: int) -> bool:
+    """Whether a batch of pictures with these LoRAs is of one alone, as `arrange` makes them: it is the
+    same whatever else is drawn."""
+    return len(set(looks)) == 1 and 2 * len(looks) >= size
+
+
 def _shares(places: list[int], count: int) -> list[list[int]]:
     """`places` in `count` parts whose sizes differ by one at most."""
     ends = [len(places) * i // count for i in range(count + 1)]

@@ -7,7 +7,9 @@ them, then LoRA by LoRA (`batches`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from bakery.interop.infotext import Infotext
 from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.sampling import batches, infotexts, prompts
-from bakery.sampling.pictures import Lora, Picture, SampleSet, Writer
+from bakery.sampling.pictures import Drawn, Lora, Picture, SampleSet, Writer
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.sampling.prompts import Cell, GridRow, PromptEntry
 from bakery.settings.sample import Sample
@@ -96,33 +98,46 @@ class Drawer:
         )
 
 
-def draw(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> None:
+def draw(
+    pipeline: ImagePipeline,
+    sample_sets: Sequence[SampleSet],
+    going_on: Callable[[float], None] = lambda seconds: None,
+) -> None:
     """Draw the missing pictures, the base's once for all.
 
     Which pictures share a batch depends on which bakes there are, not on their order or on which
-    pictures exist already.
+    pictures exist already. After each batch `going_on` is told how many seconds are about left.
     """
     sample_sets = sorted(sample_sets, key=lambda sample_set: sample_set.out.name)
-    queue = _batches(pipeline, sample_sets)
-    ready = [all([picture.there() for picture in batch]) for batch in queue]  # noqa: C419
+    waiting = queue(pipeline, sample_sets)
     in_use: list[Lora] = []
+    taken = []
     with Writer() as writer:
-        for batch, there in zip(queue, ready, strict=True):
-            if there:
+        for number, batch in enumerate(waiting, start=1):
+            # asked as late as this, since a helper may have drawn it; each, so that all get copies
+            if all([picture.there() for picture in batch]):  # noqa: C419
                 writer.put(batch)
                 continue
+            began = time.monotonic()
             loras = list(dict.fromkeys(picture.lora for picture in batch))
             if loras != in_use:
                 pipeline.use(loras)
                 in_use = loras
-            requests = [
-                ImageRequest(loras.index(p.lora), p.cell.prompt, p.cell.seed) for p in batch
-            ]
-            writer.put(batch, pipeline.draw(requests))
+            writer.put(batch, of_batch(pipeline, batch))
+            taken.append(time.monotonic() - began)
+            going_on(statistics.fmean(taken) * (len(waiting) - number))
 
 
-def _batches(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> list[list[Picture]]:
-    """The base's batches, which it shares with no LoRA, then the others."""
+def of_batch(pipeline: ImagePipeline, batch: Sequence[Picture]) -> Drawn:
+    """The pictures of a batch, whose LoRAs are in use."""
+    loras = list(dict.fromkeys(picture.lora for picture in batch))
+    return pipeline.draw(
+        [ImageRequest(loras.index(p.lora), p.cell.prompt, p.cell.seed) for p in batch]
+    )
+
+
+def queue(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> list[list[Picture]]:
+    """The batches of all pictures: the base's, which it shares with no LoRA, then the others."""
     base, others = [], []
     for sample_set in sample_sets:
         for epoch, cell in sample_set.infos:
@@ -138,6 +153,21 @@ def _batches(pipeline: ImagePipeline, sample_sets: Sequence[SampleSet]) -> list[
         for batch in batches.arrange(keys, pipeline.settings.batch_size):
             found.append([pictures[place] for place in batch])
     return found
+
+
+def read_epochs(train: Path, weight: float) -> list[GridRow]:
+    """The base and every saved epoch of `train`'s epochs.csv at `weight`; each file must be there."""
+    table = tables.read(train / "epochs.csv", ("epoch", "file", "sshs_model_hash"))
+    numbers = tables.numbers(table["epoch"], train / "epochs.csv")
+    epochs = [GridRow(0)]
+    for number, file, digest in zip(numbers, table["file"], table["sshs_model_hash"], strict=True):
+        if not (train / file).is_file():
+            raise BakeryError(
+                f"{train / file} is missing although epochs.csv lists it: train again, or "
+                "copy the file back"
+            )
+        epochs.append(GridRow(int(number), train / file, digest, weight))
+    return epochs
 
 
 def texts(cells: Sequence[Cell], settings: Sample) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ Lora = tuple[Path | None, float]
 IMAGES = "images"
 BROKEN = "broken.state"
 """Names of the pictures with NaN values, a line each: the files no longer show it."""
+
+_MARKING = threading.Lock()
 
 Drawn = tuple[Sequence[Image.Image], Sequence[bool]]
 """The pictures of a batch, and whether the arithmetic of each stayed finite."""
@@ -72,10 +75,11 @@ class SampleSet:
 
     def mark(self, name: str, finite: bool) -> None:
         """Record, before the picture is written, whether it has NaN values."""
-        if finite == (name not in self.broken):
-            return
-        self.broken ^= {name}
-        write_text(self.out / BROKEN, "".join(f"{n}\n" for n in sorted(self.broken)))
+        with _MARKING:  # the writer's thread marks as well
+            if finite == (name not in self.broken):
+                return
+            self.broken ^= {name}
+            write_text(self.out / BROKEN, "".join(f"{n}\n" for n in sorted(self.broken)))
 
     def report(self, epoch: GridRow, pictures: int) -> None:
         self.done += pictures
@@ -103,9 +107,13 @@ class Picture:
     def info(self) -> Infotext:
         return self.sample_sets[0].infos[self.epoch, self.cell]
 
+    @property
+    def _paths(self) -> list[Path]:
+        return [sample_set.path(self.epoch, self.cell) for sample_set in self.sample_sets]
+
     def there(self) -> bool:
-        """Whether an earlier run drew it; if so it is added to every sample set."""
-        paths = [sample_set.path(self.epoch, self.cell) for sample_set in self.sample_sets]
+        """Whether an earlier run, or a helper, drew it; if so it is added to every sample set."""
+        paths = self._paths
         text = infotext.write(self.info)
         kept = [place for place, path in enumerate(paths) if _text_of(path) == text]
         if not kept:
@@ -118,10 +126,19 @@ class Picture:
                 copy(source, path)
         return True
 
+    def exists(self) -> bool:
+        """Whether it is in every sample set already."""
+        text = infotext.write(self.info)
+        return all(_text_of(path) == text for path in self._paths)
+
     def save(self, image: Image.Image, finite: bool) -> None:
-        first, *others = (sample_set.path(self.epoch, self.cell) for sample_set in self.sample_sets)
         for sample_set in self.sample_sets:
-            sample_set.mark(first.name, finite)
+            sample_set.mark(self.cell.image(self.epoch), finite)
+        self.write(image)
+
+    def write(self, image: Image.Image) -> None:
+        """To every sample set; `save` also marks what is broken."""
+        first, *others = self._paths
         infotext.save_png(image, first, self.info)
         for path in others:
             copy(first, path)

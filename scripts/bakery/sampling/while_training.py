@@ -6,6 +6,9 @@ numbers are touched, and its memory is its own again. What exists, the sample st
 (`pictures.Picture.there`); the base's row and further weights are left to it. A folder is claimed while
 it is drawn into (`jobs.claims`), so that no sample job writes there at the same time.
 
+On a CPU that would take the training's time. There a second process draws on idle cores, if there are
+any (`helper`), unless the settings ask for pictures of each epoch.
+
 No failure in here ends the training: it is said once, and the job goes on without pictures.
 """
 
@@ -15,22 +18,23 @@ import functools
 import gc
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from bakery.families.family import Model
 from bakery.families.recognise import Place
-from bakery.io import devices, status
+from bakery.io import status
 from bakery.io.errors import BakeryError, first_line
 from bakery.jobs import claims
 from bakery.sampling import newest
 from bakery.sampling.drawing import Drawer, draw
+from bakery.sampling.helper import Errand, Helper, lacks
 from bakery.sampling.pictures import IMAGES, SampleSet
 from bakery.sampling.pipeline import ImagePipeline
 from bakery.sampling.prompts import Cell, GridRow
@@ -41,8 +45,6 @@ log = logging.getLogger(__name__)
 
 SHOWN = 8
 """Pictures of an epoch that are told of."""
-ROOM = 2.0
-"""Times the base's size that has to be free: the copy, and what drawing with it takes."""
 
 Saved = tuple[Path, Mapping[str, Any]]
 """A bake's folder, and the row of its epochs.csv that was just written."""
@@ -63,6 +65,8 @@ class WhileTraining:
     device: str
     threads: int
     _ended: bool = False
+    _began: float = field(default_factory=time.monotonic)
+    _helper: Helper | None = None
     _told: set[str] = field(default_factory=set)
 
     def __call__(self, saved: Sequence[Saved], base: Model) -> None:
@@ -71,6 +75,8 @@ class WhileTraining:
             for settings, wanted in self._wanted(saved):
                 if settings.while_training is True or self._has_room(base):
                     self._draw(settings, wanted)
+            if self.device == "cpu":
+                self._ask_for_help(base)
         except Exception as problem:
             self._ended = True
             kind = type(problem).__name__
@@ -97,16 +103,29 @@ class WhileTraining:
             if on and not self._ended:
                 yield settings, wanted
 
+    def _ask_for_help(self, base: Model) -> None:
+        """A helper for all pictures that may be drawn of these bakes; at most one."""
+        kinds, bakes = {}, {}
+        for folder in self.trained:
+            for out, settings in self.samples.get(str(folder), {}).items():
+                if settings["while_training"] == "auto":
+                    kinds[json.dumps(settings, sort_keys=True)] = settings
+                    bakes[Path(out)] = folder
+        if len(kinds) != 1:  # each kind would need a base of its own
+            return
+        (settings,) = map(Sample.model_validate, kinds.values())
+        if self._helper is None:
+            folder = next(iter(self.trained))
+            self._helper = Helper(lambda: Errand(self._drawer(settings, folder), bakes), base)
+        self._helper.consider(time.monotonic() - self._began)  # at least as long as so far
+
     def _has_room(self, base: Model) -> bool:
         """Whether a copy of the base fits beside the training, on the GPU and on the way there."""
-        parts = (base.core, *base.encoders)
-        weights = [w for part in parts for w in (*part.parameters(), *part.buffers())]
-        need = int(ROOM * sum(w.numel() * w.element_size() for w in weights))
-        free = [psutil.virtual_memory().available, devices.free(torch.device(self.device))]
-        if all(one is None or one >= need for one in free):
-            return True
-        self._tell(f"{need / 2**30:.1f} GiB are not free: epochs are drawn when the bake has ended")
-        return False
+        if need := lacks(base, self.device):
+            self._tell(
+                f"{need / 2**30:.1f} GiB are not free: epochs are drawn when the bake has ended"
+            )
+        return not need
 
     def _draw(self, settings: Sample, wanted: Mapping[Path, Saved]) -> None:
         with ExitStack() as locks:
@@ -122,12 +141,21 @@ class WhileTraining:
                 self._fill(settings, mine)
 
     def _fill(self, settings: Sample, wanted: Mapping[Path, Saved]) -> None:
+        status.tell("loading the base to draw with")
+        drawer = self._drawer(settings, next(iter(wanted.values()))[0])
+        _, cells, _ = drawer.choose()
+        pipeline = drawer.load()
+        sample_sets = [
+            _sample_set(drawer, pipeline, out, one, cells) for out, one in wanted.items()
+        ]
+        draw(pipeline, sample_sets)
+
+    def _drawer(self, settings: Sample, folder: Path) -> Drawer:
+        """What the pictures of the bake in `folder` are drawn with."""
         from bakery.vision import tagger  # late, with onnxruntime: only a job that draws needs it
 
-        status.tell("loading the base to draw with")
-        folder, _ = next(iter(wanted.values()))
         train = Train.model_validate(self.trained[folder]["settings"])
-        drawer = Drawer(
+        return Drawer(
             settings=settings,
             prune=self.prune,
             base=self.base,
@@ -139,12 +167,6 @@ class WhileTraining:
             threads=self.threads,
             tagger=tagger.fetch(self.tagger),
         )
-        _, cells, _ = drawer.choose()
-        pipeline = drawer.load()
-        sample_sets = [
-            _sample_set(drawer, pipeline, out, one, cells) for out, one in wanted.items()
-        ]
-        draw(pipeline, sample_sets)
 
     def _tell(self, sentence: str) -> None:
         """To the log, once."""

@@ -113,7 +113,8 @@ class Sample(Section):
     while_training: Literal["auto"] | bool = "auto"
     """Draw each epoch as it is saved, and show it on the status page; the sample stage takes these
     pictures over. It changes no result and takes the training's time and, while it draws, memory for a
-    second copy of the base. auto does so on a GPU with enough free memory, not on a CPU."""
+    second copy of the base. auto does so on a GPU with enough free memory; on a CPU it leaves it to a
+    second process on idle cores, if there are any. false never draws while a bake trains."""
 
     not_in_key: ClassVar[frozenset[str]] = frozenset({"while_training"})
 

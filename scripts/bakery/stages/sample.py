@@ -26,7 +26,8 @@ from bakery.io.errors import BakeryError
 from bakery.jobs import claims, rungs, stop_requests
 from bakery.pages import grid
 from bakery.sampling import prompts
-from bakery.sampling.drawing import Drawer, about_prompts, draw, texts
+from bakery.sampling.drawing import Drawer, about_prompts, draw, read_epochs, texts
+from bakery.sampling.helper import Errand, Helper
 from bakery.sampling.pictures import IMAGES, SampleSet
 from bakery.sampling.pipeline import ImagePipeline
 from bakery.sampling.prompts import Cell, GridRow
@@ -104,7 +105,10 @@ class SampleStage(Drawer):
             sample_set.open()
             rows = (entry.row() for entry in asked)
             tables.write(sample_set.out / "prompts.csv", rows, prompts.COLUMNS)
-        draw(pipeline, sample_sets)
+        trains = {spec.out: spec.train for spec in specs}
+        bakes = {one.out: trains[one.out] for one in sample_sets}
+        with Helper(lambda: Errand(self, bakes), pipeline.base) as helper:
+            draw(pipeline, sample_sets, helper.consider)
         return [
             _finish(one, settings, cells, warnings) if isinstance(one, SampleSet) else one
             for one in found
@@ -190,21 +194,6 @@ def _burnt(broken: Sequence[str]) -> list[str]:
         f"{len(broken)} pictures are broken (not a number), first {broken[0]}: "
         "the LoRA is burnt, lower its learning rate"
     ]
-
-
-def read_epochs(train: Path, weight: float) -> list[GridRow]:
-    """The base and every saved epoch of `train`'s epochs.csv at `weight`; each file must be there."""
-    table = tables.read(train / "epochs.csv", ("epoch", "file", "sshs_model_hash"))
-    numbers = tables.numbers(table["epoch"], train / "epochs.csv")
-    epochs = [GridRow(0)]
-    for number, file, digest in zip(numbers, table["file"], table["sshs_model_hash"], strict=True):
-        if not (train / file).is_file():
-            raise BakeryError(
-                f"{train / file} is missing although epochs.csv lists it: train again, or "
-                "copy the file back"
-            )
-        epochs.append(GridRow(int(number), train / file, digest, weight))
-    return epochs
 
 
 def draw_grid(
