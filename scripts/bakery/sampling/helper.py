@@ -123,12 +123,9 @@ class Helper:
         """End it; what it has written stays."""
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        # not asked to: at its priority an answer takes long, and its files are whole or not there
+        self._process.kill()
+        self._process.wait()
         atexit.unregister(self.stop)
 
     def __enter__(self) -> Self:
