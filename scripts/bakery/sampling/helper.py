@@ -34,6 +34,7 @@ import torch
 from bakery.families.family import Model
 from bakery.io import devices
 from bakery.io.errors import BakeryError
+from bakery.io.files import remove_parts
 from bakery.sampling import batches, drawing
 from bakery.sampling.drawing import Drawer
 from bakery.sampling.pictures import BROKEN, IMAGES, Lora, Picture, SampleSet
@@ -97,6 +98,7 @@ class Helper:
     errand: Callable[[], Errand]
     base: Model
     _process: subprocess.Popen[str] | None = None
+    _folders: Sequence[Path] = ()
     _refused: bool = field(default=False, repr=False)
 
     def consider(self, seconds: float) -> None:
@@ -116,6 +118,7 @@ class Helper:
         assert self._process.stdin is not None
         self._process.stdin.write(errand.said())
         self._process.stdin.close()
+        self._folders = list(errand.bakes)
         atexit.register(self.stop)
         log.info("a helper draws on idle cores")
 
@@ -127,6 +130,8 @@ class Helper:
         self._process.kill()
         self._process.wait()
         atexit.unregister(self.stop)
+        for folder in self._folders:
+            remove_parts(folder)
 
     def __enter__(self) -> Self:
         return self
