@@ -3,20 +3,12 @@
 scrape > filter > tag > prune > layout > train > sample > score > compare
 """
 
-import os
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-# --configfile replaces all of the shipped example, and so does what a job elsewhere reads (common.smk)
-if not workflow.overwrite_configfiles and (
-    workflow.is_main_process or not os.path.isdir(os.environ.get("BAKERY_PARTS", ""))
-):
-
-    configfile: "config/config.yaml"
-
-
+include: "workflow/rules/config.smk"
 include: "workflow/rules/run.smk"
 include: "workflow/rules/common.smk"
 

@@ -43,7 +43,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from bakery.families import registry  # noqa: E402
 from bakery.families.attention import text_projected_once  # noqa: E402
-from bakery.families.family import Model  # noqa: E402
+from bakery.families.family import DENOISER, TEXTS, Model  # noqa: E402
 from bakery.lora.network import LoRANetwork  # noqa: E402
 from bakery.sampling import batches  # noqa: E402
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest  # noqa: E402
@@ -59,6 +59,7 @@ BOUND = "as many operations at the speed of a matrix product"
 
 def loras(folder: Path, count: int, base: Model) -> list[Path]:
     """Files as a bake of `base` leaves them, with changes of a bake's size."""
+    base.need(DENOISER, TEXTS)
     files = []
     for number in range(count):
         generator = torch.Generator().manual_seed(number)

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from bakery.families import registry
+from bakery.families.family import DENOISER, TEXTS
 from bakery.io.errors import BakeryError
 from bakery.lora.network import LoRANetwork
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
@@ -60,7 +61,9 @@ def _pipeline() -> ImagePipeline:
 
 @cache
 def _lora() -> dict[str, torch.Tensor]:
-    network = LoRANetwork(_pipeline().base.targets(convolutions=False), 2)
+    base = _pipeline().base
+    base.need(DENOISER, TEXTS)
+    network = LoRANetwork(base.targets(convolutions=False), 2)
     state = network.state_dict_kohya()
     network.remove()
     return state

@@ -95,7 +95,7 @@ def test_text_is_encoded_once_where_it_does_not_change(bake, tmp_path):
     still = {"text_encoder_lr": 0, "shuffle_caption": False, "lr_warmup_ratio": 0}
     first = bake("a", cache=tmp_path / "cache", **still)
     entries = {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*.cache")}
-    assert len(entries) == 4 + 4  # pictures and captions
+    assert len(entries) == 4 + 4 + 2  # pictures, captions, and whose weights encode each
     again = bake("b", cache=tmp_path / "cache", **still)
     without = bake("c", **still)
     assert first == again == without

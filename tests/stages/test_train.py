@@ -343,7 +343,7 @@ def test_devices_that_are_not_there(bake):
 
 
 def test_bucket_steps_finer_than_the_vae():
-    coarse = SimpleNamespace(latents=SimpleNamespace(pixels=32), path="x")
+    coarse = SimpleNamespace(latents=SimpleNamespace(grid=32), path="x")
     with pytest.raises(BakeryError, match=r"bucket_reso_steps is 16, .* give a multiple of 32"):
         setup._sizes(Train(**SMALL), coarse)
 

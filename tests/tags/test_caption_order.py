@@ -60,9 +60,10 @@ def test_a_part_that_is_not_named_takes_nothing_from_the_tags() -> None:
     assert _line(written, order=order) == f"mirael, {written}"
 
 
-def test_a_sentence_in_front_is_followed_by_a_space_only() -> None:
+def test_a_sentence_in_front_is_told_from_the_tags_behind_it() -> None:
+    """By a comma, as otherwise the first tag would be read as the end of the sentence."""
     order = ("sentence", "trigger", "tags")
-    assert _line("smile, hat", order=order) == f"{SAID} mirael, smile, hat"
+    assert _line("smile, hat", order=order) == f"{SAID}, mirael, smile, hat"
 
 
 def test_nothing_known_is_nothing_said() -> None:

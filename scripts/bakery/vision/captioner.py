@@ -24,7 +24,7 @@ from typing import Any
 
 from PIL import Image
 
-from bakery.io import manifest, picture_bounds, status
+from bakery.io import manifest, picture_bounds, regular_files, status
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings.tag import Tag
@@ -99,9 +99,9 @@ class Captioner:
     _loaded: _Model | None = None
 
     def sentences(
-        self, pictures: Iterable[tuple[str, Path]], open: Callable[[str], Image.Image | None]
+        self, pictures: Iterable[tuple[str, Path]], opened: Callable[[str], Image.Image | None]
     ) -> Iterator[tuple[str, str]]:
-        """(name, sentence) of each of `pictures` (name, file) that `open` gives an RGB picture for.
+        """(name, sentence) of each of `pictures` (name, file) that `opened` gives an RGB picture for.
 
         The sentence is "" where the model says nothing that is finished. Raises `BakeryError` when the
         folder holds no such model.
@@ -111,8 +111,8 @@ class Captioner:
         for done, (name, path) in enumerate(listed, start=1):
             kept = self._kept(known, path)
             if kept is not None and kept.is_file():
-                yield name, kept.read_text(encoding="utf-8").strip()
-            elif (picture := open(name)) is not None:
+                yield name, regular_files.read_text(kept).strip()
+            elif (picture := opened(name)) is not None:
                 sentence = self._said(picture)
                 if kept is not None:  # at once: a killed job goes on from here
                     kept.parent.mkdir(parents=True, exist_ok=True)
