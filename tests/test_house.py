@@ -61,7 +61,11 @@ def test_a_stage_has_one_name_everywhere(stage: str) -> None:
 
 
 def test_there_are_no_rules_and_no_stages_besides() -> None:
-    rules = {path.stem for path in (ROOT / "workflow/rules").glob("*.smk")} - {"run", "common"}
+    rules = {path.stem for path in (ROOT / "workflow/rules").glob("*.smk")} - {
+        "config",
+        "run",
+        "common",
+    }
     assert rules == set(STAGES)
     assert {module for module in MODULES if wing(module) == "stages"} == {
         f"stages.{stage}" for stage in STAGES

@@ -201,7 +201,7 @@ def test_a_flow_model_leaves_and_comes_back(tmp_path: Path) -> None:
     assert not {"clip_skip", "max_token_length", "text_encoder_lr", "save_format"} & set(config)
     told = "\n".join(lost)
     assert "one of 1000 steps" in told
-    assert "scripts/convert_lora.py" in told
+    assert "scripts/lora.py convert" in told
     made = kohya_export.export(tmp_path / "results/train/mirael-lr0.0002-a")
     assert "accelerate launch anima_train_network.py" in made.config
     kohya_export.write(made, tmp_path / "out")

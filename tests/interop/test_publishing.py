@@ -26,11 +26,11 @@ def test_a_flow_model_s_lora_is_not_sent_to_programs_that_cannot_load_it() -> No
     assert "In ComfyUI, Forge Neo and SD.Next: `<lora:suzu-lr0.0001-e03:0.9>, suzu`" in card
     assert "A1111" not in card
     assert "from diffusers import ModularPipeline" in card
-    assert "scripts/convert_lora.py" in card
+    assert "scripts/lora.py convert" in card
     assert "non-commercial" in card
     assert "StableDiffusion" not in card
     other = dataclasses.replace(FLOWING, save_format="diffusion_model")
-    assert "convert_lora" not in publishing.model_card("suzu", [other], {})
+    assert "lora.py convert" not in publishing.model_card("suzu", [other], {})
     text = publishing.civitai(FLOWING)
     assert "| Base model | Anima (base.safetensors) |" in text
     assert "non-commercial" in text

@@ -27,7 +27,7 @@ from bakery.settings.train import Train
 from bakery.training.setup import TrainSpec
 from bakery.training.trainer import Trainer
 
-SCRIPT = Path(__file__).parents[2] / "scripts/convert_lora.py"
+SCRIPT = Path(__file__).parents[2] / "scripts/lora.py"
 METADATA = {"ss_network_dim": "4", "ss_base_model_version": "anima", "bakery_trigger": "suzu"}
 Q = "lora_unet_blocks_0_self_attn_q_proj"
 
@@ -194,7 +194,10 @@ def test_a_bake_saves_either_form(folder, layout, tmp_path) -> None:
 
 def converted(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, SCRIPT, "convert", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -123,7 +123,12 @@ def test_altered_tensors_and_tables_are_said(bake: Bake, tmp_path: Path) -> None
     assert text.count("NOT AS IT WAS MADE") == 2
     assert "layout.csv is not as it was made" in text
     assert "other.png" not in text
-    command = [sys.executable, str(Path(__file__).parents[2] / "scripts/lineage.py"), str(copy)]
+    command = [
+        sys.executable,
+        str(Path(__file__).parents[2] / "scripts/lora.py"),
+        "lineage",
+        str(copy),
+    ]
     ran = subprocess.run(
         [*command, "--results", str(tmp_path / "results")], capture_output=True, text=True
     )

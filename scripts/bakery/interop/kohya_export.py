@@ -127,7 +127,7 @@ def _differences(settings: Train, family: Family) -> list[str]:
     lost += flow_terms.lost(settings)
     if settings.save_format != "kohya":
         lost.append(
-            "its files have kohya's names: scripts/convert_lora.py here, or its own "
+            "its files have kohya's names: scripts/lora.py convert here, or its own "
             "networks/convert_anima_lora_to_comfy.py, writes the other form"
         )
     lost.append("the random numbers are others: the same settings, not the same bytes")

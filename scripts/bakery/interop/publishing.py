@@ -166,7 +166,7 @@ def _code(release: Release) -> list[str]:
         ]
         if release.save_format == KOHYA:
             lines.insert(
-                0, "# It reads the form diffusion_model: scripts/convert_lora.py writes it."
+                0, "# It reads the form diffusion_model: scripts/lora.py convert writes it."
             )
     return ["```python", *lines, "```"]
 

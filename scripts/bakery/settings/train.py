@@ -176,7 +176,7 @@ class Train(Section):
     """Number format of the saved LoRA."""
     save_format: Literal["kohya", "diffusion_model"] = "kohya"
     """Names of the layers in the saved LoRA: kohya's, or (Anima) those of the model's makers, which
-    diffusers reads as well. `scripts/convert_lora.py` turns one into the other."""
+    diffusers reads as well. `scripts/lora.py convert` turns one into the other."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 23
     """Seed of all random numbers of the bake."""
     max_data_loader_n_workers: Annotated[int, Field(ge=0)] = 0
