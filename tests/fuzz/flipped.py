@@ -149,4 +149,6 @@ def killed(folder: Path) -> None:
     saved = Checkpoint(folder, "m", "me")
     for epoch in (1, 2):
         weights = [torch.full((4,), float(epoch))]
-        saved.save({"epoch": epoch, "step": epoch, "rows": [], "weights": weights})
+        trained = {"weights": weights, "optimizer": {}, "scaler": {}, "recent": []}
+        saved.save({"epoch": epoch, "step": epoch, "rows": [], **trained})
+    assert saved.resume() is not None, "or an altered state could not be told from a whole one"
