@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = models.settled(parser.parse_args())
     if given.count:
+        if given.count[0] not in published.UNET:
+            parser.error(f"--count takes {' or '.join(published.UNET)}, not {given.count[0]}")
         print(counted(given.count[0], int(given.count[1])))
     elif given.child:
         print(json.dumps(measured(given.folder, whole=given.child == "whole")))
