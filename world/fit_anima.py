@@ -1,0 +1,293 @@
+"""Trains the embedded Anima: a small but genuine one, transformer, conditioner and Qwen3 from scratch.
+
+`python -m world.fit_anima world/build/base world/build/anima/vae world/build/anima/fit`
+
+Resumable, like fit_base: the state is saved every few minutes and the same command goes on from it.
+`--steps` may be changed in between. `--export FOLDER` writes the averaged weights in the layout of the
+official diffusers folder, fp16.
+
+Rectified flow: x_t = (1 - t) x + t e, and the transformer predicts e - x. High t are drawn more often:
+colour and layout are decided there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import (
+    AnimaTextConditioner,
+    AutoencoderKLQwenImage,
+    CosmosTransformer3DModel,
+    FlowMatchEulerDiscreteScheduler,
+)
+from torch import Tensor, nn
+from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model, T5TokenizerFast
+
+from world import anima_words
+from world.fit_anima_vae import LATENT_CHANNELS, as_stills, latents
+from world.fit_base import loss_weights
+from world.fit_vae import as_input
+
+HEADS, LAYERS = 6, 6
+TEXT = 96
+"""Width of all text parts."""
+
+
+def new_transformer() -> CosmosTransformer3DModel:
+    return CosmosTransformer3DModel(
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        num_attention_heads=HEADS,
+        attention_head_dim=24,
+        num_layers=LAYERS,
+        mlp_ratio=4.0,
+        text_embed_dim=TEXT,
+        adaln_lora_dim=16,
+        max_size=(1, 32, 32),
+        patch_size=(1, 2, 2),
+        rope_scale=(1.0, 1.0, 1.0),
+        concat_padding_mask=True,
+        extra_pos_embed_type=None,
+    )
+
+
+def new_text_encoder(vocab_size: int) -> Qwen3Model:
+    encoder = Qwen3Model(
+        Qwen3Config(
+            vocab_size=vocab_size,
+            hidden_size=TEXT,
+            intermediate_size=2 * TEXT,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=24,
+            max_position_embeddings=512,
+        )
+    )
+    nn.init.normal_(encoder.get_input_embeddings().weight, std=0.5)  # tags must be loud
+    return encoder
+
+
+def new_conditioner(vocab_size: int) -> AnimaTextConditioner:
+    conditioner = AnimaTextConditioner(
+        source_dim=TEXT,
+        target_dim=TEXT,
+        model_dim=TEXT,
+        num_layers=2,
+        num_attention_heads=4,
+        mlp_ratio=2.0,
+        target_vocab_size=vocab_size,
+        min_sequence_length=anima_words.MAX_LENGTH,
+    )
+    nn.init.normal_(conditioner.embed.weight, std=0.5)
+    return conditioner
+
+
+class Tokenizers:
+    """Both, made once and then read again, so that a resumed training has the same."""
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "t5_tokenizer").exists():
+            anima_words.new_qwen().save_pretrained(folder / "tokenizer")
+            anima_words.new_t5().save_pretrained(folder / "t5_tokenizer")
+        self.qwen = Qwen2Tokenizer.from_pretrained(folder / "tokenizer")
+        self.t5 = T5TokenizerFast.from_pretrained(folder / "t5_tokenizer")
+
+    def __call__(self, captions: list[str]) -> dict[str, Tensor]:
+        """ids and masks, (B, T) each, both cut at MAX_LENGTH."""
+        wanted = {
+            "padding": "longest", "truncation": True, "max_length": anima_words.MAX_LENGTH,
+            "return_tensors": "pt",
+        }  # fmt: skip
+        qwen, t5 = self.qwen(captions, **wanted), self.t5(captions, **wanted)
+        ids, mask = qwen.input_ids, qwen.attention_mask
+        if ids.shape[1] == 0:  # nothing but empty captions
+            ids = mask = torch.zeros(len(captions), 1, dtype=torch.long)
+        return {"qwen": ids, "qwen_mask": mask, "t5": t5.input_ids, "t5_mask": t5.attention_mask}
+
+
+class Model(nn.Module):
+    def __init__(self, tokenizers: Tokenizers) -> None:
+        super().__init__()
+        self.transformer = new_transformer()
+        self.transformer.register_to_config(
+            concat_padding_mask=False
+        )  # given as a channel of zeros
+        self.text_encoder = new_text_encoder(len(tokenizers.qwen))
+        self.text_conditioner = new_conditioner(len(tokenizers.t5))
+
+    def forward(self, noisy: Tensor, t: Tensor, tokens: dict[str, Tensor]) -> Tensor:
+        """(B, C, h, w) and (B,) -> (B, C, h, w)."""
+        mask = tokens["qwen_mask"]
+        hidden = self.text_encoder(tokens["qwen"], attention_mask=mask).last_hidden_state
+        # a row without any token attends to nothing, which is not a number
+        hidden = torch.nan_to_num(hidden) * mask.unsqueeze(-1)
+        text = self.text_conditioner(hidden, tokens["t5"], tokens["t5_mask"], _not_empty(mask))
+        return self.transformer(
+            hidden_states=noisy[:, :, None],
+            timestep=t,
+            encoder_hidden_states=text,
+            condition_mask=torch.zeros_like(noisy[:, :1, None]),
+            return_dict=False,
+        )[0][:, :, 0]
+
+
+def _not_empty(mask: Tensor) -> Tensor:
+    """An empty caption attends to one place of zeros."""
+    return torch.cat([mask[:, :1] | (mask.sum(1, keepdim=True) == 0).long(), mask[:, 1:]], 1)
+
+
+class Fit:
+    """The training state: everything that a resumed run needs to go on alike."""
+
+    def __init__(self, tokenizers: Tokenizers, lr: float, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.seed, self.lr, self.step = seed, lr, 0
+        self.tokenizers = tokenizers
+        self.model = Model(tokenizers)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr, betas=(0.9, 0.99), weight_decay=0.01
+        )
+        self.weights = loss_weights()
+
+    def rate(self, steps: int, warmup: int = 200, decay: float = 0.35) -> float:
+        """Warm-up, constant, and a straight line to zero over the last `decay` of `steps`."""
+        return self.lr * min(
+            1.0, (self.step + 1) / warmup, max(0.0, (steps - self.step) / (decay * steps))
+        )
+
+    def batch(self, known: Tensor, tags: list[list[str]], size: int) -> tuple[Tensor, list[str]]:
+        rng = np.random.default_rng([self.seed, self.step])
+        rows = np.sort(rng.integers(0, len(tags), size))
+        captions = [anima_words.caption(tags[row], rng) for row in rows]
+        return known[torch.from_numpy(rows)].float(), captions
+
+    def train_step(self, clean: Tensor, captions: list[str], steps: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        noise = torch.randn(clean.shape, generator=generator)
+        t = torch.sigmoid(0.8 + torch.randn(len(clean), generator=generator))  # (B,)
+        at = t[:, None, None, None]
+        guess = self.model((1 - at) * clean + at * noise, t, self.tokenizers(captions))
+        errors = F.mse_loss(guess, noise - clean, reduction="none")
+        loss = (errors * self.weights).mean()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        keep = min(0.999, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.model.parameters()), 1 - keep
+        )
+        return loss.detach()
+
+    def save(self, path: Path) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+        torch.save(state, path.with_suffix(".part"))
+        os.replace(path.with_suffix(".part"), path)
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+    def export(self, vae: Path, out: Path) -> None:
+        """Write the averaged model as the official folder is laid, fp16."""
+        parts = copy.deepcopy(self.average).half()
+        parts.transformer.register_to_config(concat_padding_mask=True)
+        parts.transformer.save_pretrained(out / "transformer")
+        parts.text_encoder.save_pretrained(out / "text_encoder")
+        parts.text_conditioner.save_pretrained(out / "text_conditioner")
+        self.tokenizers.qwen.save_pretrained(out / "tokenizer")
+        self.tokenizers.t5.save_pretrained(out / "t5_tokenizer")
+        AutoencoderKLQwenImage.from_pretrained(vae).half().save_pretrained(out / "vae")
+        FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(out / "scheduler")
+        index = {
+            "_blocks_class_name": "AnimaAutoBlocks",
+            "_class_name": "AnimaModularPipeline",
+        }
+        (out / "modular_model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+@torch.no_grad()
+def load_latents(renders: Path, vae: Path, cache: Path) -> Tensor:
+    """(N, C, h, w) fp16, normalised as Anima's are."""
+    if not cache.exists():
+        model = AutoencoderKLQwenImage.from_pretrained(vae).float().eval()
+        pictures = np.load(renders.with_suffix(".npy"), mmap_mode="r")
+        mean, std = (
+            torch.tensor(model.config[name]).view(1, -1, 1, 1)
+            for name in ("latents_mean", "latents_std")
+        )
+        with as_stills(model):
+            parts = [
+                ((latents(model, as_input(pictures[i : i + 64])) - mean) / std).half()
+                for i in range(0, len(pictures), 64)
+            ]
+        torch.save(torch.cat(parts), cache.with_suffix(".part"))
+        os.replace(cache.with_suffix(".part"), cache)
+    return torch.load(cache, weights_only=True)
+
+
+def run(fit: Fit, known: Tensor, tags: list[list[str]], args: argparse.Namespace) -> None:
+    start, first, losses, saved = time.monotonic(), fit.step, [], time.monotonic()
+    while fit.step < args.steps:
+        losses.append(fit.train_step(*fit.batch(known, tags, args.batch), args.steps))
+        if fit.step % 50 == 0:
+            speed = (fit.step - first) * args.batch / (time.monotonic() - start)
+            loss = torch.stack(losses[-50:]).mean().item()
+            print(
+                f"step {fit.step}/{args.steps} loss {loss:.4f} lr {fit.rate(args.steps):.2e} "
+                f"{speed:.0f} samples/s",
+                flush=True,
+            )
+        if time.monotonic() - saved > 180 or fit.step == args.steps:
+            fit.save(args.out / "state.pt")
+            saved = time.monotonic()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("renders", type=Path, help="OUT of render.py")
+    parser.add_argument("vae", type=Path, help="folder of fit_anima_vae.py")
+    parser.add_argument("out", type=Path, help="folder of the training state")
+    parser.add_argument("--steps", type=int, default=6_000)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--export", type=Path, help="write the model so far here, and stop")
+    args = parser.parse_args()
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    fit = Fit(Tokenizers(args.out), args.lr, args.seed)
+    if (args.out / "state.pt").exists():
+        fit.load(args.out / "state.pt")
+    if args.export:
+        fit.export(args.vae, args.export)
+        print(f"step {fit.step} written to {args.export}")
+        return
+    known = load_latents(args.renders, args.vae, args.out / "latents.pt")
+    tags = [json.loads(line) for line in args.renders.with_suffix(".jsonl").open(encoding="utf-8")]
+    run(fit, known, tags, args)
+
+
+if __name__ == "__main__":
+    main()
