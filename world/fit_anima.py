@@ -12,16 +12,12 @@ colour and layout are decided there.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
-import os
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import (
     AnimaTextConditioner,
     AutoencoderKLQwenImage,
@@ -31,7 +27,7 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model, T5TokenizerFast
 
-from world import anima_words
+from world import anima_words, fitting
 from world.fit_anima_vae import LATENT_CHANNELS, as_stills, latents
 from world.fit_base import loss_weights
 from world.fit_vae import as_input
@@ -145,69 +141,27 @@ def _not_empty(mask: Tensor) -> Tensor:
     return torch.cat([mask[:, :1] | (mask.sum(1, keepdim=True) == 0).long(), mask[:, 1:]], 1)
 
 
-class Fit:
-    """The training state: everything that a resumed run needs to go on alike."""
+class Fit(fitting.Fit):
+    """The training of transformer, conditioner and text encoder."""
 
     def __init__(self, tokenizers: Tokenizers, lr: float, seed: int) -> None:
         torch.manual_seed(seed)
-        self.seed, self.lr, self.step = seed, lr, 0
         self.tokenizers = tokenizers
-        self.model = Model(tokenizers)
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr, betas=(0.9, 0.99), weight_decay=0.01
-        )
-        self.weights = loss_weights()
+        super().__init__(Model(tokenizers), loss_weights(), lr, seed)
 
-    def rate(self, steps: int, warmup: int = 200, decay: float = 0.35) -> float:
-        """Warm-up, constant, and a straight line to zero over the last `decay` of `steps`."""
-        return self.lr * min(
-            1.0, (self.step + 1) / warmup, max(0.0, (steps - self.step) / (decay * steps))
-        )
+    def caption(self, tags: list[str], rng: np.random.Generator) -> str:
+        return anima_words.caption(tags, rng)
 
-    def batch(self, known: Tensor, tags: list[list[str]], size: int) -> tuple[Tensor, list[str]]:
-        rng = np.random.default_rng([self.seed, self.step])
-        rows = np.sort(rng.integers(0, len(tags), size))
-        captions = [anima_words.caption(tags[row], rng) for row in rows]
-        return known[torch.from_numpy(rows)].float(), captions
+    def tokens(self, captions: list[str], rng: np.random.Generator) -> dict[str, Tensor]:
+        return self.tokenizers(captions)
 
-    def train_step(self, clean: Tensor, captions: list[str], steps: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+    def guess(
+        self, clean: Tensor, tokens: dict[str, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         noise = torch.randn(clean.shape, generator=generator)
         t = torch.sigmoid(0.8 + torch.randn(len(clean), generator=generator))  # (B,)
         at = t[:, None, None, None]
-        guess = self.model((1 - at) * clean + at * noise, t, self.tokenizers(captions))
-        errors = F.mse_loss(guess, noise - clean, reduction="none")
-        loss = (errors * self.weights).mean()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(steps)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        keep = min(0.999, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(
-            list(self.average.parameters()), list(self.model.parameters()), 1 - keep
-        )
-        return loss.detach()
-
-    def save(self, path: Path) -> None:
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-        }
-        torch.save(state, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
-
-    def load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        return self.model((1 - at) * clean + at * noise, t, tokens), noise - clean
 
     def export(self, vae: Path, out: Path) -> None:
         """Write the averaged model as the official folder is laid, fp16."""
@@ -228,65 +182,38 @@ class Fit:
 
 
 @torch.no_grad()
-def load_latents(renders: Path, vae: Path, cache: Path) -> Tensor:
-    """(N, C, h, w) fp16, normalised as Anima's are."""
-    if not cache.exists():
-        model = AutoencoderKLQwenImage.from_pretrained(vae).float().eval()
-        pictures = np.load(renders.with_suffix(".npy"), mmap_mode="r")
-        mean, std = (
-            torch.tensor(model.config[name]).view(1, -1, 1, 1)
-            for name in ("latents_mean", "latents_std")
-        )
-        with as_stills(model):
-            parts = [
-                ((latents(model, as_input(pictures[i : i + 64])) - mean) / std).half()
+def encode_pictures(vae: AutoencoderKLQwenImage, pictures: np.ndarray) -> Tensor:
+    """uint8 (N, 64, 64, 3) -> latents fp16 (N, 8, 16, 16), normalised as Anima's are."""
+    mean, std = (
+        torch.tensor(vae.config[name]).view(1, -1, 1, 1) for name in ("latents_mean", "latents_std")
+    )
+    with as_stills(vae):
+        return torch.cat(
+            [
+                ((latents(vae, as_input(pictures[i : i + 64])) - mean) / std).half()
                 for i in range(0, len(pictures), 64)
             ]
-        torch.save(torch.cat(parts), cache.with_suffix(".part"))
-        os.replace(cache.with_suffix(".part"), cache)
-    return torch.load(cache, weights_only=True)
-
-
-def run(fit: Fit, known: Tensor, tags: list[list[str]], args: argparse.Namespace) -> None:
-    start, first, losses, saved = time.monotonic(), fit.step, [], time.monotonic()
-    while fit.step < args.steps:
-        losses.append(fit.train_step(*fit.batch(known, tags, args.batch), args.steps))
-        if fit.step % 50 == 0:
-            speed = (fit.step - first) * args.batch / (time.monotonic() - start)
-            loss = torch.stack(losses[-50:]).mean().item()
-            print(
-                f"step {fit.step}/{args.steps} loss {loss:.4f} lr {fit.rate(args.steps):.2e} "
-                f"{speed:.0f} samples/s",
-                flush=True,
-            )
-        if time.monotonic() - saved > 180 or fit.step == args.steps:
-            fit.save(args.out / "state.pt")
-            saved = time.monotonic()
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("renders", type=Path, help="OUT of render.py")
-    parser.add_argument("vae", type=Path, help="folder of fit_anima_vae.py")
-    parser.add_argument("out", type=Path, help="folder of the training state")
-    parser.add_argument("--steps", type=int, default=6_000)
-    parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--export", type=Path, help="write the model so far here, and stop")
-    args = parser.parse_args()
+    args = fitting.arguments(__doc__, steps=6_000).parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)
     fit = Fit(Tokenizers(args.out), args.lr, args.seed)
-    if (args.out / "state.pt").exists():
-        fit.load(args.out / "state.pt")
+    if (args.out / fitting.STATE).exists():
+        fit.load(args.out / fitting.STATE)
     if args.export:
         fit.export(args.vae, args.export)
         print(f"step {fit.step} written to {args.export}")
         return
-    known = load_latents(args.renders, args.vae, args.out / "latents.pt")
-    tags = [json.loads(line) for line in args.renders.with_suffix(".jsonl").open(encoding="utf-8")]
-    run(fit, known, tags, args)
+
+    def encode(pictures: np.ndarray) -> Tensor:
+        vae = AutoencoderKLQwenImage.from_pretrained(args.vae).float().eval()
+        return encode_pictures(vae, pictures)
+
+    known = fitting.load_latents(args.renders, args.out / "latents.pt", encode)
+    fitting.run(fit, known, args)
 
 
 if __name__ == "__main__":

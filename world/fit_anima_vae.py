@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCaus
 from torch import Tensor, nn
 
 from world.fit_vae import as_input, picture_loss
+from world.fitting import write
 
 LATENT_CHANNELS = 8
 NOISE = 0.05
@@ -143,8 +143,7 @@ class Fit:
             "schedule": self.schedule.state_dict(),
             "step": self.step,
         }
-        torch.save(state, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
+        write(path, state)
 
     def load(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)

@@ -13,16 +13,11 @@ first step), token embeddings that start large, and captions that leave tags out
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
-import os
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -33,7 +28,7 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from world import words
+from world import fitting, words
 from world.fit_vae import LATENT_CHANNELS, as_input
 
 WIDTH = 128  # of the text encoder
@@ -118,60 +113,35 @@ class Model(nn.Module):
         return self.unet(noisy, timesteps, text).sample  # (B, 8, 16, 16)
 
 
-class Fit:
-    """The training state: everything that a resumed run needs to go on alike."""
+class Fit(fitting.Fit):
+    """The training of UNet and text encoder."""
 
     def __init__(self, tokenizer: CLIPTokenizer, lr: float, seed: int) -> None:
         torch.manual_seed(seed)
-        self.seed, self.lr, self.step = seed, lr, 0
         self.tokenizer = tokenizer
-        self.model = Model(tokenizer)
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr, betas=(0.9, 0.99), weight_decay=0.01
-        )
         self.noise = DDPMScheduler(**NOISE)
-        self.weights = loss_weights()
+        super().__init__(Model(tokenizer), loss_weights(), lr, seed)
 
-    def rate(self, steps: int, warmup: int = 200, decay: float = 0.35) -> float:
-        """Warm-up, constant, and a straight line to zero over the last `decay` of `steps`."""
-        return self.lr * min(
-            1.0, (self.step + 1) / warmup, max(0.0, (steps - self.step) / (decay * steps))
-        )
+    def caption(self, tags: list[str], rng: np.random.Generator) -> str:
+        return words.caption(tags, rng)
 
-    def batch(self, latents: Tensor, tags: list[list[str]], size: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng([self.seed, self.step])
-        rows = np.sort(rng.integers(0, len(tags), size))
-        captions = [words.caption(tags[row], rng) for row in rows]
+    def tokens(self, captions: list[str], rng: np.random.Generator) -> Tensor:
         # stock pipelines pad to the full length; shorter padding is cheaper: learn both
         padding = "max_length" if rng.random() < 0.5 else "longest"
-        tokens = self.tokenizer(
+        return self.tokenizer(
             captions, padding=padding, truncation=True, max_length=words.MAX_LENGTH,
             return_tensors="pt",
         ).input_ids  # fmt: skip
-        return latents[torch.from_numpy(rows)].float(), tokens
 
-    def train_step(self, clean: Tensor, tokens: Tensor, steps: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+    def guess(
+        self, clean: Tensor, tokens: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         noise = torch.randn(clean.shape, generator=generator)
         level = torch.sigmoid(0.6 + torch.randn(len(clean), generator=generator))
         timesteps = (level * 1000).long().clamp(0, 999)
         noisy = self.noise.add_noise(clean, noise, timesteps)
         target = self.noise.get_velocity(clean, noise, timesteps)
-        errors = F.mse_loss(self.model(noisy, timesteps, tokens), target, reduction="none")
-        loss = (errors * self.weights).mean()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(steps)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        keep = min(0.999, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(
-            list(self.average.parameters()), list(self.model.parameters()), 1 - keep
-        )
-        return loss.detach()
+        return self.model(noisy, timesteps, tokens), target
 
     def start_from(self, folder: Path) -> None:
         """Take over the weights of an exported base; the optimizer starts anew."""
@@ -180,23 +150,6 @@ class Fit:
         self.model.unet.load_state_dict(unet.float().state_dict())
         self.model.text_encoder.load_state_dict(text_encoder.float().state_dict())
         self.average.load_state_dict(self.model.state_dict())
-
-    def save(self, path: Path) -> None:
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-        }
-        torch.save(state, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
-
-    def load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
 
     def export(self, vae: Path, out: Path) -> None:
         """Write the averaged model as a stock pipeline, fp16."""
@@ -213,15 +166,6 @@ class Fit:
         pipeline.save_pretrained(out)
 
 
-def load_latents(renders: Path, vae: Path, cache: Path) -> Tensor:
-    if not cache.exists():
-        model = AutoencoderKL.from_pretrained(vae).eval()
-        latents = encode_pictures(model, np.load(renders.with_suffix(".npy"), mmap_mode="r"))
-        torch.save(latents, cache.with_suffix(".part"))
-        os.replace(cache.with_suffix(".part"), cache)
-    return torch.load(cache, weights_only=True)
-
-
 def tokenizer_of(out: Path, init: Path | None) -> CLIPTokenizer:
     """The tokenizer of this training: made once, then read again.
 
@@ -233,49 +177,27 @@ def tokenizer_of(out: Path, init: Path | None) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(out / "tokenizer")
 
 
-def run(fit: Fit, latents: Tensor, tags: list[list[str]], args: argparse.Namespace) -> None:
-    start, first, losses, saved = time.monotonic(), fit.step, [], time.monotonic()
-    while fit.step < args.steps:
-        losses.append(fit.train_step(*fit.batch(latents, tags, args.batch), args.steps))
-        if fit.step % 50 == 0:
-            speed = (fit.step - first) * args.batch / (time.monotonic() - start)
-            loss = torch.stack(losses[-50:]).mean().item()
-            print(
-                f"step {fit.step}/{args.steps} loss {loss:.4f} lr {fit.rate(args.steps):.2e} "
-                f"{speed:.0f} samples/s",
-                flush=True,
-            )
-        if time.monotonic() - saved > 180 or fit.step == args.steps:
-            fit.save(args.out / "state.pt")
-            saved = time.monotonic()
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("renders", type=Path, help="OUT of render.py")
-    parser.add_argument("vae", type=Path, help="folder of fit_vae.py")
-    parser.add_argument("out", type=Path, help="folder of the training state")
-    parser.add_argument("--steps", type=int, default=5_000)
-    parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = fitting.arguments(__doc__, steps=5_000)
     parser.add_argument("--init", type=Path, help="an exported base to start from, without a state")
-    parser.add_argument("--export", type=Path, help="write the model so far here, and stop")
     args = parser.parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)
     fit = Fit(tokenizer_of(args.out, args.init), args.lr, args.seed)
-    if (args.out / "state.pt").exists():
-        fit.load(args.out / "state.pt")
+    if (args.out / fitting.STATE).exists():
+        fit.load(args.out / fitting.STATE)
     elif args.init:
         fit.start_from(args.init)
     if args.export:
         fit.export(args.vae, args.export)
         print(f"step {fit.step} written to {args.export}")
         return
-    latents = load_latents(args.renders, args.vae, args.out / "latents.pt")
-    tags = [json.loads(line) for line in args.renders.with_suffix(".jsonl").open(encoding="utf-8")]
-    run(fit, latents, tags, args)
+
+    def encode(pictures: np.ndarray) -> Tensor:
+        return encode_pictures(AutoencoderKL.from_pretrained(args.vae).eval(), pictures)
+
+    latents = fitting.load_latents(args.renders, args.out / "latents.pt", encode)
+    fitting.run(fit, latents, args)
 
 
 if __name__ == "__main__":
