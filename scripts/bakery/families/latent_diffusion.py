@@ -254,9 +254,7 @@ class LatentDiffusion(Model):
             pipeline.set_progress_bar_config(disable=True)
             self._pipelines[drawing.sampler] = pipeline
         height, width = (side * self.latents.pixels for side in starts.shape[-2:])
-        half = self.dtype != torch.float32
-        autocast = torch.autocast(self.device.type, self.dtype, enabled=half)
-        with autocast, text_projected_once(self.unet):
+        with devices.autocast(self.device, self.dtype), text_projected_once(self.unet):
             return self._pipelines[drawing.sampler](
                 **self.prompt_embeds(text, negative),
                 latents=starts,

@@ -41,6 +41,13 @@ def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """The precision that a base in `dtype` computes in."""
+    import torch
+
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
 def for_random(device: torch.device) -> torch.device | str:
     """Where to draw what `device` needs: there on CUDA, else on the CPU."""
     return device if device.type == "cuda" else "cpu"

@@ -12,8 +12,6 @@ import re
 import signal
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +22,7 @@ from bakery.io import devices, machine_faults, manifest, status
 from bakery.io.errors import BakeryError
 from bakery.io.files import sync
 from bakery.jobs import job_times, leases
+from bakery.jobs.parent import end_with_parent
 from bakery.settings import config as cfg
 from bakery.settings.sections import Section
 
@@ -165,17 +164,8 @@ def _stop_with_the_engine() -> None:
 
     A killed engine leaves its jobs behind; they would train beside those of the next run.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the engine's: bakes end after their epoch
-    engine = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == engine:
-            time.sleep(1)
-        log.warning("the engine is gone: stopping; the next run goes on from here")
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="watch-engine", daemon=True).start()
+    end_with_parent("the engine is gone: stopping; the next run goes on from here")
 
 
 @contextmanager

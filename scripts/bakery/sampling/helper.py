@@ -17,10 +17,8 @@ import gc
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +33,7 @@ from bakery.families.family import Model
 from bakery.io import devices
 from bakery.io.errors import BakeryError
 from bakery.io.files import remove_parts
+from bakery.jobs.parent import end_with_parent
 from bakery.sampling import batches, drawing
 from bakery.sampling.drawing import Drawer
 from bakery.sampling.pictures import BROKEN, IMAGES, Lora, Picture, SampleSet
@@ -158,9 +157,7 @@ def draw(errand: Errand) -> None:
         sample_sets = [
             SampleSet(out, drawer.infos(pipeline, epochs, cells))
             for out, epochs in _saved(errand)
-            if not (
-                out / BROKEN
-            ).is_file()  # whose pictures are marked, is the sample stage's alone
+            if not (out / BROKEN).is_file()  # what is marked is the sample stage's alone
         ]
         queue = drawing.queue(pipeline, sample_sets) if sample_sets else []
         batch = next(_missing(queue[::-1], drawer.settings.batch_size, seen), None)
@@ -206,22 +203,10 @@ def _write(batch: Sequence[Picture], images: Sequence[Any], finite: Sequence[boo
             picture.write(image)
 
 
-def _end_with(process: int) -> None:
-    """Stop as soon as `process`, which started this one, is gone."""
-
-    def watch() -> None:
-        while os.getppid() == process:
-            time.sleep(_PACE)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="watch-job", daemon=True).start()
-
-
 def main() -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if psutil.LINUX:  # where memory runs out, the helper goes, not a bake
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
-    _end_with(os.getppid())
+    end_with_parent("the job that this helps is gone: stopping")
     try:
         draw(Errand.heard(sys.stdin.read()))
     except KeyboardInterrupt:

@@ -9,7 +9,6 @@ freed. Otherwise captions are encoded batch by batch, with gradients if the enco
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -50,7 +49,7 @@ class EncodedTexts:
             for caption in captions:
                 wanted.setdefault((caption, needed), captions)
         missing = [one for one in wanted if one not in self._known]
-        with autocast(self.base):
+        with devices.autocast(self.base.device, self.base.dtype):
             for caption, needed in status.each(missing, "encoding captions"):
                 self._row(caption, needed, wanted[caption, needed])
 
@@ -120,8 +119,3 @@ def is_kept(settings: Train, base: Model) -> bool:
     changing = settings.shuffle_caption or settings.caption_tag_dropout_rate > 0
     endless = changing and settings.text_variants is None
     return TEXT_ENCODER not in base.trained(settings.rates) and not endless
-
-
-def autocast(base: Model) -> AbstractContextManager[Any]:
-    """The precision that a base computes in."""
-    return torch.autocast(base.device.type, base.dtype, enabled=base.dtype != torch.float32)

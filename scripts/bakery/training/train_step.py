@@ -16,7 +16,7 @@ from bakery.families.family import Model, Text, View, join
 from bakery.io import devices, seeds
 from bakery.training.latents import Latents
 from bakery.training.run import Run, finish_step
-from bakery.training.texts import EncodedTexts, autocast
+from bakery.training.texts import EncodedTexts
 
 
 @dataclass
@@ -106,7 +106,7 @@ def losses(context: TrainContext, together: Sequence[NoisyBatch]) -> list[torch.
     _route(together)
     noisy = torch.cat([s.run.diffusion.noisy(s.latents, s.noise, s.t) for s in together])
     t = torch.cat([s.t for s in together])
-    with autocast(base):
+    with devices.autocast(base.device, base.dtype):
         text = _texts(together)
         views = join([s.views for s in together])
         predicted = base.predict(noisy, t, text, views)  # (K B, C, h, w)

@@ -162,9 +162,8 @@ def _describe(
         settings, name=run.name, base=base, folders=folders, data=data, counts=counts, extra=extra,
         optimizer=optimizers.full_name(settings, run.optimizer),
     )  # fmt: skip
-    chosen = {
-        k: v for k, v in settings.recorded().items() if k != "base"
-    }  # its content is in the key
+    chosen = settings.recorded()
+    del chosen["base"]  # its content is in the key
     run.checkpoint.identify(run.metadata, chosen, rests=run.until is not None)
     failed = run.checkpoint.failure()
     if failed is not None:

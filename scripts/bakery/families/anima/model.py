@@ -30,6 +30,7 @@ from bakery.families.family import (
     Target,
     Text,
 )
+from bakery.io import devices
 
 if TYPE_CHECKING:
     from bakery.families.family import Family
@@ -184,9 +185,8 @@ class AnimaModel(Model):
             plain, wanted = found.chunk(2)
             return plain + drawing.cfg_scale * (wanted - plain)
 
-        half = self.dtype != torch.float32
-        autocast = torch.autocast(self.device.type, self.dtype, enabled=half)
-        with autocast, text_projected_once(self.transformer, CosmosTransformerBlock):
+        once = text_projected_once(self.transformer, CosmosTransformerBlock)
+        with devices.autocast(self.device, self.dtype), once:
             return drawn.follow(flow, starts, drawing, self.schedule)
 
     def schedule_type(self, sampler: str) -> str:
