@@ -1,8 +1,9 @@
 """Asks the embedded base for held-out captions and lets the tagger say what it drew.
 
 `python -m world.judge_base resources/world/base resources/world/tagger --sheet sheet.png` prints the
-recall of the asked tags, over all and in each group, as the table of docs/world.md. Stock
-StableDiffusionPipeline, 20 steps, CFG 4.
+recall of the asked tags, over all and in each group, as the table of docs/world.md. 20 steps, CFG 4: by
+the stock StableDiffusionPipeline, or for a base of another family by the pipeline that bakes are sampled
+with (diffusers' own for Anima does not run without torchvision; a benchmark compares the two).
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
+from bakery.sampling.pipeline import ImagePipeline, ImageRequest
+from bakery.settings.sample import Sample
 from bakery.vision.tagger import Tagger
 from world import avatar
 
 THRESHOLD = 0.35
+STEPS, CFG_SCALE = 20, 4.0
 HELD_OUT = 7_000_000  # a seed that no training picture uses
 
 
@@ -29,7 +33,24 @@ def asked_tags(count: int) -> list[list[str]]:
     ]
 
 
-def draw(folder: Path, prompts: list[str], batch: int = 20) -> list[Image.Image]:
+def draw(folder: Path, prompts: list[str]) -> list[Image.Image]:
+    stock = (folder / "model_index.json").exists()
+    return _by_diffusers(folder, prompts) if stock else _by_bakery(folder, prompts)
+
+
+def _by_bakery(folder: Path, prompts: list[str], batch: int = 20) -> list[Image.Image]:
+    settings = Sample(sampler="Euler", steps=STEPS, cfg_scale=CFG_SCALE)
+    pipeline = ImagePipeline.load(settings, base=str(folder), device="cpu")
+    pipeline.use([(None, 0.0)])
+    asked = [ImageRequest(0, prompt, seed) for seed, prompt in enumerate(prompts)]
+    pictures: list[Image.Image] = []
+    for first in range(0, len(asked), batch):
+        pictures += pipeline.draw(asked[first : first + batch])[0]
+        pipeline.forget()
+    return pictures
+
+
+def _by_diffusers(folder: Path, prompts: list[str], batch: int = 20) -> list[Image.Image]:
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     pipeline.to(torch.float32).set_progress_bar_config(disable=True)
     pictures: list[Image.Image] = []
@@ -37,8 +58,8 @@ def draw(folder: Path, prompts: list[str], batch: int = 20) -> list[Image.Image]
         generator = torch.Generator().manual_seed(first)
         pictures += pipeline(
             prompts[first : first + batch],
-            num_inference_steps=20,
-            guidance_scale=4.0,
+            num_inference_steps=STEPS,
+            guidance_scale=CFG_SCALE,
             generator=generator,
         ).images
     return pictures
