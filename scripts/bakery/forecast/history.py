@@ -178,11 +178,10 @@ def _together(files: Sequence[Path]) -> str:
 def _costly(settings: Mapping[str, Any]) -> str:
     """The settings that decide what a step costs, as JSON; of the rates, whether their part is
     trained."""
-    later = {name: Train.model_fields[name].default for name in Train.came_later}
     costly = {
         name: value
         for name, value in settings.items()
-        if name not in FREE and not (name in later and value == later[name])
+        if name not in FREE and Train.records(name, value)
     }
     for name in RATES:
         own = settings.get(name)

@@ -30,7 +30,6 @@ SETTINGS = (
     "discrete_flow_shift", "sigmoid_scale", "logit_mean", "logit_std", "weighting_scheme",
 )  # fmt: skip
 """Settings of the train section that people ask for."""
-_UNSAID = object()
 EXAMPLES = 4
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _FILES = (".safetensors", ".ckpt", ".pt")
@@ -72,10 +71,12 @@ def _called(family: Family | None) -> str:
 
 
 def _told(settings: Mapping[str, Any]) -> dict[str, str]:
-    usual = {name: Train.model_fields[name].default for name in Train.came_later}
-    names = {name: settings.get(f"train.{name}") for name in SETTINGS}
-    names = {name: value for name, value in names.items() if value != usual.get(name, _UNSAID)}
-    told = {name: shown(value) for name, value in names.items() if value is not None}
+    values = {name: settings.get(f"train.{name}") for name in SETTINGS}
+    told = {
+        name: shown(value)
+        for name, value in values.items()
+        if value is not None and Train.records(name, value)
+    }
     repeats = settings.get("layout.repeats")
     return told | ({"repeats": shown(repeats)} if repeats else {})
 
