@@ -160,8 +160,7 @@ def parse(text: str) -> WrittenCaption:
 def _read(text: str) -> WrittenCaption:
     """One reading of a text."""
     changes: Counter[str] = Counter()
-    text = written_forms.plain(unicodedata.normalize("NFC", text), changes)
-    text = _without_settings(text, changes)
+    text = stripped(text, changes)
     lines = [" ".join(line.split()).strip(f"{sentences.SEPARATORS} ") for line in text.splitlines()]
     lines = written_forms.without_bullets([line for line in lines if line], changes)
     lines = _first_alternative(lines, changes)
@@ -177,6 +176,12 @@ def _read(text: str) -> WrittenCaption:
                 rating = rating or said
                 pieces += [piece] if piece else []
     return WrittenCaption(tuple(pieces), rating, dict(sorted((+changes).items())))
+
+
+def stripped(text: str, changes: Counter[str]) -> str:
+    """A text without its form as a whole and a generator's settings; counts them in `changes`."""
+    plain = written_forms.plain(unicodedata.normalize("NFC", text), changes)
+    return _without_settings(plain, changes)
 
 
 def split_tags(text: str, spaced: int = 1) -> list[str]:
