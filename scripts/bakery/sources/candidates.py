@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bakery.sources import written_forms
-from bakery.sources.caption_grammar import parse, stripped
+from bakery.sources.caption_grammar import parse
 
 MOST = 64
 """Candidates that choices may make of a picture's lines; where they would make more, each choice is its
@@ -34,7 +34,7 @@ def parsed(text: str) -> tuple[str, ...]:
     Empty ones are left out. Raises `TooLong`.
     """
     changes: Counter[str] = Counter()  # counted where the whole caption is read
-    text = stripped(text, changes)
+    text = written_forms.plain(text, changes)
     lines = written_forms.without_bullets(lines_of(text), changes)
     if len(lines) < 2 and "|" not in text:
         return ()
