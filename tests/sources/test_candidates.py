@@ -105,9 +105,10 @@ def test_a_scrape_keeps_the_captions_of_a_file_apart(tmp_path) -> None:
     files = caption_files.CaptionFiles()
     own = [(f"{stem}.png", "", files.of(tmp_path / f"{stem}.png")) for stem in "ab"]
     table = tmp_path / caption_files.CANDIDATES
-    caption_files.write_candidates(table, own)
+    several = [(image, one.candidates) for image, _, one in own]
+    caption_files.write_candidates(table, several)
     assert caption_files.read_candidates(table) == {"a.png": ("hat, smile", "A girl wears a hat.")}
     assert own[0][2].caption.text == "hat, smile, A girl wears a hat.", "as one caption, too"
     assert caption_files.summary([one for _, _, one in own], 2)["with_candidates"] == 1
-    caption_files.write_candidates(table, own[1:])
+    caption_files.write_candidates(table, several[1:])
     assert not table.exists()

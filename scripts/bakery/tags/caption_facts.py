@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from bakery.io import tables
 from bakery.settings.prune import Prune
 from bakery.sources import caption_files, posts
 from bakery.sources.posts import Post
@@ -34,13 +33,14 @@ class Written:
     """None leaves names in sentences as they are."""
     sentences: PictureSentences | None = None
     """None where captions have no place for them."""
-    unscored: int = 0
+    unscored: frozenset[str] = frozenset()
     """Pictures without a quality word because their posts have no score."""
 
     def summary(self, images: Sequence[str]) -> dict[str, Any]:
         """Counts for the manifest; nothing where nothing was asked for."""
         told = {"sentences": self.sentences.summary(images)} if self.sentences else {}
-        return told | ({"without_score": self.unscored} if self.unscored else {})
+        unscored = self._unscored(images)
+        return told | ({"without_score": unscored} if unscored else {})
 
     def spoken(self, lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
         """(picture, tags, sentence) of the captions that have a sentence."""
@@ -54,25 +54,25 @@ class Written:
     def write(self, out: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         """Writes to `out` the tables that later stages need besides the captions of `lines`."""
         images = {line["image"] for line in lines}
-        rows = [
-            {"image": line["image"], "caption": text}
-            for line in lines
-            for text in line.get("candidates", ())
-        ]
-        if rows:
-            tables.write(out / caption_files.CANDIDATES, rows, caption_files.CANDIDATE_COLUMNS)
+        caption_files.write_candidates(
+            out / caption_files.CANDIDATES,
+            ((line["image"], line.get("candidates", ())) for line in lines),
+        )
         if self.sentences is not None:
             rows = [row for row in self.sentences.rows() if row["image"] in images]
             picture_sentences.write(out / picture_sentences.NAME, rows)
 
     def warnings(self, images: Sequence[str], pruned: Sequence[str]) -> list[str]:
         found = self.sentences.warnings(images, pruned) if self.sentences else []
-        if self.unscored:
+        if unscored := self._unscored(images):
             found.append(
-                f"{self.unscored} of {len(images)} pictures have no post with a score, so they get no "
+                f"{unscored} of {len(images)} pictures have no post with a score, so they get no "
                 "quality word"
             )
         return found
+
+    def _unscored(self, images: Sequence[str]) -> int:
+        return sum(image in self.unscored for image in images)
 
 
 def gather(
@@ -113,9 +113,8 @@ def gather(
         )
         for image, post in of.items()
     }
-    return Written(
-        own, several, facts, naming, found, len(of) - len(scores) if settings.quality else 0
-    )
+    unscored = of.keys() - scores.keys() if settings.quality else ()
+    return Written(own, several, facts, naming, found, frozenset(unscored))
 
 
 def _names(settings: Prune, of: Mapping[str, Post], decided: Sequence[DecidedTag]) -> list[str]:
