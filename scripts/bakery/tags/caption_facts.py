@@ -13,7 +13,7 @@ import pandas as pd
 from bakery.settings.prune import Prune
 from bakery.sources import caption_files, posts
 from bakery.sources.posts import Post
-from bakery.tags import caption_order, picture_sentences, pruning
+from bakery.tags import caption_order, own_captions, picture_sentences, pruning
 from bakery.tags.caption_order import PictureFacts
 from bakery.tags.picture_sentences import Naming, PictureSentences
 from bakery.tags.pruning import DecidedTag
@@ -79,15 +79,16 @@ def gather(
     settings: Prune,
     images: Sequence[str],
     decided: Sequence[DecidedTag],
-    own: Mapping[str, str],
+    beside: Mapping[str, str],
     rated: pd.DataFrame,
     folders: Mapping[str, Path],
 ) -> Written:
     """What the captions of `images` are written from.
 
-    `own` are captions that are kept, `rated` the tagger's rows (image, tag, category), and `folders`
-    those of the stages scrape and tag.
+    `beside` are the captions beside them, `rated` the tagger's rows (image, tag, category), and
+    `folders` those of the stages scrape and tag.
     """
+    own = own_captions.kept(settings, beside)
     several = caption_files.read_candidates(folders["scrape"] / caption_files.CANDIDATES)
     several = {image: lines for image, lines in several.items() if image in own}
     if not settings.caption_order:
@@ -98,7 +99,6 @@ def gather(
     naming = Naming(settings.trigger, (*settings.names, *_names(settings, of, decided)))
     found = None
     if "sentence" in settings.caption_order:
-        beside = caption_files.read(folders["scrape"] / caption_files.NAME)
         seen = picture_sentences.read(folders["tag"])
         found = picture_sentences.gather(images, beside, seen, naming)
     scores = {image: float(post.score) for image, post in of.items() if _is_number(post.score)}
