@@ -97,9 +97,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "tags.csv", rows, tagging.COLUMNS)
     tables.write(out / "vocabulary.csv", loaded.vocabulary(), tagging.VOCABULARY)
-    told = _write_sentences(
-        out, {n: s for n, s in said.items() if not known[n].refused}, captioner
-    )
+    told = _write_sentences(out, {n: s for n, s in said.items() if not known[n].refused}, captioner)
     facts = {
         "model": _portable(settings.model),
         "model_sha256": manifest.digest(model / tagger.MODEL),
@@ -120,9 +118,7 @@ def run(
 
 
 def _facts(rows: list[dict[str, Any]]) -> gate.Facts:
-    return gate.of_tagger(
-        (row["tag"], row["category"], float(row["probability"])) for row in rows
-    )
+    return gate.of_tagger((row["tag"], row["category"], float(row["probability"])) for row in rows)
 
 
 def _sentences(
