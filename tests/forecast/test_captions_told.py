@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_plans import laid_out, outlined
 from transformers import CLIPTokenizer
 
 from bakery.families import tokenizer_probe
-from bakery.forecast import captions_told
+from bakery.forecast import captions_told, family_habits, forecast
+from bakery.forecast.known_pictures import PlannedBake
 from bakery.io import tables
 from bakery.settings.layout import Layout
 from bakery.settings.prune import Prune
@@ -79,3 +81,24 @@ def test_the_plan_tells_it(tmp_path: Path) -> None:
     told = "1 of 2 pictures have a sentence; 1 have several captions, 3 in all; none is cut"
     assert f"Captions: {told}" in text
     assert told in (tmp_path / "plan/index.html").read_text()
+
+
+def test_a_sweep_of_rates_tokenises_its_captions_once(tmp_path: Path, monkeypatch) -> None:
+    counted, families = [], []
+    count, family_of = captions_told.count, family_habits.family_of
+    monkeypatch.setattr(
+        captions_told, "count", lambda *given: counted.append(given[1:3]) or count(*given)
+    )
+    monkeypatch.setattr(
+        family_habits, "family_of", lambda base: families.append(base) or family_of(base)
+    )
+    wanted = [{"unet_lr": 1e-4}, {"unet_lr": 2e-4}, {"max_token_length": 75}]
+    outlines = [outlined(tmp_path, str(n), train=train) for n, train in enumerate(wanted)]
+    laid_out(outlines[0], [{"file": "5_mirael/a.png", "repeats": 5, "size": (64, 64)}])
+    (tmp_path / "layout/data/5_mirael/a.txt").write_text("mirael, hat\n")
+    seen: dict[str, Any] = {}
+    for outline in outlines:
+        bake = PlannedBake(**outline | {"base": str(BASE)}, seen=seen)
+        forecast.make(bake, tmp_path / "train")
+    assert counted == [(BASE, 225), (BASE, 75)]
+    assert families == [str(BASE)]

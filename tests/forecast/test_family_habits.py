@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from bakery.families import registry
+from bakery.families.family import Family
 from bakery.forecast import family_habits
 from bakery.settings.train import Train
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> str:
-    """A model that follows a flow, as far as its folder shows."""
+def family(tmp_path: Path) -> Family | None:
+    """Of a model that follows a flow, as far as its folder shows."""
     index = {"_class_name": "AnimaModularPipeline"}
     (tmp_path / "modular_model_index.json").write_text(json.dumps(index))
     assert registry.family_of(str(tmp_path)).follows_flow
-    return str(tmp_path)
+    return family_habits.family_of(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -31,16 +32,16 @@ def base(tmp_path: Path) -> str:
         ({"learning_rate": 1, "optimizer_type": "Prodigy"}, ""),
     ],
 )
-def test_a_rate_of_another_family_s_size(base: str, train: dict, words: str) -> None:
-    told = family_habits.of_training(Train(**train), base, 25)
+def test_a_rate_of_another_family_s_size(family: Family | None, train: dict, words: str) -> None:
+    told = family_habits.of_training(Train(**train), family, 25)
     assert len(told) == bool(words)
     assert words in "".join(told)
 
 
-def test_more_pictures_than_help(base: str) -> None:
+def test_more_pictures_than_help(family: Family | None) -> None:
     train = Train(unet_lr=5e-5)
-    assert not family_habits.of_training(train, base, 120)
-    (sentence,) = family_habits.of_training(train, base, 130)
+    assert not family_habits.of_training(train, family, 120)
+    (sentence,) = family_habits.of_training(train, family, 130)
     assert sentence.startswith("130 pictures are many for Anima: 20 to 30 good ones")
 
 
@@ -54,8 +55,8 @@ def test_more_pictures_than_help(base: str) -> None:
         ("", False),
     ],
 )
-def test_a_target_that_cannot_load_it(base: str, folder: str, told: bool) -> None:
-    found = family_habits.of_target(base, folder)
+def test_a_target_that_cannot_load_it(family: Family | None, folder: str, told: bool) -> None:
+    found = family_habits.of_target(family, folder)
     assert bool(found) == told
     assert all("A1111, which loads no Anima" in sentence for sentence in found)
 
@@ -63,5 +64,6 @@ def test_a_target_that_cannot_load_it(base: str, folder: str, told: bool) -> Non
 def test_stable_diffusion_and_unknown_bases_are_not_talked_of(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
     for place in (str(tmp_path), "owner/model", str(tmp_path / "missing.safetensors")):
-        assert not family_habits.of_training(Train(unet_lr=1), place, 900)
-        assert not family_habits.of_target(place, "stable-diffusion-webui")
+        family = family_habits.family_of(place)
+        assert not family_habits.of_training(Train(unet_lr=1), family, 900)
+        assert not family_habits.of_target(family, "stable-diffusion-webui")

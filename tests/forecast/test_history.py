@@ -99,3 +99,17 @@ def test_a_bake_is_read_once_and_again_when_it_is_another(tmp_path: Path, monkey
     assert patient.recall(settings).bakes == 2
     baked(outlined(tmp_path, "c", train=TRAIN), 1.0)
     assert patient.recall(settings).bakes == 2
+
+
+def test_records_of_samples_are_read_where_phases_are_asked_for(
+    tmp_path: Path, monkeypatch
+) -> None:
+    """What jobs ask a scheduler for needs none of them, and there may be thousands."""
+    looked: list[tuple[Path, ...]] = []
+    monkeypatch.setattr(history, "_phases", lambda of: looked.append(of) or {"training": 1})
+    baked(outlined(tmp_path, "a", train=TRAIN), 1.0)
+    found = recalled(tmp_path)
+    assert found.steps_per_second == 1.0
+    assert not looked
+    assert found.phases == found.phases == {"training": 1}
+    assert looked == [(tmp_path / "train/a",)]

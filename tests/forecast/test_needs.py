@@ -82,3 +82,12 @@ def test_a_hub_id_is_taken_for_a_large_base(tmp_path: Path) -> None:
     train = Train.model_validate({"base": "someone/some-model"})
     one = needs.Bake(train, "someone/some-model", tmp_path, history.Finished(tmp_path), True)
     assert one.training().mem_mb > 14_000
+
+
+def test_a_layout_of_an_earlier_form_is_taken_for_a_large_set(tmp_path: Path) -> None:
+    unknown = bake(tmp_path).training()
+    lay_out(tmp_path, 200)
+    record = tmp_path / "layout/manifest.json"
+    for folders in ({"5_suzu": {"images": 40}}, {"5_suzu": {"shown": None}}, {"5_suzu": 40}, [40]):
+        record.write_text(json.dumps({"summary": {"folders": folders}}))
+        assert bake(tmp_path).training() == unknown

@@ -423,6 +423,18 @@ def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, wanted: Train)
     assert not draft.left_out
 
 
+@pytest.mark.parametrize("file", ["a.toml", "guide.json"])
+def test_what_sd_scripts_has_not_is_left_out_with_a_word(here: Path, file: str) -> None:
+    """A name that only ours has means nothing there, so it asks for nothing here either."""
+    names = {"fuse": 3, "save_format": "diffusion_model", "text_variants": 4}
+    assert set(names) == kohya_terms.OURS_ALONE
+    plain = GUIDE if file.endswith("json") else {"train_data_dir": "imgs", "network_dim": 8}
+    without, _, _ = imported(here / file, plain)
+    config, draft, _ = imported(here / file, plain | names)
+    assert config == without
+    assert {f"{name} = {value!r}" for name, value in names.items()} <= set(draft.left_out)
+
+
 def test_the_defaults_of_other_programs_are_valid() -> None:
     for defaults in (kohya_terms.SD_SCRIPTS_DEFAULTS, kohya_terms.GUIDE_DEFAULTS):
         try:

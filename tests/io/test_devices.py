@@ -1,4 +1,6 @@
-"""MPS without a Mac: what is asked of it by fakes, and that nothing of a bake needs what it lacks."""
+"""MPS without a Mac: what is asked of it by fakes, and that nothing of a bake needs what it lacks; and
+a GPU's peaks without one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from bakery.families.family import Drawing, View
 from bakery.families.samplers import TABLE
 from bakery.io import devices
 from bakery.io.errors import OutOfMemory
-from bakery.jobs import job, leases
+from bakery.jobs import job, leases, phases
 from bakery.lora.network import LoRANetwork
 from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.train import Train
@@ -98,6 +100,49 @@ def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         is None
     )
     assert devices.peak("cpu") > 2**20
+
+
+class Cuda:
+    """torch's count of what a GPU holds, without one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.held = self.most = 0
+        counts = {
+            "is_initialized": lambda: True,
+            "memory_allocated": lambda: self.held,
+            "max_memory_allocated": lambda: self.most,
+            "reset_peak_memory_stats": self.reset,
+        }
+        for name, answer in counts.items():
+            monkeypatch.setattr(torch.cuda, name, answer)
+        monkeypatch.setattr(devices, "_most", dict.fromkeys(devices._most, 0))
+        monkeypatch.setattr(phases, "_most", {})
+
+    def reset(self) -> None:
+        self.most = self.held
+
+    def hold(self, gib: int) -> None:
+        self.held = gib * GIB
+        self.most = max(self.most, self.held)
+
+
+def test_peaks_of_a_gpu_outlast_the_resets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all time, of a phase, and of the steps: each begins when it is asked to, and not before."""
+    gpu, meter = Cuda(monkeypatch), advice.MemoryMeter("cuda:0")
+    gpu.hold(9)
+    gpu.hold(1)
+    with phases.phase("training", "cuda:0"):
+        gpu.hold(6)
+        gpu.hold(2)
+        meter.rest([])
+        gpu.hold(4)
+        assert meter.resting == 2
+        assert devices.peak("cuda:0") == 4 * GIB
+    assert phases.most()["training"] == 6 * GIB
+    with phases.phase("drawing", "cuda:0"):
+        gpu.hold(5)
+    assert phases.most()["drawing"] == 5 * GIB
+    assert devices.peak_if_on_gpu() == 9 * GIB
 
 
 @pytest.mark.slow

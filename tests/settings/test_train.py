@@ -1,5 +1,6 @@
 """Each setting of the bake does what it says; those outside the key change nothing."""
 
+import json
 from typing import get_args
 
 import pytest
@@ -175,6 +176,17 @@ def test_what_came_later_is_recorded_only_where_it_differs():
     given = {"timestep_sampling": "shift", "save_format": "diffusion_model"}
     assert Train(**given).recorded() == plain | given
     assert Train.model_validate(Train(**given).recorded()) == Train(**given)
+
+
+def test_records_know_a_default_from_its_json():
+    """Of a pair JSON makes a list, which is no pair: such a default would be recorded."""
+    defaults = Train().model_dump(mode="json")
+    for name in Train.came_later:
+        assert json.loads(json.dumps(defaults[name])) == Train.model_fields[name].default
+        assert not Train.records(name, defaults[name])
+        assert Train.records(name, "another")
+    assert Train.records("unet_lr", None), "it was there from the beginning"
+    assert Train.records("unknown", 1)
 
 
 @pytest.mark.parametrize("family", [SD1(), SDXL()])

@@ -55,6 +55,29 @@ def test_one_caption_is_no_candidate(text: str) -> None:
     assert candidates.parsed(text) == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("1girl, solo\nNegative prompt: bad\nworst quality, lowres\nSteps: 20, Sampler: x", ()),
+        ("hat\nsmile\nNegative prompt: bad\nSteps: 20, Sampler: x", ("hat", "smile")),
+        ("{red|blue} hat\nNegative prompt: {bad|worse}\nSteps: 20", ("red hat", "blue hat")),
+        ("- 1girl\n- solo", ("1girl", "solo")),
+        ("1. {red|blue} hat\n2. smile", ("red hat", "blue hat", "smile", "smile")),
+        ('["1girl",\n "solo"]', ()),
+        ('["{red|blue} hat",\n "solo"]', ("red hat, solo", "blue hat, solo")),
+        ("tags: hat\nsmile", ("hat", "smile")),
+        ("#hat #smile\n#sky #tree", ("hat, smile", "sky, tree")),
+        ("{{red|blue}} hat\nsmile", ("red hat", "smile")),
+    ],
+)
+def test_the_form_of_the_whole_text_is_no_candidate(text: str, found: tuple[str, ...]) -> None:
+    assert candidates.parsed(text) == found
+
+
+def test_lines_are_not_bounded() -> None:
+    assert len(candidates.parsed("".join(f"hat, smile, tag {n}\n" for n in range(300)))) == 300
+
+
 def test_more_choices_than_can_be_kept_apart_are_their_first_words() -> None:
     line = ", ".join(f"{{a{n}|b{n}}}" for n in range(7))
     first = ", ".join(f"a{n}" for n in range(7))
@@ -82,9 +105,10 @@ def test_a_scrape_keeps_the_captions_of_a_file_apart(tmp_path) -> None:
     files = caption_files.CaptionFiles()
     own = [(f"{stem}.png", "", files.of(tmp_path / f"{stem}.png")) for stem in "ab"]
     table = tmp_path / caption_files.CANDIDATES
-    caption_files.write_candidates(table, own)
+    several = [(image, one.candidates) for image, _, one in own]
+    caption_files.write_candidates(table, several)
     assert caption_files.read_candidates(table) == {"a.png": ("hat, smile", "A girl wears a hat.")}
     assert own[0][2].caption.text == "hat, smile, A girl wears a hat.", "as one caption, too"
     assert caption_files.summary([one for _, _, one in own], 2)["with_candidates"] == 1
-    caption_files.write_candidates(table, own[1:])
+    caption_files.write_candidates(table, several[1:])
     assert not table.exists()

@@ -157,9 +157,12 @@ def test_a_bake_without_a_recommendation_is_named(tmp_path: Path) -> None:
     assert loras(tmp_path / "out/mirael") == {"mirael-x-e01"}
 
 
-def published(tmp_path: Path, **settings: Any) -> Path:
-    """The folder of a gathered bake with these settings, its pictures known."""
+def published(tmp_path: Path, version: str = "sd_v1", **settings: Any) -> Path:
+    """The folder of a gathered bake with these settings, its pictures known, on a base that its LoRAs
+    call `version`.
+    """
     bake = made_bake(tmp_path, "dim8", GOOD, name="mirael-dim8", settings=settings)
+    _on_base(bake.folders["train"], version)
     found = [
         posts.Post(image=f"{i}.png", url=url, licence=licence, tags_artist=artist)
         for i, (url, licence, artist) in enumerate([
@@ -173,6 +176,29 @@ def published(tmp_path: Path, **settings: Any) -> Path:
     tables.write(bake.folders["layout"] / "layout.csv", rows, ("image", "kind"))
     gather.run(Gather(), pages=[page([bake], tmp_path / "p")], out=tmp_path / "out")
     return tmp_path / "out/mirael"
+
+
+def _on_base(train: Path, version: str) -> None:
+    about = manifest.read(train)
+    for file in train.glob("*.safetensors"):
+        header = json.loads(file.read_bytes()[8:])
+        header["__metadata__"]["ss_base_model_version"] = version
+        raw = json.dumps(header).encode()
+        file.write_bytes(len(raw).to_bytes(8, "little") + raw)
+    manifest.write(train, about, about["summary"])
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("sd_v1", True), ("sdxl_base_v1-0", True), ("anima", False)]
+)
+def test_clip_skip_is_told_of_bases_with_clip(tmp_path: Path, version: str, told: bool) -> None:
+    folder = published(tmp_path, version, **{"train.clip_skip": 1, "train.keep_tokens": 3})
+    civitai = (folder / "mirael-dim8-e01.civitai.md").read_text("utf-8")
+    card = (folder / "README.md").read_text("utf-8")
+    assert ("| Clip skip | 1 |" in civitai) == told
+    for text in (civitai, card):
+        assert ("| clip_skip | 1 |" in text) == told
+        assert "| keep_tokens | 3 |" in text
 
 
 def test_civitai_is_told_what_its_form_asks(tmp_path: Path) -> None:

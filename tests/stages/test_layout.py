@@ -544,8 +544,7 @@ def _spoken(world, names, *, candidates, lines=None, sentences=None, edits=None,
     rows = [{"image": n, "sentence": text, "source": "caption"} for n, text in said.items()]
     picture_sentences.write(world / "prune" / picture_sentences.NAME, rows)
     if lines:
-        told = [{"image": n, "caption": text} for n, several in lines.items() for text in several]
-        tables.write(world / "prune" / caption_forms.NAME, told, caption_files.CANDIDATE_COLUMNS)
+        caption_files.write_candidates(world / "prune" / caption_forms.NAME, lines.items())
     captions = {n: f"mirael, hat{', ' + said[n] if n in said else ''}" for n in names}
     return _run(
         world, names, captions=captions, candidates=candidates, edits=edits, **options

@@ -795,26 +795,35 @@ def test_the_gate_reads_every_part_of_a_caption(mirael, place):
 
 def test_the_captions_of_a_file_with_several_are_kept_apart(mirael):
     _posted(mirael)
-    rows = [
-        {"image": "0.png", "caption": text}
-        for text in ("hat, smile, mirael", "Mira wears a hat, smiling.")
-    ]
     table = mirael / "scrape" / caption_files.CANDIDATES
-    tables.write(table, rows, caption_files.CANDIDATE_COLUMNS)
+    mine = ["hat, smile, mirael", "Mira wears a hat, smiling."]
+    caption_files.write_candidates(table, [("0.png", mine)])
     _run(mirael, source="captions", names=("Mira",), always=("smile",))
     made = mirael / "out" / caption_files.CANDIDATES
     assert caption_files.read_candidates(made) == {
         "0.png": ("mirael, hat", "mirael wears a hat, smiling.")
     }
-    rows[1]["caption"] = "A lol" + "i wears a hat."
-    tables.write(table, rows, caption_files.CANDIDATE_COLUMNS)
-    made.unlink()
+    mine[1] = "A lol" + "i wears a hat."
+    caption_files.write_candidates(table, [("0.png", mine)])
     summary, _, said, _ = _run(mirael, source="captions")
     assert summary["reasons"] == {"forbidden_tag": 1}
     assert "0.png" not in said
     assert not made.exists()
     _run(mirael)
     assert not made.exists(), "captions are not kept"
+
+
+def test_figures_are_of_the_pictures_that_the_gate_leaves(mirael):
+    _posted(mirael)
+    lineage = posts.read(mirael / "scrape" / "posts.csv")
+    lineage[0].tags_copyright = "lol" + "i"
+    lineage[0].score = lineage[1].score = ""
+    posts.write(mirael / "scrape" / "posts.csv", lineage)
+    summary, _, said, _ = _run(mirael, caption_order=ANIMA, quality={"masterpiece": 0.7})
+    assert set(said) == {"1.png", "2.png", "3.png"}
+    assert summary["sentences"] == {"captioner": 1, "none": 2, "renamed": 0}
+    assert summary["without_score"] == 1
+    assert any(one.startswith("1 of 3 pictures have no post") for one in summary["warnings"])
 
 
 def test_the_page_shows_sentences_beside_their_tags(mirael):

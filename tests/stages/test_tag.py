@@ -254,3 +254,20 @@ def test_the_gate_reads_a_captioners_sentences(world):
     assert list(picture_sentences.read(world / "out")) == ["b.png"]
     facts = json.loads((world / "out" / "tagger.json").read_text())
     assert facts["refused"] == {"a.png": "forbidden_tag"}
+
+
+def test_the_captioner_is_not_asked_about_pictures_that_their_tags_keep_out(world):
+    tags = [*TAGS, "child", "lol" + "i"]
+    tiny_tagger(world / "model", tags, categories=CATEGORIES)
+    seen = {"a.png": {"lol" + "i": 0.9}, "b.png": {"child": 0.9}, "c.png": {"child": 0.9}}
+    for image, mine in seen.items():
+        draw(tags, mine).save(world / "scrape" / "images" / image)
+    _keep(world, dict.fromkeys(seen, "true"))
+    captioner = _Says({"b.png": "A nude girl smiles.", "c.png": "A girl smiles."})
+    summary = _run(world, captioner=captioner)  # `_Says` has nothing about a.png
+    assert (summary["images"], summary["tagged"]) == (3, 1)
+    assert summary["reasons"] == {"forbidden_tag": 2}
+    assert summary["sentences"] == {"written": 1, "silent": 0}
+    facts = json.loads((world / "out" / "tagger.json").read_text())
+    assert list(facts["refused"]) == ["a.png", "b.png"], "b.png by tags and sentence together"
+    assert set(_table(world)["image"]) == set(picture_sentences.read(world / "out")) == {"c.png"}

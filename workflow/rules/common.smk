@@ -1,5 +1,5 @@
 # The graph: which nodes (runs of a stage) this config asks for, and how rules look them up.
-# In:  config
+# In:  config, PARTS
 # Out: GRAPH, and the functions that rules use for their inputs, params and resources
 
 import functools
@@ -21,13 +21,13 @@ wildcard_constraints:
 
 ROOTS = (Path.cwd(), HOME)
 
+# taken now: jobs elsewhere are given no files, as `write_parts` empties the list (run.smk)
 CONFIG_FILES = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
 PART = None
 
 try:
-    written = os.environ.get(parts.PLACE, "")
-    if not workflow.is_main_process and os.path.isdir(written):
-        PART = parts.read(Path(written), targets_of_job())
+    if PARTS:
+        PART = parts.read(Path(PARTS), targets_of_job())
         config.clear()
         config.update(PART.config)
     # no config is needed for it: what one names may be on another machine, or gone
@@ -41,9 +41,8 @@ try:
 except BakeryError as error:
     raise ConfigError(str(error)) from None
 
-if (
-    workflow.is_main_process
-):  # which does not know yet whether its jobs will run elsewhere
+# the main process does not know yet whether its jobs will run elsewhere
+if workflow.is_main_process:
     at = parts.folder_of(config, WORKERS, Path(".snakemake/parts"))
     os.environ[parts.PLACE] = str(at)
     workflow.register_envvars(parts.PLACE)

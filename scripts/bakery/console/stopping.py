@@ -36,9 +36,8 @@ def arm(running: Callable[[], Sequence[RunningJob]], say: Callable[[str], None])
             _each(children, psutil.Process.kill)
             return
         stopped = True
-        with suppress(
-            OSError
-        ):  # of a closed terminal: nobody reads it, and the jobs end all the same
+        # of a closed terminal: nobody reads it, and the jobs end all the same
+        with suppress(OSError):
             say(sentence(running()))
         _each(children, psutil.Process.terminate)
         raise KeyboardInterrupt

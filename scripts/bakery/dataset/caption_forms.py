@@ -35,16 +35,17 @@ class CaptionForms:
     """Picture -> the captions in its file."""
 
     @classmethod
-    def read(cls, forms: tuple[CaptionForm, ...], prune: Path) -> CaptionForms | None:
-        """What the folder of the prune stage knows; None without `forms`."""
+    def read(
+        cls,
+        forms: tuple[CaptionForm, ...],
+        trigger: Trigger,
+        sentences: Mapping[str, str],
+        prune: Path,
+    ) -> CaptionForms | None:
+        """With the lines of files that the folder of the prune stage has; None without `forms`."""
         if not forms:
             return None
-        return cls(
-            forms,
-            Trigger.read(prune),
-            picture_sentences.read(prune),
-            caption_files.read_candidates(prune / NAME),
-        )
+        return cls(forms, trigger, sentences, caption_files.read_candidates(prune / NAME))
 
     def of(self, image: str, caption: str, by_hand: Sequence[str] | None = None) -> tuple[str, ...]:
         """The candidates of a picture, at least one; a form that is named twice is there twice.

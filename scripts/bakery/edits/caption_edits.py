@@ -54,8 +54,8 @@ def read_captions(folder: Path | None, images: Iterable[str]) -> CaptionEdits:
     for path in sorted(folder.iterdir()):
         image = of_stem.get(_same(path.stem))
         if path.suffix.lower() == ".txt" and path.is_file() and image is not None:
-            found[image] = caption(path)
-            lines |= {image: several} if len(several := _lines(_text(path))) > 1 else {}
+            found[image], several = caption(path)
+            lines |= {image: several} if len(several) > 1 else {}
         else:
             strangers.append(_stranger(path, of_stem))
     return CaptionEdits(found, tuple(strangers), frozenset(found), lines)
@@ -118,12 +118,13 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
         raise BakeryError(f"{path} cannot be read ({problem.strerror}): repair it") from None
 
 
-def caption(path: Path) -> str:
-    """The caption in a text file, its lines joined to one.
+def caption(path: Path) -> tuple[str, tuple[str, ...]]:
+    """The caption in a text file, its lines joined to one; and each of its lines as one.
 
     Raises `BakeryError` when the file is no text, empty, or too long for a caption.
     """
-    return _written(_text(path), f"{path}", "write the caption, or remove the file")
+    text = _text(path)
+    return _written(text, f"{path}", "write the caption, or remove the file"), _lines(text)
 
 
 def _text(path: Path) -> str:

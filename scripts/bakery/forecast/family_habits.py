@@ -17,10 +17,17 @@ A1111 = "stable-diffusion-webui"
 """How the folder of A1111 is called; those of its forks go on: `stable-diffusion-webui-forge`."""
 
 
-def of_training(train: Train, base: Place, pictures: int) -> list[str]:
+def family_of(base: Place) -> Family | None:
+    """The family of a bake's base, as its files' headers tell it; None where it is not known."""
+    try:
+        return registry.family_of(base)
+    except BakeryError:
+        return None  # refused before any job
+
+
+def of_training(train: Train, family: Family | None, pictures: int) -> list[str]:
     """Learning rates of another family's size, and more pictures than help; 0 pictures: none are known
     yet."""
-    family = _family(base)
     if family is None:
         return []
     found = []
@@ -43,9 +50,8 @@ def of_training(train: Train, base: Place, pictures: int) -> list[str]:
     return found
 
 
-def of_target(base: Place, folder: str) -> list[str]:
+def of_target(family: Family | None, folder: str) -> list[str]:
     """A program as target that cannot load such LoRAs."""
-    family = _family(base)
     parts = folder.replace("\\", "/").split("/")
     if family is None or family.webui_loads or A1111 not in parts:
         return []
@@ -53,10 +59,3 @@ def of_target(base: Place, folder: str) -> list[str]:
         f"gather.to is a folder of A1111, which loads no {family.title}: use ComfyUI, Forge Neo or "
         "SD.Next, and name the folder of that."
     ]
-
-
-def _family(base: Place) -> Family | None:
-    try:
-        return registry.family_of(base)
-    except BakeryError:
-        return None  # refused before any job

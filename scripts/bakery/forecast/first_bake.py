@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bakery.families import registry
+from bakery.families.family import Family
 from bakery.families.recognise import Place, main_part
 from bakery.io.errors import BakeryError
 from bakery.settings import config_file
@@ -51,14 +51,10 @@ def of_example(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"{sentence}." for sentence in found]
 
 
-def of_size(train: Train, base: Place) -> list[str]:
-    """A resolution far from what the base was made for."""
+def of_size(train: Train, base: Place, family: Family | None) -> list[str]:
+    """A resolution far from what the base, of `family`, was made for."""
     if main_part(base).endswith(_BASE):
         return []  # a toy
-    try:
-        family = registry.family_of(base)
-    except BakeryError:
-        return []  # refused before any job
     if family is None or family.resolution / 1.5 <= train.resolution <= family.resolution * 1.5:
         return []
     return [

@@ -104,12 +104,12 @@ def _of_variants(train: Train) -> list[str]:
 
 def _without_effect(train: Train) -> list[str]:
     found = []
-    if train.lr_scheduler != "cosine_with_restarts" and _set(train, "lr_scheduler_num_cycles"):
+    if train.lr_scheduler != "cosine_with_restarts" and train.differs("lr_scheduler_num_cycles"):
         found.append(
             f"lr_scheduler_num_cycles {train.lr_scheduler_num_cycles} does nothing: the schedule is "
             f"{train.lr_scheduler}, and only cosine_with_restarts has cycles."
         )
-    if train.lr_scheduler != "polynomial" and _set(train, "lr_scheduler_power"):
+    if train.lr_scheduler != "polynomial" and train.differs("lr_scheduler_power"):
         found.append(
             f"lr_scheduler_power {train.lr_scheduler_power:g} does nothing: the schedule is "
             f"{train.lr_scheduler}, and only polynomial has a power."
@@ -120,16 +120,12 @@ def _without_effect(train: Train) -> list[str]:
             "the text encoder as it is."
         )
     text = train.text_encoder_lr is not None or train.network_train_unet_only
-    if train.unet_lr is not None and text and _set(train, "learning_rate"):
+    if train.unet_lr is not None and text and train.differs("learning_rate"):
         found.append(
             f"learning_rate {train.learning_rate:g} does nothing: each part that is trained has a "
             "rate of its own."
         )
     return found
-
-
-def _set(train: Train, name: str) -> bool:
-    return getattr(train, name) != Train.model_fields[name].default
 
 
 def of_concepts(folders: Sequence[RepeatFolder]) -> list[str]:

@@ -8,6 +8,7 @@ user's own folders, else only how many will be requested.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,15 +98,12 @@ class Forecast:
         return steps / self.past.steps_per_second
 
 
-ONE_LOOK = 3600.0
-"""Seconds in which a dry bake is over: it reads the finished bakes once."""
-
-
 def make(bake: PlannedBake, trained: Path) -> Forecast:
     """The forecast of one bake; `trained` is the folder of finished bakes (`results/train`)."""
     train = Train.model_validate(bake.settings["train"])
     prune = Prune.model_validate(bake.settings["prune"])
     known = known_pictures(bake)
+    family = bake.once(f"family {bake.base}", (), lambda: family_habits.family_of(bake.base))
     sizes = buckets.of(train)
     placed = [(one, buckets.fit(one.size, sizes)) for one in known.shown]
     filled = fill(placed)
@@ -117,11 +115,11 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *[sentence for sentence in (known.trouble, too_few, cannot) if sentence],
         *first_bake.of_example(bake.settings),
         *first_bake.of_names(bake.settings["scrape"], bake.configs),
-        *first_bake.of_size(train, bake.base),
+        *first_bake.of_size(train, bake.base, family),
         *first_bake.of_machine(train, bake.has_gpu),
         *first_bake.of_length(train, sum(folder.shown for folder in known.folders)),
-        *family_habits.of_training(train, bake.base, sum(f.images for f in known.folders)),
-        *family_habits.of_target(bake.base, bake.gathered_to),
+        *family_habits.of_training(train, family, sum(f.images for f in known.folders)),
+        *family_habits.of_target(family, bake.gathered_to),
         *footguns.of_buckets(train, sizes, lost),
         *footguns.of_training(train, prune, counts),
         *footguns.of_concepts(known.folders),
@@ -135,7 +133,7 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         ),
         *_by_hand(known),
     ]
-    finished = bake.seen.setdefault("finished", past.Finished(trained, ONE_LOOK))
+    finished = bake.seen.setdefault("finished", past.Finished(trained, seconds=math.inf))
     return Forecast(
         bake=bake,
         known=known,
@@ -148,8 +146,11 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         samples=samples,
         cached={stage: (Path(f) / NAME).is_file() for stage, f in bake.folders.items()},
         past=finished.recall(bake.settings["train"], beside=len(together.share(bake))),
+        # of the train section only the limit counts: a sweep of rates tokenises its captions once
         about_captions=bake.once(
-            "lengths", ("prune", "layout", "train"), lambda: _about_captions(bake, known, train)
+            f"lengths {train.max_token_length} {bake.base}",
+            ("prune", "layout"),
+            lambda: _about_captions(bake, known, train),
         ),
         warnings=tuple(warnings),
     )

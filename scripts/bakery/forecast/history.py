@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -47,9 +48,14 @@ class BakeHistory:
     """Size of one saved LoRA."""
     together: str = "1"
     """In groups of how many most of them were trained: `3`; `4, then 2`."""
-    phases: Mapping[str, int] = field(default_factory=dict)
-    """Phase (`jobs.phases`) -> the most bytes that any of them held in it, as far as their jobs noted
-    it."""
+    folders: tuple[Path, ...] = field(default=(), compare=False)
+    """Of these bakes; () for one that was not read from any."""
+
+    @functools.cached_property
+    def phases(self) -> Mapping[str, int]:
+        """Phase (`jobs.phases`) -> the most bytes that any of them held in it, as far as their jobs
+        noted it. Only the plan asks, and every sample job's record is read for it."""
+        return _phases(self.folders) if self.folders else {}
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ def _medians(alike: Sequence[_Past], beside: int) -> BakeHistory | None:
         median(memories) if memories else None,
         round(median(sizes)) if sizes else None,
         mode(one.together for one in found),
-        _phases([one.folder for one in found]),
+        tuple(one.folder for one in found),
     )
 
 
@@ -178,11 +184,10 @@ def _together(files: Sequence[Path]) -> str:
 def _costly(settings: Mapping[str, Any]) -> str:
     """The settings that decide what a step costs, as JSON; of the rates, whether their part is
     trained."""
-    later = {name: Train.model_fields[name].default for name in Train.came_later}
     costly = {
         name: value
         for name, value in settings.items()
-        if name not in FREE and not (name in later and value == later[name])
+        if name not in FREE and Train.records(name, value)
     }
     for name in RATES:
         own = settings.get(name)

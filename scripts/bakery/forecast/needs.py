@@ -125,9 +125,9 @@ def _shown(layout: Path) -> int:
     """Showings of an epoch."""
     try:
         folders = manifest.read(layout)["summary"]["folders"]
-    except (BakeryError, KeyError, TypeError):
+        return sum(folder["shown"] for folder in folders.values())
+    except (BakeryError, KeyError, TypeError, AttributeError):
         return PICTURES
-    return sum(folder["shown"] for folder in folders.values())
 
 
 def _size(path: Path) -> int:

@@ -27,9 +27,8 @@ from bakery.families.recognise import Place
 from bakery.graph import finished, halving, keyed_folders, short_names
 from bakery.graph.halving import Entry, Leaf
 from bakery.graph.nodes import CODE_VERSIONS, Graph, Node, Rung
-from bakery.io import regular_files, walk
+from bakery.io import manifest, regular_files, walk
 from bakery.io.errors import BakeryError
-from bakery.io.manifest import digest
 from bakery.settings import config as cfg
 from bakery.settings.config import Sweep
 from bakery.settings.halve import Halving
@@ -48,10 +47,6 @@ EDITS = {
     "layout": ("captions", "captions.csv", "boxes.csv"),
 }
 """Hand edits in `config/edits/<scrape.name>/`, by the stage that uses them."""
-
-WHOLE_HASH_LIMIT = 64 * 2**20
-"""Larger files (full-size checkpoints) are identified by name and size: hashing them takes
-minutes."""
 
 MOST_BAKES = 500
 """Of one sweep, each of which is trained, drawn and scored."""
@@ -333,9 +328,5 @@ def dataset_of(node: Node) -> str:
 def _fingerprint(path: Path) -> str:
     """sha256 over the names and contents of `path` (a file, or a folder's files)."""
     files = list(walk.files(path)) if path.is_dir() else [path]
-    listing = []
-    for file in files:
-        size = file.stat().st_size
-        content = digest(file) if size <= WHOLE_HASH_LIMIT else size
-        listing.append((file.relative_to(path).as_posix(), content))
+    listing = [(file.relative_to(path).as_posix(), manifest.content(file)) for file in files]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()

@@ -62,10 +62,8 @@ def read(source: KohyaConfig, raw: dict[str, Any]) -> None:
     for word, value in raw.items():
         if word in _OWN or word in _NETWORK or value is None or word == _FLOWS:
             continue
-        if word.startswith(_FLOW) != flows and (word.startswith(_FLOW) or word in _OF_OTHERS):
-            source.idle.append(word)
-            continue
-        if word in _SHELL:
+        of_others = word in _OF_OTHERS if flows else word.startswith(_FLOW)
+        if of_others or word in _SHELL:
             source.idle.append(word)
         elif word in _MODELS:
             if plain_values.flag(value):

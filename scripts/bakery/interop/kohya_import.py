@@ -228,7 +228,8 @@ def _sample(draft: Draft, source: KohyaConfig) -> None:
 
 def _others(draft: Draft, source: KohyaConfig) -> None:
     """Sort what was not translated: done another way, switched off, or without a counterpart."""
-    known = {kohya_terms.kohya_name(name) for name in Train.model_fields}
+    ours = set(Train.model_fields) - kohya_terms.OURS_ALONE
+    known = {kohya_terms.kohya_name(name) for name in ours}
     if not flow_terms.flows(source.arguments):
         known -= set(FLOW)
     draft.left_out += source.lost
@@ -240,9 +241,8 @@ def _others(draft: Draft, source: KohyaConfig) -> None:
         value = source.arguments.get(name)
         if name in known or name in _HANDLED or name not in source.arguments:
             continue
-        if (
-            name in ("vae", *flow_terms.PARTS) and value
-        ):  # a part of the base, or left out with a word
+        # a part of the base, or left out with a word
+        if name in ("vae", *flow_terms.PARTS) and value:
             continue
         if name in kohya_terms.ARGUMENTS_OF and not isinstance(value, str | int | float | bool):
             entries = kohya_terms.pairs(value)

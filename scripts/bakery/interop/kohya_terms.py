@@ -38,6 +38,10 @@ IN_DATASET = (
 IN_NETWORK_ARGS = ("conv_dim", "conv_alpha")
 """What is handed to the network module as `network_args = ["conv_dim=8"]`."""
 
+OURS_ALONE = frozenset({"fuse", "save_format", "text_variants"})
+"""What sd-scripts has not: it bakes one at a time, has a `save_model_as` of its own, and shuffles anew
+in each showing."""
+
 _NEXT_NAME = re.compile(r"\s+(?=[A-Za-z_]\w*=)")
 ARGUMENTS_OF = {"lr_scheduler_args", "network_args", "optimizer_args"}
 """Arguments that hold further ones by name."""
@@ -183,11 +187,9 @@ def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arguments of train_network.py, `[general]` of a dataset TOML); what is None is left out.
 
     sd-scripts has no rex: cosine is written.
-    In neither are reg_data_dir, as regularization folders are subsets of the dataset, fuse, as
-    sd-scripts bakes one at a time, save_format, as it has one of its own, and text_variants, as it
-    shuffles anew in each showing.
+    In neither are reg_data_dir, as regularization folders are subsets of the dataset, and `OURS_ALONE`.
     """
-    apart = {"reg_data_dir", "fuse", "save_format", "text_variants", *FLOW}
+    apart = {"reg_data_dir", *OURS_ALONE, *FLOW}
     values = settings.model_dump(mode="json", exclude=apart) | flow_terms.to_kohya(settings)
     general = {name: values.pop(name) for name in IN_DATASET}
     network_args = [
@@ -246,7 +248,7 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
     known = {
         kohya_name(n): n
         for n in Train.model_fields
-        if n not in ("lr_warmup_steps", "save_format", *FLOW)
+        if n not in ("lr_warmup_steps", *OURS_ALONE, *FLOW)
     }
     ours = {known[key]: value for key, value in values.items() if key in known}
     return ours | (flow_terms.to_ours(values)[0] if flows else {})

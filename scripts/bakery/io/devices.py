@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 _OWN = Path("/proc/self")
-_most = {"resident": 0, "gpu": 0}
-"""The most bytes before the last `restart_peak`."""
+_most = {"resident": 0, "gpu": 0, "recent_gpu": 0}
+"""The most bytes that the system's own counts no longer tell: of this process, as far as `restart_peak`
+and `recent_peak` saw it; of the GPU before `restart_gpu_peak`, ever and since `restart_peak`."""
 
 
 def is_apple_silicon() -> bool:
@@ -86,7 +87,8 @@ def free(device: torch.device) -> int | None:
 
 
 def peak(kind: str) -> int:
-    """The most bytes held so far: of the GPU by torch (on MPS: held now), else of this process."""
+    """The most bytes held: of the GPU by torch since `restart_gpu_peak` (on MPS: held now), else of this
+    process so far."""
     import torch
 
     if kind.startswith("cuda"):
@@ -98,21 +100,29 @@ def peak(kind: str) -> int:
 
 def resident_peak() -> int:
     """The most bytes of memory that this process held."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # bytes there, KiB elsewhere
-    return max(_most["resident"], most if sys.platform == "darwin" else most * 1024, _high_water())
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
+    return max(_most["resident"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def restart_peak(kind: str) -> None:
     """Let `recent_peak` begin at what is held now; the peaks of all time stay known."""
     _most["resident"] = resident_peak()
-    _most["gpu"] = peak_if_on_gpu() or 0
-    if kind.startswith("cuda"):
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
+    restart_gpu_peak(kind)
+    _most["recent_gpu"] = 0
     with suppress(OSError):  # Linux alone has it
         (_OWN / "clear_refs").write_text("5")
+
+
+def restart_gpu_peak(kind: str) -> None:
+    """Let `peak` begin at what is held now on a GPU whose peak torch keeps (CUDA), and no other peak."""
+    if not kind.startswith("cuda"):
+        return
+    import torch
+
+    most = torch.cuda.max_memory_allocated()
+    for name in ("gpu", "recent_gpu"):
+        _most[name] = max(_most[name], most)
+    torch.cuda.reset_peak_memory_stats()
 
 
 def recent_peak(kind: str) -> int:
@@ -120,7 +130,9 @@ def recent_peak(kind: str) -> int:
 
     Where the system cannot tell (macOS), the most so far.
     """
-    if kind.startswith(("cuda", "mps")):
+    if kind.startswith("cuda"):
+        return max(_most["recent_gpu"], peak(kind))
+    if kind.startswith("mps"):
         return peak(kind)
     most = _high_water() or resident_peak()
     _most["resident"] = max(most, _most["resident"])  # Linux forgets a few pages of it

@@ -23,6 +23,9 @@ NAME = "manifest.json"
 PROGRESS = "progress.jsonl"
 VOLATILE = (".log", ".part", ".lock", ".state", seals.ENDING)
 """Endings of files that a manifest does not cover: they differ between equal runs."""
+HASHED_WHOLE = 64 * 2**20
+"""Bytes up to which a file that a key names is told apart by its content: full-size models take
+minutes to hash."""
 PAGES = "*.html"
 """For people: no stage reads them, and who deletes one gets it drawn again."""
 
@@ -48,6 +51,12 @@ def covers(name: str) -> bool:
     """Whether a manifest lists the file `name` of its folder, as far as its name tells."""
     last = name.rpartition("/")[2]
     return last not in (NAME, PROGRESS) and not last.endswith(VOLATILE)
+
+
+def content(path: Path) -> str | int:
+    """What tells a file apart in a key: its sha256, or of one above `HASHED_WHOLE` its size."""
+    size = path.stat().st_size
+    return digest(path) if size <= HASHED_WHOLE else size
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def convert(source: Path, target: Path, form: str | None = None) -> Converted:
             f"{source} cannot be read ({problem.strerror}): give a LoRA file"
         ) from None
     state, metadata = lora_file.read_lora(source)
-    before = KOHYA if form_of(state) == KOHYA else DOTTED
+    before = form_of(state)
     form = form or {KOHYA: DOTTED, DOTTED: KOHYA}[before]
     try:
         if form == before:

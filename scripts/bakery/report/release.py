@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +30,6 @@ SETTINGS = (
     "discrete_flow_shift", "sigmoid_scale", "logit_mean", "logit_std", "weighting_scheme",
 )  # fmt: skip
 """Settings of the train section that people ask for."""
-_UNSAID = object()
 EXAMPLES = 4
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _FILES = (".safetensors", ".ckpt", ".pt")
@@ -41,6 +40,7 @@ def of(one: BakeResult, epoch: int) -> Release:
     settings, baked = one.bake.settings, one.epoch(epoch)
     metadata = sidecar.metadata_of(one.bake.folders["train"] / baked.file)
     family = registry.family_of_metadata(metadata)
+    idle = family.ignored_by_scripts if family and family.follows_flow else {}
     base = settings.get("train.base", "")
     return Release(
         name=one.bake.lora_name(epoch),
@@ -55,10 +55,10 @@ def of(one: BakeResult, epoch: int) -> Release:
         epoch=epoch,
         epochs=int(settings.get("train.num_epochs") or one.last.number),
         steps=metadata.get("ss_steps", ""),
-        clip_skip=str(settings.get("train.clip_skip", "")),
+        clip_skip="" if "clip_skip" in idle else str(settings.get("train.clip_skip", "")),
         autov3=baked.sshs_model_hash,
         sha256=baked.sha256,
-        settings=_told(settings),
+        settings=_told(settings, idle),
         pictures=_pictures(one),
         examples=[Example(s.path, s.prompt, s.infotext) for s in _examples(one, epoch)],
     )
@@ -71,11 +71,14 @@ def _called(family: Family | None) -> str:
     return family.webui_version if family.webui_loads else family.title
 
 
-def _told(settings: Mapping[str, Any]) -> dict[str, str]:
-    usual = {name: Train.model_fields[name].default for name in Train.came_later}
-    names = {name: settings.get(f"train.{name}") for name in SETTINGS}
-    names = {name: value for name, value in names.items() if value != usual.get(name, _UNSAID)}
-    told = {name: shown(value) for name, value in names.items() if value is not None}
+def _told(settings: Mapping[str, Any], idle: Collection[str]) -> dict[str, str]:
+    """What the training table says; `idle` settings do nothing with the family."""
+    values = {name: settings.get(f"train.{name}") for name in SETTINGS if name not in idle}
+    told = {
+        name: shown(value)
+        for name, value in values.items()
+        if value is not None and Train.records(name, value)
+    }
     repeats = settings.get("layout.repeats")
     return told | ({"repeats": shown(repeats)} if repeats else {})
 

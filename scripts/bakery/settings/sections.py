@@ -54,7 +54,7 @@ class Section(BaseModel):
     """Settings that affect speed, never results."""
     came_later: ClassVar[frozenset[str]] = frozenset()
     """Settings that records leave out at their default: what was made before there were any is made
-    again as the same bytes."""
+    again as the same bytes. Such a default is a plain value, of which JSON makes the same."""
 
     def differs(self, name: str) -> bool:
         """Whether a setting is not at its default."""
@@ -63,7 +63,12 @@ class Section(BaseModel):
     def recorded(self) -> dict[str, Any]:
         """The settings as plain JSON values, as manifests and LoRA files keep them."""
         dumped = self.model_dump(mode="json")
-        return {k: v for k, v in dumped.items() if k not in self.came_later or self.differs(k)}
+        return {name: value for name, value in dumped.items() if self.records(name, value)}
+
+    @classmethod
+    def records(cls, name: str, value: Any) -> bool:
+        """Whether records name a setting that has `value`, as JSON has it."""
+        return name not in cls.came_later or value != cls.model_fields[name].default
 
     def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
         """`chosen` without what inside of a setting says how fast."""

@@ -12,12 +12,15 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from bakery.sources import written_forms
 from bakery.sources.caption_grammar import parse
 
 MOST = 64
-"""Candidates of a picture; where its choices make more, each choice is its first word."""
+"""Candidates that choices may make of a picture's lines; where they would make more, each choice is its
+first word. Lines are not bounded: each is at least one candidate."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _CHOICE = re.compile(r"\{([^}|]*\|[^}]*)\}")
 """Braces around one word are emphasis, or the trigger's place."""
@@ -30,7 +33,9 @@ def parsed(text: str) -> tuple[str, ...]:
 
     Empty ones are left out. Raises `TooLong`.
     """
-    lines = lines_of(text)
+    changes: Counter[str] = Counter()  # counted where the whole caption is read
+    text = written_forms.plain(text, changes)
+    lines = written_forms.without_bullets(lines_of(text), changes)
     if len(lines) < 2 and "|" not in text:
         return ()
     found = [one for line in chosen(lines) if (one := parse(line).text)]
@@ -40,16 +45,17 @@ def parsed(text: str) -> tuple[str, ...]:
 def chosen(lines: Sequence[str]) -> list[str]:
     """All that the choices in `lines` can make, each as often as sd-scripts would draw it, relative to
     the others: first a line is drawn, then a word for each choice."""
-    ways = [math.prod(len(m.split("|")) for m in _CHOICE.findall(_hidden(line))) for line in lines]
+    hidden = [_hidden(line) for line in lines]
+    sizes = [[len(match.split("|")) for match in _CHOICE.findall(line)] for line in hidden]
+    ways = [math.prod(each) for each in sizes]
     if sum(ways) > MOST:
-        return [_made(line, itertools.repeat(0)) for line in lines]
-    common = math.lcm(*ways) if ways else 1
+        return [_made(line, itertools.repeat(0)) for line in hidden]
+    common = math.lcm(*ways)
     if common * len(lines) > MOST:
         common = 0  # then each once
     found = []
-    for line, count in zip(lines, ways, strict=True):
-        sizes = [len(match.split("|")) for match in _CHOICE.findall(_hidden(line))]
-        for numbers in itertools.product(*map(range, sizes)):
+    for line, each, count in zip(hidden, sizes, ways, strict=True):
+        for numbers in itertools.product(*map(range, each)):
             found += [_made(line, iter(numbers))] * max(1, common // count)
     return found
 
@@ -69,10 +75,10 @@ def read(text: str) -> tuple[str, ...]:
     return tuple(_shown(_hidden(line)) for line in lines_of(text))
 
 
-def _made(line: str, numbers: Iterable[int]) -> str:
-    """`line` with the word of these numbers for each choice."""
+def _made(hidden: str, numbers: Iterable[int]) -> str:
+    """A line, its doubled braces hidden, with the word of these numbers for each choice."""
     which = iter(numbers)
-    return _shown(_CHOICE.sub(lambda match: match[1].split("|")[next(which)], _hidden(line)))
+    return _shown(_CHOICE.sub(lambda match: match[1].split("|")[next(which)], hidden))
 
 
 def _hidden(line: str) -> str:

@@ -28,10 +28,10 @@ NAME = "captions.csv"
 """The table beside posts.csv, where there are captions."""
 CANDIDATES = "candidates.csv"
 """The table beside it of pictures with several captions in a file (`candidates.py`)."""
-CANDIDATE_COLUMNS = ("image", "caption")
-"""Of `CANDIDATES`, a row for each candidate."""
 COLUMNS = ("image", "caption", "file", "changes")
 """Of `NAME`: the caption as one line, the file it is from, and what was taken out of it."""
+_CANDIDATE_COLUMNS = ("image", "caption")
+"""Of `CANDIDATES`, a row for each candidate."""
 _RATINGS = {"g": "general", "s": "general", "safe": "general", "q": "questionable", "e": "explicit"}
 
 
@@ -125,11 +125,11 @@ def write(path: Path, own: Iterable[tuple[str, str, OwnCaption]]) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_candidates(path: Path, own: Iterable[tuple[str, str, OwnCaption]]) -> None:
-    """Writes `CANDIDATES` from what `write` is given; no candidates, no file."""
-    rows = [{"image": image, "caption": text} for image, _, one in own for text in one.candidates]
+def write_candidates(path: Path, several: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Writes `CANDIDATES` from (image, its captions); no candidates, no file."""
+    rows = [{"image": image, "caption": text} for image, texts in several for text in texts]
     if rows:
-        tables.write(path, rows, CANDIDATE_COLUMNS)
+        tables.write(path, rows, _CANDIDATE_COLUMNS)
     else:
         path.unlink(missing_ok=True)
 
@@ -137,7 +137,7 @@ def write_candidates(path: Path, own: Iterable[tuple[str, str, OwnCaption]]) -> 
 def read_candidates(path: Path) -> dict[str, tuple[str, ...]]:
     """Image -> its captions, from a table as `write_candidates` makes it; {} where there is none."""
     found: dict[str, tuple[str, ...]] = {}
-    for row in tables.records(tables.read(path, CANDIDATE_COLUMNS)) if path.exists() else ():
+    for row in tables.records(tables.read(path, _CANDIDATE_COLUMNS)) if path.exists() else ():
         found[row["image"]] = (*found.get(row["image"], ()), row["caption"])
     return found
 

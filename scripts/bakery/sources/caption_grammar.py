@@ -22,7 +22,6 @@ captioning models, generators), and gives its pieces. Steps:
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -38,8 +37,6 @@ MOST_LETTERS = 20_000
 """Of a caption; text encoders read some hundreds."""
 _READINGS = 10  # two are enough for nearly all captions
 
-_SETTINGS = re.compile(r"^[^\S\n]*(?:Negative prompt:|Steps: *\d)", re.MULTILINE)
-_STEPS = re.compile(r"^[^\S\n]*Steps: *\d", re.MULTILINE)
 _PLACE = re.compile(r"[\[{]\s*(?:trigger|trigger[ _]?word|name)\s*[\]}]", re.IGNORECASE)
 _PLACE_LETTER = "\ue000"
 _FILES = re.compile(r"<(?:lora|lyco|lycoris|hypernet|dora)\s*:[^<>\n]*>", re.IGNORECASE)
@@ -160,8 +157,7 @@ def parse(text: str) -> WrittenCaption:
 def _read(text: str) -> WrittenCaption:
     """One reading of a text."""
     changes: Counter[str] = Counter()
-    text = written_forms.plain(unicodedata.normalize("NFC", text), changes)
-    text = _without_settings(text, changes)
+    text = written_forms.plain(text, changes)
     lines = [" ".join(line.split()).strip(f"{sentences.SEPARATORS} ") for line in text.splitlines()]
     lines = written_forms.without_bullets([line for line in lines if line], changes)
     lines = _first_alternative(lines, changes)
@@ -206,14 +202,6 @@ def _whole_tags(text: str) -> int:
         return 0  # `hoshi_(blue archive)` is one tag
     named = sum(bool(_NAMED_TAG.fullmatch(word)) for word in words)
     return whole + (named if named > 1 else 0)
-
-
-def _without_settings(text: str, changes: Counter[str]) -> str:
-    """A generator's text without its negative prompt and settings."""
-    if not _STEPS.search(text):
-        return text
-    changes["generation settings"] += 1
-    return _SETTINGS.split(text, maxsplit=1)[0]
 
 
 def _first_alternative(lines: list[str], changes: Counter[str]) -> list[str]:

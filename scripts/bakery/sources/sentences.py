@@ -40,6 +40,8 @@ _LAST = frozenset(".!?\"'”’)。！？」』")
 _STOP = re.compile(
     r"(?<=[^\s.!?])([.!?]+)[\"'”’)]*(?:\s+(?=[\"'“(]?[A-ZÀ-ÞА-Я0-9])|\s*$)|[。！？]+[」』）]*"
 )
+_STOP_IN_PROSE = re.compile(r"[.!?。！？]+[\"'”’)」』]*(?=\s|$|[^\x00-\x7f])")
+"""Where no tags are, the next sentence may begin small."""
 _ABBREVIATED = re.compile(
     r"(?:^|[\s(])(?:mr|mrs|ms|dr|st|vs|no|jr|sgt|prof|[a-z])\.\s*$", re.IGNORECASE
 )
@@ -101,13 +103,22 @@ def ends(text: str) -> bool:
     return text.rstrip("\n")[-1:] in _LAST and bool(_ENDS.search(text))
 
 
+def whole(text: str) -> str:
+    """The sentences of a text without tags up to its last stop; "" where it has none."""
+    ends = [stop.end() for stop in _STOP_IN_PROSE.finditer(text)]
+    return text[: next((end for end in reversed(ends) if _is_end(text, end)), 0)]
+
+
 def _stops(line: str) -> Iterator[tuple[int, bool]]:
     """Where sentences may end in a line: the place behind the stop and its space."""
     for stop in _STOP.finditer(line):
-        # the last stop of a line ends it, also behind `Dr.`
-        end = stop.end()
-        if end == len(line) or not _ABBREVIATED.search(line, max(0, end - _LONGEST), end):
-            yield end, True
+        if _is_end(line, stop.end()):
+            yield stop.end(), True
+
+
+def _is_end(text: str, end: int) -> bool:
+    """Whether a stop before `end` ends a sentence: behind `Dr.` it does so where the text ends, too."""
+    return end == len(text) or not _ABBREVIATED.search(text, max(0, end - _LONGEST), end)
 
 
 def _divided(stretch: str, *, stopped: bool, follows: bool) -> list[Part]:

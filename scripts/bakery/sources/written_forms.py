@@ -1,4 +1,5 @@
-"""The forms that programs give a whole caption: lists in quotes, labels, bullets, hashtags, entities.
+"""The forms that programs give a whole caption: lists in quotes, labels, bullets, hashtags, entities, a
+generator's settings.
 
 Nothing here knows what a tag is; `caption_grammar` reads what is left.
 """
@@ -9,6 +10,7 @@ import ast
 import html
 import json
 import re
+import unicodedata
 from collections import Counter
 
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff]")
@@ -18,13 +20,18 @@ _LABEL = re.compile(r"\s*(?:tags?|captions?|(?:positive )?prompts?|description)\
 _QUOTES = {'"': '"', "“": "”", "'": "'"}
 _BULLET = re.compile(r"(?:[-*•·]|\d{1,3}[.)])\s+(?=\S)")
 _HASHTAGS = re.compile(r"#[^\s,#]+(?:[\s,]+#[^\s,#]+)+[\s,]*")
+_SETTINGS = re.compile(r"^[^\S\n]*(?:Negative prompt:|Steps: *\d)", re.MULTILINE)
+_STEPS = re.compile(r"^[^\S\n]*Steps: *\d", re.MULTILINE)
 _LONGEST = 100_000
 """Characters of a text that is tried as a list; Python's own reader of lists is slow with more."""
 
 
 def plain(text: str, changes: Counter[str]) -> str:
-    """The caption without its form as a whole; counts what goes in `changes`."""
-    text, marks = _INVISIBLE.subn("", text)
+    """The caption without its form as a whole and a generator's settings; counts what goes in `changes`.
+
+    Whatever reads the lines of a caption file by themselves reads those of this.
+    """
+    text, marks = _INVISIBLE.subn("", unicodedata.normalize("NFC", text))
     changes["invisible sign"] += marks
     text, entities = _ENTITY.subn(lambda found: html.unescape(found[0]), text)
     changes["HTML entity"] += entities
@@ -34,7 +41,7 @@ def plain(text: str, changes: Counter[str]) -> str:
     if (listed := _listed(text.strip())) is not None:
         changes["list in quotes"] += 1
         text = listed
-    return text
+    return _without_settings(text, changes)
 
 
 def without_bullets(lines: list[str], changes: Counter[str]) -> list[str]:
@@ -49,6 +56,14 @@ def without_bullets(lines: list[str], changes: Counter[str]) -> list[str]:
             line = ", ".join(word.strip("#") for word in re.split(r"[\s,]+", line) if word)
         found.append(line)
     return found
+
+
+def _without_settings(text: str, changes: Counter[str]) -> str:
+    """A generator's text without its negative prompt and settings."""
+    if not _STEPS.search(text):
+        return text
+    changes["generation settings"] += 1
+    return _SETTINGS.split(text, maxsplit=1)[0]
 
 
 def _listed(text: str) -> str | None:

@@ -104,8 +104,9 @@ def run(
     """
     edited = {name: Path(path) for name, path in (edits or {}).items()}
     entries, strangers = _pictures(scrape, prune, edited)
-    entries += _details(settings, entries, tag, prune, edited.get(details.BOXES), filter)
-    forms = CaptionForms.read(settings.candidates, prune)
+    trigger, sentences = Trigger.read(prune), picture_sentences.read(prune)
+    entries += _details(settings, entries, tag, trigger, edited.get(details.BOXES), filter)
+    forms = CaptionForms.read(settings.candidates, trigger, sentences, prune)
     entries = [_prefixed(settings, _with_candidates(forms, entry)) for entry in entries]
     entries, refused = _admitted(entries, scrape, tag)
     counts = Counter(entry.concept for entry in entries)
@@ -124,7 +125,7 @@ def run(
     tables.write(out / "layout.csv", tally.rows, COLUMNS)
     if forms is not None:
         caption_forms.write(out / caption_forms.NAME, tally.candidates)
-    write_text(out / PAGE, _page(entries, tally, prune, Subject(name, out.name)))
+    write_text(out / PAGE, _page(entries, tally, trigger, sentences, Subject(name, out.name)))
     # Link or copy depends on the file system, so it goes into the log, not into the summary.
     log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
     return {
@@ -215,14 +216,13 @@ def _details(
     settings: Layout,
     entries: Sequence[Entry],
     tag: Path,
-    prune: Path,
+    trigger: Trigger,
     boxes: Path | None,
     filter: Path | None,
 ) -> list[Entry]:
     """The pictures of accepted traits, shown again as a concept of that name; `boxes` are by hand."""
     if not settings.details:
         return []
-    trigger = Trigger.read(prune)
     seen = tagging.read_tags(tag).seen(trigger.decided)
     known, detected = details.read_boxes(boxes), details.read_found(filter)
     of_image = {entry.image: entry for entry in entries}
@@ -263,17 +263,22 @@ def _prefixed(settings: Layout, entry: Entry) -> Entry:
     return replace(entry, caption=caption, automatic=automatic, candidates=several)
 
 
-def _page(entries: Sequence[Entry], tally: Tally, prune: Path, subject: Subject) -> str:
+def _page(
+    entries: Sequence[Entry],
+    tally: Tally,
+    trigger: Trigger,
+    sentences: Mapping[str, str],
+    subject: Subject,
+) -> str:
     """The captions page: every picture once, in its place."""
     file = {row["image"]: row["file"] for row in tally.rows if row["kind"] == "picture"}
-    known = picture_sentences.read(prune)
     pictures = []
     for e in (one for one in entries if one.kind == "picture"):
-        mine = known.get(e.image, "")
+        mine = sentences.get(e.image, "")
         said, before = (picture_sentences.finished(c, mine) for c in (e.caption, e.automatic))
         about = e.caption, e.automatic, e.in_file, (said, before), e.candidates
         pictures.append(CaptionedPicture(e.image, file[e.image], *about))
-    return captions_page.draw(pictures, Trigger.read(prune), subject)
+    return captions_page.draw(pictures, trigger, subject)
 
 
 def _lay_out(

@@ -74,9 +74,10 @@ def run(
     """Decides about every tag and writes the captions.
 
     Writes `prune.csv` (a row for each tag seen), `outfits.csv`, `captions.csv` (image, caption),
-    `sentences.csv` if they have any, `trigger.json` (trigger, class_tokens, pruned, thresholds, and
-    traits: what pruning takes for the character even when `enabled` is false), `prune.html`, which
-    hands back `edits` (decisions by hand about `dataset`), and `second_look.csv` (second_look.py).
+    `sentences.csv` if `caption_order` names the sentence, `candidates.csv` if kept captions are of files
+    with several, `trigger.json` (trigger, class_tokens, pruned, thresholds, and traits: what pruning
+    takes for the character even when `enabled` is false), `prune.html`, which hands back `edits`
+    (decisions by hand about `dataset`), and `second_look.csv` (second_look.py).
     Raises `BakeryError` when settings contradict each other or the pictures.
     """
     by_hand = tag_edits.read_decisions(edits) if edits else {}
@@ -87,7 +88,9 @@ def run(
     looked = second_look.look(filter, tagged, images, settings.second_look)
     out.mkdir(parents=True, exist_ok=True)
     images = second_look.leave_out(looked, images, out)
-    own, warnings = own_captions.chosen(settings, images, scrape)
+    beside = own_captions.beside(images, scrape)
+    own = own_captions.kept(settings, beside)
+    warnings = own_captions.warnings(settings, beside, images)
     seen = _seen(settings, tagged, limits, images, scrape, own)
     worn = _worn(seen)
     found = evidence.gather(seen, images, tagged.vocabulary, worn)
@@ -96,7 +99,7 @@ def run(
     ruled = pruning.decide(settings, [*found, *unseen], by_hand)
     decided = own_captions.told_of(settings, ruled, own)
     about = {"scrape": scrape, "tag": tag}
-    written = caption_facts.gather(settings, images, decided, own, tagged.ratings, about)
+    written = caption_facts.gather(settings, images, decided, beside, tagged.ratings, about)
     lines = caption_lines.lines(settings, images, seen, decided, written)
     lines, refused = _past_the_gate(lines, known)
     trigger = _trigger(settings, decided, limits, own)

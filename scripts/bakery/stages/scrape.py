@@ -247,7 +247,8 @@ def _captions(found: list[FetchedPost], out: Path) -> dict:
         if each.post.image and each.post.own
     ]
     caption_files.write(out / caption_files.NAME, own)
-    caption_files.write_candidates(out / caption_files.CANDIDATES, own)
+    several = [(image, one.candidates) for image, _, one in own]
+    caption_files.write_candidates(out / caption_files.CANDIDATES, several)
     if not own:
         return {}
     counts = caption_files.summary([one for _, _, one in own], _counts(found)["images"])

@@ -86,15 +86,18 @@ def run(
         name: [] if row is None else _described(name, row, loaded)
         for name, row in zip(names, probabilities, strict=True)
     }
-    said = _sentences(captioner, pictures, names)
-    refused = [name for name in names if _facts(found[name], said.get(name, "")).refused]
-    rows = [row for name in names if name not in refused for row in found[name]]
+    known = {name: _facts(rows) for name, rows in found.items()}
+    # sentences are the costliest: none about a picture that its tags alone keep out
+    said = _sentences(captioner, pictures, [n for n in names if not known[n].refused])
+    known |= {name: known[name] | gate.of_text(sentence) for name, sentence in said.items()}
+    refused = [name for name in names if known[name].refused]
+    rows = [row for name in names if not known[name].refused for row in found[name]]
     unreadable = {n: pictures.unreadable[n] for n in names if n in pictures.unreadable}
     _report(unreadable, refused, names, pictures.folder)
     out.mkdir(parents=True, exist_ok=True)
     tables.write(out / "tags.csv", rows, tagging.COLUMNS)
     tables.write(out / "vocabulary.csv", loaded.vocabulary(), tagging.VOCABULARY)
-    told = _write_sentences(out, {n: s for n, s in said.items() if n not in refused}, captioner)
+    told = _write_sentences(out, {n: s for n, s in said.items() if not known[n].refused}, captioner)
     facts = {
         "model": _portable(settings.model),
         "model_sha256": manifest.digest(model / tagger.MODEL),
@@ -114,9 +117,8 @@ def run(
     } | ({"reasons": {gate.FORBIDDEN: len(refused)}} if refused else {})
 
 
-def _facts(rows: list[dict[str, Any]], sentence: str) -> gate.Facts:
-    seen = ((row["tag"], row["category"], float(row["probability"])) for row in rows)
-    return gate.of_tagger(seen) | gate.of_text(sentence)
+def _facts(rows: list[dict[str, Any]]) -> gate.Facts:
+    return gate.of_tagger((row["tag"], row["category"], float(row["probability"])) for row in rows)
 
 
 def _sentences(

@@ -51,20 +51,11 @@ class PresetText:
 
     def put_list(self, dotted: str, values: Sequence[str], comment: str = "") -> None:
         """The same for a list with an entry a line."""
-        self.put(dotted, _BELOW, comment)
-        section, name = dotted.split(".")
-        begin, end = self._section(section)
-        at = next(n for n in range(begin, end) if self._name(n) == name)
-        self._lines[at + 1 : at + 1] = [f"    - {scalar(value)}" for value in values]
+        self._put_below(dotted, [f"    - {scalar(value)}" for value in values], comment)
 
     def put_table(self, dotted: str, values: Mapping[str, str]) -> None:
         """The same for names with a value each, an entry a line."""
-        self.put(dotted, _BELOW, "")
-        section, name = dotted.split(".")
-        begin, end = self._section(section)
-        at = next(n for n in range(begin, end) if self._name(n) == name)
-        lines = [f"    {key}: {scalar(value)}" for key, value in values.items()]
-        self._lines[at + 1 : at + 1] = lines
+        self._put_below(dotted, [f"    {key}: {scalar(one)}" for key, one in values.items()], "")
 
     def remove(self, dotted: str) -> None:
         """Take a setting out, if it is there."""
@@ -80,6 +71,14 @@ class PresetText:
         """The config with `head` as comments at its top."""
         lines = [*(f"# {line}".rstrip() for line in head), "", *self._lines]
         return "\n".join(lines).rstrip() + "\n"
+
+    def _put_below(self, dotted: str, lines: Sequence[str], comment: str) -> None:
+        """Set `section.name` to what `lines`, as deep as they are to be, say below it."""
+        self.put(dotted, _BELOW, comment)
+        section, name = dotted.split(".")
+        begin, end = self._section(section)
+        at = next(n for n in range(begin, end) if self._name(n) == name)
+        self._lines[at + 1 : at + 1] = lines
 
     def _section(self, name: str) -> tuple[int, int]:
         """The lines of a section: the first after its name, and the first behind its last."""

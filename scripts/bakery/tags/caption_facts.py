@@ -10,11 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from bakery.io import tables
 from bakery.settings.prune import Prune
 from bakery.sources import caption_files, posts
 from bakery.sources.posts import Post
-from bakery.tags import caption_order, picture_sentences, pruning
+from bakery.tags import caption_order, own_captions, picture_sentences, pruning
 from bakery.tags.caption_order import PictureFacts
 from bakery.tags.picture_sentences import Naming, PictureSentences
 from bakery.tags.pruning import DecidedTag
@@ -34,13 +33,14 @@ class Written:
     """None leaves names in sentences as they are."""
     sentences: PictureSentences | None = None
     """None where captions have no place for them."""
-    unscored: int = 0
+    unscored: frozenset[str] = frozenset()
     """Pictures without a quality word because their posts have no score."""
 
     def summary(self, images: Sequence[str]) -> dict[str, Any]:
         """Counts for the manifest; nothing where nothing was asked for."""
         told = {"sentences": self.sentences.summary(images)} if self.sentences else {}
-        return told | ({"without_score": self.unscored} if self.unscored else {})
+        unscored = self._unscored(images)
+        return told | ({"without_score": unscored} if unscored else {})
 
     def spoken(self, lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
         """(picture, tags, sentence) of the captions that have a sentence."""
@@ -54,40 +54,41 @@ class Written:
     def write(self, out: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         """Writes to `out` the tables that later stages need besides the captions of `lines`."""
         images = {line["image"] for line in lines}
-        rows = [
-            {"image": line["image"], "caption": text}
-            for line in lines
-            for text in line.get("candidates", ())
-        ]
-        if rows:
-            tables.write(out / caption_files.CANDIDATES, rows, caption_files.CANDIDATE_COLUMNS)
+        caption_files.write_candidates(
+            out / caption_files.CANDIDATES,
+            ((line["image"], line.get("candidates", ())) for line in lines),
+        )
         if self.sentences is not None:
             rows = [row for row in self.sentences.rows() if row["image"] in images]
             picture_sentences.write(out / picture_sentences.NAME, rows)
 
     def warnings(self, images: Sequence[str], pruned: Sequence[str]) -> list[str]:
         found = self.sentences.warnings(images, pruned) if self.sentences else []
-        if self.unscored:
+        if unscored := self._unscored(images):
             found.append(
-                f"{self.unscored} of {len(images)} pictures have no post with a score, so they get no "
+                f"{unscored} of {len(images)} pictures have no post with a score, so they get no "
                 "quality word"
             )
         return found
+
+    def _unscored(self, images: Sequence[str]) -> int:
+        return sum(image in self.unscored for image in images)
 
 
 def gather(
     settings: Prune,
     images: Sequence[str],
     decided: Sequence[DecidedTag],
-    own: Mapping[str, str],
+    beside: Mapping[str, str],
     rated: pd.DataFrame,
     folders: Mapping[str, Path],
 ) -> Written:
     """What the captions of `images` are written from.
 
-    `own` are captions that are kept, `rated` the tagger's rows (image, tag, category), and `folders`
-    those of the stages scrape and tag.
+    `beside` are the captions beside them, `rated` the tagger's rows (image, tag, category), and
+    `folders` those of the stages scrape and tag.
     """
+    own = own_captions.kept(settings, beside)
     several = caption_files.read_candidates(folders["scrape"] / caption_files.CANDIDATES)
     several = {image: lines for image, lines in several.items() if image in own}
     if not settings.caption_order:
@@ -98,7 +99,6 @@ def gather(
     naming = Naming(settings.trigger, (*settings.names, *_names(settings, of, decided)))
     found = None
     if "sentence" in settings.caption_order:
-        beside = caption_files.read(folders["scrape"] / caption_files.NAME)
         seen = picture_sentences.read(folders["tag"])
         found = picture_sentences.gather(images, beside, seen, naming)
     scores = {image: float(post.score) for image, post in of.items() if _is_number(post.score)}
@@ -113,9 +113,8 @@ def gather(
         )
         for image, post in of.items()
     }
-    return Written(
-        own, several, facts, naming, found, len(of) - len(scores) if settings.quality else 0
-    )
+    unscored = of.keys() - scores.keys() if settings.quality else ()
+    return Written(own, several, facts, naming, found, frozenset(unscored))
 
 
 def _names(settings: Prune, of: Mapping[str, Post], decided: Sequence[DecidedTag]) -> list[str]:

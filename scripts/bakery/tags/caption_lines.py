@@ -61,8 +61,8 @@ def lines(
             [*trigger.own, *words, *(t for w in words for t in settings.outfits[w])]
         )
         if settings.enabled and settings.drop_implied:
-            names = set(map(captions.same, tags))
-            gone |= {other for name in names for other in vocabulary.implied(name, names)}
+            mine = set(map(captions.same, tags))
+            gone |= {other for name in mine for other in vocabulary.implied(name, mine)}
         tags = [tag for tag in tags if captions.same(tag) not in gone]
         caption = trigger.front(captions.join([*words, *tags]))
         if settings.caption_order:

@@ -29,21 +29,28 @@ class KeptCaption:
     """Its tags and sentences after trigger and class tokens."""
 
 
-def chosen(
-    settings: Prune, images: Sequence[str], scrape: Path
-) -> tuple[dict[str, str], list[str]]:
-    """The captions that are kept (image -> one line), and a warning where that is not as expected."""
+def beside(images: Sequence[str], scrape: Path) -> dict[str, str]:
+    """Those of `images` that have a caption of their own -> it, in one line."""
     written = caption_files.read(scrape / caption_files.NAME)
-    mine = {image: written[image] for image in images if image in written}
+    return {image: written[image] for image in images if image in written}
+
+
+def kept(settings: Prune, own: Mapping[str, str]) -> Mapping[str, str]:
+    """Those of the captions beside pictures (`own`) that are kept: all, or none."""
+    return own if settings.source == "captions" else {}
+
+
+def warnings(settings: Prune, own: Mapping[str, str], images: Sequence[str]) -> list[str]:
+    """A warning where the config and the captions beside `images` (`own`) do not fit each other."""
     if settings.source != "captions":
         told = "sentence" in settings.caption_order  # then what is used of them was asked for
-        return {}, [] if told else unused(mine, images, settings.source)
-    if not mine:
-        return {}, [
+        return [] if told else unused(own, images, settings.source)
+    if not own:
+        return [
             "prune.source is captions, but no picture has a caption of its own: all get the tagger's "
             "tags"
         ]
-    return mine, []
+    return []
 
 
 def told_of(

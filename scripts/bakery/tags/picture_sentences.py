@@ -56,8 +56,8 @@ class PictureSentences:
     of_image: Mapping[str, str]
     source: Mapping[str, str]
     """Picture -> `caption` or `captioner`."""
-    renamed: int = 0
-    """Sentences in which the trigger took the place of a name."""
+    renamed: frozenset[str] = frozenset()
+    """Pictures in whose sentence the trigger took the place of a name."""
 
     def rows(self) -> list[dict[str, str]]:
         return [
@@ -69,7 +69,8 @@ class PictureSentences:
         """Counts for the manifest: where the sentences of `images` are from, and who has none."""
         count = Counter(self.source[image] for image in images if image in self.of_image)
         none = len(images) - sum(count.values())
-        return {**dict(sorted(count.items())), "none": none, "renamed": self.renamed}
+        renamed = sum(image in self.renamed for image in images)
+        return {**dict(sorted(count.items())), "none": none, "renamed": renamed}
 
     def warnings(self, images: Sequence[str], pruned: Iterable[str]) -> list[str]:
         """What of `images` is not as asked for: those without a sentence, and sentences that name what
@@ -96,7 +97,7 @@ def gather(
     images: Sequence[str], written: Mapping[str, str], seen: Mapping[str, str], naming: Naming
 ) -> PictureSentences:
     """Of each of `images` the sentence of its own caption (`written`), else the captioner's (`seen`)."""
-    of_image, source, renamed = {}, {}, 0
+    of_image, source, renamed = {}, {}, set()
     for image in images:
         own = of_caption(written.get(image, ""))
         said = own or seen.get(image, "")
@@ -104,8 +105,9 @@ def gather(
             continue
         of_image[image] = naming.spoken(said)
         source[image] = "caption" if own else "captioner"
-        renamed += of_image[image] != said
-    return PictureSentences(of_image, source, renamed)
+        if of_image[image] != said:
+            renamed.add(image)
+    return PictureSentences(of_image, source, frozenset(renamed))
 
 
 def names(sentence: str, word: str) -> bool:

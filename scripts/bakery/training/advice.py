@@ -37,10 +37,9 @@ class MemoryMeter:
     """What does not grow with the batch: models, adapters, their gradients and optimizer state."""
 
     def rest(self, parameters: list[torch.nn.Parameter]) -> None:
-        """Measure, before the first step."""
+        """Measure, before the first step; from here on `memory_gib` is what steps take."""
         learning = sum(p.numel() * p.element_size() for p in parameters) / 2**30
-        if self.device.startswith("cuda"):
-            torch.cuda.reset_peak_memory_stats()
+        devices.restart_gpu_peak(self.device)
         held = devices.allocated(self.device)
         now = memory_gib(self.device) if held is None else held / 2**30
         self.resting = now + 3 * learning  # gradient and two moments are still to come

@@ -28,6 +28,7 @@ from bakery.io import manifest, picture_bounds, regular_files, status
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings.tag import Tag
+from bakery.sources import sentences
 from bakery.vision import hub
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
@@ -40,11 +41,8 @@ FLORENCE_TASK = "<DETAILED_CAPTION>"
 _FLORENCE = "florence2"
 _LONGEST = 1536
 """Longest side in pixels of a picture that the model gets: it makes it smaller still."""
-_WHOLE_FILE = 64 * 2**20
-"""Larger files of a model are told apart by name and size, as in keys."""
-_VERSION = 1
+_VERSION = 2
 """Raised when a cached sentence would be another."""
-_FINISHED = re.compile(r".*[.!?。！？][\"'”’)」』]*(?=\s|$|[^\x00-\x7f])", re.DOTALL)
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -136,7 +134,7 @@ class Captioner:
     def _identity(self) -> str:
         """Everything but the picture that decides about a sentence."""
         files = [
-            (path.relative_to(self.folder).as_posix(), path.stat().st_size, _content(path))
+            (path.relative_to(self.folder).as_posix(), manifest.content(path))
             for path in sorted(self.folder.rglob("*"))
             if path.is_file() and any(map(path.match, PATTERNS))
         ]
@@ -150,12 +148,8 @@ def finished(text: str) -> str:
     cut off.
     """
     text = " ".join(text.split())
-    whole = _FINISHED.match(text)
-    if whole:
-        text = whole[0]
-    elif len(text.split()) > _UNFINISHED:
-        return ""
-    return text if _LETTER.search(text) else ""
+    said = sentences.whole(text) or ("" if len(text.split()) > _UNFINISHED else text)
+    return said if _LETTER.search(said) else ""
 
 
 _UNFINISHED = 30
@@ -235,7 +229,3 @@ def _missing_package(problem: str) -> str:
     if "torchvision" in problem.lower() or "VIDEO_PROCESSOR_MAPPING" in problem:
         return "; its processor needs torchvision: `pip install torchvision` beside torch"
     return ""
-
-
-def _content(path: Path) -> str:
-    return manifest.digest(path) if path.stat().st_size <= _WHOLE_FILE else ""

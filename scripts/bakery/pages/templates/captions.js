@@ -23,25 +23,42 @@
   // A caption is tags and perhaps a sentence, in which commas part nothing. Where the sentence stands first
   // in the caption as given, it stays first.
   const said = new Map();  // card -> its sentence as it is now
-  const whole = (text) => text.replaceAll("\0", "").replace(new RegExp(SPACE, "g"), " ").replace(AROUND, "");
+  const SPACES = new RegExp(SPACE, "g");
+  const whole = (text) => text.replaceAll("\0", "").replace(SPACES, " ").replace(AROUND, "");
   const sentence = (card) => said.get(card) ?? "";
-  const leads = (card) => Boolean(card.dataset.sentence) && card.dataset.given.startsWith(card.dataset.sentence);
-  const joined = (card, tags, spoken) => tidy((leads(card) ? [spoken, tags] : [tags, spoken]).filter(Boolean).join(", "));
+  // What of each card stays as it is, found once: every key press asks all cards for it.
+  const fixed = new Map(cards.map((card) => {
+    const { given, automatic, sentence: mine = "", automaticSentence: other = "" } = card.dataset;
+    const leads = Boolean(mine) && given.startsWith(mine);
+    return [card, { given: tidy(given), automatic: tidy(automatic), spoken: [mine, other].map(whole), leads }];
+  }));
+  const joined = (card, tags, spoken) => tidy((fixed.get(card).leads ? [spoken, tags] : [tags, spoken]).filter(Boolean).join(", "));
   // The tags of a caption that holds a sentence of the card, and that sentence; else all of it is tags.
   function divided(card, text) {
-    const known = [sentence(card), card.dataset.sentence ?? "", card.dataset.automaticSentence ?? ""];
-    for (const spoken of known.map(whole)) {
-      const at = spoken ? tidy(text).indexOf(tidy(spoken)) : -1;
-      if (at >= 0) return [tidy(`${tidy(text).slice(0, at)},${tidy(text).slice(at + tidy(spoken).length)}`), spoken];
+    const plain = tidy(text);
+    for (const spoken of [whole(sentence(card)), ...fixed.get(card).spoken].filter(Boolean)) {
+      const inside = tidy(spoken);
+      const at = plain.indexOf(inside);
+      if (at >= 0) return [tidy(`${plain.slice(0, at)},${plain.slice(at + inside.length)}`), spoken];
     }
-    return [tidy(text), ""];
+    return [plain, ""];
   }
-  const tagsOf = (card) => split(divided(card, caption(card))[0]);
+  // The tags of a card, and the same as filters compare them: kept until its caption or sentence is another.
+  const parted = new Map();
+  function tagged(card) {
+    const [text, spoken] = [caption(card), sentence(card)];
+    const last = parted.get(card);
+    if (last?.text === text && last.spoken === spoken) return last;
+    const tags = split(divided(card, text)[0]);
+    const now = { text, spoken, tags, names: new Set(tags.map(same)), search: `${card.dataset.image} ${text}`.toLowerCase() };
+    parted.set(card, now);
+    return now;
+  }
 
   // What was too long to be set stays as it was given.
-  const caption = (card) => texts.get(card) ?? tidy(card.dataset.given);
-  const changed = (card) => caption(card) !== tidy(card.dataset.given);
-  const byHand = (card) => caption(card) !== tidy(card.dataset.automatic);
+  const caption = (card) => texts.get(card) ?? fixed.get(card).given;
+  const changed = (card) => caption(card) !== fixed.get(card).given;
+  const byHand = (card) => caption(card) !== fixed.get(card).automatic;
   // An edit that has a file of its own stays there until it is changed here.
   const tabled = (card) => ("file" in card.dataset ? changed(card) : byHand(card));
 
@@ -79,10 +96,13 @@
   // What a filter shows; edits in bulk go to those of them that are ticked, or to all if none is.
   const shown = () => cards.filter((card) => !card.hidden);
   const ticked = () => shown().filter((card) => box(card).checked);
-  const scope = () => (ticked().length ? ticked() : shown());
+  function scope() {
+    const some = ticked();
+    return some.length ? some : shown();
+  }
   function tell() {
-    const [count, some] = [scope().length, ticked().length > 0];
-    part("scope").textContent = `Batch edits go to ${count} of ${cards.length} pictures: ${some ? "those selected" : "all that are shown"}.`;
+    const some = ticked().length;
+    part("scope").textContent = `Batch edits go to ${some || shown().length} of ${cards.length} pictures: ${some ? "those selected" : "all that are shown"}.`;
     cards.forEach((card) => card.classList.toggle("selected", box(card).checked));
   }
 
@@ -93,11 +113,10 @@
     const show = filter.elements.show.value;
     const rule = filter.elements.logic.value === "and" ? "every" : "some";
     for (const card of cards) {
-      const has = new Set(tagsOf(card).map(same));
-      const text = `${card.dataset.image} ${caption(card)}`.toLowerCase();
-      card.hidden = !((!wanted.length || wanted[rule]((tag) => has.has(tag)))
-        && !unwanted.some((tag) => has.has(tag))
-        && words.every((word) => text.includes(word))
+      const { names, search } = tagged(card);
+      card.hidden = !((!wanted.length || wanted[rule]((tag) => names.has(tag)))
+        && !unwanted.some((tag) => names.has(tag))
+        && words.every((word) => search.includes(word))
         && (show === "all" || (show === "hand" ? byHand(card) : changed(card))));
     }
     tell();
@@ -108,7 +127,7 @@
   function count(wanted) {
     const found = new Map();
     for (const card of shown()) {
-      for (const tag of new Set(tagsOf(card))) found.set(tag, (found.get(tag) ?? 0) + 1);
+      for (const tag of new Set(tagged(card).tags)) found.set(tag, (found.get(tag) ?? 0) + 1);
     }
     const sorted = [...found].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).slice(0, 400);
     part("tags").querySelector("ul").replaceChildren(...sorted.map(([tag, number]) => {
@@ -157,7 +176,7 @@
     const before = new Map();
     let refused = 0;
     for (const card of scope()) {
-      const tags = edits[what](tagsOf(card), given, split(batch.elements.by.value)).join(", ");
+      const tags = edits[what](tagged(card).tags, given, split(batch.elements.by.value)).join(", ");
       const [old, kept] = [caption(card), state(card)];
       const text = joined(card, tags, sentence(card));
       if (text === old) continue;
