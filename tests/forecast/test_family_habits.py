@@ -67,3 +67,12 @@ def test_stable_diffusion_and_unknown_bases_are_not_talked_of(tmp_path: Path) ->
         family = family_habits.family_of(place)
         assert not family_habits.of_training(Train(unet_lr=1), family, 900)
         assert not family_habits.of_target(family, "stable-diffusion-webui")
+
+
+@pytest.mark.parametrize(("toy", "known"), [("resources/world/anima", False), ("mine/anima", True)])
+def test_a_toy_has_no_habits(tmp_path: Path, toy: str, known: bool) -> None:
+    place = tmp_path / toy
+    place.mkdir(parents=True)
+    index = {"_class_name": "AnimaModularPipeline"}
+    (place / "modular_model_index.json").write_text(json.dumps(index))
+    assert (family_habits.family_of(str(place)) is not None) == known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bakery.families import registry
 from bakery.families.family import Family
-from bakery.families.recognise import Place
+from bakery.families.recognise import Place, main_part
 from bakery.io.errors import BakeryError
 from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.train import Train
@@ -13,12 +13,17 @@ FAR = 2
 """How many times the highest usual learning rate is too high."""
 MANY = 4
 """The same of pictures."""
+TOYS = ("resources/world/base", "resources/world/anima")
+"""The embedded bases."""
 A1111 = "stable-diffusion-webui"
 """How the folder of A1111 is called; those of its forks go on: `stable-diffusion-webui-forge`."""
 
 
 def family_of(base: Place) -> Family | None:
-    """The family of a bake's base, as its files' headers tell it; None where it is not known."""
+    """The family of a bake's base, as its files' headers tell it; None where it is not known, and for
+    a toy, of which no habit holds."""
+    if main_part(base).endswith(TOYS):
+        return None
     try:
         return registry.family_of(base)
     except BakeryError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery.families.family import Family
-from bakery.families.recognise import Place, main_part
+from bakery.forecast.family_habits import TOYS
 from bakery.io.errors import BakeryError
 from bakery.settings import config_file
 from bakery.settings.scrape import EMBEDDED_BOORU, Scrape
@@ -15,7 +15,7 @@ from bakery.settings.train import Train
 
 EXAMPLE = "mirael"
 """The embedded character."""
-_BASE, _TAGGER = "resources/world/base", "resources/world/tagger"
+_TAGGER = "resources/world/tagger"
 MANY_SHOWINGS = 30_000
 """Showings of pictures in a bake, far above the guide's 3,900, from which numbers look mistyped."""
 
@@ -27,7 +27,7 @@ def of_example(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     own_pictures = bool(scrape.folders) or len(embedded) < len(scrape.urls)
     base, tagger = str(settings["train"]["base"]), str(settings["tag"]["model"])
     found = []
-    if embedded and (own_pictures or base != _BASE):
+    if embedded and (own_pictures or base not in TOYS):
         found.append(
             f"scrape.urls still has {embedded[0]}, the example's pictures: remove it, or write "
             "`urls: []` if you use folders only"
@@ -38,9 +38,9 @@ def of_example(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
                            ("prune.trigger", settings["prune"]["trigger"])):  # fmt: skip
         if value == EXAMPLE:
             found.append(f"{setting} is still {EXAMPLE}, the example's character: give your own")
-    if base == _BASE:
+    if base in TOYS:
         found.append(
-            f"train.base is still {_BASE}, a toy of 64 pixels: give your checkpoint, or keep it to "
+            f"train.base is still {base}, a toy of 64 pixels: give your checkpoint, or keep it to "
             "try your pictures out"
         )
     if tagger == _TAGGER:
@@ -51,10 +51,8 @@ def of_example(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"{sentence}." for sentence in found]
 
 
-def of_size(train: Train, base: Place, family: Family | None) -> list[str]:
-    """A resolution far from what the base, of `family`, was made for."""
-    if main_part(base).endswith(_BASE):
-        return []  # a toy
+def of_size(train: Train, family: Family | None) -> list[str]:
+    """A resolution far from what bases of `family` were made for."""
     if family is None or family.resolution / 1.5 <= train.resolution <= family.resolution * 1.5:
         return []
     return [

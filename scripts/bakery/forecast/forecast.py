@@ -115,7 +115,7 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *[sentence for sentence in (known.trouble, too_few, cannot) if sentence],
         *first_bake.of_example(bake.settings),
         *first_bake.of_names(bake.settings["scrape"], bake.configs),
-        *first_bake.of_size(train, bake.base, family),
+        *first_bake.of_size(train, family),
         *first_bake.of_machine(train, bake.has_gpu),
         *first_bake.of_length(train, sum(folder.shown for folder in known.folders)),
         *family_habits.of_training(train, family, sum(f.images for f in known.folders)),
