@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tomlkit
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -349,6 +349,7 @@ ODD = st.one_of(
     st.sampled_from([*GUI, "vae", "reg_data_dir", "lr_scheduler_type", "network_args", "unknown",
                      "caption_separator", "lr_warmup_steps", "keep_tokens_separator"]),
     ODD, max_size=6))  # fmt: skip
+@example(changes={"optimizer_args": "0\n0"})
 def test_a_mutated_gui_json_is_always_a_config(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]
 ) -> None:

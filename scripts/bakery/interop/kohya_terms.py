@@ -236,7 +236,9 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
         values.pop("conv_alpha", None)
     if "optimizer_args" in values:
         given = pairs(values["optimizer_args"])
-        values["optimizer_args"] = {plain_values.printable(n): value for n, value in given.items()}
+        # names stand in one line, there as here
+        names = (" ".join(plain_values.printable(name).split()) for name in given)
+        values["optimizer_args"] = dict(zip(names, given.values(), strict=True))
     if str(values.get("optimizer_type", "x")) == "":
         values["optimizer_type"] = "AdamW"
     rates = values.get("text_encoder_lr")
