@@ -138,7 +138,7 @@ class ImagePipeline:
 
     def check(self, lora: Path) -> None:
         """`BakeryError` if the file is damaged or does not fit the base."""
-        state = _read(lora, lambda name: True)
+        state = _read(lora)
         with _named(lora):
             LoRANetwork.for_files(self._targets(), [state]).fitted(state)
 
@@ -254,7 +254,7 @@ def _names(file: Path) -> list[str]:
         return list(named)
 
 
-def _read(file: Path, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
+def _read(file: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, torch.Tensor]:
     """The tensors whose names are wanted, under kohya's names."""
     with _opened(file) as (tensors, named):
         return {name: tensors.get_tensor(key) for name, key in named.items() if wanted(name)}
