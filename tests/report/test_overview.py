@@ -218,21 +218,15 @@ def test_disk_use_is_by_stage_and_counts_a_file_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_browser_it_fits_and_asks_for_nothing(browser: Any, tmp_path: Path, width: int) -> None:
+def test_browser_it_fits_and_asks_for_nothing(opened_page: Any, tmp_path: Path, width: int) -> None:
     finished(tmp_path, "a_sweep_with_a_very_long_name_" * 3)
     baking(tmp_path, "a-bake-with-a-very-long-name-" * 3, 9)
-    opened = browser.new_page(viewport={"width": width, "height": 800})
-    asked, said = [], []
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.on("console", lambda message: said.append(message.text))
     file = overview.write(tmp_path, [running(label="x" * 90)])
-    opened.goto(file.as_uri())
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
-    assert not opened.locator("#stale").is_visible()
-    html = file.read_text()
-    file.write_text(re.sub(r'data-at="\d+"', f'data-at="{int(time.time()) - 600}"', html))
-    opened.reload()
-    assert "10 minutes" in opened.locator("#stale").inner_text()
+    with opened_page(file, width, 800) as (opened, asked):
+        assert opened.evaluate("document.documentElement.scrollWidth") <= width
+        assert not opened.locator("#stale").is_visible()
+        html = file.read_text()
+        file.write_text(re.sub(r'data-at="\d+"', f'data-at="{int(time.time()) - 600}"', html))
+        opened.reload()
+        assert "10 minutes" in opened.locator("#stale").inner_text()
     assert {url for url in asked if not url.startswith("data:")} == {file.as_uri()}
-    assert said == []
-    opened.close()

@@ -42,7 +42,7 @@ def describe(
     `bakery_<key>`; `trigger` also becomes modelspec.trigger_phrase. `optimizer` is its full name.
     """
     values: dict[str, object] = {f"bakery_{key}": value for key, value in extra.items()}
-    values |= _settings(settings, counts)
+    values |= _settings(settings, counts, base.family)
     if base.family.follows_flow:
         values |= _flow(settings, base.family)
     values |= _learning(settings, optimizer)
@@ -98,10 +98,10 @@ def _detailed(settings: Train, folders: Folders, values: Mapping[str, object]) -
     } | {name: values[f"ss_{name}"] for name in same}
 
 
-def _settings(settings: Train, counts: StepCounts) -> dict[str, object]:
+def _settings(settings: Train, counts: StepCounts, family: Family) -> dict[str, object]:
     bucketed = settings.enable_bucket
     return {
-        "ss_network_module": "networks.lora",
+        "ss_network_module": family.network_module,
         "ss_network_dim": settings.network_dim,
         "ss_network_alpha": settings.network_alpha or float(settings.network_dim),
         "ss_network_dropout": settings.network_dropout or None,
@@ -137,14 +137,7 @@ def _flow(settings: Train, family: Family) -> dict[str, object]:
     """Of a model that follows a flow: how t is drawn, and None for what does nothing with it."""
     found = {f"ss_{name}": value for name, value in flow_terms.metadata(settings).items()}
     idle = {f"ss_{name}": None for name in family.ignored_by_scripts}
-    return (
-        found
-        | idle
-        | {
-            "ss_network_module": family.network_module,
-            "modelspec.prediction_type": "epsilon",  # so sd-scripts calls all that do not predict v
-        }
-    )
+    return found | idle
 
 
 def network_args(settings: Train) -> dict[str, str]:
