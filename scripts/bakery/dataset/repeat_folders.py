@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bakery.dataset import holdout
 from bakery.dataset.buckets import Fit, batches_per_epoch, fit
 from bakery.gate import gate
 from bakery.gate.sidecars import Sidecars
@@ -131,7 +132,7 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     taken = reg is None and inner.is_dir()
     notes: Counter[str] = Counter()
     several = (layout / CANDIDATES).is_file()
-    skip = {inner} if taken else set()
+    skip = {layout / holdout.FOLDER, *([inner] if taken else ())}
     items, ignored = _repeat_folders(layout, notes, is_reg=False, skip=skip, several=several)
     if not items:
         raise BakeryError(
@@ -154,6 +155,19 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     ignored += [f"{reg.name}/{name}" for name in more_ignored]
     left = len(extra) - len(used)
     return Folders((*items, *used), tuple(ignored), left, _sentences(notes), several)
+
+
+def read_holdout(layout: Path) -> Folders:
+    """The pictures that a layout holds out, as `read_folders` reads those to train on; without any,
+    there are no items."""
+    folder = layout / holdout.FOLDER
+    if not folder.is_dir():
+        return Folders((), ())
+    several = (layout / CANDIDATES).is_file()
+    notes: Counter[str] = Counter()
+    items, ignored = _repeat_folders(folder, notes, is_reg=False, several=several)
+    names = tuple(f"{holdout.FOLDER}/{name}" for name in ignored)
+    return Folders(tuple(items), names, notes=_sentences(notes), with_candidates=several)
 
 
 def _sentences(notes: Counter[str]) -> tuple[str, ...]:
