@@ -429,3 +429,18 @@ def test_the_defaults_of_other_programs_are_valid() -> None:
             Train(**kohya_terms.to_ours(defaults))
         except ValidationError as error:
             pytest.fail(str(error))
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.1, 0.1), (0, 0), (0.8, 0)])
+def test_a_share_for_validation_is_held_out(here: Path, share: float, held: float) -> None:
+    raw = {
+        "pretrained_model_name_or_path": "models/nai.safetensors", "train_data_dir": "imgs",
+        "network_module": "networks.lora", "max_train_epochs": 2, "seed": 5,
+        "validation_split": share, "validate_every_n_epochs": 2, "validate_every_n_steps": 50,
+    }  # fmt: skip
+    config, _, text = imported(here / "config.toml", raw)
+    assert config.layout.holdout == held
+    assert config.train.validate_every_n_epochs == 2
+    assert "validate_every_n_steps" in text
+    assert config.train.validation_seed == (5 if held else 23)
+    assert ("validation_split = 0.8" in text) == (share == 0.8)

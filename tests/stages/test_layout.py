@@ -676,7 +676,9 @@ def test_a_holdout_that_is_switched_off_again_leaves_nothing(world):
 @pytest.mark.parametrize("holdout", [3, 0.7])
 def test_a_holdout_too_large_is_one_sentence(world, holdout):
     names = [_picture(world, f"{i}.png") for i in range(4)]
-    with pytest.raises(BakeryError, match=r"^layout\.holdout asks for 3 of 4 pictures, but at most"):
+    with pytest.raises(
+        BakeryError, match=r"^layout\.holdout asks for 3 of 4 pictures, but at most"
+    ):
         _run(world, names, holdout=holdout)
 
 

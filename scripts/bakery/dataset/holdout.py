@@ -16,15 +16,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from bakery.io.errors import BakeryError
+from bakery.settings.layout import MOST_HELD_OUT
 
-FOLDER = "holdout"
-"""Of the held-out pictures in a layout: without a number in front, so that trainers ignore it."""
 KIND = "holdout"
 """What layout.csv calls such a picture."""
 NEAR = 6
 """Bits between the perceptual hashes of near-duplicates, as the filter has it by default."""
-LARGEST_SHARE = 0.5
-"""More than this share of the pictures is never held out."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ def wanted(asked: int | float, count: int) -> int:
     Raises `BakeryError` if that is more than half of them.
     """
     number = asked if isinstance(asked, int) else max(1, round(asked * count))
-    most = int(LARGEST_SHARE * count)
+    most = int(MOST_HELD_OUT * count)
     if number > most:
         raise BakeryError(
             f"layout.holdout asks for {number} of {count} pictures, but at most half of them, {most}, "

@@ -19,6 +19,10 @@ HeldOut = (
     | Annotated[float, Field(gt=0, lt=1, strict=True)]
 )
 """A number of pictures, or a share of them."""
+HOLDOUT = "holdout"
+"""Folder of the held-out pictures in a layout: no number in front, so that trainers ignore it."""
+MOST_HELD_OUT = 0.5
+"""More than this share of the pictures is never held out."""
 
 
 class Concept(Section):

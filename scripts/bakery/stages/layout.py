@@ -29,7 +29,7 @@ from bakery.io.files import write_text
 from bakery.pages import captions_page
 from bakery.pages.captions_page import CaptionedPicture
 from bakery.pages.page import Subject
-from bakery.settings.layout import Concept, Layout
+from bakery.settings.layout import HOLDOUT, Concept, Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.thresholds import Thresholds
 from bakery.sources import posts
@@ -233,7 +233,7 @@ def _lay_aside(
     counts = {}
     for folder in folders:
         if mine := [entry for entry in held if entry.concept == folder.concept]:
-            target = out / holdout.FOLDER / f"1_{folder.name}"
+            target = out / HOLDOUT / f"1_{folder.name}"
             lay_out(settings, mine, target, 1, out, tally)
             counts[target.name] = len(mine)
     return {"holdout": {"asked": settings.holdout, "images": len(held), "folders": counts}}
@@ -336,7 +336,7 @@ def _clear(out: Path) -> None:
     """Removes leftovers of an earlier run: any repeat folder would be trained on."""
     for entry in out.iterdir():
         stale = entry.name.startswith(UNFINISHED) or _REPEAT_FOLDER.fullmatch(entry.name)
-        if stale or entry.name in (REG, holdout.FOLDER):
+        if stale or entry.name in (REG, HOLDOUT):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
