@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bakery.pages import charts
 from bakery.pages.page import fixed, percent
 from bakery.report.results import BakeResult, Estimate
+from bakery.scoring.diagnostics import DIAGNOSTICS
 from bakery.scoring.metric import Metric
 from bakery.scoring.metrics import METRICS, TRADEOFF
 
@@ -27,7 +28,7 @@ class Figure:
 def figures(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> list[Figure]:
     """Every chart that the scores allow; `best` is the recommended (bake, epoch)."""
     found = [_trade_off(baked, best)]
-    for metric in METRICS:
+    for metric in (*METRICS, *DIAGNOSTICS):
         known = any(epoch.score(metric.name).known for one in baked for epoch in one.epochs)
         if metric.chart and known:
             found.append(_by_epoch(baked, metric, best))
