@@ -372,6 +372,8 @@ def trains(draw: st.DrawFn) -> Train:
         "mixed_precision": draw(st.sampled_from(["no", "fp16", "bf16"])),
         "save_precision": draw(st.sampled_from(["float", "fp16", "bf16"])),
         "seed": draw(st.integers(0, 2**32 - 1)),
+        "validation_seed": draw(st.integers(0, 2**32 - 1)),
+        "validate_every_n_epochs": draw(st.integers(1, 9)),
         "max_data_loader_n_workers": workers,
         "persistent_data_loader_workers": bool(workers) and draw(st.booleans()),
         "log_with": draw(st.none() | st.just("tensorboard")),
@@ -392,6 +394,7 @@ SD_SCRIPTS = {
     "save_every_n_epochs", "prior_loss_weight", "clip_skip", "max_token_length", "min_snr_gamma",
     "noise_offset", "max_grad_norm", "mixed_precision", "save_precision", "seed",
     "max_data_loader_n_workers", "persistent_data_loader_workers", "log_with",
+    "validation_seed", "validate_every_n_epochs",
 }  # fmt: skip
 """Arguments of its train_network.py, version 0.10.1, that a bake of ours can use."""
 

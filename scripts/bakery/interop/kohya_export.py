@@ -82,13 +82,7 @@ def export(bake: Path) -> Export:
     regular = Path(_local(settings.reg_data_dir, bake)) if settings.reg_data_dir else layout / "reg"
     subsets = [*_subsets(layout, False), *_subsets(regular, True)]
     held = _subsets(layout / HOLDOUT, False)
-    if held:
-        lost.append(
-            "the held-out pictures are shown with other noise, and at times of its own choice"
-        )
-    else:
-        arguments.pop("validation_seed")
-        arguments.pop("validate_every_n_epochs")
+    lost += _of_validation(arguments, held)
     if not subsets:
         raise BakeryError(f"{layout} holds no repeat folder: run the layout stage again")
     command = f"accelerate launch {family.training_script} --config_file {name}-config.toml"
@@ -170,6 +164,15 @@ def _of_the_flow(settings: Train, arguments: dict[str, Any], base: Path) -> list
         arguments["cache_text_encoder_outputs"] = True
     if base.is_dir():
         return [f"sd-scripts reads this model from single files, not from the folder {base.name}"]
+    return []
+
+
+def _of_validation(arguments: dict[str, Any], held: list[dict[str, Any]]) -> list[str]:
+    """Leave out its settings where no pictures are held out; returns what is lost."""
+    if held:
+        return ["the held-out pictures are shown with other noise, and at times of its own choice"]
+    for name in ("validation_seed", "validate_every_n_epochs"):
+        arguments.pop(name)
     return []
 
 
