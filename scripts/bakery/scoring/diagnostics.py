@@ -19,9 +19,9 @@ def _nearer(chosen: PictureSet) -> np.ndarray:
     draws, at = chosen.select(*observations.TRIGGER_PURPOSES)
     drawn = len(draws.times) - 1
     counts = bootstrap.resample_things("held-out pictures", held.names, drawn)
-    return formulas.superiority(
-        draws.times, chosen.inputs.fact("nearest_bits")[at], counts, held.bits
-    )
+    own = chosen.inputs.fact("nearest_bits")[at]
+    share = formulas.superiority(draws.times, own, counts, held.bits)
+    return np.maximum(0.0, 2 * share - 1)
 
 
 def _same_character(chosen: PictureSet) -> np.ndarray:
@@ -45,15 +45,16 @@ DIAGNOSTICS = (
     Metric(
         name="nearer",
         heading="Nearer to training",
-        meaning="how often a picture is nearer to a training picture than a held-out one is; 50% is as"
-        " near as pictures that were never trained on",
-        formula="share of pairs of a picture with the trigger and a held-out picture of which the former"
-        " has fewer bits to its nearest training picture; ties count half",
+        meaning="how much more often than chance a picture is nearer to a training picture than held-out"
+        " pictures are",
+        formula="2 p - 1, at least 0, where p is the share of pairs of a picture with the trigger and a"
+        " held-out picture of which the former has fewer bits to its nearest training picture; ties"
+        " count half",
         good=0,
         compute=_nearer,
-        chart="How often a picture is nearer to its nearest training picture than a held-out picture is"
-        " to its own. 50% is as near as pictures that were never trained on; more means learnt by heart."
-        " A diagnostic: it counts for no score.",
+        chart="How much more often than chance a picture is nearer to a training picture than held-out"
+        " pictures are. At 0% it is no nearer than what was never trained on, at 100% it is learnt by"
+        " heart. A diagnostic: it counts for no score.",
         columns=(
             PictureColumn("held_out_bits", lambda inputs: inputs.fact("held_out_bits"), whole=True),
         ),

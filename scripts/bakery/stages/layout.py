@@ -61,9 +61,9 @@ def run(
     """Lays the captioned pictures out for training.
 
     Writes a `<repeats>_<name>/` for each concept, `reg/<repeats>_<class>/` and `holdout/1_<name>/` if
-    asked for, each `<stem>.<ext>` with its caption (UTF-8), `layout.csv` (`COLUMNS`, files relative to `out`),
-    `candidates.csv` (`caption_forms.COLUMNS`) if asked for, and `captions.html`. `edits` are hand
-    edits by name (`captions`, `captions.csv`, `boxes.csv`); in the folder of `filter` may be boxes that
+    asked for, each `<stem>.<ext>` with its caption (UTF-8), `layout.csv` (`COLUMNS`, files relative to
+    `out`), `candidates.csv` (`caption_forms.COLUMNS`) if asked for, and `captions.html`. `edits` are by
+    hand, by name (`captions`, `captions.csv`, `boxes.csv`); in the folder of `filter` may be boxes that
     it found. Raises `BakeryError` if a picture is missing or broken, or if edits or settings do not fit
     the pictures.
     """
