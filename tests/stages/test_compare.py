@@ -96,7 +96,7 @@ def test_the_loss_on_held_out_pictures_is_drawn_and_judges_nothing(tmp_path: Pat
         (2, pytest.approx(2.3)),
     ]
     assert other.held_out == []
-    more = {name: (0.1, 0.2, 0.3) for name in ("nearer", "same_character", "difference")}
+    more = dict.fromkeys(("nearer", "same_character", "difference"), (0.1, 0.2, 0.3))
     html = page_of(sweep(tmp_path, more=more), tmp_path / "with")
     assert "epoch 2: held-out loss 2.3000" in html
     assert "is no judge of an epoch" in html
