@@ -103,13 +103,12 @@ def test_bakes_side_by_side_are_asked_the_same_as_alone(sd1, layouts, tmp_path):
     # before the first step both are the base; the batches differ, and so at most the last bits
     assert first[0] == pytest.approx(second[0], rel=1e-5)
     assert first[2] != pytest.approx(second[2], rel=1e-5)
-    for spec in together:
-        (alone,) = specs(sd1, tmp_path / "alone" / spec.out.name, changes[int(spec.out.name)])
-        Trainer(layouts[True]).fit_one(alone)
-        mine, own = measured(spec.out), measured(alone.out)
-        assert mine[0] == own[0], "equal weights give the same bytes"
-        for epoch in (1, 2):  # weights equal up to rounding
-            assert mine[epoch] == pytest.approx(own[epoch], rel=1e-4)
+    (alone,) = specs(sd1, tmp_path / "alone", changes[1])
+    Trainer(layouts[True]).fit_one(alone)
+    own = measured(alone.out)
+    assert second[0] == own[0], "equal weights give the same bytes"
+    for epoch in (1, 2):  # weights equal up to rounding
+        assert second[epoch] == pytest.approx(own[epoch], rel=1e-4)
 
 
 @pytest.mark.slow
@@ -120,7 +119,7 @@ def test_a_bake_that_pauses_has_the_same_record_and_another_seed_asks_otherwise(
     (whole,) = specs(sd1, tmp_path / "whole", changes)
     Trainer(layouts[True]).fit_one(whole)
     assert sorted(measured(whole.out)) == [0, 2, 3], "every second, and the last"
-    for until in (1, 2, None):
+    for until in (1, None):
         (paused,) = specs(sd1, tmp_path / "paused", changes, until=until)
         Trainer(layouts[True]).fit_one(paused)
     record = (whole.out / rungs.VALIDATION).read_bytes()

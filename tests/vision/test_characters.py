@@ -87,7 +87,8 @@ def test_differences_are_those_of_the_formula(tmp_path: Path) -> None:
         model.features(colour(*one) for one in seen), model.features(colour(*one) for one in others)
     )
     expected = [[(1 - by_hand(*a) @ by_hand(*b)) / 2 for b in others] for a in seen]
-    assert apart == pytest.approx(np.array(expected), abs=1e-4)
+    # the model adds up 147456 pixels in single precision
+    assert apart == pytest.approx(np.array(expected), abs=1e-3)
     assert model.threshold == 0.2
     assert model.differences(np.zeros((0, WIDTH), np.float32), np.ones((2, WIDTH))).shape == (0, 2)
 

@@ -188,9 +188,8 @@ def to_do(one: Forecast) -> list[str]:
 def held_out(one: Forecast) -> str:
     """How many pictures are kept from training; "" for none."""
     number = one.known.held_out
-    return (
-        f"Held out: {number} pictures, which are not trained on (layout.holdout)." if number else ""
-    )
+    pictures = "1 picture" if number == 1 else f"{number} pictures"
+    return f"Held out: {pictures}, not trained on (layout.holdout)." if number else ""
 
 
 def open_folders(forecasts: Iterable[Forecast]) -> set[str]:
