@@ -128,6 +128,19 @@ def test_a_bake_is_shown_with_its_curve_while_it_has_no_manifest(tmp_path: Path)
     assert "mirael-lr0.002-abc" not in page(tmp_path, [running()])
 
 
+def test_the_loss_on_held_out_pictures_is_a_second_curve(tmp_path: Path) -> None:
+    folder = baking(tmp_path, "mirael-lr0.002-abc", 400, of=400)
+    assert "held-out" not in page(tmp_path, [running()])
+    lines = (folder / manifest.PROGRESS).read_text().splitlines()[:400]
+    for number in (99, 199, 299):
+        lines[number] = json.dumps(json.loads(lines[number]) | {"validation_loss": 0.4})
+    (folder / manifest.PROGRESS).write_text("".join(f"{line}\n" for line in lines))
+    html = page(tmp_path, [running()])
+    (curve,) = re.findall(r'<path class="line held" d="([^"]*)"', html)
+    assert curve.count("L") == 2, "no measurement is left out of a thinned curve"
+    assert "dashed: held-out pictures" in html
+
+
 def test_a_long_curve_has_few_points_and_ends_at_the_last_step(tmp_path: Path) -> None:
     baking(tmp_path, "long", 5000, of=8000)
     html = page(tmp_path, [running()])

@@ -20,6 +20,7 @@ from bakery.io import images, seeds, text_files
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.io.text_files import UTF8, UnreadableText
+from bakery.settings.layout import HOLDOUT
 from bakery.settings.train import Train
 from bakery.sources import candidates
 from bakery.sources.caption_files import CANDIDATES, CaptionFiles
@@ -93,6 +94,10 @@ class Folders:
         return {folder: dict(count) for folder, count in counts.items()}
 
 
+NOTHING = Folders((), ())
+"""No pictures."""
+
+
 @dataclass(frozen=True)
 class View:
     """A picture in one showing."""
@@ -131,7 +136,7 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     taken = reg is None and inner.is_dir()
     notes: Counter[str] = Counter()
     several = (layout / CANDIDATES).is_file()
-    skip = {inner} if taken else set()
+    skip = {layout / HOLDOUT, *([inner] if taken else ())}
     items, ignored = _repeat_folders(layout, notes, is_reg=False, skip=skip, several=several)
     if not items:
         raise BakeryError(
@@ -154,6 +159,19 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     ignored += [f"{reg.name}/{name}" for name in more_ignored]
     left = len(extra) - len(used)
     return Folders((*items, *used), tuple(ignored), left, _sentences(notes), several)
+
+
+def read_holdout(layout: Path) -> Folders:
+    """The pictures that a layout holds out, as `read_folders` reads those to train on; without any,
+    there are no items."""
+    folder = layout / HOLDOUT
+    if not folder.is_dir():
+        return NOTHING
+    several = (layout / CANDIDATES).is_file()
+    notes: Counter[str] = Counter()
+    items, ignored = _repeat_folders(folder, notes, is_reg=False, several=several)
+    names = tuple(f"{HOLDOUT}/{name}" for name in ignored)
+    return Folders(tuple(items), names, notes=_sentences(notes), with_candidates=several)
 
 
 def _sentences(notes: Counter[str]) -> tuple[str, ...]:

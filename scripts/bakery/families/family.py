@@ -196,6 +196,10 @@ class NoiseProcess(ABC):
         """(noise of `shape` = (B, C, h, w), t (B,)), on the CPU."""
 
     @abstractmethod
+    def at(self, place: float) -> torch.Tensor:
+        """(1,) t at a place from 0, no noise, to 1, nothing else; on the CPU."""
+
+    @abstractmethod
     def noisy(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """The model's input at t, (B, C, h, w)."""
 

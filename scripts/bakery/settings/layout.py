@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +14,15 @@ from bakery.settings.sections import Name, Section, Words
 CaptionForm = Literal["tags", "sentence", "both", "lines"]
 """What a candidate is made of, for `Layout.candidates`."""
 Repeats = Annotated[int, Field(ge=1, le=1000)]
+HeldOut = (
+    Annotated[int, Field(ge=0, le=100_000, strict=True)]
+    | Annotated[float, Field(gt=0, lt=1, strict=True)]
+)
+"""A number of pictures, or a share of them."""
+HOLDOUT = "holdout"
+"""Folder of the held-out pictures in a layout: no number in front, so that trainers ignore it."""
+MOST_HELD_OUT = 0.5
+"""More than this share of the pictures is never held out."""
 
 
 class Concept(Section):
@@ -73,6 +82,12 @@ class Layout(Section):
     """Traits to show again in their own folder; the score stage suggests some in details.csv."""
     reg: Regularization | None = None
     """Regularization pictures, laid out as `reg/<repeats>_<class>`."""
+    holdout: HeldOut = 0
+    """Pictures to keep from training: a number (8), or a share of all (0.1); at most half. They lie in
+    `holdout/` and measure what the LoRA makes of pictures that it never saw: the validation loss, and
+    whether samples repeat what was trained. Near-duplicates are held out together."""
+
+    came_later: ClassVar[frozenset[str]] = frozenset({"holdout"})
 
     @model_validator(mode="after")
     def _shares_leave_room(self) -> Layout:

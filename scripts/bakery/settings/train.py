@@ -179,6 +179,11 @@ class Train(Section):
     diffusers reads as well. `scripts/lora.py convert` turns one into the other."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 23
     """Seed of all random numbers of the bake."""
+    validation_seed: Annotated[int, Field(ge=0, lt=2**32)] = 23
+    """Seed of the noise on held-out pictures (`layout.holdout`): bakes that share it are asked the same,
+    whatever their own seed is."""
+    validate_every_n_epochs: Annotated[int, Field(ge=1)] = 1
+    """Measure the loss on held-out pictures after every n-th epoch, and always after the last."""
     max_data_loader_n_workers: Annotated[int, Field(ge=0)] = 0
     """Threads that read and resize pictures ahead of the VAE, at most one per CPU; 0 reads one
     picture at a time. Latents are cached, so nothing is loaded between steps."""
@@ -200,7 +205,9 @@ class Train(Section):
             "fuse",
         }
     )
-    came_later: ClassVar[frozenset[str]] = frozenset({*FLOW, "save_format", "text_variants"})
+    came_later: ClassVar[frozenset[str]] = frozenset(
+        {*FLOW, "save_format", "text_variants", "validation_seed", "validate_every_n_epochs"}
+    )
     own: ClassVar[frozenset[str]] = frozenset(
         {
             "network_alpha", "conv_alpha", "network_dropout", "scale_weight_norms",
@@ -213,6 +220,7 @@ class Train(Section):
             "seed",
             "shuffle_caption", "keep_tokens", "caption_dropout_rate",
             "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "text_variants",
+            "validation_seed", "validate_every_n_epochs",
             "flip_aug", "random_crop", "prior_loss_weight", "min_snr_gamma", "noise_offset",
             "log_with", *FLOW,
         }
@@ -231,6 +239,10 @@ class Train(Section):
         if self.network_train_unet_only:
             rates["text_encoder_lr"] = 0.0
         return rates
+
+    def validates(self, epoch: int) -> bool:
+        """Whether the loss on held-out pictures is measured after `epoch`; 0 is before the first."""
+        return epoch % self.validate_every_n_epochs == 0
 
     @property
     def side_by_side(self) -> int:

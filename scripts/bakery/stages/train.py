@@ -87,15 +87,16 @@ class TrainStage:
             return
         activation = Trigger(self.trigger, self.class_tokens).activation_text
         files = [epoch["file"] for epoch in made["epochs"]]
+        measured = [rungs.VALIDATION] if (spec.out / rungs.VALIDATION).is_file() else []
         for file in files:
             sidecar.write(spec.out / file, activation=activation)
         if "stopped" in made:  # its state stays, to go on from
-            claims.finish(spec.out, made, ["epochs.csv", *files])
+            claims.finish(spec.out, made, ["epochs.csv", *measured, *files])
             return
         if spec.until is not None and spec.until < spec.settings.num_epochs:
-            rungs.rest(spec.out, made, ["epochs.csv", *files], epoch=spec.until)
+            rungs.rest(spec.out, made, ["epochs.csv", *measured, *files], epoch=spec.until)
             return
-        claims.finish(spec.out, made, ["epochs.csv", *files])
+        claims.finish(spec.out, made, ["epochs.csv", *measured, *files])
         rungs.forget(spec.out)
 
 

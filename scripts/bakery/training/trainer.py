@@ -75,8 +75,9 @@ class Trainer:
         with advice.out_of_memory(settings, meter):
             folders = self._folders(settings)
             context = setup.make_context(
-                settings, folders, self._base(settings), self.threads, self.cache
-            )
+                settings, folders, self._base(settings), self.threads, self.cache,
+                repeat_folders.read_holdout(self.layout),
+            )  # fmt: skip
             setup.encode(specs, context)
             with phases.phase(phases.TRAINING, self.device):
                 return self._train(specs, context, folders, meter)
@@ -182,6 +183,7 @@ def _describe(
         "reg_pictures": sum(item.is_reg for item in data.items),
         "ignored": list(folders.ignored),
         "pixels_lost": advice.about_pictures(settings, folders, data),
+        **({"held_out": len(context.validation)} if context.validation is not None else {}),
         "truncated_captions": truncated,
         "empty_captions": advice.about_captions(settings, data, truncated),
         "buckets": sizes,
