@@ -93,8 +93,8 @@ def run(
     tables.write(out / "layout.csv", tally.rows, COLUMNS)
     if forms is not None:
         caption_forms.write(out / caption_forms.NAME, tally.candidates)
-    told = Subject(name, out.name)
-    write_text(out / PAGE, _page([*entries, *held], tally, trigger, sentences, told))
+    page = _page([*entries, *held], tally, trigger, sentences, Subject(name, out.name))
+    write_text(out / PAGE, page)
     # Link or copy depends on the file system, so it goes into the log, not into the summary.
     log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
     return {
