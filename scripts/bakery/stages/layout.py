@@ -23,6 +23,7 @@ from PIL import Image
 
 from bakery.dataset import caption_forms, concepts, details, regularization, trainer_formats
 from bakery.dataset.caption_forms import CaptionForms
+from bakery.dataset.caption_marks import CaptionMarks
 from bakery.dataset.details import Box
 from bakery.edits import caption_edits
 from bakery.gate import gate
@@ -108,6 +109,8 @@ def run(
     forms = CaptionForms.read(settings.candidates, prune)
     entries = [_prefixed(settings, _with_candidates(forms, entry)) for entry in entries]
     entries, refused = _admitted(entries, scrape, tag)
+    page, marks = entries, CaptionMarks.read(settings.keep_tokens_separator, prune)
+    entries = [_marked(marks, entry) for entry in entries]
     counts = Counter(entry.concept for entry in entries)
     again = {entry.concept for entry in entries if entry.kind == "detail"}
     repeat_folders = concepts.folders(settings, counts, name, again)
@@ -124,7 +127,7 @@ def run(
     tables.write(out / "layout.csv", tally.rows, COLUMNS)
     if forms is not None:
         caption_forms.write(out / caption_forms.NAME, tally.candidates)
-    write_text(out / PAGE, _page(entries, tally, prune, Subject(name, out.name)))
+    write_text(out / PAGE, _page(page, tally, prune, Subject(name, out.name)))
     # Link or copy depends on the file system, so it goes into the log, not into the summary.
     log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
     return {
@@ -136,6 +139,7 @@ def run(
         "unused_edits": len(strangers),
         **reg,
         **_about_candidates(settings, entries),
+        **marks.summary(entry.caption for entry in entries),
         **({"reasons": {gate.FORBIDDEN: refused}} if refused else {}),
     }
 
@@ -261,6 +265,11 @@ def _prefixed(settings: Layout, entry: Entry) -> Entry:
     several = tuple(captions.lead(prefix, one) for one in entry.candidates)
     caption = captions.lead(prefix, entry.caption)
     return replace(entry, caption=caption, automatic=automatic, candidates=several)
+
+
+def _marked(marks: CaptionMarks, entry: Entry) -> Entry:
+    several = tuple(marks.of(entry.image, one) for one in entry.candidates)
+    return replace(entry, caption=marks.of(entry.image, entry.caption), candidates=several)
 
 
 def _page(entries: Sequence[Entry], tally: Tally, prune: Path, subject: Subject) -> str:
