@@ -82,3 +82,27 @@ def test_a_hub_id_is_taken_for_a_large_base(tmp_path: Path) -> None:
     train = Train.model_validate({"base": "someone/some-model"})
     one = needs.Bake(train, "someone/some-model", tmp_path, history.Finished(tmp_path), True)
     assert one.training().mem_mb > 14_000
+
+
+def test_a_captioner_asks_for_its_weights_and_for_time_with_each_picture(tmp_path: Path) -> None:
+    model, kept = tmp_path / "model", tmp_path / "filter"
+    model.mkdir()
+    with (model / "model.safetensors").open("wb") as file:
+        file.truncate(4 * 10**9)
+    alone = needs.looking(needs.PICTURES)
+
+    def asked(place: str = str(model), tokens: int = 100, has_gpu: bool = False) -> needs.Need:
+        return needs.Captioning(place, tokens, kept, has_gpu).beside(alone)
+
+    held = asked().mem_mb - alone.mem_mb
+    assert held == pytest.approx(8_000 * (1 + needs.STATES_A_WEIGHT), abs=1), "float32 on a CPU"
+    assert asked(has_gpu=True).mem_mb - alone.mem_mb == pytest.approx(held / 2, abs=1)
+    assert asked().disk_mb == alone.disk_mb, "it is here already"
+    assert asked("someone/some-captioner").disk_mb > alone.disk_mb + 5000, "it is downloaded"
+    assert asked("someone/some-captioner").mem_mb > asked().mem_mb
+    thousand = asked().runtime - alone.runtime
+    assert asked(tokens=400).runtime - alone.runtime > 2 * thousand
+    assert asked(has_gpu=True).runtime < asked().runtime
+    kept.mkdir()
+    (kept / "manifest.json").write_text(json.dumps({"summary": {"images": 300, "kept": 100}}))
+    assert asked().runtime - alone.runtime == pytest.approx(thousand / 10, abs=1)

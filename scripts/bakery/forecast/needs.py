@@ -38,6 +38,16 @@ are trained together as the memory allows (`train.fuse`)."""
 IMPORTS_MB = 3000
 """Resident memory of Python with torch, diffusers and onnxruntime, and of a few pictures."""
 
+BYTES_A_SECOND = {True: 200e9, False: 10e9}
+"""Bounds for how fast a captioner's weights are read, with a GPU or without: once for each token that it
+writes ..."""
+PRODUCTS_A_SECOND = {True: 20e12, False: 0.2e12}
+"""... and for how fast it multiplies, in operations: two for each weight and token that it is given."""
+TOKENS_A_PICTURE = 2500
+"""What a captioner is given: the picture (1536 pixels a side at most) and the request."""
+STATES_A_WEIGHT = 0.2
+"""Bytes of states, keys and values of these tokens, a byte of weights."""
+
 
 @dataclass(frozen=True)
 class Need:
@@ -114,6 +124,44 @@ class Bake:
         return Need(
             IMPORTS_MB + _mb(2 * self._weights), START + _minutes(seconds), 500 + 2 * pictures
         )
+
+
+@dataclass(frozen=True)
+class Captioning:
+    """What `tag.captioner` adds to a tag job."""
+
+    model: str
+    """Its folder, or a hub id, which counts as a large one."""
+    tokens: int
+    """The most that it writes about a picture."""
+    filter: Path
+    """Folder of the pictures' decisions, which need not be there yet."""
+    has_gpu: bool
+
+    def beside(self, tagging: Need) -> Need:
+        """What the tag job needs in all: the tagger has gone through the pictures before."""
+        held = self._bytes * (1 if self.has_gpu else 2)  # float32 on a CPU, bfloat16 elsewhere
+        given = TOKENS_A_PICTURE * self._bytes / PRODUCTS_A_SECOND[self.has_gpu]  # two bytes a weight
+        seconds = given + self.tokens * held / BYTES_A_SECOND[self.has_gpu]
+        return Need(
+            tagging.mem_mb + _mb((1 + STATES_A_WEIGHT) * held),
+            tagging.runtime + _minutes(_kept(self.filter) * seconds),
+            tagging.disk_mb + _mb(0 if Path(self.model).exists() else self._bytes),
+        )
+
+    @property
+    def _bytes(self) -> int:
+        """Of its files, at two bytes a weight."""
+        place = Path(self.model)
+        return _size(place) if place.exists() else int(HEAVY)
+
+
+def _kept(filter: Path) -> int:
+    """Pictures that the filter keeps."""
+    try:
+        return int(manifest.read(filter)["summary"]["kept"])
+    except (BakeryError, KeyError, TypeError, ValueError):
+        return PICTURES
 
 
 def looking(samples: int) -> Need:

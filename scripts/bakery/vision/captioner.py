@@ -202,10 +202,12 @@ class _Model:
 def _load(folder: Path, device: str) -> _Model:
     """The model in `folder`, in bfloat16 on CUDA and in float32 elsewhere."""
     import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
 
     here = {"local_files_only": True, "trust_remote_code": False}
     try:
+        # inside, as a torchvision that does not fit torch shows when these are imported
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
         processor = AutoProcessor.from_pretrained(folder, **here)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True,
@@ -231,9 +233,16 @@ def _load(folder: Path, device: str) -> _Model:
 
 def _missing_package(problem: str) -> str:
     """The cure where a processor needs a package that is not part of a bake's environment."""
+    if "torchvision::" in problem:  # its compiled part could not be loaded
+        return (
+            "; torchvision is made for another build of torch: install the one of this torch's version, "
+            "from the same index as torch (CPU or CUDA)"
+        )
     # without torchvision, transformers cannot even name the class of a video processor
     if "torchvision" in problem.lower() or "VIDEO_PROCESSOR_MAPPING" in problem:
-        return "; its processor needs torchvision: `pip install torchvision` beside torch"
+        return (
+            "; its processor needs torchvision: `pip install torchvision` from the same index as torch"
+        )
     return ""
 
 
