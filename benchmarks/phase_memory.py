@@ -93,7 +93,9 @@ def compare(model: str, given: argparse.Namespace) -> None:
 def put_down(model: str, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """As `models.put_down`, but its tokenizers know as many words as CLIP's."""
     torch.set_default_dtype(models.DTYPES[given.mixed_precision])  # SDXL is 14 GB in float32
-    job = anima_job(model, folder, given) if model in ANIMA else models.put_down(model, folder, given)
+    job = (
+        anima_job(model, folder, given) if model in ANIMA else models.put_down(model, folder, given)
+    )
     torch.set_default_dtype(torch.float32)
     job["settings"] |= {
         "text_encoder_lr": 0.0, "max_steps": 1, "gradient_checkpointing": True, "fuse": "off",

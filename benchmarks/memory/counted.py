@@ -99,9 +99,9 @@ def counted(family: str, dtype: torch.dtype = torch.bfloat16) -> Count:
             if again:
                 denoiser.enable_gradient_checkpointing()
                 denoiser.train()
-            steps |= {(batch, again): _step(call, batch) for batch in BATCHES}
+            steps |= {(batch, again): _step(call, batch, network, denoiser) for batch in BATCHES}
         denoiser.eval()
-        with torch.no_grad(), _autocast(), Live() as live:
+        with torch.no_grad(), _autocast(), Live(network, denoiser) as live:
             call(2)
         texts, text = _texts(family, dtype)
         vae, encode, decode = _vae(family, side, dtype)
@@ -148,7 +148,8 @@ def _texts(family: str, dtype: torch.dtype) -> tuple[int, int]:
         ids = torch.ones(1, 512, dtype=torch.long)
 
         def run() -> None:
-            states = encoder(input_ids=ids, use_cache=False).last_hidden_state
+            causal = {"full_attention": None}  # without a mask, nothing is looked up in tensors
+            states = encoder(input_ids=ids, attention_mask=causal, use_cache=False)[0]
             adapter(source_hidden_states=states, target_input_ids=ids)
 
         found = [encoder, adapter]
@@ -159,7 +160,7 @@ def _texts(family: str, dtype: torch.dtype) -> tuple[int, int]:
             for encoder in found:
                 encoder(torch.ones(3, 77, dtype=torch.long))
 
-    with torch.no_grad(), _autocast(), Live() as live:
+    with torch.no_grad(), _autocast(), Live(*found) as live:
         run()
     return weights(*found), live.most
 
@@ -176,16 +177,19 @@ def _vae(family: str, side: int, dtype: torch.dtype) -> tuple[int, int, int]:
         pixels, latents = torch.randn(1, 3, side, side), torch.randn(1, 4, small, small)
     most = []
     for run, given in ((vae.encode, pixels), (vae.decode, latents)):
-        with torch.no_grad(), Live() as live:
+        with torch.no_grad(), Live(vae) as live:
             run(given)
         most.append(live.most)
     torch.set_default_dtype(torch.float32)
     return weights(vae), most[0], most[1]
 
 
-def _step(call: Callable[[int], torch.Tensor], rows: int) -> int:
-    """The most that forward and backward hold beside weights and the gradients of the adapters."""
-    with Live() as live, _autocast():  # also around what gradient checkpointing does again
+def _step(call: Callable[[int], torch.Tensor], rows: int, *modules: torch.nn.Module) -> int:
+    """The most that forward and backward hold beside the weights of `modules`.
+
+    The gradients of the adapters are in it as they come; where the most is held, few are there yet.
+    """
+    with Live(*modules) as live, _autocast():  # also around what gradient checkpointing does again
         call(rows).float().square().mean().backward()
     return live.most
 
@@ -195,12 +199,14 @@ def _half(*shape: int) -> torch.Tensor:
 
 
 class Live(TorchDispatchMode):
-    """Counts the bytes of the tensors that are alive, of those made inside."""
+    """Counts the bytes of the tensors that are alive, of those made inside; weights of `modules` and
+    views of them are none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *modules: torch.nn.Module) -> None:
         super().__init__()
         self.now = self.most = 0
-        self._known: set[int] = set()
+        kept = (w for module in modules for w in (*module.parameters(), *module.buffers()))
+        self._known = {w.untyped_storage()._cdata for w in kept}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

@@ -14,7 +14,10 @@ MARKS = CaptionMarks("|||", frozenset({"mirael", "1girl"}), {"a.png": SAID})
     ("caption", "marked"),
     [
         (f"mirael, 1girl, hat, smile, {SAID}", f"mirael, 1girl ||| hat, smile ||| {SAID}"),
-        (f"safe, 1girl, mirael, @nameko, hat, {SAID}", f"safe, 1girl, mirael ||| @nameko, hat ||| {SAID}"),
+        (
+            f"safe, 1girl, mirael, @nameko, hat, {SAID}",
+            f"safe, 1girl, mirael ||| @nameko, hat ||| {SAID}",
+        ),
         (f"hat, {SAID}, mirael, 1girl, smile", f"||| hat ||| {SAID}, mirael, 1girl, smile"),
         (f"{SAID}, mirael, 1girl, hat, smile", f"{SAID}, mirael, 1girl ||| hat, smile"),
         (f"mirael, {SAID}, hat", f"mirael, {SAID} ||| hat"),

@@ -15,21 +15,66 @@ from bakery.tags.shuffling import Shuffling
 words = st.text("abcdefgh ", min_size=1).map(str.strip).filter(bool)
 SPEAKS = "mirael, 1girl ||| smile, red hat, indoors ||| She walks, slowly, along a road."
 SHOWN_BY_SD_SCRIPTS = [
-    (SPEAKS, {"shuffled": True}, 1, "mirael, 1girl, red hat, indoors, smile, She walks, slowly, along a road."),
-    (SPEAKS, {"shuffled": True, "keep_tokens": 4}, 2, "mirael, 1girl, red hat, indoors, smile, She walks, slowly, along a road."),
+    (
+        SPEAKS,
+        {"shuffled": True},
+        1,
+        "mirael, 1girl, red hat, indoors, smile, She walks, slowly, along a road.",
+    ),
+    (
+        SPEAKS,
+        {"shuffled": True, "keep_tokens": 4},
+        2,
+        "mirael, 1girl, red hat, indoors, smile, She walks, slowly, along a road.",
+    ),
     (SPEAKS, {"tag_dropout": 0.5}, 3, "mirael, 1girl, red hat, She walks, slowly, along a road."),
-    (SPEAKS, {"shuffled": True, "tag_dropout": 0.5}, 4, "mirael, 1girl, She walks, slowly, along a road."),
+    (
+        SPEAKS,
+        {"shuffled": True, "tag_dropout": 0.5},
+        4,
+        "mirael, 1girl, She walks, slowly, along a road.",
+    ),
     (SPEAKS, {"tag_dropout": 1.0}, 5, "mirael, 1girl, She walks, slowly, along a road."),
-    (SPEAKS, {"shuffled": True, "dropout": 0.5}, 6, "mirael, 1girl, indoors, red hat, smile, She walks, slowly, along a road."),
+    (
+        SPEAKS,
+        {"shuffled": True, "dropout": 0.5},
+        6,
+        "mirael, 1girl, indoors, red hat, smile, She walks, slowly, along a road.",
+    ),
     (SPEAKS, {"shuffled": True, "dropout": 0.5}, 8, ""),
-    ("mirael|||smile,hat,|||A girl, smiling.", {"shuffled": True}, 7, "mirael, smile, hat, A girl, smiling."),
+    (
+        "mirael|||smile,hat,|||A girl, smiling.",
+        {"shuffled": True},
+        7,
+        "mirael, smile, hat, A girl, smiling.",
+    ),
     ("||| smile, hat, mirael", {"shuffled": True, "keep_tokens": 2}, 9, "smile, mirael, hat"),
     ("mirael, smile ||| ", {"shuffled": True, "tag_dropout": 1.0}, 10, "mirael, smile"),
     ("a ||| b, c ||| d ||| e, f", {"shuffled": True}, 11, "a, b, c, d ||| e, f"),
-    ("mirael, smile, hat, indoors", {"shuffled": True, "keep_tokens": 1}, 12, "mirael, smile, indoors, hat"),
-    ("mirael, smile, hat, indoors", {"shuffled": True, "keep_tokens": 9, "tag_dropout": 0.9}, 13, "mirael, smile, hat, indoors"),
-    ("mirael $$ smile;;;hat, indoors, sky", {"shuffled": True, "separator": "$$"}, 14, "mirael, indoors, sky, smile;;;hat"),
-    ("mirael ||| smile, hat, indoors", {"shuffled": True, "separator": "", "keep_tokens": 1}, 15, "mirael ||| smile, indoors, hat"),
+    (
+        "mirael, smile, hat, indoors",
+        {"shuffled": True, "keep_tokens": 1},
+        12,
+        "mirael, smile, indoors, hat",
+    ),
+    (
+        "mirael, smile, hat, indoors",
+        {"shuffled": True, "keep_tokens": 9, "tag_dropout": 0.9},
+        13,
+        "mirael, smile, hat, indoors",
+    ),
+    (
+        "mirael $$ smile;;;hat, indoors, sky",
+        {"shuffled": True, "separator": "$$"},
+        14,
+        "mirael, indoors, sky, smile;;;hat",
+    ),
+    (
+        "mirael ||| smile, hat, indoors",
+        {"shuffled": True, "separator": "", "keep_tokens": 1},
+        15,
+        "mirael ||| smile, indoors, hat",
+    ),
 ]
 """Caption, settings, seed, and what sd-scripts' process_caption (48d368f) makes of it: the cases of
 benchmarks/kohya/captions.py that tell most. `dropout` is caption_dropout_rate."""

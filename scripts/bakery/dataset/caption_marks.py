@@ -63,5 +63,7 @@ class CaptionMarks:
 
     def _front(self, tags: Sequence[str]) -> int:
         """How many of `tags`, from the first, stay in place: up to the last of the trigger's own."""
-        mine = [number for number, tag in enumerate(tags, start=1) if captions.same(tag) in self.own]
+        mine = [
+            number for number, tag in enumerate(tags, start=1) if captions.same(tag) in self.own
+        ]
         return max(mine, default=0)

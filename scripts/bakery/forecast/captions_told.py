@@ -109,9 +109,7 @@ def _of_separators(layout: Layout, train: Train, *, speaks: bool, kept: bool) ->
             "add sentence to prune.caption_order."
         ]
     if theirs and not changes:
-        return [
-            f"keep_tokens_separator {theirs} does nothing, because shuffle_caption is off."
-        ]
+        return [f"keep_tokens_separator {theirs} does nothing, because shuffle_caption is off."]
     if speaks and changes and not theirs:
         return [
             "shuffle_caption and caption_tag_dropout_rate take a sentence apart at its commas, as in "

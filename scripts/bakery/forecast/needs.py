@@ -141,7 +141,9 @@ class Captioning:
     def beside(self, tagging: Need) -> Need:
         """What the tag job needs in all: the tagger has gone through the pictures before."""
         held = self._bytes * (1 if self.has_gpu else 2)  # float32 on a CPU, bfloat16 elsewhere
-        given = TOKENS_A_PICTURE * self._bytes / PRODUCTS_A_SECOND[self.has_gpu]  # two bytes a weight
+        given = (
+            TOKENS_A_PICTURE * self._bytes / PRODUCTS_A_SECOND[self.has_gpu]
+        )  # two bytes a weight
         seconds = given + self.tokens * held / BYTES_A_SECOND[self.has_gpu]
         return Need(
             tagging.mem_mb + _mb((1 + STATES_A_WEIGHT) * held),

@@ -245,4 +245,6 @@ def _tell_separator(source: KohyaConfig, said: Counter[str], fixed: set[int]) ->
             "the tags of captions with a sentence; --captions keeps it wherever it is"
         )
     else:
-        notes.append(f"keep_tokens_separator {keep!r} is taken over, and no captions can be seen here")
+        notes.append(
+            f"keep_tokens_separator {keep!r} is taken over, and no captions can be seen here"
+        )
