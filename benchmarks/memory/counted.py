@@ -81,7 +81,7 @@ class Count:
 
 def tables(families: list[str]) -> str:
     found = {family: counted(family) for family in families}
-    return "\n\n".join([_parts(found), _phases(found), _fits(found)])
+    return "\n\n".join([_parts(found), _phases(found), _training(found), _fits(found)])
 
 
 def counted(family: str, dtype: torch.dtype = torch.bfloat16) -> Count:
@@ -285,7 +285,7 @@ def _parts(found: dict[str, Count]) -> str:
         (f"LoRA of dim {DIM}, with gradients and AdamW's moments",
          lambda c: c.adapters * LEARNING["AdamW"]),
         ("the same, AdamW8bit", lambda c: c.adapters * LEARNING["AdamW8bit"]),
-        *((f"a training step, batch {batch}{', gradient_checkpointing' * again}",
+        *((f"a training step, batch {batch}{_checkpointed(again)}",
            lambda c, batch=batch, again=again: c.steps[batch, again])
           for again in (False, True) for batch in BATCHES),
         ("a drawing step with CFG", lambda c: c.drawing),
@@ -308,27 +308,38 @@ def _phases(found: dict[str, Count]) -> str:
     return _table("phase, GiB: parts that work / all parts", found, rows)
 
 
+def _training(found: dict[str, Count]) -> str:
+    """A training step with all that is in memory then."""
+    rows = [
+        (f"batch {batch}{_checkpointed(again)}",
+         [f"{count.training(batch, again) / GIB:.1f}" for count in found.values()])
+        for again in (True, False) for batch in BATCHES
+    ]  # fmt: skip
+    return _table("training in all, GiB", found, rows)
+
+
 def _fits(found: dict[str, Count]) -> str:
-    """What a GPU of each size allows."""
+    """What a GPU of each size allows: the largest batch without checkpointing, else with it."""
     rows = []
     for size in GPUS:
+        room = (size - DRIVER) * GIB
         cells = []
         for count in found.values():
-            ways = [
-                f"batch {batch}{', gradient_checkpointing' * again} ({need:.1f})"
-                for again in (False, True)
-                for batch in reversed(BATCHES)
-                if (need := _needs(count, batch, again)) + DRIVER <= size
-            ]
-            cells.append(ways[0] if ways else f"no: {_needs(count, 1, True):.1f}")
+            ways = [(batch, again) for again in (False, True) for batch in reversed(BATCHES)]
+            fitting = [way for way in ways if count.training(*way) <= room]
+            cell = "no training"
+            if fitting:
+                batch, again = fitting[0]
+                cell = f"batch {batch}{_checkpointed(again)}"
+            drawn, _ = count.phases["drawing"]
+            more = "" if drawn <= room else "; no drawing"
+            cells.append(cell + more)
         rows.append((f"{size} GB", cells))
     return _table("GPU", found, rows)
 
 
-def _needs(count: Count, batch: int, again: bool) -> float:
-    """GiB of the phase that takes the most."""
-    others = [both[0] for name, both in count.phases.items() if not name.startswith("training")]
-    return max(count.training(batch, again), *others) / GIB
+def _checkpointed(again: bool) -> str:
+    return ", gradient_checkpointing" * again
 
 
 def _table(head: str, found: dict[str, Count], rows: list[tuple[str, list[str]]]) -> str:

@@ -84,6 +84,25 @@ def test_a_hub_id_is_taken_for_a_large_base(tmp_path: Path) -> None:
     assert one.training().mem_mb > 14_000
 
 
+@pytest.mark.parametrize(
+    ("size", "side", "again", "counted"),
+    [
+        (2_130_000_000, 512, False, SD1[0]), (2_130_000_000, 512, True, SD1[1]),
+        (6_940_000_000, 1024, False, SDXL[0]), (6_940_000_000, 1024, True, SDXL[1]),
+        (5_620_000_000, 1024, False, 20.31), (5_620_000_000, 1024, True, 1.83),
+    ],
+)  # fmt: skip
+def test_what_a_step_keeps_is_within_the_bound(tmp_path, size, side, again, counted) -> None:
+    """GiB as counted for a picture of SD 1.5, SDXL and Anima in bf16 (docs/benchmarks.md)."""
+    changes = {"resolution": side, "gradient_checkpointing": again, "mixed_precision": "bf16"}
+    one = bake(tmp_path, size=size, has_gpu=False, **changes, train_batch_size=2)
+    assert counted < one._kept / 2 / 2**30 < 3 * counted
+    wide = bake(tmp_path, size=size, has_gpu=False, **changes | {"mixed_precision": "no"})
+    assert wide._kept == 2 * one._kept
+    many = bake(tmp_path, size=size, has_gpu=False, **changes, train_batch_size=64)
+    assert many.training().mem_mb > 64 * counted * 2**30 / 1e6
+
+
 def test_a_captioner_asks_for_its_weights_and_for_time_with_each_picture(tmp_path: Path) -> None:
     model, kept = tmp_path / "model", tmp_path / "filter"
     model.mkdir()

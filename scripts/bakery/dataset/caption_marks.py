@@ -1,8 +1,9 @@
 """The separator that `layout.keep_tokens_separator` writes into captions with a sentence.
 
 It is put around the tags that may be shuffled, as sd-scripts reads it: the trigger and what is before it
-stay in front, the sentence stays whole, and the tags between them are shuffled; where there are none, those
-after the sentence. Captions without a sentence have no separator: `train.keep_tokens` is in force there.
+stay in front, the sentence stays whole, and the tags between them are shuffled; where there are none,
+those after the sentence. Captions without a sentence have no separator: `train.keep_tokens` is in force
+there.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class CaptionMarks:
         return cls(separator, own, picture_sentences.read(prune))
 
     def of(self, image: str, caption: str) -> str:
-        """`caption` with the separator, unless it has one already, no sentence, or no tags to shuffle."""
+        """`caption` with the separator, unless it has one, no sentence, or no tags to shuffle."""
         if not self.separator or self.separator in caption:
             return caption
         sentence = picture_sentences.finished(caption, self.sentences.get(image, ""))
@@ -55,7 +56,7 @@ class CaptionMarks:
         return " ".join(filter(None, parts))
 
     def summary(self, texts: Iterable[str]) -> dict[str, dict[str, int]]:
-        """Counts for the manifest: captions with and without the separator; nothing if none is asked for."""
+        """Counts for the manifest: captions with the separator, and others; nothing without one."""
         if not self.separator:
             return {}
         has = [self.separator in text for text in texts]

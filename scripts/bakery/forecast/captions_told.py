@@ -100,20 +100,20 @@ def _of_separators(layout: Layout, train: Train, *, speaks: bool, kept: bool) ->
     if mine and mine != theirs:
         return [
             f"layout.keep_tokens_separator writes {mine} into captions, and "
-            f"train.keep_tokens_separator is {theirs or 'not set'}, so that {mine} is trained as a word: "
-            "set both to the same."
+            f"train.keep_tokens_separator is {theirs or 'not set'}, so that {mine} is trained as a "
+            "word: set both to the same."
         ]
     if mine and not (speaks or kept):
         return [
-            f"layout.keep_tokens_separator {mine} marks captions with a sentence, but captions hold none: "
-            "add sentence to prune.caption_order."
+            f"layout.keep_tokens_separator {mine} marks captions with a sentence, but captions hold "
+            "none: add sentence to prune.caption_order."
         ]
     if theirs and not changes:
         return [f"keep_tokens_separator {theirs} does nothing, because shuffle_caption is off."]
-    if speaks and changes and not theirs:
+    if speaks and changes and not mine:
         return [
             "shuffle_caption and caption_tag_dropout_rate take a sentence apart at its commas, as in "
-            'sd-scripts: set keep_tokens_separator to "|||" in layout and train, which keeps it whole, or '
-            "leave them off, and let layout.candidates vary the captions."
+            'sd-scripts: set keep_tokens_separator to "|||" in layout and train, which keeps it whole, '
+            "or leave them off, and let layout.candidates vary the captions."
         ]
     return []

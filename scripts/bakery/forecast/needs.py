@@ -35,6 +35,11 @@ SPARE = 1.5
 ACTIVATIONS = 6
 """Bound for what bakes side by side keep for the backward pass, in sizes of the base's files: as many
 are trained together as the memory allows (`train.fuse`)."""
+KEPT_A_MEGAPIXEL = {False: 24e9, True: 2.6e9}
+"""Bound for what one bake keeps of a picture of a megapixel in half precision, with
+gradient_checkpointing or without, on a base of `WHOLE` bytes: the most of what `benchmarks/phase_memory.py
+--count` finds for SD 1.5, SDXL and Anima. Lighter bases keep less, about by the root of their size."""
+WHOLE = 5e9
 IMPORTS_MB = 3000
 """Resident memory of Python with torch, diffusers and onnxruntime, and of a few pictures."""
 
@@ -104,6 +109,14 @@ class Bake:
         weight = min(1.0, max(0.02, self._weights / HEAVY))
         return SECONDS_A_MEGAPIXEL[self.has_gpu] * size * weight
 
+    @property
+    def _kept(self) -> float:
+        """Bytes of a batch that one bake keeps for its backward pass."""
+        size = self.train.train_batch_size * (self.train.resolution / 1024) ** 2
+        wide = 2 if self.train.mixed_precision == "no" else 1
+        each = KEPT_A_MEGAPIXEL[self.train.gradient_checkpointing]
+        return wide * size * each * math.sqrt(min(1.0, self._weights / WHOLE))
+
     def training(self) -> Need:
         """Of a train job that bakes alone; side by side takes longer than one, and less than all."""
         past, weights = self._past, self._weights
@@ -112,7 +125,8 @@ class Bake:
         memory = IMPORTS_MB + _mb(2 * weights)  # read in half precision, held in full
         if not self.has_gpu:  # then activations and moments are here, too
             known = past.memory if past else None
-            memory = _mb(known * SPARE) if known else memory + _mb(ACTIVATIONS * weights)
+            kept = max(ACTIVATIONS * weights, self._kept)
+            memory = _mb(known * SPARE) if known else memory + _mb(kept)
         lora = past.file_bytes if past and past.file_bytes else weights // 10
         state = 3 * 2 * lora  # full precision, with two moments, and the one before it
         return Need(memory, START + _minutes(seconds), 500 + _mb(self._files * lora + 2 * state))

@@ -67,8 +67,8 @@ class Layout(Section):
     twice as often. Written as lines, which sd-scripts reads so with `enable_wildcard`."""
     keep_tokens_separator: Words = ""
     """Put around the tags of captions that have a sentence (`|||` is usual), so that
-    `train.shuffle_caption` shuffles these alone: what is before them (up to the trigger) and the sentence
-    stay where they are. `train.keep_tokens_separator` has to be the same."""
+    `train.shuffle_caption` shuffles these alone: what is before them (up to the trigger) and the
+    sentence stay where they are. `train.keep_tokens_separator` has to be the same."""
     concepts: dict[Name, Concept] = {}
     """Concept (of scrape.urls and scrape.folders) -> its own repeats or share, and caption prefix."""
     balance: bool = False

@@ -1,4 +1,4 @@
-"""What becomes of a caption each time its picture is shown: shuffled, cut, left empty. Names are kohya's.
+"""What becomes of a caption each time its picture is shown: shuffled, cut, empty. Names are kohya's.
 
 A caption has a fixed front, tags that change, and a fixed end. Where it holds the separator of
 `keep_tokens_separator`, its first place ends the front and its second begins the end: so a sentence

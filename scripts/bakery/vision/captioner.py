@@ -277,7 +277,7 @@ def _missing_package(problem: str) -> str:
         )
     # without torchvision, transformers cannot even name the class of a video processor
     if "torchvision" in problem.lower() or "VIDEO_PROCESSOR_MAPPING" in problem:
-        return "; its processor needs torchvision: `pip install torchvision` from the same index as torch"
+        return "; its processor needs torchvision: install it from the same index as torch"
     return ""
 
 
