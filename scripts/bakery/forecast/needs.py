@@ -44,8 +44,8 @@ IMPORTS_MB = 3000
 """Resident memory of Python with torch, diffusers and onnxruntime, and of a few pictures."""
 
 BYTES_A_SECOND = {True: 200e9, False: 10e9}
-"""Bounds for how fast a captioner's weights are read, with a GPU or without: once for each token that it
-writes ..."""
+"""Bounds for how fast a captioner's weights are read, with a GPU or without: once for each token that
+it writes ..."""
 PRODUCTS_A_SECOND = {True: 20e12, False: 0.2e12}
 """... and for how fast it multiplies, in operations: two for each weight and token that it is given."""
 TOKENS_A_PICTURE = 2500

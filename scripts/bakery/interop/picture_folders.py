@@ -229,7 +229,12 @@ def _tell_separator(source: KohyaConfig, said: Counter[str], fixed: set[int]) ->
     if not keep:
         return
     seen = fixed - {-1}
-    if said["captions"] and not seen:
+    if set(keep) & set(",{}\n"):
+        given.pop("keep_tokens_separator")
+        notes.append(
+            f"keep_tokens_separator {keep!r} is left out: it means something else in captions"
+        )
+    elif said["captions"] and not seen:
         given.pop("keep_tokens_separator")
         notes.append(f"keep_tokens_separator {keep!r} is left out: no caption here holds it")
     elif len(fixed) == 1 and min(fixed) > 0 and not said["ended"]:
