@@ -257,3 +257,23 @@ def test_held_out_pictures_are_a_dataset_that_only_validates(tmp_path: Path) -> 
 def test_without_held_out_pictures_nothing_is_said_of_validation(tmp_path: Path) -> None:
     config, _, _ = exported(tmp_path)
     assert not [name for name in config if name.startswith("valid")]
+
+
+def test_a_separator_leaves_and_comes_back(tmp_path: Path) -> None:
+    bake = made(tmp_path, BAKE.model_copy(update={"keep_tokens_separator": "|||"}))
+    export = kohya_export.export(bake)
+    assert tomllib.loads(export.dataset)["general"]["keep_tokens_separator"] == "|||"
+    folder = tmp_path / "results/layout/mirael-b/5_mirael"
+    (folder / "1.txt").write_text("mirael ||| smile, hat ||| She runs, fast.\n")
+    config, _ = kohya_export.write(export, tmp_path / "out")
+    back = cfg.load(yaml.safe_load(kohya_import.convert([config])[0]))
+    assert (back.train.keep_tokens_separator, back.layout.keep_tokens_separator) == ("|||",) * 2
+    plain = kohya_export.export(made(tmp_path / "plain")).dataset
+    assert "keep_tokens_separator" not in plain, "files of before have the same bytes"
+    still = BAKE.model_copy(update={"keep_tokens_separator": "|||", "shuffle_caption": False})
+    (told,) = [
+        one
+        for one in kohya_export.export(made(tmp_path / "still", still)).lost
+        if "separator" in one
+    ]
+    assert "is trained as a word" in told

@@ -579,6 +579,29 @@ def test_a_sentence_alone_is_led_by_the_trigger_unless_it_names_it(world):
     assert _files(world)["a"] == f"mirael, {said}\nmirael, hat\nmirael, hat\n"
 
 
+def test_a_sentence_is_marked_in_the_files_and_nowhere_else(world):
+    names = [_picture(world, f"{stem}.png") for stem in "abc"]
+    edits = _edits(world, b="mirael ||| by hand, lamp")
+    summary, table = _spoken(world, names, candidates=("both", "tags"), edits=edits,
+                             sentences={"a.png": SAID}, keep_tokens_separator="|||")  # fmt: skip
+    assert _files(world) == {
+        "a": f"mirael ||| hat ||| {SAID}\nmirael, hat\n",
+        "b": "mirael ||| by hand, lamp\n",
+        "c": "mirael, hat\n",
+    }
+    assert summary["separated"] == {"captions": 2, "others": 1}
+    assert table.loc["a.png", "caption"] == f"mirael ||| hat ||| {SAID}"
+    page = (world / "out/captions.html").read_text()
+    assert f"mirael, hat, {SAID}" in page
+    assert f"||| {SAID}" not in page
+    (item, *_) = repeat_folders.read_folders(world / "out").items
+    assert item.candidates == tuple(_files(world)["a"].splitlines())
+    found = repeat_folders.read_folders(world / "out").tag_frequency("|||")["5_mirael"]
+    assert found["lamp"] == 1
+    assert found["mirael"] == 3
+    assert not any("|" in tag for tag in found)
+
+
 def test_the_lines_of_a_file_and_of_a_hand_edit(world):
     names = [_picture(world, f"{stem}.png") for stem in "abc"]
     lines = {"a.png": ("mirael, {x}", "mirael waves."), "b.png": ("mirael, b", "mirael sits.")}

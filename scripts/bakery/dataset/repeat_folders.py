@@ -26,6 +26,7 @@ from bakery.sources import candidates
 from bakery.sources.caption_files import CANDIDATES, CaptionFiles
 from bakery.sources.caption_files import EXTENSIONS as CAPTIONS
 from bakery.tags import captions
+from bakery.tags.shuffling import Shuffling
 
 FOLDER = re.compile(r"(\d+)_(.*)")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -84,11 +85,15 @@ class Folders:
             if count
         }
 
-    def tag_frequency(self) -> dict[str, dict[str, int]]:
-        """How many pictures of each folder carry each tag, as in ss_tag_frequency."""
+    def tag_frequency(self, separator: str = "") -> dict[str, dict[str, int]]:
+        """How many pictures of each folder carry each tag, as in ss_tag_frequency.
+
+        A `separator` (`train.keep_tokens_separator`) is none; sd-scripts takes it for a part of a tag.
+        """
         counts: dict[str, Counter[str]] = {}
+        still = Shuffling(separator=separator).still
         for item in self.items:
-            tags = [tag for text in item.texts for tag in captions.split(text.lower())]
+            tags = [tag for text in item.texts for tag in captions.split(still(text).lower())]
             once = list(dict.fromkeys(tags)) if item.candidates else tags
             counts.setdefault(item.folder, Counter()).update(once)
         return {folder: dict(count) for folder, count in counts.items()}
@@ -291,14 +296,7 @@ def _shown(settings: Train, caption: str, words: random.Random, dropout: float) 
             return ""
         number = words.randrange(settings.text_variants)
         words, dropout = seeds.rng(settings.seed, "text variant", number, caption), 0.0
-    return captions.shown(
-        caption,
-        words,
-        keep_tokens=settings.keep_tokens,
-        shuffled=settings.shuffle_caption,
-        tag_dropout=settings.caption_tag_dropout_rate,
-        dropout=dropout,
-    )
+    return Shuffling.of(settings).shown(caption, words, dropout)
 
 
 def arrange(folders: Folders, buckets: Sequence[Size]) -> Dataset:

@@ -21,7 +21,9 @@ from bakery.settings.filter import Filter
 from bakery.settings.layout import Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.scrape import Scrape
+from bakery.settings.train import Train
 from bakery.tags import captions
+from bakery.tags.shuffling import Shuffling
 
 Seen = TypeVar("Seen")
 
@@ -158,7 +160,8 @@ def _laid_out(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
         for item in items
     )
     trigger = captions.same(str(bake.settings["prune"]["trigger"]))
-    by_hand = [captions.split(row["caption"]) for row in rows if row["by_hand"] == "true"]
+    still = Shuffling.of(Train.model_validate(bake.settings["train"])).still
+    by_hand = [captions.split(still(row["caption"])) for row in rows if row["by_hand"] == "true"]
     held = sum(row["kind"] == holdout.KIND for row in rows)
     return KnownPictures(
         "layout",

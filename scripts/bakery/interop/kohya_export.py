@@ -120,6 +120,12 @@ def _differences(settings: Train, family: Family) -> list[str]:
         and not settings.caption_tag_dropout_rate
     ):
         lost.append("keep_tokens does nothing without shuffle_caption, there as here")
+    still = not (settings.shuffle_caption or settings.caption_tag_dropout_rate)
+    if settings.keep_tokens_separator and still:
+        lost.append(
+            f"keep_tokens_separator {settings.keep_tokens_separator} stays in captions there, as "
+            "nothing is shuffled or left out, and is trained as a word"
+        )
     if settings.text_variants is not None:
         lost.append("text_variants is left out: sd-scripts shuffles tags anew in each showing")
     if settings.lr_scheduler == "rex":

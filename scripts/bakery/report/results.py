@@ -22,6 +22,7 @@ from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
 from bakery.jobs import rungs, stop_requests
 from bakery.scoring.metrics import ON_PAGE
+from bakery.settings.prune import is_class_first
 from bakery.tags.trigger import Trigger
 
 
@@ -93,9 +94,10 @@ class Bake:
 
     @property
     def trigger(self) -> str:
-        """The trigger with its class tokens, as captions start."""
+        """The trigger with its class tokens, in the order of captions."""
         words = (self.settings.get(f"prune.{name}", "") for name in ("trigger", "class_tokens"))
-        return Trigger(*words).activation_text
+        first = is_class_first(self.settings.get("prune.caption_order") or ())
+        return Trigger(*words, class_first=first).activation_text
 
 
 @dataclass(frozen=True)

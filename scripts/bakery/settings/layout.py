@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from bakery.settings.filter import Rating
 from bakery.settings.named_files import PictureFolder
 from bakery.settings.scrape import FOLDERS_READ
-from bakery.settings.sections import Name, Section, Words
+from bakery.settings.sections import Name, Section, Words, separator
 
 CaptionForm = Literal["tags", "sentence", "both", "lines"]
 """What a candidate is made of, for `Layout.candidates`."""
@@ -74,6 +74,10 @@ class Layout(Section):
     `sentence` (see `prune.caption_order`), `both`, or the `lines` of the caption beside it (with
     `prune.source: captions`; `{a|b}` in a line is one of these words). One that is named twice is drawn
     twice as often. Written as lines, which sd-scripts reads so with `enable_wildcard`."""
+    keep_tokens_separator: Words = ""
+    """Put around the tags of captions that have a sentence (`|||` is usual), so that
+    `train.shuffle_caption` shuffles these alone: what is before them (up to the trigger) and the
+    sentence stay where they are. `train.keep_tokens_separator` has to be the same."""
     concepts: dict[Name, Concept] = {}
     """Concept (of scrape.urls and scrape.folders) -> its own repeats or share, and caption prefix."""
     balance: bool = False
@@ -88,6 +92,10 @@ class Layout(Section):
     whether samples repeat what was trained. Near-duplicates are held out together."""
 
     came_later: ClassVar[frozenset[str]] = frozenset({"holdout"})
+
+    came_later: ClassVar[frozenset[str]] = frozenset({"keep_tokens_separator"})
+
+    _separator_fits = field_validator("keep_tokens_separator")(separator)
 
     @model_validator(mode="after")
     def _shares_leave_room(self) -> Layout:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from bakery.settings.named_files import Model, OwnFolder
 from bakery.settings.optimizers import OPTIMIZERS, problem
 from bakery.settings.scrape import FOLDERS_READ
-from bakery.settings.sections import Section, Share
+from bakery.settings.sections import Section, Share, Words, separator
 
 LrScheduler = Literal[
     "linear",
@@ -111,6 +111,10 @@ class Train(Section):
     keep_tokens: Annotated[int, Field(ge=0)] = 1
     """How many tags at the front are neither shuffled nor dropped: 1 keeps the trigger; add the
     number of class tokens, if any."""
+    keep_tokens_separator: Words = ""
+    """Where a caption holds this text (`|||` is usual), it decides in the place of keep_tokens: what is
+    before it stays in front, and what is after the next one stays at the end, such as a sentence. It is
+    not part of what is shown. `layout.keep_tokens_separator` writes it."""
     caption_dropout_rate: Share = 0.0
     """Share of showings without a caption; this keeps the model's unconditional prediction
     intact."""
@@ -206,7 +210,14 @@ class Train(Section):
         }
     )
     came_later: ClassVar[frozenset[str]] = frozenset(
-        {*FLOW, "save_format", "text_variants", "validation_seed", "validate_every_n_epochs"}
+        {
+            *FLOW,
+            "save_format",
+            "text_variants",
+            "keep_tokens_separator",
+            "validation_seed",
+            "validate_every_n_epochs",
+        }
     )
     own: ClassVar[frozenset[str]] = frozenset(
         {
@@ -218,7 +229,7 @@ class Train(Section):
             "train_batch_size", "gradient_accumulation_steps", "max_grad_norm",
             "num_epochs", "max_steps", "save_every_n_epochs", "save_precision", "save_format",
             "seed",
-            "shuffle_caption", "keep_tokens", "caption_dropout_rate",
+            "shuffle_caption", "keep_tokens", "keep_tokens_separator", "caption_dropout_rate",
             "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "text_variants",
             "validation_seed", "validate_every_n_epochs",
             "flip_aug", "random_crop", "prior_loss_weight", "min_snr_gamma", "noise_offset",
@@ -262,6 +273,8 @@ class Train(Section):
         return self.model_dump(include=set(self.drawn_with)) == other.model_dump(
             include=set(self.drawn_with)
         )
+
+    _separator_fits = field_validator("keep_tokens_separator")(separator)
 
     @field_validator("optimizer_type", mode="before")
     @classmethod

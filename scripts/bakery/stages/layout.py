@@ -19,6 +19,7 @@ from typing import Any
 
 from bakery.dataset import caption_forms, concepts, decisions, details, holdout, regularization
 from bakery.dataset.caption_forms import CaptionForms
+from bakery.dataset.caption_marks import CaptionMarks
 from bakery.dataset.concepts import RepeatFolder
 from bakery.dataset.entries import REG, UNFINISHED, Entry, Tally, lay_out
 from bakery.edits import caption_edits
@@ -75,7 +76,9 @@ def run(
     forms = CaptionForms.read(settings.candidates, trigger, sentences, prune)
     entries = [_prefixed(settings, _with_candidates(forms, entry)) for entry in entries]
     entries, refused = _admitted(entries, scrape, tag)
-    entries, held = _parted(entries)
+    unmarked = entries
+    marks = CaptionMarks.made(settings.keep_tokens_separator, trigger, sentences)
+    entries, held = _parted([_marked(marks, entry) for entry in entries])
     counts = Counter(entry.concept for entry in entries)
     again = {entry.concept for entry in entries if entry.kind == "detail"}
     repeat_folders = concepts.folders(settings, counts, name, again)
@@ -93,7 +96,7 @@ def run(
     tables.write(out / "layout.csv", tally.rows, COLUMNS)
     if forms is not None:
         caption_forms.write(out / caption_forms.NAME, tally.candidates)
-    page = _page([*entries, *held], tally, trigger, sentences, Subject(name, out.name))
+    page = _page(unmarked, tally, trigger, sentences, Subject(name, out.name))
     write_text(out / PAGE, page)
     # Link or copy depends on the file system, so it goes into the log, not into the summary.
     log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
@@ -107,6 +110,7 @@ def run(
         **reg,
         **kept_out,
         **_about_candidates(settings, entries),
+        **marks.summary(entry.caption for entry in entries),
         **({"reasons": {gate.FORBIDDEN: refused}} if refused else {}),
     }
 
@@ -289,6 +293,11 @@ def _prefixed(settings: Layout, entry: Entry) -> Entry:
     several = tuple(captions.lead(prefix, one) for one in entry.candidates)
     caption = captions.lead(prefix, entry.caption)
     return replace(entry, caption=caption, automatic=automatic, candidates=several)
+
+
+def _marked(marks: CaptionMarks, entry: Entry) -> Entry:
+    several = tuple(marks.of(entry.image, one) for one in entry.candidates)
+    return replace(entry, caption=marks.of(entry.image, entry.caption), candidates=several)
 
 
 def _page(

@@ -43,6 +43,8 @@ class TrainStage:
     device: str
     threads: int
     cache: Path
+    class_first: bool = False
+    """Whether captions have the class tokens before the trigger."""
     until: int | None = None
     """The epoch after which all pause; None trains to the end."""
     drawing: Callable[..., AfterEpochs] | None = None
@@ -85,7 +87,8 @@ class TrainStage:
         if isinstance(made, BakeryError):
             claims.fail(spec.out, str(made))
             return
-        activation = Trigger(self.trigger, self.class_tokens).activation_text
+        trigger = Trigger(self.trigger, self.class_tokens, class_first=self.class_first)
+        activation = trigger.activation_text
         files = [epoch["file"] for epoch in made["epochs"]]
         measured = [rungs.VALIDATION] if (spec.out / rungs.VALIDATION).is_file() else []
         for file in files:

@@ -46,7 +46,7 @@ def describe(
     if base.family.follows_flow:
         values |= _flow(settings, base.family)
     values |= _learning(settings, optimizer)
-    values |= _dataset(folders, data)
+    values |= _dataset(folders, data, settings.keep_tokens_separator)
     values["ss_datasets"] = [_detailed(settings, folders, values)]
     values |= {
         "ss_output_name": name,
@@ -78,7 +78,7 @@ def _detailed(settings: Train, folders: Folders, values: Mapping[str, object]) -
             "random_crop": settings.random_crop,
             "shuffle_caption": settings.shuffle_caption,
             "keep_tokens": settings.keep_tokens,
-            "keep_tokens_separator": None,
+            "keep_tokens_separator": settings.keep_tokens_separator or None,
             "secondary_separator": None,
             "enable_wildcard": folders.with_candidates,
             "caption_prefix": None,
@@ -177,7 +177,7 @@ def _learning(settings: Train, optimizer: str) -> dict[str, object]:
     }
 
 
-def _dataset(folders: Folders, data: Dataset) -> dict[str, object]:
+def _dataset(folders: Folders, data: Dataset, separator: str) -> dict[str, object]:
     reg = folders.directories(is_reg=True)
     errors = [fit.aspect_error for fit in data.fits]
     buckets = {
@@ -189,7 +189,7 @@ def _dataset(folders: Folders, data: Dataset) -> dict[str, object]:
         "ss_num_reg_images": sum(found["n_repeats"] * found["img_count"] for found in reg.values()),
         "ss_dataset_dirs": folders.directories(),
         "ss_reg_dataset_dirs": reg,
-        "ss_tag_frequency": folders.tag_frequency(),
+        "ss_tag_frequency": folders.tag_frequency(separator),
         "ss_bucket_info": {
             "buckets": buckets,
             "mean_img_ar_error": sum(errors) / len(errors),

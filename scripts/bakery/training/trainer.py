@@ -24,6 +24,7 @@ from bakery.io import status
 from bakery.io.errors import BakeryError
 from bakery.jobs import phases, stop_requests
 from bakery.settings.train import Train
+from bakery.tags.shuffling import Shuffling
 from bakery.training import advice, checkpoint, loop, metadata, optimizers, schedules, setup
 from bakery.training.run import Run
 from bakery.training.setup import TrainSpec
@@ -172,7 +173,8 @@ def _describe(
             f"this bake failed before and would again ({failed}): change its settings, or remove "
             f"{run.out / checkpoint.STOPPED} to try it once more"
         )
-    truncated = sum(any(map(base.cuts, item.texts)) for item in data.items)
+    still = Shuffling.of(settings).still
+    truncated = sum(any(base.cuts(still(text)) for text in item.texts) for item in data.items)
     sizes = {f"{w}x{h}": count for (w, h), count in data.bucket_counts().items()}
     adapters = len(run.network.layers)
     listed = ", ".join(f"{count} of {size}" for size, count in sizes.items())
