@@ -91,9 +91,7 @@ class Layout(Section):
     `holdout/` and measure what the LoRA makes of pictures that it never saw: the validation loss, and
     whether samples repeat what was trained. Near-duplicates are held out together."""
 
-    came_later: ClassVar[frozenset[str]] = frozenset({"holdout"})
-
-    came_later: ClassVar[frozenset[str]] = frozenset({"keep_tokens_separator"})
+    came_later: ClassVar[frozenset[str]] = frozenset({"holdout", "keep_tokens_separator"})
 
     _separator_fits = field_validator("keep_tokens_separator")(separator)
 
