@@ -52,6 +52,11 @@ class Evidence:
         """Of all bakes, without the base."""
         return [epoch for bake in self.bakes for epoch in bake if epoch.number]
 
+    @property
+    def has_verdict(self) -> bool:
+        """Whether an epoch has a trade-off; none has if pruning found no trait."""
+        return any(not math.isnan(epoch.rank) for epoch in self.epochs)
+
     def loss(self, chosen: EpochScore) -> float:
         """What an epoch lacks of the truly best, as a share of it."""
         best = max(self.truth.values())

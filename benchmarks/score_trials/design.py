@@ -58,7 +58,7 @@ DATA_SETS = (
     DataSet("30 pictures, a second time", 30),
     DataSet("90 pictures, a second time", 90),
     DataSet("a trait on half of 10", 10, half_trait=True),
-    DataSet("noisier captions", 30, dropped=0.4, wrong=0.2),
+    DataSet("noisier captions", 30, dropped=0.3, wrong=0.1),
 )
 """Each is in both halves once."""
 

@@ -39,21 +39,29 @@ SETTLED, JUDGED = "settled.json", "judged.md"
 FIRST = next(iter(RULES))
 
 
+def asked(names: Sequence[str]) -> list[Design]:
+    """The trials with these names, all without any."""
+    unknown = sorted(set(names) - {one.name for one in designs()})
+    if unknown:
+        raise SystemExit(f"there is no trial {', '.join(unknown)}: they are t01 to t24")
+    return [one for one in designs() if not names or one.name in names]
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Writes a folder with pictures and a config for each trial."""
     base = setting_up.BASES[args.base]
     base = replace(base, folder=args.base_folder) if args.base_folder else base
-    setting_up.prepare(designs(), base, args.folder, args.epochs)
+    setting_up.prepare(asked(args.trials), base, args.folder, args.epochs)
     print("\n".join(table(designs())))
 
 
 def bake(args: argparse.Namespace) -> None:
     """Bakes the trials that are not finished, or those named."""
-    for design in designs():
+    for design in asked(args.trials):
         place = args.folder / design.name
-        if (args.trials and design.name not in args.trials) or setting_up.is_finished(place):
+        if setting_up.is_finished(place):
             continue
-        status = setting_up.bake(place, args.cores, [str(one.absolute()) for one in args.over])
+        status = setting_up.bake(place, args.cores)
         if status:
             raise SystemExit(f"{design.name} did not finish: see above, then run the same again")
         print(f"{design.name} is finished: {setting_up.cpu_seconds(place) / 60:.1f} CPU minutes")
@@ -76,7 +84,12 @@ def read_all(folder: Path, half: str) -> list[Evidence]:
     from score_trials import evidence
 
     yardstick = Yardstick.read(folder)
-    return [evidence.read(one, folder / one.name, yardstick) for one in finished(folder, half)]
+    found = [evidence.read(one, folder / one.name, yardstick) for one in finished(folder, half)]
+    for one in found:
+        if not one.has_verdict:
+            print(f"{one.design.name} is left out: nothing was pruned, or nothing asked is known, so its "
+                  "epochs have no trade-off\n")  # fmt: skip
+    return [one for one in found if one.has_verdict]
 
 
 def minutes(folder: Path, found: Sequence[Evidence]) -> dict[str, float]:
@@ -170,11 +183,10 @@ def main() -> None:
             command.add_argument("--base", choices=sorted(setting_up.BASES), default="sd")
             command.add_argument("--base-folder", help="where that base is, if elsewhere")
             command.add_argument("--epochs", type=int, default=4)
-        if name == "bake":
+        if name in ("prepare", "bake"):
             command.add_argument("trials", nargs="*", help="these alone")
+        if name == "bake":
             command.add_argument("--cores", default="all")
-            command.add_argument("--over", type=Path, nargs="+", default=[],
-                                 help="configs to lay over those of the trials")  # fmt: skip
         if name == "judge":
             command.add_argument("--without-the-unfinished", action="store_true")
     args = parser.parse_args()

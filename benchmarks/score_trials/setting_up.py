@@ -51,10 +51,10 @@ class Base:
 
 
 BASES = {
-    "sd": Base("resources/world/base", (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 1e-2)),
+    "sd": Base("resources/world/base", (3e-4, 1e-3, 2e-3, 4e-3, 1e-2)),
     "anima": Base(
         "resources/world/anima",
-        (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+        (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
         train={"text_encoder_lr": 0, "timestep_sampling": "sigmoid"},
         sample={"sampler": "Euler"},
     ),
@@ -81,7 +81,10 @@ def prepare(trials: Sequence[Design], base: Base, folder: Path, epochs: int = 4)
 def config_of(design: Design, base: Base, epochs: int) -> dict[str, Any]:
     """The shipped config, changed to what the trial asks for."""
     shipped = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
-    rates: dict[str, list[Any]] = {"train.unet_lr": list(base.rates)}
+    grids = [
+        {"train.unet_lr": list(base.rates)},
+        {"train.unet_lr": list(base.rates), **UNSEEN_SAMPLE},
+    ]
     prune = {"trigger": design.character} | ({"source": "booru"} if design.data.noisy else {})
     repeats = max(1, round(SHOWINGS / design.data.pictures))
     train = {"base": base.folder, "num_epochs": epochs, "seed": design.seed, **base.train}
@@ -91,7 +94,7 @@ def config_of(design: Design, base: Base, epochs: int) -> dict[str, Any]:
         "layout": shipped["layout"] | {"repeats": repeats},
         "train": shipped["train"] | train,
         "sample": {"auto": {"recreate": 0}, **base.sample},
-        "sweeps": {SCORED: {"grid": rates}, UNSEEN: {"grid": rates | UNSEEN_SAMPLE}},
+        "sweeps": {SCORED: {"grid": grids[0]}, UNSEEN: {"grid": grids[1]}},
     }
 
 
@@ -125,17 +128,17 @@ def bakes(place: Path, sweep: str) -> list[Bake]:
     ]  # fmt: skip
 
 
-def bake(place: Path, cores: str, further: Sequence[str] = ()) -> int:
+def bake(place: Path, cores: str) -> int:
     """Bakes the trial in `place`, or what is missing of it; the exit status of snakemake.
 
-    `further` are configs to lay over the trial's own. What it took is added to `cost.jsonl`.
+    What it took is added to `cost.jsonl`.
     """
     wanted = targets(graph_of(place))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", cores,
          "--workflow-profile", ROOT / "profiles/default", "--directory", place,
-         *wanted, "--configfile", place / "config.yaml", *further],
+         *wanted, "--configfile", place / "config.yaml"],
         check=False,
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -229,6 +229,13 @@ def test_weights_are_settled_where_they_lose_least() -> None:
     assert {one.weights["bleed"] for one in tried if not one.losses[0]} == {0.25, 0.5}
 
 
+def test_a_trial_without_traits_has_no_verdict() -> None:
+    nothing = {"fidelity": math.nan, "tradeoff": math.nan}
+    trial = evidence([[EpochScore("a", 1, nothing), EpochScore("a", 2, nothing)]], {("a", 1): 0.5})
+    assert not trial.has_verdict
+    assert three_bakes().has_verdict
+
+
 def test_the_shipped_weights_are_among_those_tried() -> None:
     assert choices.all_weights()[0] == choices.SHIPPED
     assert all(choices.SHIPPED[name] in values for name, values in choices.GRID.items())
