@@ -87,8 +87,8 @@ def read_all(folder: Path, half: str) -> list[Evidence]:
     found = [evidence.read(one, folder / one.name, yardstick) for one in finished(folder, half)]
     for one in found:
         if not one.has_verdict:
-            print(f"{one.design.name} is left out: nothing was pruned, or nothing asked is known, so its "
-                  "epochs have no trade-off\n")  # fmt: skip
+            why = "nothing was pruned, or nothing asked is known: its epochs have no trade-off"
+            print(f"{one.design.name} is left out: {why}\n")
     return [one for one in found if one.has_verdict]
 
 
