@@ -183,8 +183,13 @@ def attempt(
 ) -> Tried:
     """What `rule` loses in each of the trials."""
     changed = [weighed(trial, weights, without) for trial in trials]
-    losses = [trial.loss(RULES[rule](trial)) for trial in changed]
-    return Tried(rule, weights, losses, [trial.rank_correlation() for trial in changed])
+    return _tried(changed, rule, weights, [trial.rank_correlation() for trial in changed])
+
+
+def _tried(
+    changed: Sequence[Evidence], rule: str, weights: Weights, correlations: Sequence[float]
+) -> Tried:
+    return Tried(rule, weights, [trial.loss(RULES[rule](trial)) for trial in changed], correlations)
 
 
 def all_weights(grid: Mapping[str, Sequence[float]] = GRID) -> list[Weights]:
@@ -200,7 +205,11 @@ def settle(trials: Sequence[Evidence], rules: Iterable[str] = ()) -> list[Tried]
     rules = list(rules) or [
         name for name in RULES if name != "the second epoch at the shipped rate"
     ]
-    tried = [attempt(trials, rule, weights) for rule in rules for weights in all_weights()]
+    tried = []
+    for weights in all_weights():
+        changed = [weighed(trial, weights) for trial in trials]
+        correlations = [trial.rank_correlation() for trial in changed]
+        tried += [_tried(changed, rule, weights, correlations) for rule in rules]
     return sorted(tried, key=lambda one: one.order)
 
 

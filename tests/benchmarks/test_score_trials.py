@@ -352,7 +352,11 @@ def test_the_replay_of_everything_is_the_trial_itself(baked: Bake) -> None:
 # --- the report -------------------------------------------------------------------------------
 
 
-def test_the_report_counts_and_says_how_far_it_can_be_trusted() -> None:
+def test_the_report_counts_and_says_how_far_it_can_be_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_bleed = choices.SHIPPED | {"bleed": 0.0}
+    monkeypatch.setattr(choices, "all_weights", lambda: [no_bleed, choices.SHIPPED])
     trial = three_bakes()
     other = evidence(trial.bakes, {**trial.truth, ("low", 1): 1.8}, number=2)
     found = [trial, other]
@@ -368,7 +372,7 @@ def test_the_report_counts_and_says_how_far_it_can_be_trusted() -> None:
     assert len(report.rules(found)) == 1 + len(RULES)
     assert len(report.without_each(found, "the highest trade-off")) == 2 + 5
     tried = choices.settle(found, ["the page's recommendation"])
-    assert "(shipped)" in report.weights(tried, found, best=1)[1]
+    assert "0.5, 0.1, 0.5 (shipped)" in report.weights(tried, found, best=1)[1]
 
 
 def test_each_trial_counts_once_however_often_it_was_drawn() -> None:
@@ -388,6 +392,7 @@ def test_a_second_look_at_the_judges_half_is_refused(
         run.judge(given)
     trial = three_bakes()
     monkeypatch.setattr(run, "read_all", lambda folder, half: [trial])
+    monkeypatch.setattr(choices, "all_weights", lambda: [choices.SHIPPED])
     monkeypatch.setattr(run.setting_up, "cpu_seconds", lambda place: 60.0)
     run.settle(given)
     assert json.loads((tmp_path / run.SETTLED).read_text("utf-8"))["weights"] == choices.SHIPPED
