@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import numpy as np
 from score_trials import choices, intervals
 from score_trials.choices import RULES, SHIPPED, Evidence, Tried, Weights
 from score_trials.replays import Replay
@@ -90,7 +90,7 @@ def replays(first: str, cost: str, found: Iterable[Sequence[Replay]]) -> list[st
         near = _mean(kind, lambda one: one.loss <= choices.NEAR + 1e-12)
         rows.append(
             f"| {name} | {_mean(kind, lambda one: one.cost):.0%} | "
-            f"{_mean(kind, lambda one: one.correlation):.2f} | {near:.0%} | "
+            f"{_number(_mean(kind, lambda one: one.correlation))} | {near:.0%} | "
             f"{_mean(kind, lambda one: one.loss):.1%} | {_mean(kind, lambda one: one.same):.0%} | "
             f"{len(kind)} |"
         )
@@ -99,13 +99,21 @@ def replays(first: str, cost: str, found: Iterable[Sequence[Replay]]) -> list[st
 
 def _mean(kind: Sequence[Sequence[Replay]], value: Callable[[Replay], float]) -> float:
     """Mean over the trials of the mean over each trial's replays; NaN values are left out."""
-    means = [np.nanmean([float(value(one)) for one in several]) for several in kind]
-    return float(np.nanmean(means))
+    return _known_mean([_known_mean([float(value(one)) for one in several]) for several in kind])
+
+
+def _known_mean(values: Sequence[float]) -> float:
+    """Mean of the values that are not NaN; NaN without one."""
+    known = [value for value in values if not math.isnan(value)]
+    return statistics.fmean(known) if known else math.nan
 
 
 def _with_interval(values: Sequence[float], groups: Sequence[str], form: str) -> str:
     low, high = intervals.of_mean(values, groups)
-    mean = form.format(float(np.nanmean(values)))
+    found = _known_mean(values)
+    if math.isnan(found):
+        return ""
+    mean = form.format(found)
     return mean if math.isnan(low) else f"{mean} ({form.format(low)} to {form.format(high)})"
 
 

@@ -383,6 +383,15 @@ def test_each_trial_counts_once_however_often_it_was_drawn() -> None:
     assert rows[2] == "| 2 prompts | 40% | 0.50 | 50% | 10.0% | 50% | 2 |"
 
 
+def test_one_epoch_has_no_rank_correlation_and_the_report_says_nothing_of_it() -> None:
+    trial = evidence([[epoch("a", 0, fidelity=0.1), epoch("a", 1)]], {("a", 1): 0.8})
+    assert math.isnan(trial.rank_correlation())
+    assert "| x |  | 1 of 1" in report.line("x", choices.attempt([trial], "the surest"), [trial])
+    half = Halving(after=(1,), keep=0.5)
+    rows = report.replays("halving", "epochs", [[replays.halved(trial, half, "the surest")]])
+    assert rows[2] == "| after 1, keep 0.5 | 100% |  | 100% | 0.0% | 100% | 1 |"
+
+
 def test_a_second_look_at_the_judges_half_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
