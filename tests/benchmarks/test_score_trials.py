@@ -401,6 +401,7 @@ def test_a_second_look_at_the_judges_half_is_refused(
         run.judge(given)
     trial = three_bakes()
     monkeypatch.setattr(run, "read_all", lambda folder, half: [trial])
+    monkeypatch.setattr(run, "describe", lambda: "here")
     monkeypatch.setattr(choices, "all_weights", lambda: [choices.SHIPPED])
     monkeypatch.setattr(run.setting_up, "cpu_seconds", lambda place: 60.0)
     run.settle(given)
