@@ -59,6 +59,8 @@ def bake(args: argparse.Namespace) -> None:
     """Bakes the trials that are not finished, or those named."""
     for design in asked(args.trials):
         place = args.folder / design.name
+        if not (place / "config.yaml").is_file():
+            raise SystemExit(f"{place} has no config.yaml: run prepare for {design.name} first")
         if setting_up.is_finished(place):
             continue
         status = setting_up.bake(place, args.cores)
@@ -79,6 +81,8 @@ def finished(folder: Path, half: str) -> list[Design]:
 
 def read_all(folder: Path, half: str) -> list[Evidence]:
     """The evidence of a half's finished trials."""
+    if not (folder / "yardstick/components.npz").is_file():
+        raise SystemExit(f"{folder / 'yardstick'} is not complete: make it as docs/proof.md says")
     # torch and diffusers take a while, and nothing else here needs them
     from proof import Yardstick
     from score_trials import evidence

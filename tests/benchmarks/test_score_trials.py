@@ -392,6 +392,17 @@ def test_one_epoch_has_no_rank_correlation_and_the_report_says_nothing_of_it() -
     assert rows[2] == "| after 1, keep 0.5 | 100% |  | 100% | 0.0% | 100% | 1 |"
 
 
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    run = importlib.import_module("score_trials.run")
+    given = SimpleNamespace(folder=tmp_path, trials=["t03"], cores="1")
+    with pytest.raises(SystemExit, match=r"t03 has no config\.yaml: run prepare for t03 first"):
+        run.bake(given)
+    with pytest.raises(SystemExit, match="there is no trial t77"):
+        run.asked(["t77"])
+    with pytest.raises(SystemExit, match="yardstick is not complete"):
+        run.tell(given)
+
+
 def test_a_second_look_at_the_judges_half_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
