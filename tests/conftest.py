@@ -47,10 +47,17 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def opened_page(browser: Any) -> OpenPage:
     """Opens a page's file in a window of `width` and `height`; gives the page and the list, which grows,
-    of what it asks for. Messages on the console, errors and dialogs fail the test at the end."""
+    of what it asks for. Messages on the console and errors fail the test at the end, and so do dialogs,
+    but for a page that `may_ask`: its tests answer."""
 
     @contextmanager
-    def opened(file: Path, width: int = 1200, height: int = 900) -> Iterator[tuple[Any, list[str]]]:
+    def opened(
+        file: Path, width: int = 1200, height: int = 900, *, may_ask: bool = False
+    ) -> Iterator[tuple[Any, list[str]]]:
+        def refuse(dialog: Any) -> None:
+            said.append(f"dialog {dialog.message}")
+            dialog.dismiss()
+
         context = browser.new_context(viewport={"width": width, "height": height})
         context.set_default_timeout(60_000)  # workers for all cores slow each other down
         context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -60,9 +67,8 @@ def opened_page(browser: Any) -> OpenPage:
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.on(
-            "dialog", lambda dialog: (said.append(f"dialog {dialog.message}"), dialog.dismiss())
-        )
+        if not may_ask:
+            page.on("dialog", refuse)
         page.goto(file.as_uri())
         yield page, asked
         assert said == []

@@ -89,7 +89,7 @@ def opened(opened_page: Any, tmp_path: Path) -> Iterator[Any]:
     """The page; every request and message is held against it."""
     path = tmp_path / "contact_sheet.html"
     path.write_text(made(), encoding="utf-8")
-    with opened_page(path, width=700) as (page, asked):
+    with opened_page(path, width=700, may_ask=True) as (page, asked):
         yield page
     assert {u for u in asked if not u.startswith(("data:", "blob:"))} == {path.as_uri()}
 
