@@ -240,7 +240,8 @@ def validated(train: Path) -> list[tuple[int, float]]:
     for name in ("epoch", "loss"):
         table[name] = tables.numbers(table[name], path)
     means = table.groupby("epoch", sort=True)["loss"].mean()
-    return [(int(epoch), float(loss)) for epoch, loss in means.items()]
+    epochs = means.index.to_numpy(int).tolist()
+    return list(zip(epochs, means.tolist(), strict=True))
 
 
 def same_base(one: BakeResult, other: BakeResult) -> bool:

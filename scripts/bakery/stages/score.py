@@ -243,9 +243,9 @@ def of_pictures(
         return table, None
     table["held_out_bits"] = np.nan
     table.loc[called, "held_out_bits"] = [float(n) for n in pixels.bits_apart(mine, held)]
-    bits = np.array([bits for _, bits, _ in of_held], float)
+    apart = np.array([differing for _, differing, _ in of_held], float)
     copies = sum(copy for _, _, copy in of_held)
-    return table, HeldOut(tuple(path.name for path in compared.held_out), bits, copies)
+    return table, HeldOut(tuple(path.name for path in compared.held_out), apart, copies)
 
 
 def _about_held_out(held: HeldOut | None) -> dict[str, Any]:
