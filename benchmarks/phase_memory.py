@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 import tempfile
@@ -66,6 +67,8 @@ def main() -> None:
     if given.count:
         print(counted.tables(given.count))
     elif given.child:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger(phases.__name__).setLevel(logging.INFO)  # each phase as it ends
         print(json.dumps(measured(given.folder, whole=given.child == "whole")))
     else:
         for model in given.model or ["tiny"]:

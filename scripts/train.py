@@ -5,7 +5,6 @@ from pathlib import Path
 
 from bakery.jobs import rungs
 from bakery.jobs.job import Job, device, leased_gpu
-from bakery.settings.prune import is_class_first
 
 with Job(snakemake) as job:  # noqa: F821
     params = snakemake.params  # noqa: F821
@@ -25,7 +24,7 @@ with Job(snakemake) as job:  # noqa: F821
                     name=scrape["settings"]["name"],
                     trigger=prune["settings"]["trigger"],
                     class_tokens=prune["settings"]["class_tokens"],
-                    class_first=is_class_first(prune["settings"].get("caption_order", ())),
+                    caption_order=prune["settings"].get("caption_order", ()),
                     layout=job.folder("layout"),
                     device=device(),
                     threads=job.threads,

@@ -36,9 +36,9 @@ ACTIVATIONS = 6
 """Bound for what bakes side by side keep for the backward pass, in sizes of the base's files: as many
 are trained together as the memory allows (`train.fuse`)."""
 KEPT_A_MEGAPIXEL = {False: 24e9, True: 2.6e9}
-"""Bound for what one bake keeps of a picture of a megapixel in half precision, with
-gradient_checkpointing or without, on a base of `WHOLE` bytes: the most of what
-`benchmarks/phase_memory.py --count` finds for SD 1.5, SDXL and Anima. Lighter bases keep less, about by the root of their size."""
+"""Bound for what one bake keeps of a picture of a megapixel in half precision, without and with
+gradient_checkpointing, on a base of `WHOLE` bytes: the most of what `benchmarks/phase_memory.py` counts
+for SD 1.5, SDXL and Anima. Lighter bases keep less, about by the root of their size."""
 WHOLE = 5e9
 IMPORTS_MB = 3000
 """Resident memory of Python with torch, diffusers and onnxruntime, and of a few pictures."""

@@ -17,6 +17,7 @@ from typing import Any
 from bakery.interop import sidecar
 from bakery.io.errors import BakeryError, OutOfMemory
 from bakery.jobs import claims, rungs
+from bakery.settings.prune import is_class_first
 from bakery.settings.train import Train
 from bakery.tags.trigger import Trigger
 from bakery.training import checkpoint
@@ -43,8 +44,8 @@ class TrainStage:
     device: str
     threads: int
     cache: Path
-    class_first: bool = False
-    """Whether captions have the class tokens before the trigger."""
+    caption_order: Sequence[str] = ()
+    """Of the captions (`prune.caption_order`)."""
     until: int | None = None
     """The epoch after which all pause; None trains to the end."""
     drawing: Callable[..., AfterEpochs] | None = None
@@ -87,7 +88,8 @@ class TrainStage:
         if isinstance(made, BakeryError):
             claims.fail(spec.out, str(made))
             return
-        trigger = Trigger(self.trigger, self.class_tokens, class_first=self.class_first)
+        class_first = is_class_first(self.caption_order)
+        trigger = Trigger(self.trigger, self.class_tokens, class_first=class_first)
         activation = trigger.activation_text
         files = [epoch["file"] for epoch in made["epochs"]]
         measured = [rungs.VALIDATION] if (spec.out / rungs.VALIDATION).is_file() else []

@@ -70,7 +70,7 @@ class Shuffling:
         """The tags of (front, what changes, end); a third separator belongs to its tag."""
         if self.separator and self.separator in caption:
             front, _, rest = caption.partition(self.separator)
-            tags, _, end = rest.partition(self.separator)
-            return captions.split(front), captions.split(tags), captions.split(end)
+            middle, _, end = rest.partition(self.separator)
+            return captions.split(front), captions.split(middle), captions.split(end)
         tags = captions.split(caption)
         return tags[: self.keep_tokens], tags[self.keep_tokens :], []
