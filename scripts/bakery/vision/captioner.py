@@ -240,7 +240,7 @@ def _processor(folder: Path, here: Mapping[str, bool]) -> Any:
     if importlib.util.find_spec("torchvision") is not None or not _reads_videos(kind):
         return AutoProcessor.from_pretrained(folder, **here)
 
-    class WithoutVideos(kind):
+    class WithoutVideos(kind):  # known when it is loaded
         def check_argument_for_proper_class(self, name: str, part: Any) -> Any:
             if name == "video_processor":
                 return None
