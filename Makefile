@@ -1,6 +1,7 @@
 # make         bake: the environment, then the whole workflow
 # make new     a config for your own character: NAME=suzu FROM=folder-or-address BASE=checkpoint
 # make plan    what a bake would do, in seconds; CONFIG=config/suzu.yaml, as for make
+#              EXPERIMENT=pruned lays config/experiments/pruned.yaml over it, to answer a question
 # make test    all tests, on all cores
 # make quick   the tests that take no time and no browser
 # make lint    ruff, mypy, snakefmt, snakemake --lint
@@ -22,10 +23,13 @@ GPU ?= $(if $(shell command -v nvidia-smi 2>/dev/null),1,)
 # CONFIG=config/suzu.yaml bakes (or plans) that one instead of config/config.yaml.
 CONFIG ?=
 QUOTED := $(if $(word 2,$(CONFIG)),"$(CONFIG)",$(CONFIG))
-CONFIGFILE := $(if $(CONFIG),--configfile $(QUOTED))
+# EXPERIMENT=pruned lays config/experiments/pruned.yaml over it, or over the shipped config.
+EXPERIMENT ?=
+OVER := $(if $(EXPERIMENT),config/experiments/$(EXPERIMENT).yaml)
+CONFIGFILE := $(if $(CONFIG)$(OVER),--configfile $(or $(QUOTED),config/config.yaml)$(if $(OVER), $(OVER)))
 
 # What is misspelt would be ignored without a word, and the example baked in its place.
-$(foreach word,name from base config cores python gpu,$(if $(filter command,$(word 1,$(origin $(word)))),\
+$(foreach word,name from base config experiment cores python gpu,$(if $(filter command,$(word 1,$(origin $(word)))),\
 $(error make has no $(word)=: write it in capitals)))
 ifneq ($(filter command,$(word 1,$(origin NAME)) $(word 1,$(origin FROM))),)
 ifeq ($(filter new,$(MAKECMDGOALS)),)
@@ -40,7 +44,7 @@ bake: $(VENV)/.installed
 	@echo
 	@echo "Open the page named above in a browser: all epochs beside the base, and which one to take."
 	@echo
-	@$(if $(CONFIG),echo "LoRAs for your UI:    $(BIN)/snakemake --cores $(CORES) gather --configfile $(CONFIG)",\
+	@$(if $(CONFIGFILE),echo 'LoRAs for your UI:    $(BIN)/snakemake --cores $(CORES) gather $(CONFIGFILE)',\
 	echo "Your own character:   make new NAME=suzu FROM=folder-or-address BASE=checkpoint.safetensors")
 	@echo "Other commands:       source $(BIN)/activate   (once in each terminal; then see README.md)"
 

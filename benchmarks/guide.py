@@ -158,10 +158,16 @@ def _halos(bake: Bake, own: set[str], yardstick: Yardstick) -> Iterator[tuple[fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("prepare", "report"))
+    parser.add_argument(
+        "what", choices=("prepare", "report", "pictures"),
+        help="pictures draws those of the halo into the folder, for config/experiments",
+    )  # fmt: skip
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=int, default=60, help="of the character with the halo")
     args = parser.parse_args()
+    if args.what == "pictures":
+        halo_pictures(args.folder, args.pictures)
+        return
     if args.what == "prepare":
         prepare(args.folder, args.pictures)
         return

@@ -28,11 +28,11 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from bakery.dataset import entries  # noqa: E402
 from bakery.io import images  # noqa: E402
 from bakery.pages import contact_sheet  # noqa: E402
 from bakery.sources.posts import Post  # noqa: E402
 from bakery.stages import filter as stage  # noqa: E402
-from bakery.stages import layout  # noqa: E402
 
 SIDE = 9400
 FAST: dict[str, object] = {"compress_level": 1}
@@ -90,9 +90,9 @@ def of_tag(path: Path) -> str:
 
 
 def of_layout(path: Path) -> str:
-    entry = layout.Entry(path.name, path, "", "a caption")
+    entry = entries.Entry(path.name, path, "", "a caption")
     with tempfile.TemporaryDirectory() as folder:
-        _, why = layout._place(entry, Path(folder) / path.stem, layout.Tally())
+        _, why = entries._place(entry, Path(folder) / path.stem, entries.Tally())
     return f"written as PNG: {why}" if why else "linked"
 
 

@@ -81,7 +81,7 @@ class Yardstick:
     """Distance up to which a picture is whole (`Eigenpictures.limit`)."""
 
     @classmethod
-    def read_bake(cls, folder: Path) -> Yardstick:
+    def read(cls, folder: Path) -> Yardstick:
         return cls(Tagger.load(folder / "yardstick"), Eigenpictures.read(folder / FILE))
 
     def of(self, pictures: Path) -> Yardstick:

@@ -9,6 +9,9 @@ many rows go through the same layers, but through one adapter, with one optimize
 has rounds of its own, and only its adapters are in memory then; on a GPU, peak GiB is what torch had
 allocated at most in a step of K bakes, a solo bake's adapters beside included.
 
+`--cpu-time` counts the CPU seconds of this process instead of those that pass; its ratios hold on a
+busy machine, and a matrix product's speed is still timed by the clock on the wall.
+
 With `--sd-scripts`, K solo runs of kohya's script are the comparison as well, K times the seconds of
 its step done next to ours. It works in a process of its own, measured alone first. Where the GPU does
 not hold both, it is ended and its median from then counts, which the last column says. What does not
@@ -64,15 +67,19 @@ def team(
     return made
 
 
-def step(context: train_step.TrainContext, runs: list[Run]) -> float:
-    """Seconds of one step of all `runs`, which share each pass."""
+def step(
+    context: train_step.TrainContext,
+    runs: list[Run],
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Seconds by `clock` of one step of all `runs`, which share each pass."""
     device = context.base.device.type
     runs[0].network.apply()
     wait_for(device)
-    start = time.perf_counter()
+    start = clock()
     train_step.step(context, runs)
     wait_for(device)
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
     runs[0].network.remove()
     return seconds
 
@@ -96,8 +103,13 @@ def pass_of(context: train_step.TrainContext, runs: list[Run]) -> float:
 class Bench:
     """One model: its training context, kohya's process where there is one, and the rows so far."""
 
-    def __init__(self, given: argparse.Namespace, folder: Path) -> None:
-        self.given, self.folder = given, folder
+    def __init__(
+        self,
+        given: argparse.Namespace,
+        folder: Path,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.given, self.folder, self.clock = given, folder, clock
         self.job = models.put_down(given.model, folder, given)
         self.kohya: Worker | None = None
         self.alone: list[float] = []
@@ -185,7 +197,8 @@ class Bench:
         """Seconds of each, and the most memory in a step of each, GiB."""
         on_gpu, most = self.given.device == "cuda", dict.fromkeys(teams, 0)
         doers: dict[str, Callable[[], float]] = {
-            name: lambda bakes=bakes: step(self.context, bakes) for name, bakes in teams.items()
+            name: lambda bakes=bakes: step(self.context, bakes, self.clock)
+            for name, bakes in teams.items()
         }
         if self.kohya is not None:
             doers["kohya"] = lambda: self.kohya.step()["seconds"]
@@ -223,11 +236,13 @@ def main() -> None:
     parser.add_argument("--model", choices=models.MODELS, default="embedded")
     parser.add_argument("--bakes", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--rounds", type=int, default=15, help="for each K")
+    parser.add_argument("--cpu-time", action="store_true", help="for a CPU that others use, too")
     models.arguments(parser)
     given = models.settled(parser.parse_args())
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(given, Path(folder))
+        clock = time.process_time if given.cpu_time else time.perf_counter
+        bench = Bench(given, Path(folder), clock)
         rows = []
         for count in given.bakes:
             rows.append(bench.row(count))

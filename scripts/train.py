@@ -24,6 +24,7 @@ with Job(snakemake) as job:  # noqa: F821
                     name=scrape["settings"]["name"],
                     trigger=prune["settings"]["trigger"],
                     class_tokens=prune["settings"]["class_tokens"],
+                    caption_order=prune["settings"].get("caption_order", ()),
                     layout=job.folder("layout"),
                     device=device(),
                     threads=job.threads,

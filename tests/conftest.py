@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+OpenPage = Callable[..., AbstractContextManager[tuple[Any, list[str]]]]
+"""The type of `opened_page`."""
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # A worker for each core: more threads would only wait for each other. Before torch is imported.
@@ -37,6 +42,39 @@ def browser() -> Iterator[Any]:
         )
         yield running
         running.close()
+
+
+@pytest.fixture(scope="module")
+def opened_page(browser: Any) -> OpenPage:
+    """Opens a page's file in a window of `width` and `height`; gives the page and the list, which grows,
+    of what it asks for. Messages on the console and errors fail the test at the end, and so do dialogs,
+    but for a page that `may_ask`: its tests answer."""
+
+    @contextmanager
+    def opened(
+        file: Path, width: int = 1200, height: int = 900, *, may_ask: bool = False
+    ) -> Iterator[tuple[Any, list[str]]]:
+        def refuse(dialog: Any) -> None:
+            said.append(f"dialog {dialog.message}")
+            dialog.dismiss()
+
+        context = browser.new_context(viewport={"width": width, "height": height})
+        context.set_default_timeout(60_000)  # workers for all cores slow each other down
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        asked: list[str] = []
+        said: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        if not may_ask:
+            page.on("dialog", refuse)
+        page.goto(file.as_uri())
+        yield page, asked
+        assert said == []
+        context.close()
+
+    return opened
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ MORE_PARAMETERS = {
     "sampling.pipeline.load": "how a base is loaded, and the settings it draws with",
     "stages.layout.run": "the inputs of its rule, each used once",
     "stages.prune.run": "the inputs of its rule, each used once",
+    "stages.score.run": "the inputs of its rule, each used once",
     "stages.tag.run": "the inputs of its rule, each used once",
     "training.metadata.describe": "all that a file's metadata tell of",
     "training.schedules.learning_rate": "a formula of numbers",

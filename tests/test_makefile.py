@@ -80,6 +80,18 @@ def test_make_new_and_plan_hand_on_what_is_given(tmp_path: Path) -> None:
     assert "say which: make new NAME=suzu FROM=folder-or-address BASE=checkpoint" in said
 
 
+def test_an_experiment_is_laid_over_the_shipped_config_or_ones_own(tmp_path: Path) -> None:
+    laid = "config/experiments/pruned.yaml"
+    code, said, calls = make(tmp_path, "GPU=", "CORES=2", "EXPERIMENT=pruned")
+    assert code == 0, said
+    assert calls[-1] == f"snakemake --cores 2 --configfile config/config.yaml {laid}"
+    assert f"snakemake --cores 2 gather --configfile config/config.yaml {laid}" in said
+    own = ("CONFIG=config/my suzu.yaml", "EXPERIMENT=pruned")
+    _, _, calls = make(tmp_path, "GPU=", "CORES=2", "plan", *own)
+    assert calls[-1] == f"snakemake --cores 2 plan --configfile config/my suzu.yaml {laid}"
+    assert (ROOT / laid).is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

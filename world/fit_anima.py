@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model, T5TokenizerFast
 
 from world import anima_words, fitting
-from world.fit_anima_vae import LATENT_CHANNELS, as_stills, latents
+from world.fit_anima_vae import as_stills, latents
 from world.fit_base import loss_weights
-from world.fit_vae import as_input
+from world.vae_fitting import LATENT_CHANNELS, as_input
 
 HEADS, LAYERS = 6, 6
 TEXT = 96

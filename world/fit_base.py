@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from world import fitting, words
-from world.fit_vae import LATENT_CHANNELS, as_input
+from world.vae_fitting import LATENT_CHANNELS, as_input
 
 WIDTH = 128  # of the text encoder
 NOISE = {

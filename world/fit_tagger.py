@@ -22,7 +22,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from world import avatar
-from world.fit_vae import as_input
+from world.vae_fitting import as_input
 
 SIDE = 64
 RATINGS = ("general", "sensitive", "questionable", "explicit")

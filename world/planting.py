@@ -6,7 +6,7 @@ copy. A draft's `reasons` are those that the filter must give; no reasons: it mu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -55,9 +55,16 @@ class Draft:
 class Gardener:
     """Draws drafts of one character; every draw comes from one generator."""
 
-    def __init__(self, rng: np.random.Generator, character: str) -> None:
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        character: str,
+        traits: Mapping[str, str | None] | None = None,
+    ) -> None:
         self.rng = rng
         self.character = character
+        self.traits = traits or CAST[character]
+        """Attributes of a `Look` that the character always has; those of `CAST` unless given."""
 
     def look(self, **fixed) -> avatar.Look:
         """The character in a new outfit, scene and mood; the eyes are mostly open and seen."""
@@ -67,9 +74,7 @@ class Gardener:
         }
         if rare["eyewear"] in ("sunglasses", "eyepatch"):
             rare["eyes"] = "open"
-        return avatar.random_look(
-            self.rng, novel=True, **({**CAST[self.character], **rare} | fixed)
-        )
+        return avatar.random_look(self.rng, novel=True, **({**self.traits, **rare} | fixed))
 
     def side(self) -> int:
         return int(self.rng.choice(SIDES))

@@ -37,6 +37,7 @@ def ours(layout: Path) -> Seen:
             row["kind"] == "reg",
         )
         for row in _rows(layout / "layout.csv")
+        if row["kind"] != "holdout"  # sd-scripts ignores that folder
     }
 
 

@@ -58,7 +58,9 @@ sweeps:
 ```
 
 Bakes share every stage up to the first difference. Without sweeps, the config itself is the only
-bake.
+bake. In a file that is laid over another config, `rates: null` leaves that config's sweep `rates` out.
+`config/experiments/` has sweeps that each answer a question
+([docs/experiments.md](../docs/experiments.md)).
 
 With `halving`, all bakes are trained to the first epoch in `after`, sampled, scored and ranked by
 their trade-off. The best continue to the next epoch in `after`; the others stop and keep their

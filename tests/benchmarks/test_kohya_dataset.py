@@ -13,6 +13,7 @@ from benchmarks.kohya import dataset as kohya_dataset
 ROWS = [
     {"file": "5_mirael/a.png", "repeats": 5, "caption": "mirael, ☆", "kind": "picture"},
     {"file": "reg/1_1girl/b.png", "repeats": 1, "caption": "1girl", "kind": "reg"},
+    {"file": "holdout/1_mirael/c.png", "repeats": 1, "caption": "mirael", "kind": "holdout"},
 ]
 
 

@@ -19,7 +19,7 @@ MODELS = tuple(
 )
 STRICT = Filter(
     min_side=99, max_aspect=2, ratings=("general",), min_score=5, unwanted_tags=("cosplay",),
-    max_blur=0.1, min_jpeg_quality=90, models=MODELS,
+    max_blur=0.1, min_jpeg_quality=90, max_pictures=1, models=MODELS,
 )  # fmt: skip
 TAGS = "2girls sketch text_focus novelai cosplay"
 
@@ -29,7 +29,7 @@ def hopeless() -> Candidate:
     post = Post(image="a.png", rating="explicit", score="-1", tags_general=TAGS)
     return Candidate(
         post, size=(20, 80), animated=True, blur=0.9, jpeg_quality=10, grey=True,
-        numbers=[0.1, 0.2, 0.3], by_hand="exclude", duplicate_of="b.png",
+        numbers=[0.1, 0.2, 0.3], by_hand="exclude", duplicate_of="b.png", surplus=True,
     )  # fmt: skip
 
 
@@ -58,7 +58,8 @@ def test_all_reasons_are_on_record_in_their_order():
 
 
 def test_what_is_on_record_stays_when_more_gets_known():
-    candidate = dataclasses.replace(hopeless(), duplicate_of="", by_hand="", numbers=[])
+    unknown = {"duplicate_of": "", "by_hand": "", "numbers": [], "surplus": False}
+    candidate = dataclasses.replace(hopeless(), **unknown)
     before = list(examined(STRICT, candidate))
     candidate.duplicate_of = "b.png"
     checks.examine(STRICT, candidate, of_set=True)
@@ -80,6 +81,35 @@ def test_the_cure_is_a_setting_that_switches_the_check_off(check):
         candidate.numbers = []
     assert check.reason in examined(STRICT, hopeless())
     assert check.reason not in examined(cured, candidate)
+
+
+def drawn(settings: Filter, names: list[str], **reasons: list[str]) -> set[str]:
+    """Names of those that are kept."""
+    candidates = [
+        Candidate(Post(image=name), size=(99, 99), reasons=reasons.get(name, [])) for name in names
+    ]
+    checks.draw(settings, candidates)
+    for one in candidates:
+        checks.examine(settings, one, of_set=True)
+    return {one.post.image for one in candidates if one.kept}
+
+
+def test_a_number_of_pictures_is_drawn_and_fewer_are_some_of_more():
+    names = [f"{number}.png" for number in range(90)]
+    kept = {n: drawn(Filter(max_pictures=n), names) for n in (3, 10, 30)}
+    assert [len(found) for found in kept.values()] == [3, 10, 30]
+    assert kept[3] < kept[10] < kept[30] < set(names)
+    assert drawn(Filter(max_pictures=10), names[::-1]) == kept[10], "the order does not matter"
+    assert drawn(Filter(), names) == drawn(Filter(max_pictures=99), names) == set(names)
+    other = drawn(Filter(max_pictures=30, max_pictures_seed=1), names)
+    assert len(other) == 30
+    assert 3 < len(other & kept[30]) < 20, "about a third of another draw is in both"
+
+
+def test_pictures_are_drawn_from_those_that_nothing_speaks_against():
+    names = ["a.png", "b.png", "c.png"]
+    refused = {"a.png": ["blurry"], "b.png": ["blurry"]}
+    assert drawn(Filter(max_pictures=1), names, **refused) == {"c.png"}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.reason)

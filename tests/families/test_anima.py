@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import types
 
@@ -15,7 +16,7 @@ from tiny_base import tiny_anima, tiny_sdxl, tiny_vae
 from transformers import Qwen2Tokenizer
 
 from bakery.families import recognise, registry
-from bakery.families.anima import shapes
+from bakery.families.anima import shapes, text
 from bakery.families.anima.flow import RectifiedFlow
 from bakery.families.anima.model import AnimaModel
 from bakery.families.family import Drawing
@@ -322,6 +323,17 @@ def test_a_text_without_tokens_and_one_that_is_cut(model):
     assert (found[1] != 0).any(dim=-1).all()
     assert model.text.tokens("").text == []
     assert torch.allclose(model.encode([""])["hidden"], found[:1], atol=1e-6)
+
+
+def test_tokens_of_so_many_captions_are_kept(model, monkeypatch):
+    """Shuffled captions are new each time; a bake of many pictures shows millions."""
+    monkeypatch.setattr(text, "_KEPT", 3)
+    side = dataclasses.replace(model.text)
+    captions = [f"mirael, {word}" for word in ("smile", "cat", "hat", "sea", "sky")]
+    expected = [model.text.tokens(caption) for caption in captions]
+    assert [side.tokens(caption) for caption in captions] == expected
+    assert 0 < len(side._tokens) <= 3
+    assert side.tokens(captions[-1]) is side.tokens(captions[-1])
 
 
 @pytest.fixture

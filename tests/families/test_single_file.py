@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from single_file import checkpoint_of
 from tiny_base import TINY, tiny_vae
 
+from bakery.families import loading, recognise, registry, single_file
 from bakery.families import published as shapes_of
-from bakery.families import recognise, registry, single_file
 from bakery.families.recognise import Header
+from bakery.families.weights import tensor_files
 from bakery.io.errors import BakeryError
 
 PROMPTS = ["cat", "a dog, 1girl"]
@@ -296,6 +297,25 @@ def test_a_vae_of_its_own(base, own_vae, form, tmp_path, monkeypatch):
         window = content[0x100000:0x110000]
         assert said["ss_vae_hash"] == hashlib.sha256(window).hexdigest()[:8]
     assert not {"ss_vae_name", "ss_vae_hash", "ss_new_vae_hash"} & set(base.describe())
+
+
+def test_a_vae_of_its_own_is_known_by_the_files_that_are_read(base, own_vae, tmp_path):
+    """Of a whole model only the VAE's folder counts, of a folder with a VAE alone all of it."""
+    whole, alone = tmp_path / "whole", tmp_path / "alone"
+    for place in (whole / "vae", alone):
+        own_vae.save_pretrained(place)
+    (whole / "README.md").write_text("a model")
+
+    def digest(place):
+        places = {"checkpoint": base.path, "vae": str(place)}
+        return loading.Files(base.family, places, torch.float32).digest("vae")
+
+    first = digest(whole)
+    assert first == digest(alone) == tensor_files.digest_of(alone)
+    (whole / "README.md").write_text("the same model")
+    assert digest(whole) == first
+    (whole / "vae" / "config.json").write_text("{}")
+    assert digest(whole) != first
 
 
 def test_the_hashes_of_a_file_are_those_that_a1111_shows(tmp_path):

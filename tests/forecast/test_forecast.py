@@ -233,3 +233,23 @@ def test_bakes_that_share_their_pictures_look_at_them_once(
         bake = outlined(tmp_path, label, **sections)
         forecast.make(forecast.PlannedBake(**bake, seen=seen), tmp_path)
     assert looked == ["a", "captions", "c"], "c shows them more often"
+
+
+def test_held_out_pictures_are_not_counted_among_those_to_train_on(tmp_path: Path) -> None:
+    bake = outlined(tmp_path, layout={"holdout": 3, "repeats": 2})
+    filtered(bake, [(64, 64)] * 10)
+    known = known_pictures.known_pictures(PlannedBake(**bake))
+    assert (known.held_out, len(known.shown)) == (3, 7)
+    too_many = outlined(tmp_path, layout={"holdout": 6})
+    assert "at most half" in known_pictures.known_pictures(PlannedBake(**too_many)).trouble
+    kinds = ["picture", "picture", "holdout"]
+    folders = ["2_mirael", "2_mirael", "holdout/1_mirael"]
+    laid_out(
+        bake,
+        [
+            {"file": f"{folder}/{i}.png", "kind": kind, "repeats": 2, "size": (64, 64)}
+            for i, (kind, folder) in enumerate(zip(kinds, folders, strict=True))
+        ],
+    )
+    known = known_pictures.known_pictures(PlannedBake(**bake))
+    assert (known.held_out, len(known.shown), len(known.captions)) == (1, 2, 2)

@@ -91,3 +91,46 @@ def test_a_layout_of_an_earlier_form_is_taken_for_a_large_set(tmp_path: Path) ->
     for folders in ({"5_suzu": {"images": 40}}, {"5_suzu": {"shown": None}}, {"5_suzu": 40}, [40]):
         record.write_text(json.dumps({"summary": {"folders": folders}}))
         assert bake(tmp_path).training() == unknown
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "again", "counted"),
+    [
+        (2_130_000_000, 512, False, 1.71), (2_130_000_000, 512, True, 0.38),
+        (6_940_000_000, 1024, False, 12.47), (6_940_000_000, 1024, True, 1.12),
+        (5_620_000_000, 1024, False, 20.31), (5_620_000_000, 1024, True, 1.83),
+    ],
+)  # fmt: skip
+def test_what_a_step_keeps_is_within_the_bound(tmp_path, size, side, again, counted) -> None:
+    """GiB as counted for a picture of SD 1.5, SDXL and Anima in bf16 (docs/benchmarks.md)."""
+    changes = {"resolution": side, "gradient_checkpointing": again, "mixed_precision": "bf16"}
+    one = bake(tmp_path, size=size, has_gpu=False, **changes, train_batch_size=2)
+    assert counted < one._kept / 2 / 2**30 < 3 * counted
+    wide = bake(tmp_path, size=size, has_gpu=False, **changes | {"mixed_precision": "no"})
+    assert wide._kept == 2 * one._kept
+    many = bake(tmp_path, size=size, has_gpu=False, **changes, train_batch_size=64)
+    assert many.training().mem_mb > 64 * counted * 2**30 / 1e6
+
+
+def test_a_captioner_asks_for_its_weights_and_for_time_with_each_picture(tmp_path: Path) -> None:
+    model, kept = tmp_path / "model", tmp_path / "filter"
+    model.mkdir()
+    with (model / "model.safetensors").open("wb") as file:
+        file.truncate(4 * 10**9)
+    alone = needs.looking(needs.PICTURES)
+
+    def asked(place: str = str(model), tokens: int = 100, has_gpu: bool = False) -> needs.Need:
+        return needs.Captioning(place, tokens, kept, has_gpu).beside(alone)
+
+    held = asked().mem_mb - alone.mem_mb
+    assert held == pytest.approx(8_000 * (1 + needs.STATES_A_WEIGHT), abs=1), "float32 on a CPU"
+    assert asked(has_gpu=True).mem_mb - alone.mem_mb == pytest.approx(held / 2, abs=1)
+    assert asked().disk_mb == alone.disk_mb, "it is here already"
+    assert asked("someone/some-captioner").disk_mb > alone.disk_mb + 5000, "it is downloaded"
+    assert asked("someone/some-captioner").mem_mb > asked().mem_mb
+    thousand = asked().runtime - alone.runtime
+    assert asked(tokens=400).runtime - alone.runtime > 2 * thousand
+    assert asked(has_gpu=True).runtime < asked().runtime
+    kept.mkdir()
+    (kept / "manifest.json").write_text(json.dumps({"summary": {"images": 300, "kept": 100}}))
+    assert asked().runtime - alone.runtime == pytest.approx(thousand / 10, abs=1)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bakery.graph import build, parts
+from bakery.graph.nodes import Node
 from bakery.io.errors import BakeryError
 from bakery.jobs import claims
 from bakery.settings import config as cfg
@@ -57,6 +58,23 @@ def test_a_part_says_of_its_bakes_what_the_whole_says(tmp_path: Path) -> None:
             if stage in ("train", "sample"):
                 names = [one.name for one in graph.group(node)]
                 assert [one.name for one in own.group(own.node(stage, node.name))] == names
+
+
+def test_what_bakes_share_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With halving each bake stands on all others of its sweep."""
+    graph = whole(raw())
+    looked_at: list[str] = []
+    stands_on = Node.stands_on
+    monkeypatch.setattr(
+        Node, "stands_on", lambda node: looked_at.append(node.key) or stands_on(node)
+    )
+    folder = written(graph, raw(), tmp_path)
+    index = json.loads((folder / parts.INDEX).read_text())
+    assert sorted(looked_at) == sorted(index)
+    rungs = [node for node in graph.of("train") if node.rung]
+    assert {key for n in rungs for key in (n.key, n.rung.bake.key)} <= set(index)
 
 
 def test_a_part_is_its_own_sweeps(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import tomlkit
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bakery.edits import caption_edits
 from bakery.interop import kohya_import, nearest, plain_values
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
@@ -291,6 +292,36 @@ def test_captions_mean_what_they_mean_there(tmp_path: Path) -> None:
         assert word in said
 
 
+def test_a_separator_before_a_sentence_stays_one(tmp_path: Path) -> None:
+    """As a number of tags in front it would be lost where captions differ, or have an end."""
+    pictures(
+        tmp_path / "5_yuzu",
+        "yuzu, hat ||| smile;;;wink, sky|||She runs, fast.",
+        "yuzu ||| sea ||| She swims, slowly.",
+        "yuzu, plain",
+    )
+    raw = dataset(
+        {"image_dir": (tmp_path / "5_yuzu").as_posix(), "num_repeats": 5}, caption_extension=".txt",
+        keep_tokens_separator="|||", secondary_separator=";;;", shuffle_caption=True, keep_tokens=1,
+    )  # fmt: skip
+    config, draft, _ = imported(tmp_path, raw, "d.toml")
+    assert (config.train.keep_tokens_separator, config.layout.keep_tokens_separator) == ("|||",) * 2
+    assert config.train.keep_tokens == 1, "in force where a caption has no separator"
+    assert sorted(draft.captions.values()) == [
+        "yuzu ||| sea ||| She swims, slowly.",
+        "yuzu, hat ||| smile, wink, sky ||| She runs, fast.",
+        "yuzu, plain",
+    ]
+    assert any("1, 2 tags in front, and 2 captions have an end" in note for note in draft.notes)
+    kohya_import.keep_captions(draft, tmp_path / "captions")
+    for path in (tmp_path / "captions").iterdir():
+        assert caption_edits.caption(path) in draft.captions.values()
+    raw["datasets"][0]["subsets"][0]["image_dir"] = (tmp_path / "elsewhere").as_posix()
+    config, draft, _ = imported(tmp_path, raw, "e.toml")
+    assert config.train.keep_tokens_separator == "|||"
+    assert any("no captions can be seen" in note for note in draft.notes)
+
+
 def test_a_folder_of_runs_is_a_sweep(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
@@ -349,6 +380,7 @@ ODD = st.one_of(
     st.sampled_from([*GUI, "vae", "reg_data_dir", "lr_scheduler_type", "network_args", "unknown",
                      "caption_separator", "lr_warmup_steps", "keep_tokens_separator"]),
     ODD, max_size=6))  # fmt: skip
+@example(changes={"optimizer_args": "0\n0"})
 def test_a_mutated_gui_json_is_always_a_config(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]
 ) -> None:

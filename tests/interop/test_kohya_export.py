@@ -232,3 +232,48 @@ def test_candidates_are_read_there_with_enable_wildcard(tmp_path: Path) -> None:
     config, _ = kohya_export.write(kohya_export.export(bake), tmp_path / "out")
     text, _ = kohya_import.convert([config])
     assert cfg.load(yaml.safe_load(text)).layout.candidates == ("lines",)
+
+
+def test_held_out_pictures_are_a_dataset_that_only_validates(tmp_path: Path) -> None:
+    bake = made(tmp_path)
+    layout = tmp_path / "results/layout/mirael-b"
+    (layout / "holdout/1_mirael").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(layout / "holdout/1_mirael/2.png")
+    export = kohya_export.export(bake)
+    config, dataset = tomllib.loads(export.config), tomllib.loads(export.dataset)
+    trained, held = dataset["datasets"]
+    assert "validation_split" not in trained
+    assert held["validation_split"] == 1.0
+    (only,) = held["subsets"]
+    assert only["image_dir"].endswith("holdout/1_mirael")
+    assert (config["validation_seed"], config["validate_every_n_epochs"]) == (23, 1)
+    config_file, _ = kohya_export.write(export, tmp_path / "for-kohya")
+    text, _ = kohya_import.convert([config_file])
+    back = cfg.load(yaml.safe_load(text))
+    assert [folder.path for folder in back.scrape.folders] == [f"{layout}/5_mirael"]
+    assert "for validation only" in text
+
+
+def test_without_held_out_pictures_nothing_is_said_of_validation(tmp_path: Path) -> None:
+    config, _, _ = exported(tmp_path)
+    assert not [name for name in config if name.startswith("valid")]
+
+
+def test_a_separator_leaves_and_comes_back(tmp_path: Path) -> None:
+    bake = made(tmp_path, BAKE.model_copy(update={"keep_tokens_separator": "|||"}))
+    export = kohya_export.export(bake)
+    assert tomllib.loads(export.dataset)["general"]["keep_tokens_separator"] == "|||"
+    folder = tmp_path / "results/layout/mirael-b/5_mirael"
+    (folder / "1.txt").write_text("mirael ||| smile, hat ||| She runs, fast.\n")
+    config, _ = kohya_export.write(export, tmp_path / "out")
+    back = cfg.load(yaml.safe_load(kohya_import.convert([config])[0]))
+    assert (back.train.keep_tokens_separator, back.layout.keep_tokens_separator) == ("|||",) * 2
+    plain = kohya_export.export(made(tmp_path / "plain")).dataset
+    assert "keep_tokens_separator" not in plain, "files of before have the same bytes"
+    still = BAKE.model_copy(update={"keep_tokens_separator": "|||", "shuffle_caption": False})
+    (told,) = [
+        one
+        for one in kohya_export.export(made(tmp_path / "still", still)).lost
+        if "separator" in one
+    ]
+    assert "is trained as a word" in told

@@ -372,6 +372,8 @@ def trains(draw: st.DrawFn) -> Train:
         "mixed_precision": draw(st.sampled_from(["no", "fp16", "bf16"])),
         "save_precision": draw(st.sampled_from(["float", "fp16", "bf16"])),
         "seed": draw(st.integers(0, 2**32 - 1)),
+        "validation_seed": draw(st.integers(0, 2**32 - 1)),
+        "validate_every_n_epochs": draw(st.integers(1, 9)),
         "max_data_loader_n_workers": workers,
         "persistent_data_loader_workers": bool(workers) and draw(st.booleans()),
         "log_with": draw(st.none() | st.just("tensorboard")),
@@ -392,6 +394,7 @@ SD_SCRIPTS = {
     "save_every_n_epochs", "prior_loss_weight", "clip_skip", "max_token_length", "min_snr_gamma",
     "noise_offset", "max_grad_norm", "mixed_precision", "save_precision", "seed",
     "max_data_loader_n_workers", "persistent_data_loader_workers", "log_with",
+    "validation_seed", "validate_every_n_epochs",
 }  # fmt: skip
 """Arguments of its train_network.py, version 0.10.1, that a bake of ours can use."""
 
@@ -441,3 +444,18 @@ def test_the_defaults_of_other_programs_are_valid() -> None:
             Train(**kohya_terms.to_ours(defaults))
         except ValidationError as error:
             pytest.fail(str(error))
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.1, 0.1), (0, 0), (0.8, 0)])
+def test_a_share_for_validation_is_held_out(here: Path, share: float, held: float) -> None:
+    raw = {
+        "pretrained_model_name_or_path": "models/nai.safetensors", "train_data_dir": "imgs",
+        "network_module": "networks.lora", "max_train_epochs": 2, "seed": 5,
+        "validation_split": share, "validate_every_n_epochs": 2, "validate_every_n_steps": 50,
+    }  # fmt: skip
+    config, _, text = imported(here / "config.toml", raw)
+    assert config.layout.holdout == held
+    assert config.train.validate_every_n_epochs == 2
+    assert "validate_every_n_steps" in text
+    assert config.train.validation_seed == (5 if held else 23)
+    assert ("validation_split = 0.8" in text) == (share == 0.8)

@@ -42,27 +42,17 @@ def draw(captions: dict[str, str] = GIVEN) -> str:
 
 
 @pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
+def opened(opened_page: Any, tmp_path: Path) -> Iterator[Any]:
     """The page beside its pictures; every request and message is held against it."""
     file = tmp_path / "captions.html"
     file.write_text(draw(), encoding="utf-8")
     (tmp_path / "5_mirael").mkdir()
     for image in GIVEN:
         Image.new("RGB", (60, 90), (200, 30, 30)).save(tmp_path / "5_mirael" / image)
-    context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    asked, said = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto(file.as_uri())
-    yield page
+    with opened_page(file) as (page, asked):
+        yield page
     beside = tuple((tmp_path / "5_mirael" / image).as_uri() for image in GIVEN)
     assert all(u.startswith(("data:", "blob:", file.as_uri(), *beside)) for u in asked), asked
-    assert said == []
-    context.close()
 
 
 def shown(page: Any) -> str:

@@ -85,22 +85,13 @@ def test_a_picture_that_is_kept_by_itself_is_told_from_one_that_is_not():
 
 
 @pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
+def opened(opened_page: Any, tmp_path: Path) -> Iterator[Any]:
     """The page; every request and message is held against it."""
     path = tmp_path / "contact_sheet.html"
     path.write_text(made(), encoding="utf-8")
-    context = browser.new_context(viewport={"width": 700, "height": 900})
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    asked, said = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto(path.as_uri())
-    yield page
+    with opened_page(path, width=700, may_ask=True) as (page, asked):
+        yield page
     assert {u for u in asked if not u.startswith(("data:", "blob:"))} == {path.as_uri()}
-    assert said == []
-    context.close()
 
 
 def card(page: Any, number: int) -> Any:

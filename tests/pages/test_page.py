@@ -42,28 +42,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def opened(browser: Any, made: Path) -> Iterator[Any]:
+def opened(opened_page: Any, made: Path) -> Iterator[Any]:
     """The page, once for all tests; every request and message is held against it."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    context.set_default_timeout(60_000)
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    asked, said = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
-    url = (made / "index.html").as_uri()
     took = (
         made.parents[1] / "took" / f"{made.name}.svg"
     )  # lies beside a page that was made by a run
     took.parent.mkdir()
     took.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
-    page.goto(url)
-    yield page
-    assert {u for u in asked if not u.startswith("data:")} == {url, took.as_uri()}
-    assert said == []
-    context.close()
+    file = made / "index.html"
+    with opened_page(file) as (page, asked):
+        yield page
+    assert {u for u in asked if not u.startswith("data:")} == {file.as_uri(), took.as_uri()}
 
 
 @pytest.fixture

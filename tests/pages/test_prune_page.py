@@ -110,24 +110,13 @@ def test_nothing_in_the_data_can_become_markup(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
+def opened(opened_page: Any, tmp_path: Path) -> Iterator[Any]:
     """The page with two decisions given; every request and message is held against it."""
     file = tmp_path / "prune.html"
     file.write_text(draw(tmp_path, GIVEN), encoding="utf-8")
-    context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    asked, said = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
-    page.goto(file.as_uri())
-    yield page
+    with opened_page(file) as (page, asked):
+        yield page
     assert {u for u in asked if not u.startswith(("data:", "blob:"))} == {file.as_uri()}
-    assert said == []
-    context.close()
 
 
 def tag(page: Any, name: str) -> Any:

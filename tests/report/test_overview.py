@@ -128,6 +128,19 @@ def test_a_bake_is_shown_with_its_curve_while_it_has_no_manifest(tmp_path: Path)
     assert "mirael-lr0.002-abc" not in page(tmp_path, [running()])
 
 
+def test_the_loss_on_held_out_pictures_is_a_second_curve(tmp_path: Path) -> None:
+    folder = baking(tmp_path, "mirael-lr0.002-abc", 400, of=400)
+    assert "held-out" not in page(tmp_path, [running()])
+    lines = (folder / manifest.PROGRESS).read_text().splitlines()[:400]
+    for number in (99, 199, 299):
+        lines[number] = json.dumps(json.loads(lines[number]) | {"validation_loss": 0.4})
+    (folder / manifest.PROGRESS).write_text("".join(f"{line}\n" for line in lines))
+    html = page(tmp_path, [running()])
+    (curve,) = re.findall(r'<path class="line held" d="([^"]*)"', html)
+    assert curve.count("L") == 2, "no measurement is left out of a thinned curve"
+    assert "dashed: held-out pictures" in html
+
+
 def test_a_long_curve_has_few_points_and_ends_at_the_last_step(tmp_path: Path) -> None:
     baking(tmp_path, "long", 5000, of=8000)
     html = page(tmp_path, [running()])
@@ -218,21 +231,15 @@ def test_disk_use_is_by_stage_and_counts_a_file_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_browser_it_fits_and_asks_for_nothing(browser: Any, tmp_path: Path, width: int) -> None:
+def test_browser_it_fits_and_asks_for_nothing(opened_page: Any, tmp_path: Path, width: int) -> None:
     finished(tmp_path, "a_sweep_with_a_very_long_name_" * 3)
     baking(tmp_path, "a-bake-with-a-very-long-name-" * 3, 9)
-    opened = browser.new_page(viewport={"width": width, "height": 800})
-    asked, said = [], []
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.on("console", lambda message: said.append(message.text))
     file = overview.write(tmp_path, [running(label="x" * 90)])
-    opened.goto(file.as_uri())
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
-    assert not opened.locator("#stale").is_visible()
-    html = file.read_text()
-    file.write_text(re.sub(r'data-at="\d+"', f'data-at="{int(time.time()) - 600}"', html))
-    opened.reload()
-    assert "10 minutes" in opened.locator("#stale").inner_text()
+    with opened_page(file, width, 800) as (opened, asked):
+        assert opened.evaluate("document.documentElement.scrollWidth") <= width
+        assert not opened.locator("#stale").is_visible()
+        html = file.read_text()
+        file.write_text(re.sub(r'data-at="\d+"', f'data-at="{int(time.time()) - 600}"', html))
+        opened.reload()
+        assert "10 minutes" in opened.locator("#stale").inner_text()
     assert {url for url in asked if not url.startswith("data:")} == {file.as_uri()}
-    assert said == []
-    opened.close()

@@ -8,13 +8,18 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny_base import tiny_sd1
 
@@ -24,6 +29,7 @@ from bakery.io import manifest
 from bakery.io.errors import BakeryError
 from bakery.jobs import claims
 from bakery.lora.network import LoRANetwork
+from bakery.sampling import pipeline
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.settings.sample import Prompt, Sample
 from bakery.settings.thresholds import Thresholds
@@ -115,6 +121,36 @@ def contents(folder: Path) -> dict[str, bytes]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     kept = (p for p in files if p.name not in (claims.LOCK, "progress.jsonl"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
+
+
+def test_of_a_lora_file_each_part_of_the_base_gets_its_own_tensors_read(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    @contextmanager
+    def watched(file: Path, framework: str) -> Iterator[Any]:
+        with safe_open(file, framework=framework) as tensors:
+            yield SimpleNamespace(
+                keys=tensors.keys,
+                get_tensor=lambda key: (read.append(key), tensors.get_tensor(key))[1],
+            )
+
+    monkeypatch.setattr(pipeline, "safe_open", watched)
+    drawing = ImagePipeline.load(settings(), base=str(workdir / "base"), device="cpu")
+    file = workdir / "train" / "a" / "mirael.safetensors"
+    with safe_open(file, framework="pt") as tensors:
+        keys = set(tensors.keys())
+    of_texts = {key for key in keys if key.startswith("lora_te")}
+    drawing.use([(file, 1.0)])
+    assert sorted(read) == sorted(keys - of_texts)
+    for prompt in ("smile", "cat"):
+        read.clear()
+        drawing.encode([(file, 1.0)], [prompt])
+        assert sorted(read) == sorted(of_texts)
+    read.clear()
+    drawing.encode([(file, 1.0)], ["smile", "cat"])
+    assert not read
 
 
 @pytest.mark.slow

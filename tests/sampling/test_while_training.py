@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 from tiny_base import tiny_sd1
 
+from bakery.io.errors import BakeryError
 from bakery.jobs import claims
 from bakery.sampling import helper, newest, while_training
 from bakery.sampling.pipeline import ImagePipeline
@@ -233,6 +236,64 @@ def test_a_helper_works_beside_its_job_and_ends_with_it(
         monkeypatch.setattr(helper.psutil.Process, "cpu_affinity", lambda process: [0])
         alone.consider(helper.WORTH)
         assert alone._process is None, "no core is idle"
+
+
+class _DeafProcess(subprocess.Popen[str]):
+    """A helper that closes its input and waits."""
+
+    def __init__(self, command: Any, **more: Any) -> None:
+        deaf = "import os, sys, time; os.close(0); print(flush=True); time.sleep(600)"
+        super().__init__([command[0], "-c", deaf], stdout=subprocess.PIPE, **more)
+        assert self.stdout is not None
+        with self.stdout as said:
+            said.readline()
+
+
+def _no_memory(command: Any, **more: Any) -> Any:
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+
+@pytest.mark.parametrize(
+    ("popen", "why"), [(_no_memory, "Cannot allocate memory"), (_DeafProcess, "Broken pipe")]
+)
+def test_a_helper_that_cannot_be_started_is_told_of_once_and_ends_no_job(
+    popen: Any, why: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    base = stage(world).load().base
+    started: list[Any] = []
+
+    def counted(*given: Any, **more: Any) -> Any:
+        started.append(None)
+        started[-1] = popen(*given, **more)
+        return started[-1]
+
+    monkeypatch.setattr(helper.subprocess, "Popen", counted)
+    monkeypatch.setattr(helper.psutil.Process, "cpu_affinity", lambda process: [0, 1])
+    one = helper.Helper(lambda: errand(world, tmp_path, tmp_path), base)
+    for _ in range(2):
+        one.consider(helper.WORTH)
+    assert len(started) == 1
+    assert all(process is None or process.poll() is not None for process in started), "gone"
+    said = [r.getMessage() for r in caplog.records if r.name == helper.__name__]
+    assert len(said) == 1
+    assert said[0].startswith("no helper draws on idle cores: ")
+    assert said[0].endswith(why)
+
+
+def test_an_errand_that_fails_is_told_of_once(world: Path, caplog: Any) -> None:
+    asked: list[None] = []
+
+    def fails() -> helper.Errand:
+        asked.append(None)
+        raise BakeryError("the tagger is gone: download it again")
+
+    one = helper.Helper(fails, stage(world).load().base)
+    for _ in range(2):
+        one.consider(helper.WORTH)
+    assert len(asked) == 1
+    assert [r.getMessage() for r in caplog.records if r.name == helper.__name__] == [
+        "no helper draws on idle cores: the tagger is gone: download it again"
+    ]
 
 
 class _Taken:

@@ -192,3 +192,23 @@ def test_every_metric_lies_between_0_and_1(random: int) -> None:
         measured = values[~np.isnan(values)]
         assert (measured >= 0).all()
         assert (measured <= 1).all()
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=6),
+    st.lists(st.integers(0, 9), min_size=1, max_size=6),
+)
+def test_superiority_counts_pairs(own: list[int], others: list[int]) -> None:
+    pairs = [1.0 if a < b else 0.5 * (a == b) for a in own for b in others]
+    once = [np.ones((1, len(numbers))) for numbers in (own, others)]
+    found = formulas.superiority(once[0], np.array(own), once[1], np.array(others))
+    assert found == pytest.approx(sum(pairs) / len(pairs))
+    back = formulas.superiority(once[1], np.array(others), once[0], np.array(own))
+    assert found + back == pytest.approx(1)
+
+
+def test_superiority_counts_each_as_often_as_it_was_drawn() -> None:
+    own, others = np.array([1, 5]), np.array([3, 3])
+    times = np.array([[1, 1], [2, 0], [0, 2]], float)
+    found = formulas.superiority(times, own, np.ones((3, 2)), others)
+    assert found.tolist() == [0.5, 1, 0]

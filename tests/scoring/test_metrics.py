@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bakery.scoring import score_tables
+from bakery.scoring.diagnostics import DIAGNOSTICS
 from bakery.scoring.metric import Metric
 from bakery.scoring.metrics import (
     BALANCED,
@@ -35,7 +36,7 @@ def code(text: str) -> list[str]:
     return re.findall(r"`(\w+)`", text)
 
 
-@pytest.mark.parametrize("metric", IN_TABLES, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", [*IN_TABLES, *DIAGNOSTICS], ids=lambda metric: metric.name)
 def test_the_docs_define_every_metric_as_its_record_does(metric: Metric) -> None:
     assert f"\n| {metric.name} | {metric.good} | {metric.formula} |\n" in DOCS
 
@@ -53,13 +54,20 @@ def test_the_docs_name_the_columns_of_every_table() -> None:
     assert tuple(code(paragraph("**`cells.csv`**"))) == score_tables.CELLS
 
 
+def test_diagnostics_decide_nothing_and_the_docs_name_their_columns() -> None:
+    assert all(metric.needs and metric.compute for metric in DIAGNOSTICS)
+    for metric in DIAGNOSTICS:
+        assert not any((metric.cost, metric.balanced, metric.by_weight, metric.remark))
+        assert {metric.name, *(column.name for column in metric.columns)} <= set(code(DOCS))
+
+
 def test_the_docs_say_what_decides() -> None:
     names = listed([metric.name for metric in DECISIVE])
     assert f"another beats it in {names} at once" in " ".join(DOCS.split())
 
 
 def test_names_are_unique_and_both_orders_hold_every_metric() -> None:
-    names = [metric.name for metric in IN_TABLES]
+    names = [metric.name for metric in (*IN_TABLES, *DIAGNOSTICS)]
     assert len(set(names)) == len(names)
     assert sorted(metric.name for metric in ON_PAGE) == sorted(names)
     for columns in (score_tables.SCORES, score_tables.CELLS, score_tables.EPOCHS):

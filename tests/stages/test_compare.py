@@ -17,6 +17,7 @@ from PIL import Image
 from bakery.interop import infotext, prompt_syntax
 from bakery.io import seals, tables
 from bakery.io.errors import BakeryError
+from bakery.jobs import rungs
 from bakery.pages import page
 from bakery.report import comparable, lineage, picture_table, results
 from bakery.settings.compare import Compare
@@ -80,6 +81,29 @@ def test_results_hold_a_row_for_each_bake_and_epoch(tmp_path: Path) -> None:
     assert table.iloc[3]["epoch"] == "0"
     assert row["lora"] == "mirael-e01"
     assert table.iloc[3]["file"] == table.iloc[3]["lora"] == ""
+
+
+def test_the_loss_on_held_out_pictures_is_drawn_and_judges_nothing(tmp_path: Path) -> None:
+    baked = sweep(tmp_path)
+    before = compare.run(Compare(), bakes=baked, out=tmp_path / "without", sweep="lr")
+    assert "Held-out loss" not in (tmp_path / "without/index.html").read_text("utf-8")
+    losses = [{"epoch": e, "step": e, "t": t, "loss": t + e} for e in range(3) for t in (0.2, 0.4)]
+    tables.write(baked[0].folders["train"] / rungs.VALIDATION, losses, rungs.VALIDATED)
+    (one, other) = (results.read_bake(bake) for bake in baked)
+    assert one.held_out == [
+        (0, pytest.approx(0.3)),
+        (1, pytest.approx(1.3)),
+        (2, pytest.approx(2.3)),
+    ]
+    assert other.held_out == []
+    more = dict.fromkeys(("nearer", "same_character", "difference"), (0.1, 0.2, 0.3))
+    html = page_of(sweep(tmp_path, more=more), tmp_path / "with")
+    assert "epoch 2: held-out loss 2.3000" in html
+    assert "is no judge of an epoch" in html
+    for heading in ("Nearer to training", "Same character", "Difference"):
+        assert heading in html
+    after = compare.run(Compare(), bakes=baked, out=tmp_path / "with", sweep="lr")
+    assert after == before, "the recommendation knows of none of them"
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -397,6 +397,20 @@ def test_an_edit_changes_its_own_picture_and_no_other(tmp_path):
     assert given["p0.jpg"][0] == given["p1.jpg"][0] == "true"  # nor does it push out the better one
 
 
+def test_pictures_are_drawn_before_hand_edits(tmp_path):
+    few, names = Filter(max_pictures=2), {f"p{n}.jpg" for n in range(4)}
+    entries = [(drawing(n), {}) for n in range(4)]
+    by_hand(tmp_path, *entries, settings=few)
+    first, second = decisions.kept(tmp_path / "out")
+    left = sorted(names - {first, second})
+    shutil.rmtree(tmp_path / "images")
+    given = by_hand(tmp_path, *entries, settings=few, exclude=first, include=left[0])
+    assert decisions.kept(tmp_path / "out") == sorted([second, left[0]])
+    assert given[first] == ("false", "excluded", "exclude")
+    assert given[left[0]] == ("true", "surplus", "include")
+    assert given[left[1]] == ("false", "surplus", "")
+
+
 def test_entries_that_name_nothing_are_counted(tmp_path, caplog):
     (tmp_path / "exclude.txt").write_text("gone.jpg\n\n# old\n")
     scrape = dataset(tmp_path, (drawing(1), {}))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bakery.dataset import caption_forms, repeat_folders
+from bakery.dataset import caption_forms, entries, repeat_folders
 from bakery.io import images, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import unreserved
@@ -202,7 +202,7 @@ def test_weird_names_are_found_by_trainers(world):
 @pytest.mark.slow
 @given(st.lists(st.text(min_size=1).filter(lambda name: "/" not in name), unique=True))
 def test_stems_are_safe_and_differ(names):
-    stems = layout.file_stems(names)
+    stems = entries.file_stems(names)
     assert list(stems) == sorted(names)
     assert len({stem.casefold() for stem in stems.values()}) == len(names)
     for stem in stems.values():
@@ -210,14 +210,14 @@ def test_stems_are_safe_and_differ(names):
         assert not stem.startswith(".")
         assert not re.search(r"(_\d+){4}$", stem)
         assert len(stem.encode()) < 200
-    assert stems == layout.file_stems(list(reversed(names)))
+    assert stems == entries.file_stems(list(reversed(names)))
 
 
 @given(st.lists(st.from_regex(r"[A-Za-z0-9]{1,9}", fullmatch=True), unique_by=str.casefold))
 def test_plain_names_stay(stems):
     stems = [stem for stem in stems if unreserved(stem) == stem]
     expected = {f"{stem}.png": stem for stem in stems}
-    assert layout.file_stems(list(expected)) == expected
+    assert entries.file_stems(list(expected)) == expected
 
 
 def test_a_half_written_folder_ends_right(world):
@@ -579,6 +579,29 @@ def test_a_sentence_alone_is_led_by_the_trigger_unless_it_names_it(world):
     assert _files(world)["a"] == f"mirael, {said}\nmirael, hat\nmirael, hat\n"
 
 
+def test_a_sentence_is_marked_in_the_files_and_nowhere_else(world):
+    names = [_picture(world, f"{stem}.png") for stem in "abc"]
+    edits = _edits(world, b="mirael ||| by hand, lamp")
+    summary, table = _spoken(world, names, candidates=("both", "tags"), edits=edits,
+                             sentences={"a.png": SAID}, keep_tokens_separator="|||")  # fmt: skip
+    assert _files(world) == {
+        "a": f"mirael ||| hat ||| {SAID}\nmirael, hat\n",
+        "b": "mirael ||| by hand, lamp\n",
+        "c": "mirael, hat\n",
+    }
+    assert summary["separated"] == {"captions": 2, "others": 1}
+    assert table.loc["a.png", "caption"] == f"mirael ||| hat ||| {SAID}"
+    page = (world / "out/captions.html").read_text()
+    assert f"mirael, hat, {SAID}" in page
+    assert f"||| {SAID}" not in page
+    (item, *_) = repeat_folders.read_folders(world / "out").items
+    assert item.candidates == tuple(_files(world)["a"].splitlines())
+    found = repeat_folders.read_folders(world / "out").tag_frequency("|||")["5_mirael"]
+    assert found["lamp"] == 1
+    assert found["mirael"] == 3
+    assert not any("|" in tag for tag in found)
+
+
 def test_the_lines_of_a_file_and_of_a_hand_edit(world):
     names = [_picture(world, f"{stem}.png") for stem in "abc"]
     lines = {"a.png": ("mirael, {x}", "mirael waves."), "b.png": ("mirael, b", "mirael sits.")}
@@ -609,3 +632,79 @@ def test_candidates_that_are_none_are_told(world, caplog):
     )
     assert summary["candidates"] == {"several": 0, "one": 1, "captions": 1}
     assert "no picture has more than one caption" in caplog.text
+
+
+def _drawn(world, name, number):
+    """A picture that resembles none with another number."""
+    noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
+    return _picture(world, name, Image.fromarray(noise).resize((64, 64), Image.Resampling.BICUBIC))
+
+
+def test_held_out_pictures_lie_beside_and_are_trained_on_nowhere(world):
+    names = [_drawn(world, f"{i}.png", i) for i in range(8)]
+    captions = {name: f"mirael, halo, t{i}" for i, name in enumerate(names)}
+    _tagged(world, [(name, "halo", 0.9) for name in names])
+    summary, table = _run(world, names, captions=captions, holdout=0.25, details=["halo"])
+    held = set(table.index[table["kind"] == "holdout"])
+    assert summary["holdout"] == {"asked": 0.25, "images": 2, "folders": {"1_mirael": 2}}
+    assert summary["folders"]["5_mirael"]["images"] == 6
+    for name in held:
+        assert list(table.loc[[name], "kind"]) == ["holdout"]  # no detail shows it, either
+        assert table.loc[name, "file"] == f"holdout/1_mirael/{name}"
+    trained = repeat_folders.read_folders(world / "out")
+    assert trained.ignored == ()
+    assert {item.image.name for item in trained.items} == set(names) - held
+    kept = repeat_folders.read_holdout(world / "out").items
+    assert {item.image.name: item.caption for item in kept} == {n: captions[n] for n in held}
+    assert {item.repeats for item in kept} == {1}
+    page = (world / "out" / "captions.html").read_text(encoding="utf-8")
+    assert page.count('class="held"') == 2
+
+
+def test_near_duplicates_are_held_out_together_and_so_are_copies_kept_by_hand(world, caplog):
+    names = [_drawn(world, f"{i}.png", i) for i in range(6)]
+    for i in range(6):  # each is there a second time, a little brighter
+        image = Image.open(world / "scrape" / "images" / f"{i}.png")
+        names.append(_picture(world, f"copy {i}.png", image.point(lambda level: level * 0.97)))
+    _, table = _run(world, names, holdout=3)
+    held = set(table.index[table["kind"] == "holdout"])
+    assert len(held) == 2, "a pair fits, half of another does not"
+    assert "2 pictures are held out where layout.holdout asks for 3" in caplog.text
+    assert len({name[-5] for name in held}) == 1
+    (world / "filter").mkdir()
+    pair = [{"image": "0.png", "duplicate_of": "1.png"}]
+    tables.write(world / "filter" / "decisions.csv", pair, ("image", "duplicate_of"))
+    _, table = _run(world, names[:4], holdout=2, found=world / "filter")
+    held = set(table.index[table["kind"] == "holdout"])
+    assert len(held & {"0.png", "1.png"}) != 1
+
+
+def test_without_a_holdout_nothing_of_it_is_there(world):
+    summary, _ = _run(world, [_picture(world, "a.png"), _picture(world, "b.png")], holdout=0)
+    assert "holdout" not in summary
+    assert "holdout" not in Layout().recorded()
+    assert not (world / "out" / "holdout").exists()
+
+
+def test_a_holdout_that_is_switched_off_again_leaves_nothing(world):
+    names = [_drawn(world, f"{i}.png", i) for i in range(4)]
+    _run(world, names, holdout=1)
+    assert (world / "out" / "holdout").is_dir()
+    _run(world, names)
+    assert not (world / "out" / "holdout").exists()
+    assert len(repeat_folders.read_folders(world / "out").items) == 4
+
+
+@pytest.mark.parametrize("holdout", [3, 0.7])
+def test_a_holdout_too_large_is_one_sentence(world, holdout):
+    names = [_picture(world, f"{i}.png") for i in range(4)]
+    with pytest.raises(
+        BakeryError, match=r"^layout\.holdout asks for 3 of 4 pictures, but at most"
+    ):
+        _run(world, names, holdout=holdout)
+
+
+@pytest.mark.parametrize("holdout", [-1, 1.0, 1.5, True, "3"])
+def test_a_holdout_is_a_whole_number_or_a_share(holdout):
+    with pytest.raises(ValueError, match="holdout"):
+        Layout(holdout=holdout)

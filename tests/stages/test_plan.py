@@ -121,22 +121,16 @@ def test_no_torch_is_needed() -> None:
 
 
 @pytest.fixture(scope="module")
-def opened(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def opened(opened_page: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The page of two bakes, one with a hostile name; requests and messages are held against it."""
     folder = tmp_path_factory.mktemp("page")
     bakes = sweep(folder)
     bakes[1]["label"] = f"unet_lr {NASTY}"
     run(bakes, folder)
-    page = browser.new_page(viewport={"width": 1200, "height": 900})
-    asked, said = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    url = (folder / "plan" / "index.html").as_uri()
-    page.goto(url)
-    yield page
-    assert [u for u in asked if not u.startswith("data:")] == [url]
-    assert said == []
+    file = folder / "plan" / "index.html"
+    with opened_page(file) as (page, asked):
+        yield page
+    assert [u for u in asked if not u.startswith("data:")] == [file.as_uri()]
 
 
 def test_browser_shows_bakes_pictures_rates_and_stages(opened: Any) -> None:

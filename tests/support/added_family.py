@@ -118,6 +118,9 @@ class Flow(NoiseProcess):
         noise = torch.randn(tuple(shape), generator=generator)
         return noise, torch.rand(shape[0], generator=generator).clamp(0.01, 0.99)
 
+    def at(self, place: float) -> torch.Tensor:
+        return torch.tensor([place])
+
     def noisy(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return torch.lerp(latents, noise, t[:, None, None, None])
 

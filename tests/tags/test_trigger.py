@@ -1,6 +1,7 @@
 """The trigger: one record, one file, one way to put it in front."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -96,6 +97,27 @@ def test_what_is_in_front_once_stays_as_it_is(word, class_tokens, tags):
 def test_class_tokens_follow_the_trigger():
     assert Trigger("mirael").activation_text == "mirael"
     assert Trigger("mirael", "1girl,solo").activation_text == "mirael, 1girl, solo"
+
+
+ANIMA = ("quality", "rating", "class", "trigger", "series", "tags", "sentence")
+
+
+@pytest.mark.parametrize(
+    ("order", "text"),
+    [(ANIMA, "1girl, solo, mirael"), (("trigger", "class", "tags"), "mirael, 1girl, solo"),
+     (("trigger", "tags"), "mirael, 1girl, solo"), ((), "mirael, 1girl, solo")],
+)  # fmt: skip
+def test_prompts_follow_the_order_of_captions(order, text, tmp_path):
+    settings = Prune(trigger="mirael", class_tokens="1girl, solo", caption_order=order)
+    called = replace(Trigger.of(settings), thresholds=WHOLE.thresholds)
+    assert called.activation_text == text
+    assert called.call("{trigger}, snow") == f"{text}, snow"
+    assert called.front("snow, mirael") == f"{text}, snow"
+    assert called.bare(f"{text}, snow") == "1girl, solo, snow"
+    called.write(tmp_path)
+    assert ("class_first" in (tmp_path / trigger.NAME).read_text()) == (order == ANIMA)
+    assert Trigger.read(tmp_path) == called
+    assert settings.keyed({}) == ({"ordered_prompts": 1} if order == ANIMA else {})
 
 
 def test_a_placeholder_that_is_empty_leaves_no_comma():

@@ -19,6 +19,9 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
 )
 
 from bakery.io.errors import BakeryError
@@ -113,6 +116,51 @@ def florence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
+        "<|image_pad|>", "<|video_pad|>")  # fmt: skip
+QWEN_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif 'text' in c %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen2.5-VL with random weights, its configs as its makers publish them."""
+    folder, letters = tmp_path_factory.mktemp("qwen"), sorted(pre_tokenizers.ByteLevel.alphabet())
+    known = [*letters, *QWEN]
+    tokenizer = Qwen2Tokenizer(
+        vocab={word: n for n, word in enumerate(known)}, merges=[], extra_special_tokens=[*QWEN[1:]]
+    )
+    number = {word: known.index(word) for word in QWEN}
+    config = Qwen2_5_VLConfig(
+        text_config={"vocab_size": len(known), "hidden_size": 32, "intermediate_size": 32,
+                     "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+                     "eos_token_id": number["<|im_end|>"], "pad_token_id": number["<|endoftext|>"],
+                     "bos_token_id": number["<|endoftext|>"], "max_position_embeddings": 1024,
+                     "rope_scaling": {"type": "mrope", "rope_type": "default",
+                                      "mrope_section": [2, 3, 3]}},
+        vision_config={"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2,
+                       "out_hidden_size": 32, "fullatt_block_indexes": [0], "window_size": 56},
+        image_token_id=number["<|image_pad|>"], video_token_id=number["<|video_pad|>"],
+        vision_start_token_id=number["<|vision_start|>"],
+        vision_end_token_id=number["<|vision_end|>"],
+    )  # fmt: skip
+    torch.manual_seed(2)
+    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    pictures = {
+        "min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "temporal_patch_size": 2,
+        "merge_size": 2, "image_mean": [0.5] * 3, "image_std": [0.3] * 3,
+        "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor",
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": QWEN_TEMPLATE}))
+    return folder
+
+
 def _picture(color: str) -> Image.Image:
     return Image.new("RGB", (40, 30), color)
 
@@ -185,6 +233,33 @@ def test_florence_is_asked_by_its_task(florence: Path, drawn: dict[str, Path]) -
     assert said == processor.batch_decode(tokens, skip_special_tokens=True)[0]
     assert len(said.split()) >= 5
     assert set(_all(_captioner(florence, most_tokens=60), drawn).values()) == {""}, "never ends"
+
+
+def test_a_model_that_also_reads_videos_needs_no_torchvision(qwen: Path) -> None:
+    """Every token is one of a picture of 90 x 70: 3 x 2 of its 28 pixels, or a letter."""
+    model = captioner._load(qwen, "cpu")
+    given = model._asked(Image.new("RGB", (90, 70), "red"), "say")
+    tokens = model.processor.tokenizer.convert_ids_to_tokens(given["input_ids"][0])
+    assert tokens.count("<|image_pad|>") == 6
+    assert given["image_grid_thw"].tolist() == [[1, 4, 6]]
+    assert given["pixel_values"].shape == (24, 3 * 2 * 14 * 14)
+    expected = (torch.tensor([1.0, 0.0, 0.0]) - 0.5) / 0.3
+    seen = given["pixel_values"].reshape(24, 3, -1)
+    assert torch.allclose(seen, expected[None, :, None].expand_as(seen), atol=1e-5)
+    said = model.say(Image.new("RGB", (90, 70), "red"), Request("say", 8))
+    assert said == model.say(Image.new("RGB", (90, 70), "red"), Request("say", 8))
+    assert 0 < len(said) <= 8
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [("operator torchvision::nms does not exist", "another build of torch"),
+     ("X requires the Torchvision library", "needs torchvision"), ("no such file", "")],
+)  # fmt: skip
+def test_the_missing_package_is_named(problem: str, words: str) -> None:
+    found = captioner._missing_package(problem)
+    assert words in found
+    assert bool(found) == bool(words)
 
 
 def test_lacking_weights_are_no_random_ones(florence: Path, tmp_path: Path) -> None:

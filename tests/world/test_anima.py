@@ -1,14 +1,15 @@
-"""The training of the embedded Anima: its words, its stills, and a step that can be resumed."""
+"""The trainings of the embedded bases: Anima's words and stills, VAEs, and steps that are resumed."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from world import anima_words, avatar, fit_anima, fit_anima_vae
+from world import anima_words, avatar, fit_anima, fit_anima_vae, fit_vae
 
 TAGS = ["1girl", "pink hair", "blue eyes", "red scarf", "smile"]
 
@@ -45,6 +46,38 @@ def test_stills_are_what_the_whole_convolutions_make_of_one_frame() -> None:
             assert torch.allclose(fit_anima_vae.latents(vae, x), z, atol=1e-5)
             assert torch.allclose(fit_anima_vae.pictures(vae, z), y, atol=1e-5)
     assert z.shape == (2, fit_anima_vae.LATENT_CHANNELS, 8, 8)
+
+
+def test_a_resumed_training_of_its_vae_goes_on_alike(tmp_path: Path) -> None:
+    known = np.random.default_rng(1).integers(0, 255, (8, 16, 16, 3), dtype=np.uint8)
+    whole, resumed = (fit_anima_vae.Fit(Namespace(steps=4, lr=1e-3, seed=1)) for _ in range(2))
+    with fit_anima_vae.as_stills(whole.vae), fit_anima_vae.as_stills(resumed.vae):
+        whole.train_step(known, 2)
+        whole.save(tmp_path / "state.pt")
+        expected = [whole.train_step(known, 2) for _ in range(2)]
+        resumed.load(tmp_path / "state.pt")
+        assert [resumed.train_step(known, 2) for _ in range(2)] == expected
+        assert resumed.step == 3
+
+
+def test_a_vae_that_a_base_was_trained_with_keeps_its_encoder() -> None:
+    """And a finished one gives latents of mean 0 and deviation 1, without another picture."""
+    known = np.random.default_rng(1).integers(0, 255, (70, 16, 16, 3), dtype=np.uint8)
+    fit = fit_vae.Fit(fit_vae.new_vae(), Namespace(steps=4, lr=1e-3, seed=1, decoder_only=False))
+    first = fit.train_step(known, 2)
+    assert fit.train_step(known, 2) != first
+    quality = fit.psnr(known)
+    fit.normalise_latents(known)
+    mean, std = fit.statistics(known)
+    assert torch.allclose(mean, torch.zeros(8), atol=1e-4)
+    assert torch.allclose(std, torch.ones(8), atol=1e-4)
+    assert fit.psnr(known) == pytest.approx(quality, abs=1e-3)
+    before = {key: weight.clone() for key, weight in fit.vae.state_dict().items()}
+    fit_vae.Fit(fit.vae, Namespace(steps=4, lr=1e-3, seed=1, decoder_only=True)).train_step(
+        known, 2
+    )
+    changed = {key for key, weight in fit.vae.state_dict().items() if not before[key].equal(weight)}
+    assert {key.partition(".")[0] for key in changed} == {"decoder", "post_quant_conv"}
 
 
 @pytest.mark.slow

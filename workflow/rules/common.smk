@@ -190,7 +190,11 @@ def need(stage, name, attempt):
     """
     node = GRAPH.node(stage, name)
     if stage == "tag":
-        return needs.looking(needs.PICTURES).times(attempt)
+        tagging, settings = needs.looking(needs.PICTURES), node.settings
+        if place := graph.file_of(node, "tag.captioner", ROOTS):
+            tokens, kept = settings.captioner_tokens, Path(node.above("filter").folder)
+            tagging = needs.Captioning(place, tokens, kept, HAS_GPU).beside(tagging)
+        return tagging.times(attempt)
     bake = needs.Bake(
         train=node.above("train").settings,
         base=graph.file_of(node, "train.base", ROOTS),

@@ -1,8 +1,8 @@
 # kohya's repeat folders, as sd-scripts would load them.
 # In:  results/{scrape,filter,tag,prune}/<key>/ (of filter, the boxes that it found), captions,
 #      captions.csv and boxes.csv of the dataset's edits, local regularization pictures
-# Out: results/layout/<key>/ <repeats>_<name>/ (pictures and captions), reg/, layout.csv, captions.html
-#      (every caption with its picture, to be edited)
+# Out: results/layout/<key>/ <repeats>_<name>/ (pictures and captions), reg/, holdout/, layout.csv,
+#      captions.html (every caption with its picture, to be edited)
 
 
 rule layout:

@@ -1,5 +1,5 @@
 # What the tagger sees in the samples: fidelity, flexibility, leak, bleed ... of each epoch.
-# In:  results/{sample,prune,tag,scrape}/<key>/, the tagger's ONNX model
+# In:  results/{sample,layout,prune,tag,scrape}/<key>/ (of layout, what is held out), ONNX models
 # Out: results/score/<key>/ epochs.csv, cells.csv, scores.csv (a line an epoch, cell, picture),
 #      weights.csv, draws.csv (the bootstrap), tags.csv, details.csv (what the samples miss);
 #      docs/scores.md explains them
@@ -10,6 +10,7 @@ rule score:
         scrape=ancient(above("score", "scrape")),
         tag=ancient(above("score", "tag")),
         prune=ancient(above("score", "prune")),
+        layout=ancient(above("score", "layout")),
         sample=ancient(above("score", "sample")),
         rung=ancient(rung_inputs("score")),
     output:
@@ -34,5 +35,6 @@ rule score:
         rung=rung("score"),
         model=file("score", "tag.model"),
         embedding=file("score", "score.embedding_model"),
+        likeness=file("score", "score.likeness_model"),
     script:
         "../../scripts/score.py"

@@ -1,7 +1,8 @@
 # The bake. A job trains its whole share of the sweep side by side, each bake in its own folder; their own
 # jobs find the work done (scripts/bakery/jobs/claims.py).
 # In:  results/layout/<key>/, the base model, regularization pictures; results/cache/ (latents, text)
-# Out: results/train/<key>/ a kohya LoRA per epoch, epochs.csv, progress.jsonl
+# Out: results/train/<key>/ a kohya LoRA per epoch, epochs.csv, progress.jsonl, validation.csv
+#      where pictures are held out
 
 
 rule train:

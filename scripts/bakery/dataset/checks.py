@@ -6,6 +6,7 @@ if nothing is left. Only its setting, if it has one, is elsewhere (`settings/fil
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import get_args
@@ -45,6 +46,8 @@ class Candidate:
     by_hand: str = ""
     """`include`, `exclude` or nothing."""
     duplicate_of: str = ""
+    surplus: bool = False
+    """Whether others were drawn for `filter.max_pictures`."""
 
     @property
     def readable(self) -> bool:
@@ -231,6 +234,13 @@ CHECKS = (
         cure="filter.duplicate_distance: -1",
         of_set=True,
     ),
+    Check(
+        "surplus",
+        "others were drawn for `filter.max_pictures`",
+        lambda settings, one: settings.max_pictures is not None and one.surplus,
+        cure="filter.max_pictures: null",
+        of_set=True,
+    ),
 )
 """All checks, in the order in which reasons are recorded."""
 
@@ -252,6 +262,24 @@ def examine(settings: Filter, candidate: Candidate, *, of_set: bool = False) -> 
     }
     found |= set(candidate.reasons)
     candidate.reasons = [reason for reason in REASONS if reason in found]
+
+
+def draw(settings: Filter, candidates: Iterable[Candidate]) -> None:
+    """Marks as `surplus` all but `max_pictures` of those that no check speaks against.
+
+    Their order is that of a hash of seed and file name, so which pictures are drawn does not depend on
+    how many there are to draw from, and fewer pictures are some of those of more.
+    """
+    if settings.max_pictures is None:
+        return
+
+    def place(candidate: Candidate) -> bytes:
+        text = f"{settings.max_pictures_seed}:{candidate.post.image}"
+        return hashlib.sha256(text.encode()).digest()
+
+    free = sorted((one for one in candidates if not one.reasons), key=place)
+    for candidate in free[settings.max_pictures :]:
+        candidate.surplus = True
 
 
 def number(text: str) -> float | None:

@@ -43,3 +43,13 @@ def dropped_later(prune: Path) -> dict[str, list[str]]:
     table = tables.read(prune / SECOND_LOOK, ("image", "kept", "reasons"))
     dropped = table[table["kept"] == "false"]
     return {row["image"]: row["reasons"].split(";") for row in tables.records(dropped)}
+
+
+def repeated(folder: Path) -> list[tuple[str, str]]:
+    """(picture, the one that it nearly repeats) as the filter in `folder` found them; a person may have
+    kept both."""
+    path = folder / "decisions.csv"
+    if not path.is_file():
+        return []
+    rows = tables.records(tables.read(path, ("image", "duplicate_of")))
+    return [(row["image"], row["duplicate_of"]) for row in rows if row["duplicate_of"]]

@@ -20,11 +20,13 @@ from bakery.io import images, seeds, text_files
 from bakery.io.errors import BakeryError
 from bakery.io.images import Size
 from bakery.io.text_files import UTF8, UnreadableText
+from bakery.settings.layout import HOLDOUT
 from bakery.settings.train import Train
 from bakery.sources import candidates
 from bakery.sources.caption_files import CANDIDATES, CaptionFiles
 from bakery.sources.caption_files import EXTENSIONS as CAPTIONS
 from bakery.tags import captions
+from bakery.tags.shuffling import Shuffling
 
 FOLDER = re.compile(r"(\d+)_(.*)")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -83,14 +85,22 @@ class Folders:
             if count
         }
 
-    def tag_frequency(self) -> dict[str, dict[str, int]]:
-        """How many pictures of each folder carry each tag, as in ss_tag_frequency."""
+    def tag_frequency(self, separator: str = "") -> dict[str, dict[str, int]]:
+        """How many pictures of each folder carry each tag, as in ss_tag_frequency.
+
+        A `separator` (`train.keep_tokens_separator`) is none; sd-scripts takes it for a part of a tag.
+        """
         counts: dict[str, Counter[str]] = {}
+        still = Shuffling(separator=separator).still
         for item in self.items:
-            tags = [tag for text in item.texts for tag in captions.split(text.lower())]
+            tags = [tag for text in item.texts for tag in captions.split(still(text).lower())]
             once = list(dict.fromkeys(tags)) if item.candidates else tags
             counts.setdefault(item.folder, Counter()).update(once)
         return {folder: dict(count) for folder, count in counts.items()}
+
+
+NOTHING = Folders((), ())
+"""No pictures."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,7 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     taken = reg is None and inner.is_dir()
     notes: Counter[str] = Counter()
     several = (layout / CANDIDATES).is_file()
-    skip = {inner} if taken else set()
+    skip = {layout / HOLDOUT, *([inner] if taken else ())}
     items, ignored = _repeat_folders(layout, notes, is_reg=False, skip=skip, several=several)
     if not items:
         raise BakeryError(
@@ -154,6 +164,19 @@ def read_folders(layout: Path, reg: Path | None = None) -> Folders:
     ignored += [f"{reg.name}/{name}" for name in more_ignored]
     left = len(extra) - len(used)
     return Folders((*items, *used), tuple(ignored), left, _sentences(notes), several)
+
+
+def read_holdout(layout: Path) -> Folders:
+    """The pictures that a layout holds out, as `read_folders` reads those to train on; without any,
+    there are no items."""
+    folder = layout / HOLDOUT
+    if not folder.is_dir():
+        return NOTHING
+    several = (layout / CANDIDATES).is_file()
+    notes: Counter[str] = Counter()
+    items, ignored = _repeat_folders(folder, notes, is_reg=False, several=several)
+    names = tuple(f"{HOLDOUT}/{name}" for name in ignored)
+    return Folders(tuple(items), names, notes=_sentences(notes), with_candidates=several)
 
 
 def _sentences(notes: Counter[str]) -> tuple[str, ...]:
@@ -273,14 +296,7 @@ def _shown(settings: Train, caption: str, words: random.Random, dropout: float) 
             return ""
         number = words.randrange(settings.text_variants)
         words, dropout = seeds.rng(settings.seed, "text variant", number, caption), 0.0
-    return captions.shown(
-        caption,
-        words,
-        keep_tokens=settings.keep_tokens,
-        shuffled=settings.shuffle_caption,
-        tag_dropout=settings.caption_tag_dropout_rate,
-        dropout=dropout,
-    )
+    return Shuffling.of(settings).shown(caption, words, dropout)
 
 
 def arrange(folders: Folders, buckets: Sequence[Size]) -> Dataset:

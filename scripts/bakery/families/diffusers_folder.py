@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from bakery.families.recognise import Header
-from bakery.io.errors import BakeryError, first_line
+from bakery.io.errors import BakeryError, first_line, reworded
 
 log = logging.getLogger(__name__)
 
@@ -82,18 +82,13 @@ def load(path: str, name: str, kind: Any, dtype: torch.dtype) -> nn.Module:
         return load_model(path, name, kind, dtype)
 
 
-@contextmanager
-def _readable(path: str, name: str) -> Iterator[None]:
-    """Turns whatever model libraries raise into a sentence."""
-    try:
-        yield
-    except BakeryError:
-        raise
-    except Exception as error:
-        raise BakeryError(
-            f"train.base: cannot read {name} of {path} ({first_line(error)}): "
+def _readable(path: str, name: str) -> AbstractContextManager[None]:
+    return reworded(
+        lambda problem: (
+            f"train.base: cannot read {name} of {path} ({problem}): "
             "check the path, or download or export the model again"
-        ) from None
+        )
+    )
 
 
 def load_model(

@@ -1,10 +1,11 @@
 """What the library needs from a base model of any family. No torch is needed to import this.
 
 A `Family` is what is known without weights: its name, how to recognise its files, what it refuses. A
-`Model` is one that is loaded and frozen. Training, sampling and LoRA files know nothing else of a base.
-`registry.FAMILIES` lists the families; `tests/families/test_contract.py` holds them to what this says.
+`Model` is a frozen base whose weights are in memory part by part. Training, sampling and LoRA files know
+nothing else of one. `registry.FAMILIES` lists the families; `tests/families/test_contract.py` holds them
+to what this says.
 
-What is written so that the next family fits, a flow-matching transformer say:
+What is written so that a family unlike Stable Diffusion fits, as Anima does:
 
 - `t` is a tensor (B,) of the model's own kind: integers of a schedule or numbers in 0 .. 1. Only
   `NoiseProcess` and `predict` look into it.
@@ -193,6 +194,10 @@ class NoiseProcess(ABC):
         self, shape: Sequence[int], generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(noise of `shape` = (B, C, h, w), t (B,)), on the CPU."""
+
+    @abstractmethod
+    def at(self, place: float) -> torch.Tensor:
+        """(1,) t at a place from 0, no noise, to 1, nothing else; on the CPU."""
 
     @abstractmethod
     def noisy(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -34,6 +33,13 @@ from bakery.families.noise import Diffusion
 from bakery.families.recognise import Place
 from bakery.families.stable_diffusion import StableDiffusion
 from bakery.io import devices
+
+_NAMES = {
+    LATENTS: ("vae",),
+    TEXTS: ("text_encoder", "text_encoder_2"),
+    DENOISER: ("unet",),
+}
+"""The folders in a diffusers model that a part is read from; SD 1.x has only the first of its texts."""
 
 
 class Pipeline(Protocol):
@@ -99,8 +105,7 @@ class LatentDiffusion(Model):
         self.noise = Diffusion(self.noise_scheduler)
 
     def read(self, part: str) -> list[nn.Module]:
-        names = {LATENTS: ("vae",), DENOISER: ("unet",), TEXTS: ("text_encoder", "text_encoder_2")}
-        return [self.files.load(name) for name in names[part][: len(self.modules(part))]]
+        return [self.files.load(name) for name in self._names(part)]
 
     def settle(self, part: str) -> None:
         if self._draws and part != TEXTS:  # convolutions then need no other layout
@@ -108,12 +113,11 @@ class LatentDiffusion(Model):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
 
     def source(self, part: str) -> str | None:
-        if part == LATENTS:
-            return self.files.digest("vae")
-        if part == DENOISER:
-            return self.files.digest("unet")
-        found = [self.files.digest(f"text_encoder{n}") for n in ("", "_2")[: len(self.encoders)]]
+        found = [self.files.digest(name) for name in self._names(part)]
         return None if None in found else " ".join(map(str, found))
+
+    def _names(self, part: str) -> tuple[str, ...]:
+        return _NAMES[part][: len(self.modules(part))]
 
     @property
     def latents(self) -> VaeLatents:
@@ -293,11 +297,7 @@ class LatentDiffusion(Model):
             "ss_v2": False,
             "ss_zero_terminal_snr": self.zero_terminal_snr,
             "modelspec.prediction_type": "epsilon" if self.prediction_type == "epsilon" else "v",
-        } | self._files
-
-    @cached_property
-    def _files(self) -> dict[str, str]:
-        return recognise.file_facts(self.files.place)  # read once: a checkpoint takes seconds
+        } | recognise.file_facts(self.files.place)
 
     @classmethod
     def outline(

@@ -7,8 +7,8 @@ one model. `Files.load` reads the weights of one part, and checks that none is b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from bakery.families.published import dtype_of
 from bakery.families.recognise import Place
 from bakery.families.stable_diffusion import StableDiffusion
 from bakery.families.weights import tensor_files
-from bakery.io.errors import BakeryError, first_line
+from bakery.io.errors import BakeryError, reworded
 
 KINDS: Mapping[str, Any] = {
     "unet": UNet2DConditionModel,
@@ -102,10 +102,8 @@ class Files:
         """sha256 over the files that `name` is read from; None for a hub id."""
         place = Path(self.path)
         if name == "vae" and self.own_vae is not None:
-            place = Path(self.own_vae)
-        elif place.is_dir():
-            place = place / name
-        return tensor_files.digest_of(place)
+            place, name = Path(self.own_vae), _inside(Path(self.own_vae))
+        return tensor_files.digest_of(place / name if place.is_dir() else place)
 
 
 def _own_vae(family: StableDiffusion, path: str) -> nn.Module:
@@ -130,21 +128,17 @@ def _load_own_vae(family: StableDiffusion, path: str, dtype: torch.dtype) -> nn.
 
 
 def _inside(place: Path) -> str:
+    """The subfolder of a VAE's own folder that it is in; "" for none."""
     return "vae" if (place / "vae").is_dir() else ""
 
 
-@contextmanager
-def _vae_readable(path: str) -> Iterator[None]:
-    """Turns whatever model libraries raise into a sentence."""
-    try:
-        yield
-    except BakeryError:
-        raise
-    except Exception as error:
-        raise BakeryError(
-            f"train.base.vae: cannot read {path} ({first_line(error)}): give a .safetensors file, a "
+def _vae_readable(path: str) -> AbstractContextManager[None]:
+    return reworded(
+        lambda problem: (
+            f"train.base.vae: cannot read {path} ({problem}): give a .safetensors file, a "
             "diffusers folder with a VAE, or a hub id"
-        ) from None
+        )
+    )
 
 
 def _scheduler(

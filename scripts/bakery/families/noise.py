@@ -37,6 +37,9 @@ class Diffusion(NoiseProcess):
         steps = self.scheduler.config["num_train_timesteps"]
         return noise, torch.randint(steps, (shape[0],), generator=generator)
 
+    def at(self, place: float) -> torch.Tensor:
+        return torch.tensor([round(place * self.scheduler.config["num_train_timesteps"])])
+
     def noisy(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return self.scheduler.add_noise(latents, noise, _steps(t))
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from bakery.families.recognise import INDEX, Header, of_file, of_pickle
 from bakery.families.stable_diffusion import StableDiffusion
 from bakery.families.weights import tensor_files
 from bakery.families.weights.tensor_files import Tensors
-from bakery.io.errors import BakeryError, first_line
+from bakery.io.errors import BakeryError, first_line, reworded
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +94,7 @@ def load(path: str, family: StableDiffusion, name: str, dtype: torch.dtype) -> n
 def outline_of_vae(family: StableDiffusion) -> nn.Module:
     """The VAE of a file of its own, without weights: it has the family's shape."""
     with torch.device("meta"):
-        return AutoencoderKL.from_config(dict(published.VAE[family.name]))
+        return _model(family, "vae", None)
 
 
 def load_vae(path: str, family: StableDiffusion, dtype: torch.dtype) -> nn.Module:
@@ -103,8 +102,8 @@ def load_vae(path: str, family: StableDiffusion, dtype: torch.dtype) -> nn.Modul
     file = Path(path)
     tensors = tensor_files.read(path, file)
     with init_empty_weights():
-        vae = AutoencoderKL.from_config(dict(published.VAE[family.name]))
-    try:
+        vae = _model(family, "vae", None)
+    with _vae_fitting(path, family):
         weights = dict(tensors)
         if not any(name.startswith(_VAE_OF_DIFFUSERS) for name in tensors):
             if not any(name.removeprefix(_VAE).startswith(_VAE_OF_OTHERS) for name in tensors):
@@ -114,15 +113,8 @@ def load_vae(path: str, family: StableDiffusion, dtype: torch.dtype) -> nn.Modul
                 )
             whole = {name.removeprefix(_VAE): value for name, value in tensors.items()}
             named = {f"{_VAE}{name}": value for name, value in whole.items()}
-            weights = convert_ldm_vae_checkpoint(named, vae.config)
+            weights = _converted(family, "vae", vae, named)
         return tensor_files.fill(path, "vae", vae, weights, dtype_of(family.name, "vae", dtype))
-    except BakeryError:
-        raise
-    except Exception as error:
-        raise BakeryError(
-            f"train.base.vae: the weights in {path} do not fit the shape of the VAE of "
-            f"{family.title} ({first_line(error)}): give a VAE that was made for it"
-        ) from None
 
 
 def check_whole(
@@ -263,18 +255,22 @@ def _scheduler(path: str, found: Header, configs: Path | None) -> DDPMScheduler:
         ) from None
 
 
-@contextmanager
-def _fitting(path: str, family: StableDiffusion, name: str) -> Iterator[None]:
-    """Turns whatever model libraries raise into a sentence."""
-    try:
-        yield
-    except BakeryError:
-        raise
-    except Exception as error:
-        raise BakeryError(
+def _fitting(path: str, family: StableDiffusion, name: str) -> AbstractContextManager[None]:
+    return reworded(
+        lambda problem: (
             f"train.base: the weights of {name} in {path} do not fit the shape of "
-            f"{family.title} ({first_line(error)}): download it again"
-        ) from None
+            f"{family.title} ({problem}): download it again"
+        )
+    )
+
+
+def _vae_fitting(path: str, family: StableDiffusion) -> AbstractContextManager[None]:
+    return reworded(
+        lambda problem: (
+            f"train.base.vae: the weights in {path} do not fit the shape of the VAE of "
+            f"{family.title} ({problem}): give a VAE that was made for it"
+        )
+    )
 
 
 def _model(family: StableDiffusion, name: str, configs: Path | None) -> nn.Module:

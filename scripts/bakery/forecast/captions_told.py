@@ -90,9 +90,30 @@ def footguns(tag: Tag, prune: Prune, layout: Layout, train: Train) -> list[str]:
             "layout.candidates asks for the lines of captions, which are not kept: set prune.source: "
             "captions."
         )
-    if speaks and (train.shuffle_caption or train.caption_tag_dropout_rate):
-        found.append(
+    return found + _of_separators(layout, train, speaks=speaks, kept=kept)
+
+
+def _of_separators(layout: Layout, train: Train, *, speaks: bool, kept: bool) -> list[str]:
+    """Sentences that are taken apart, and separators that do nothing or are taken for words."""
+    mine, theirs = layout.keep_tokens_separator, train.keep_tokens_separator
+    changes = train.shuffle_caption or train.caption_tag_dropout_rate > 0
+    if mine and mine != theirs:
+        return [
+            f"layout.keep_tokens_separator writes {mine} into captions, and "
+            f"train.keep_tokens_separator is {theirs or 'not set'}, so that {mine} is trained as a "
+            "word: set both to the same."
+        ]
+    if mine and not (speaks or kept):
+        return [
+            f"layout.keep_tokens_separator {mine} marks captions with a sentence, but captions hold "
+            "none: add sentence to prune.caption_order."
+        ]
+    if theirs and not changes:
+        return [f"keep_tokens_separator {theirs} does nothing, because shuffle_caption is off."]
+    if speaks and changes and not mine:
+        return [
             "shuffle_caption and caption_tag_dropout_rate take a sentence apart at its commas, as in "
-            "sd-scripts: leave them off, and let layout.candidates vary the captions."
-        )
-    return found
+            'sd-scripts: set keep_tokens_separator to "|||" in layout and train, which keeps it whole, '
+            "or leave them off, and let layout.candidates vary the captions."
+        ]
+    return []

@@ -33,6 +33,7 @@ from bakery.settings.scrape import Scrape
 from bakery.settings.tag import Tag
 from bakery.settings.train import Train
 from bakery.tags import picture_sentences, tagger_list
+from bakery.tags.shuffling import Shuffling
 from bakery.tags.trigger import Trigger
 from bakery.training import schedules
 
@@ -162,7 +163,9 @@ def _about_captions(bake: PlannedBake, known: KnownPictures, train: Train) -> st
         return ""
     spoken = len(picture_sentences.read(Path(bake.folders["prune"])))
     base = Path(main_part(bake.base))
-    return captions_told.count(known.captions, base, most, spoken).told(most)
+    still = Shuffling.of(train).still
+    pictures = [tuple(map(still, texts)) for texts in known.captions]
+    return captions_told.count(pictures, base, most, spoken).told(most)
 
 
 def _of_captions(bake: PlannedBake, prune: Prune) -> list[str]:

@@ -23,7 +23,7 @@ FREE = frozenset(
     {
         "learning_rate", "unet_lr", "text_encoder_lr", "lr_scheduler", "lr_scheduler_num_cycles",
         "lr_scheduler_power", "lr_warmup_ratio", "lr_warmup_steps", "num_epochs", "max_steps",
-        "save_every_n_epochs",
+        "save_every_n_epochs", "keep_tokens_separator",
         "shuffle_caption", "keep_tokens", "network_alpha", "conv_alpha", "max_grad_norm", "seed",
         "min_snr_gamma", "noise_offset", "prior_loss_weight", "caption_dropout_rate",
         "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "log_with", "reg_data_dir",

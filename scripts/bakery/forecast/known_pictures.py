@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bakery.dataset import concepts, decisions, repeat_folders
+from bakery.dataset import concepts, decisions, holdout, repeat_folders
 from bakery.dataset.concepts import RepeatFolder
 from bakery.families.recognise import Place
 from bakery.forecast import own_folders
@@ -21,7 +21,9 @@ from bakery.settings.filter import Filter
 from bakery.settings.layout import Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.scrape import Scrape
+from bakery.settings.train import Train
 from bakery.tags import captions
+from bakery.tags.shuffling import Shuffling
 
 Seen = TypeVar("Seen")
 
@@ -94,6 +96,8 @@ class KnownPictures:
     """Of each training picture the captions that it may be shown with, once it is laid out."""
     by_hand: int = 0
     """Captions that were rewritten by hand and do not name the trigger."""
+    held_out: int = 0
+    """Pictures that are kept from training."""
 
 
 def known_pictures(bake: PlannedBake) -> KnownPictures:
@@ -131,9 +135,14 @@ def _in_folders(bake: PlannedBake) -> KnownPictures:
             f"In scrape.folders ({where}), the folders hold no picture to train on: give the folder "
             f"with the .png, .jpg or .webp files. {found.about(settings)}".rstrip()
         )
-    planned, shown, later = _planned(bake, found.kept)
+    staying = _without_held_out(bake, found.kept)
+    planned, shown, later = _planned(bake, staying)
     return KnownPictures(
-        "folders", planned, shown, trouble=f"{found.about(settings)}{later}".strip()
+        "folders",
+        planned,
+        shown,
+        trouble=f"{found.about(settings)}{later}".strip(),
+        held_out=len(found.kept) - len(staying),
     )
 
 
@@ -151,13 +160,16 @@ def _laid_out(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
         for item in items
     )
     trigger = captions.same(str(bake.settings["prune"]["trigger"]))
-    by_hand = [captions.split(row["caption"]) for row in rows if row["by_hand"] == "true"]
+    still = Shuffling.of(Train.model_validate(bake.settings["train"])).still
+    by_hand = [captions.split(still(row["caption"])) for row in rows if row["by_hand"] == "true"]
+    held = sum(row["kind"] == holdout.KIND for row in rows)
     return KnownPictures(
         "layout",
         _folders(bake, shown, {row["file"].split("/")[0]: row["concept"] for row in rows}),
         shown,
         captions=tuple(item.texts for item in items if not item.is_reg),
         by_hand=sum(trigger not in map(captions.same, tags) for tags in by_hand),
+        held_out=held,
     )
 
 
@@ -193,8 +205,21 @@ def _filtered(bake: PlannedBake, folders: Mapping[str, Path]) -> KnownPictures:
     concept = _concepts(folders["scrape"])
     of = [concept.get(image, concepts.MAIN) for image in rows["image"]]
     sizes = [(int(w), int(h)) for w, h in zip(width, height, strict=True)]
-    planned, shown, later = _planned(bake, tuple(zip(of, sizes, strict=True)))
-    return KnownPictures("filter", planned, shown, trouble=later.strip())
+    staying = _without_held_out(bake, tuple(zip(of, sizes, strict=True)))
+    planned, shown, later = _planned(bake, staying)
+    held = len(sizes) - len(staying)
+    return KnownPictures("filter", planned, shown, trouble=later.strip(), held_out=held)
+
+
+def _without_held_out(
+    bake: PlannedBake, pictures: Sequence[tuple[str, Size]]
+) -> Sequence[tuple[str, Size]]:
+    """`pictures` (concept, size) less as many as will be held out, evenly spread; which ones they are,
+    the layout decides."""
+    settings = Layout.model_validate(bake.settings["layout"])
+    number = holdout.wanted(settings.holdout, len(pictures)) if settings.holdout else 0
+    left_out = {place * len(pictures) // number for place in range(number)}
+    return [one for place, one in enumerate(pictures) if place not in left_out]
 
 
 def _planned(

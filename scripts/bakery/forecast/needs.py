@@ -35,8 +35,23 @@ SPARE = 1.5
 ACTIVATIONS = 6
 """Bound for what bakes side by side keep for the backward pass, in sizes of the base's files: as many
 are trained together as the memory allows (`train.fuse`)."""
+KEPT_A_MEGAPIXEL = {False: 24e9, True: 2.6e9}
+"""Bound for what one bake keeps of a picture of a megapixel in half precision, without and with
+gradient_checkpointing, on a base of `WHOLE` bytes: the most of what `benchmarks/phase_memory.py` counts
+for SD 1.5, SDXL and Anima. Lighter bases keep less, about by the root of their size."""
+WHOLE = 5e9
 IMPORTS_MB = 3000
 """Resident memory of Python with torch, diffusers and onnxruntime, and of a few pictures."""
+
+BYTES_A_SECOND = {True: 200e9, False: 10e9}
+"""Bounds for how fast a captioner's weights are read, with a GPU or without: once for each token that
+it writes ..."""
+PRODUCTS_A_SECOND = {True: 20e12, False: 0.2e12}
+"""... and for how fast it multiplies, in operations: two for each weight and token that it is given."""
+TOKENS_A_PICTURE = 2500
+"""What a captioner is given: the picture (1536 pixels a side at most) and the request."""
+STATES_A_WEIGHT = 0.2
+"""Bytes of states, keys and values of these tokens, a byte of weights."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,14 @@ class Bake:
         weight = min(1.0, max(0.02, self._weights / HEAVY))
         return SECONDS_A_MEGAPIXEL[self.has_gpu] * size * weight
 
+    @property
+    def _kept(self) -> float:
+        """Bytes of a batch that one bake keeps for its backward pass."""
+        size = self.train.train_batch_size * (self.train.resolution / 1024) ** 2
+        wide = 2 if self.train.mixed_precision == "no" else 1
+        each = KEPT_A_MEGAPIXEL[self.train.gradient_checkpointing]
+        return wide * size * each * math.sqrt(min(1.0, self._weights / WHOLE))
+
     def training(self) -> Need:
         """Of a train job that bakes alone; side by side takes longer than one, and less than all."""
         past, weights = self._past, self._weights
@@ -102,7 +125,8 @@ class Bake:
         memory = IMPORTS_MB + _mb(2 * weights)  # read in half precision, held in full
         if not self.has_gpu:  # then activations and moments are here, too
             known = past.memory if past else None
-            memory = _mb(known * SPARE) if known else memory + _mb(ACTIVATIONS * weights)
+            kept = max(ACTIVATIONS * weights, self._kept)
+            memory = _mb(known * SPARE) if known else memory + _mb(kept)
         lora = past.file_bytes if past and past.file_bytes else weights // 10
         state = 3 * 2 * lora  # full precision, with two moments, and the one before it
         return Need(memory, START + _minutes(seconds), 500 + _mb(self._files * lora + 2 * state))
@@ -114,6 +138,46 @@ class Bake:
         return Need(
             IMPORTS_MB + _mb(2 * self._weights), START + _minutes(seconds), 500 + 2 * pictures
         )
+
+
+@dataclass(frozen=True)
+class Captioning:
+    """What `tag.captioner` adds to a tag job."""
+
+    model: str
+    """Its folder, or a hub id, which counts as a large one."""
+    tokens: int
+    """The most that it writes about a picture."""
+    filter: Path
+    """Folder of the pictures' decisions, which need not be there yet."""
+    has_gpu: bool
+
+    def beside(self, tagging: Need) -> Need:
+        """What the tag job needs in all: the tagger has gone through the pictures before."""
+        held = self._bytes * (1 if self.has_gpu else 2)  # float32 on a CPU, bfloat16 elsewhere
+        given = (
+            TOKENS_A_PICTURE * self._bytes / PRODUCTS_A_SECOND[self.has_gpu]
+        )  # two bytes a weight
+        seconds = given + self.tokens * held / BYTES_A_SECOND[self.has_gpu]
+        return Need(
+            tagging.mem_mb + _mb((1 + STATES_A_WEIGHT) * held),
+            tagging.runtime + _minutes(_kept(self.filter) * seconds),
+            tagging.disk_mb + _mb(0 if Path(self.model).exists() else self._bytes),
+        )
+
+    @property
+    def _bytes(self) -> int:
+        """Of its files, at two bytes a weight."""
+        place = Path(self.model)
+        return _size(place) if place.exists() else int(HEAVY)
+
+
+def _kept(filter: Path) -> int:
+    """Pictures that the filter keeps."""
+    try:
+        return int(manifest.read(filter)["summary"]["kept"])
+    except (BakeryError, KeyError, TypeError, ValueError):
+        return PICTURES
 
 
 def looking(samples: int) -> Need:

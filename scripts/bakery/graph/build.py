@@ -69,7 +69,7 @@ class Builder:
         self.config, self.roots = config, roots
         self.graph = empty()
         # bakes of a sweep share most of their sections, models and edits
-        self._families: dict[str, Family | None] = {}
+        self._bases: dict[str, tuple[Place, Family | None]] = {}
         self._fingerprint = functools.cache(_fingerprint)
         self._on_disk = functools.cache(keyed_folders.by_key)
         self._edits = functools.cache(lambda stage, dataset: _edits(stage, dataset, roots))
@@ -156,7 +156,7 @@ class Builder:
             edits = self._edits(stage, config.scrape.name)
             content = self._content(stage, section)
             content |= {name: self._fingerprint(path) for name, path in edits.items()}
-            if isinstance(section, Sample) and (family := self._family_at(config.train)):
+            if isinstance(section, Sample) and (family := self._base(config.train)[1]):
                 registry.check_sampler(family, section.sampler)
             place = rung and rung.at(stage)
             readable = _readable(stage, entry, place)
@@ -183,18 +183,18 @@ class Builder:
     def _family(self, train: Train) -> dict[str, str]:
         """The code versions of the base's family; `BakeryError` for a base that cannot be trained,
         and for settings that do nothing with it."""
-        family = self._family_at(train)
+        place, family = self._base(train)
         if family is not None:
-            place = _located(train.base, self.roots, "train.base")
             registry.check(family, place, train.model_dump())
         return {f"code of {n}": str(version) for n, version in registry.versions(family).items()}
 
-    def _family_at(self, train: Train) -> Family | None:
-        """The family of a base, whose files are looked at once; None for a hub id."""
-        place = _located(train.base, self.roots, "train.base")
-        if (known := repr(place)) not in self._families:
-            self._families[known] = registry.family_of(place)
-        return self._families[known]
+    def _base(self, train: Train) -> tuple[Place, Family | None]:
+        """Where a base is, and its family, None for a hub id; each base is looked at once."""
+        named = repr(train.base)
+        if named not in self._bases:
+            place = _located(train.base, self.roots, "train.base")
+            self._bases[named] = place, registry.family_of(place)
+        return self._bases[named]
 
 
 def files_of(node: Node, setting: str, roots: Sequence[Path]) -> list[str]:

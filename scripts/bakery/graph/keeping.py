@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from bakery.graph import keyed_folders
@@ -61,7 +60,7 @@ def needed(made: Graph) -> Needed:
         if identity(node.stage, node.name) in nodes:
             continue
         nodes[identity(node.stage, node.name)] = node
-        waiting += _stands_on(node)
+        waiting += node.stands_on()
         for other in node.others:
             folders |= {identity(stage, folder.name) for stage, folder in other.folders.items()}
     bakes: dict[str, Bake] = {}
@@ -76,10 +75,3 @@ def needed(made: Graph) -> Needed:
                 bakes[train] = replace(bakes[train], pages=(*bakes[train].pages, place))
     halved = (n.rung.bake.folder for n in nodes.values() if n.rung and n.stage == "train")
     return Needed(frozenset(folders | set(nodes)), bakes, frozenset(halved))
-
-
-def _stands_on(node: Node) -> Iterator[Node]:
-    yield from node.parents
-    if node.rung is not None:
-        yield node.rung.bake
-        yield from filter(None, (node.rung.before, node.rung.verdict))

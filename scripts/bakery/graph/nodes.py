@@ -6,7 +6,7 @@ of a config; `halving.py` makes rungs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -107,6 +107,14 @@ class Node:
         while node.stage != stage:
             (node,) = node.parents
         return node
+
+    def stands_on(self) -> Iterator[Node]:
+        """The nodes that it is made from; a rung also stands on the bake without halving, on the rung
+        before it and on that one's verdict."""
+        yield from self.parents
+        if self.rung is not None:
+            yield self.rung.bake
+            yield from filter(None, (self.rung.before, self.rung.verdict))
 
     def about(self) -> dict[str, Any]:
         """Facts for the door and the manifest, as plain JSON values."""

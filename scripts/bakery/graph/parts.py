@@ -56,7 +56,8 @@ def write(graph: Graph, config: Mapping[str, Any], workers: int, folder: Path) -
         own = {page.readable: sweeps[page.readable] for page in pages if page.readable in sweeps}
         part = {"config": recipe | {"sweeps": own}, "workers": workers}
         write_text(folder / f"{number}.json", json.dumps(part), lasting=False)
-        index |= {key: number for page in pages for leaf in page.parents for key in _keys(leaf)}
+        leaves = (leaf for page in pages for leaf in page.parents)
+        index |= dict.fromkeys(_keys(leaves), number)
     write_text(folder / INDEX, json.dumps(index), lasting=False)
 
 
@@ -98,16 +99,14 @@ def _apart(graph: Graph) -> list[list[Node]]:
     return [sorted(pages, key=lambda page: order[page.name]) for _, pages in parts if pages]
 
 
-def _keys(leaf: Node) -> set[str]:
-    """The keys of a bake's nodes, those of its earlier rungs and of verdicts included."""
+def _keys(leaves: Iterable[Node]) -> set[str]:
+    """The keys of these nodes and of all that they stand on: with halving, each on all bakes of its
+    sweep."""
     found: set[str] = set()
-    waiting = [leaf]
+    waiting = list(leaves)
     while waiting:
         node = waiting.pop()
-        if node.key in found:
-            continue
-        found.add(node.key)
-        waiting += node.parents
-        if node.rung is not None:
-            waiting += [one for one in (node.rung.before, node.rung.verdict) if one is not None]
+        if node.key not in found:
+            found.add(node.key)
+            waiting += node.stands_on()
     return found

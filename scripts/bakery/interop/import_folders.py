@@ -60,7 +60,7 @@ def fill(draft: Draft, source: KohyaConfig) -> None:
     extension = main.caption_extension or source.arguments.get("caption_extension", ".caption")
     if extension == ".caption" and main.captions:
         draft.put("layout.caption_extension", extension)
-    _captions(draft, folders, name)
+    _captions(draft, source, folders, name)
     if source.arguments.get("enable_wildcard") and draft.captions:
         draft.put("layout.candidates", ["lines"], "enable_wildcard")
 
@@ -121,15 +121,18 @@ def _of_folder(subset: Subset, source: KohyaConfig) -> str:
     return words[0].split(" ")[0] or Path(subset.image_dir).name
 
 
-def _captions(draft: Draft, folders: list[Subset], name: str) -> None:
+def _captions(draft: Draft, source: KohyaConfig, folders: list[Subset], name: str) -> None:
     """What is written beside the pictures, under the names that the scrape stage gives them."""
+    keep = source.arguments.get("keep_tokens_separator")
     for subset in folders:
         for picture, text in subset.captions.items():
             stem = safe_stem(picture)
             if stem in draft.captions:
                 draft.notes.append(f"{picture} is not the only {stem}: its caption is made anew")
             else:
-                draft.captions[stem] = text
+                draft.captions[stem] = subset.marked.get(picture, text) if keep else text
+    if keep:
+        draft.put("layout.keep_tokens_separator", keep, "keep_tokens_separator")
     if not draft.captions:
         return
     _unread_captions(draft, folders)

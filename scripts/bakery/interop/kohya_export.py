@@ -22,6 +22,7 @@ from bakery.interop.picture_folders import PICTURES, REPEATS
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
+from bakery.settings.layout import HOLDOUT
 from bakery.settings.train import Train
 from bakery.sources import caption_files
 
@@ -80,6 +81,8 @@ def export(bake: Path) -> Export:
     general["caption_extension"] = laid_out["caption_extension"]
     regular = Path(_local(settings.reg_data_dir, bake)) if settings.reg_data_dir else layout / "reg"
     subsets = [*_subsets(layout, False), *_subsets(regular, True)]
+    held = _subsets(layout / HOLDOUT, False)
+    lost += _of_validation(arguments, held)
     if not subsets:
         raise BakeryError(f"{layout} holds no repeat folder: run the layout stage again")
     command = f"accelerate launch {family.training_script} --config_file {name}-config.toml"
@@ -87,7 +90,7 @@ def export(bake: Path) -> Export:
     return Export(
         name=name,
         config=_document([*head, *_listed(lost)], arguments),
-        dataset=_document([f"The dataset of the bake {bake.name}."], {}, general, subsets),
+        dataset=_document([f"The dataset of the bake {bake.name}."], {}, general, [subsets, held]),
         lost=tuple(lost),
     )
 
@@ -117,6 +120,12 @@ def _differences(settings: Train, family: Family) -> list[str]:
         and not settings.caption_tag_dropout_rate
     ):
         lost.append("keep_tokens does nothing without shuffle_caption, there as here")
+    still = not (settings.shuffle_caption or settings.caption_tag_dropout_rate)
+    if settings.keep_tokens_separator and still:
+        lost.append(
+            f"keep_tokens_separator {settings.keep_tokens_separator} stays in captions there, as "
+            "nothing is shuffled or left out, and is trained as a word"
+        )
     if settings.text_variants is not None:
         lost.append("text_variants is left out: sd-scripts shuffles tags anew in each showing")
     if settings.lr_scheduler == "rex":
@@ -161,6 +170,15 @@ def _of_the_flow(settings: Train, arguments: dict[str, Any], base: Path) -> list
         arguments["cache_text_encoder_outputs"] = True
     if base.is_dir():
         return [f"sd-scripts reads this model from single files, not from the folder {base.name}"]
+    return []
+
+
+def _of_validation(arguments: dict[str, Any], held: list[dict[str, Any]]) -> list[str]:
+    """Leave out its settings where no pictures are held out; returns what is lost."""
+    if held:
+        return ["the held-out pictures are shown with other noise, and at times of its own choice"]
+    for name in ("validation_seed", "validate_every_n_epochs"):
+        arguments.pop(name)
     return []
 
 
@@ -224,8 +242,9 @@ def _document(
     comments: list[str],
     values: dict[str, Any],
     general: dict[str, Any] | None = None,
-    subsets: list[dict[str, Any]] | None = None,
+    datasets: list[list[dict[str, Any]]] | None = None,
 ) -> str:
+    """`datasets` are the subsets to train on, and those to validate on."""
     document = tomlkit.document()
     for comment in comments:
         document.add(tomlkit.comment(comment) if comment else tomlkit.comment(""))
@@ -234,10 +253,16 @@ def _document(
         document.add(name, value)
     if general is not None:
         document.add("general", general)
-        tables_ = tomlkit.aot()
-        for subset in subsets or []:
-            tables_.append(tomlkit.item(subset))
-        dataset = tomlkit.aot()
-        dataset.append(tomlkit.table().add("subsets", tables_))
-        document.add("datasets", dataset)
+        listed = tomlkit.aot()
+        for validates, subsets in enumerate(datasets or []):
+            if not subsets:
+                continue
+            tables_ = tomlkit.aot()
+            for subset in subsets:
+                tables_.append(tomlkit.item(subset))
+            dataset = tomlkit.table()
+            if validates:  # none of its pictures is trained on
+                dataset.add("validation_split", 1.0)
+            listed.append(dataset.add("subsets", tables_))
+        document.add("datasets", listed)
     return tomlkit.dumps(document)

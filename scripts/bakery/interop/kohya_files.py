@@ -228,6 +228,16 @@ def _dataset(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     for word, value in table(raw.get("general"), path, "general").items():
         source.say(word, value, {"batch_size": "train_batch_size"})
     for number, dataset in enumerate(datasets):
+        if plain_values.number(dataset.get("validation_split")) == 1:
+            folders = [
+                plain_values.text_of(subset.get("image_dir", ""))
+                for subset in tables(dataset.get("subsets"), path, "datasets.subsets")
+            ]
+            source.notes.append(
+                f"{', '.join(folders)}: for validation only, so not among the pictures here; "
+                "layout.holdout holds out some of the others"
+            )
+            continue
         for word, value in dataset.items():
             if word == "subsets":
                 continue

@@ -30,6 +30,7 @@ from bakery.interop.other_config import KohyaConfig
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings import config as cfg
+from bakery.settings.layout import MOST_HELD_OUT
 from bakery.settings.train import FLOW, Train
 
 __all__ = ["EVERY_PICTURE", "Draft", "convert", "keep_captions", "one_line"]
@@ -63,6 +64,7 @@ def _draft(paths: list[Path]) -> tuple[KohyaConfig, Draft]:
     import_folders.fill(draft, source)
     _train(draft, source)
     _sample(draft, source)
+    _validation(draft, source)
     _others(draft, source)
     draft.notes[:0] = source.notes
     _validate(draft, source)
@@ -224,6 +226,20 @@ def _sample(draft: Draft, source: KohyaConfig) -> None:
         chosen |= flow_terms.DRAWN
     for name, value in chosen.items():
         draft.put(f"sample.{name}", value, "a choice: not in the file" if name != "height" else "")
+
+
+def _validation(draft: Draft, source: KohyaConfig) -> None:
+    """The share that validation takes from training, there of each folder, here of all pictures."""
+    given = source.arguments
+    share = plain_values.number(given.get("validation_split")) or 0
+    if not 0 < share <= MOST_HELD_OUT:
+        return  # `_others` tells of it
+    draft.put("layout.holdout", float(share), source.words["validation_split"])
+    draft.notes.append("layout.holdout: which pictures are held out follows from their names here")
+    if given.get("validation_seed") is None:
+        seed = draft.sections["train"].get("seed", Train().seed)
+        draft.put("train.validation_seed", seed, "not in the file: the seed, as in that program")
+    del given["validation_split"]
 
 
 def _others(draft: Draft, source: KohyaConfig) -> None:

@@ -29,7 +29,8 @@ NAMES = {
 """Ours -> sd-scripts', where they differ; a float number of warm-up steps is a share there, too."""
 
 IN_DATASET = (
-    "shuffle_caption", "keep_tokens", "caption_dropout_rate", "caption_dropout_every_n_epochs",
+    "shuffle_caption", "keep_tokens", "keep_tokens_separator", "caption_dropout_rate",
+    "caption_dropout_every_n_epochs",
     "caption_tag_dropout_rate", "resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso",
     "bucket_reso_steps", "flip_aug", "random_crop",
 )  # fmt: skip
@@ -192,6 +193,8 @@ def to_kohya(settings: Train) -> tuple[dict[str, Any], dict[str, Any]]:
     apart = {"reg_data_dir", *OURS_ALONE, *FLOW}
     values = settings.model_dump(mode="json", exclude=apart) | flow_terms.to_kohya(settings)
     general = {name: values.pop(name) for name in IN_DATASET}
+    if not general["keep_tokens_separator"]:
+        del general["keep_tokens_separator"]
     network_args = [
         f"{name}={value}" for name in IN_NETWORK_ARGS if (value := values.pop(name)) is not None
     ]
@@ -236,7 +239,9 @@ def to_ours(arguments: Mapping[str, Any]) -> dict[str, Any]:
         values.pop("conv_alpha", None)
     if "optimizer_args" in values:
         given = pairs(values["optimizer_args"])
-        values["optimizer_args"] = {plain_values.printable(n): value for n, value in given.items()}
+        # names stand in one line, there as here
+        names = (" ".join(plain_values.printable(name).split()) for name in given)
+        values["optimizer_args"] = dict(zip(names, given.values(), strict=True))
     if str(values.get("optimizer_type", "x")) == "":
         values["optimizer_type"] = "AdamW"
     rates = values.get("text_encoder_lr")

@@ -23,7 +23,9 @@ class Subset:
     extension: str = ""
     """Of the captions that were looked for, when the folder has been read."""
     captions: dict[Path, str] = field(default_factory=dict)
-    """Picture -> what its caption file says, for those that have one."""
+    """Picture -> what its caption file says, for those that have one; separators are commas."""
+    marked: dict[Path, str] = field(default_factory=dict)
+    """The same with keep_tokens_separator where it is, for those that hold it."""
     images: int = 0
 
 

@@ -137,9 +137,13 @@ def _read(subset: Subset, source: KohyaConfig, said: Counter[str], fixed: set[in
                 if not text:
                     source.notes.append(f"{beside} holds no caption that is known here")
                     continue
-            subset.captions[picture] = _caption(
-                text, source, said, None if subset.is_reg else fixed
-            )
+            line = _line(text, source, said)
+            keep = source.arguments.get("keep_tokens_separator")
+            if not subset.is_reg:
+                fixed.add(_front(line, keep, said))
+            subset.captions[picture] = _one_row(line.replace(keep, ",") if keep else line)
+            if keep and keep in line:
+                subset.marked[picture] = f" {keep} ".join(map(_one_row, line.split(keep, 2)))
 
 
 def _in_json(text: str) -> str:
@@ -151,8 +155,8 @@ def _in_json(text: str) -> str:
     return next((own.caption.text for own in found if own), "")
 
 
-def _caption(text: str, source: KohyaConfig, said: Counter[str], fixed: set[int] | None) -> str:
-    """The tags of a caption file: of its first line only, as sd-scripts reads it."""
+def _line(text: str, source: KohyaConfig, said: Counter[str]) -> str:
+    """A caption file's first line, as sd-scripts reads it, with commas between its tags."""
     given = source.arguments
     lines = [line.strip() for line in text.splitlines()] or [""]
     said["captions"] += 1
@@ -163,19 +167,24 @@ def _caption(text: str, source: KohyaConfig, said: Counter[str], fixed: set[int]
     if separator != "," and separator in line:
         said["separator"] += 1
         line = line.replace(separator, ",")
-    keep = given.get("keep_tokens_separator")
-    if keep and keep in line:
-        front, _, rest = line.partition(keep)
-        if fixed is not None:
-            fixed.add(len(captions.split(front)))
-        line = f"{front},{rest.replace(keep, ',')}"
-    elif fixed is not None:
-        fixed.add(-1)
     second = given.get("secondary_separator")
     if second and second in line:
         said["second"] += 1
         line = line.replace(second, ",")
-    return captions.join(captions.split(line))
+    return line
+
+
+def _front(line: str, keep: str | None, said: Counter[str]) -> int:
+    """How many tags keep_tokens_separator keeps in front, -1 where a caption does not hold it."""
+    if not keep or keep not in line:
+        return -1
+    front, _, rest = line.partition(keep)
+    said["ended"] += bool(captions.split(rest.partition(keep)[2]))
+    return len(captions.split(front))
+
+
+def _one_row(text: str) -> str:
+    return captions.join(captions.split(text))
 
 
 def _tell(source: KohyaConfig, said: Counter[str], fixed: set[int]) -> None:
@@ -210,20 +219,37 @@ def _tell(source: KohyaConfig, said: Counter[str], fixed: set[int]) -> None:
             f"secondary_separator {given['secondary_separator']!r} is not carried over: tags that it "
             f"holds together become tags of their own ({said['second']} captions)"
         )
+    _tell_separator(source, said, fixed)
+
+
+def _tell_separator(source: KohyaConfig, said: Counter[str], fixed: set[int]) -> None:
+    """Carry keep_tokens_separator over: as a number of tags where that is the same, else as it is."""
+    given, notes = source.arguments, source.notes
     keep = given.get("keep_tokens_separator")
     if not keep:
         return
-    if len(fixed) == 1 and min(fixed) > 0:
+    seen = fixed - {-1}
+    if set(keep) & set(",{}\n"):
+        given.pop("keep_tokens_separator")
+        notes.append(
+            f"keep_tokens_separator {keep!r} is left out: it means something else in captions"
+        )
+    elif said["captions"] and not seen:
+        given.pop("keep_tokens_separator")
+        notes.append(f"keep_tokens_separator {keep!r} is left out: no caption here holds it")
+    elif len(fixed) == 1 and min(fixed) > 0 and not said["ended"]:
+        given.pop("keep_tokens_separator")
         given["keep_tokens"] = fixed.pop()
         source.words["keep_tokens"] = "keep_tokens_separator"
         notes.append(f"keep_tokens_separator {keep!r} keeps {given['keep_tokens']} tags in front")
-    elif fixed - {-1}:
-        numbers = ", ".join(str(max(number, 0)) for number in sorted(fixed))
+    elif seen:
+        numbers = ", ".join(map(str, sorted(seen)))
+        ended = f", and {said['ended']} captions have an end that stays" * bool(said["ended"])
         notes.append(
-            f"keep_tokens_separator {keep!r} is not carried over, as captions keep different numbers "
-            f"of tags ({numbers}): keep_tokens is {given.get('keep_tokens', 0)}"
+            f"keep_tokens_separator {keep!r} keeps {numbers} tags in front{ended}: it is written around "
+            "the tags of captions with a sentence; --captions keeps it wherever it is"
         )
     else:
         notes.append(
-            f"keep_tokens_separator {keep!r} is not carried over: no caption here holds it"
+            f"keep_tokens_separator {keep!r} is taken over, and no captions can be seen here"
         )

@@ -35,13 +35,19 @@ RESTED = "rested.json"
 """Next to a bake's files: how far it is, and what its manifest would contain."""
 EPOCHS = ("epoch", "step", "file", "sshs_model_hash", "loss")
 """Columns of a bake's epochs.csv."""
+VALIDATION = "validation.csv"
+"""Next to it, where pictures are held out: the loss on them."""
+VALIDATED = ("epoch", "step", "t", "loss")
+"""Its columns: `t` is the place between picture (0) and noise (1); epoch 0 is the base."""
+GROWING = ("epochs.csv", VALIDATION)
+"""Files of a bake to which each epoch adds lines."""
 
 
 def rest(folder: Path, summary: Mapping[str, Any], files: Sequence[str], *, epoch: int) -> None:
     """Record that the bake in `folder` has paused after `epoch`, with all `files`."""
     record = {"epoch": epoch, "summary": summary, "files": list(files)}
-    # epochs.csv grows while the bake continues; its rows are in the summary
-    digests = {name: seals.digest(folder / name) for name in files if name != "epochs.csv"}
+    # what grows while the bake continues is not sealed
+    digests = {name: seals.digest(folder / name) for name in files if name not in GROWING}
     seals.write(folder / RESTED, json.dumps(record) + "\n", digests)
 
 
@@ -171,6 +177,10 @@ class TrainTask:
                 if source.is_file():  # the sidecar is not there yet when a bake fails
                     link(source, self.out / source.name)
         tables.write(self.out / "epochs.csv", mine, EPOCHS)
+        if (self.baked / VALIDATION).is_file():
+            rows = tables.records(tables.read(self.baked / VALIDATION, VALIDATED))
+            until = [row for row in rows if int(row["epoch"]) <= self.until]
+            tables.write(self.out / VALIDATION, until, VALIDATED)
         steps = [line for line in _lines(self.baked) if json.loads(line)["epoch"] <= self.until]
         write_text(self.out / manifest.PROGRESS, "".join(steps))
         return mine

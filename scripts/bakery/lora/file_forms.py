@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -21,6 +22,8 @@ from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
 
+Tensor = TypeVar("Tensor")
+"""A tensor, or what stands for one."""
 KOHYA, DOTTED = "kohya", "diffusion_model"
 """train.save_format."""
 _DOWN, _UP, _ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
@@ -99,12 +102,14 @@ def form_of(names: Mapping[str, object]) -> str:
     return DOTTED if any(_renamed(name) != name for name in names) else KOHYA
 
 
-def kohya(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def kohya(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A LoRA of any form under kohya's names; what is in no known form stays as it is.
+
+    Only the keys are looked at: their values may be anything that stands for the tensors.
 
     Raises `BakeryError` where two keys mean the same tensor, and for other kinds of networks.
     """
-    found: dict[str, torch.Tensor] = {}
+    found: dict[str, Tensor] = {}
     for key, tensor in state.items():
         if kind := next((what for part, what in _OTHERS.items() if part in key), None):
             raise BakeryError(f"LoRA: {key} is of {kind}: only plain LoRAs are read")

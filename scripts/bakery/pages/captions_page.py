@@ -32,6 +32,8 @@ class CaptionedPicture:
     """The parts of `caption` and of `automatic` that are sentences, exactly as they are there."""
     candidates: Sequence[str] = ()
     """The captions of which one is drawn each time, if there are several."""
+    held_out: bool = False
+    """Whether it is kept from training."""
 
 
 def draw(pictures: Sequence[CaptionedPicture], trigger: Trigger, subject: Subject) -> str:

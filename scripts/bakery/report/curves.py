@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bakery.pages import charts
 from bakery.pages.page import fixed, percent
 from bakery.report.results import BakeResult, Estimate
+from bakery.scoring.diagnostics import DIAGNOSTICS
 from bakery.scoring.metric import Metric
 from bakery.scoring.metrics import METRICS, TRADEOFF
 
@@ -27,11 +28,13 @@ class Figure:
 def figures(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> list[Figure]:
     """Every chart that the scores allow; `best` is the recommended (bake, epoch)."""
     found = [_trade_off(baked, best)]
-    for metric in METRICS:
+    for metric in (*METRICS, *DIAGNOSTICS):
         known = any(epoch.score(metric.name).known for one in baked for epoch in one.epochs)
         if metric.chart and known:
             found.append(_by_epoch(baked, metric, best))
     found.append(_loss(baked, best))
+    if any(one.held_out for one in baked):
+        found.append(_held_out(baked, best))
     if best and (weights := _weights(baked[best[0]], best[1])):
         found.append(weights)
     return found
@@ -76,6 +79,27 @@ def _loss(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> Figure:
     ring = (best[1], baked[best[0]].epoch(best[1]).loss) if best else None
     caption = "Mean training loss of each epoch. A lower loss is not a better picture."
     return Figure(charts.lines(series, ring=ring), "Loss", caption, "epoch", "loss")
+
+
+def _held_out(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> Figure:
+    series = [
+        charts.Series(
+            one.bake.label,
+            [
+                (n, loss, f"{one.bake.label}, epoch {n}: held-out loss {fixed(loss, 4)}")
+                for n, loss in one.held_out
+            ],
+        )
+        for one in baked
+    ]
+    found = dict(baked[best[0]].held_out) if best else {}
+    ring = (best[1], found[best[1]]) if best and best[1] in found else None
+    caption = (
+        "Mean loss on the pictures that were not trained on, on the same noise each time. It counts for "
+        "no score and is no judge of an epoch: where it rises while the loss beside it falls, the bake "
+        "learns its pictures by heart."
+    )
+    return Figure(charts.lines(series, ring=ring), "Held-out loss", caption, "epoch", "loss")
 
 
 def _trade_off(baked: Sequence[BakeResult], best: tuple[int, int] | None) -> Figure:

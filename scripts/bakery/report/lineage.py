@@ -104,6 +104,9 @@ def _steps(
         yield Step("prune", f"{pruned}", "tags pruned", where, f"{kept} stay in the captions")
     repeated = ", ".join(summaries.get("layout", {}).get("folders", {}))
     yield from step("layout", "images", "pictures laid out", repeated and f"in {repeated}")
+    if held := summaries.get("layout", {}).get("holdout"):
+        where, what = str(folders["layout"]), "pictures held out"
+        yield Step("layout", f"{held['images']}", what, where, "not trained on")
     yield from step("train", "steps_per_epoch", "steps an epoch")
 
 

@@ -43,6 +43,10 @@ LOOKED_AT = (
 )
 """Stage, file and what it is called, of every page beside those of the sweeps."""
 
+_LOSSES = ("loss_average", "validation_loss")
+"""What is drawn of a line of progress: the training's mean loss, and that on held-out pictures."""
+_HELD_OUT = b'"validation_loss"'
+
 Changed = tuple[str, int, int]
 """Path, time of change (ns) and size of a file: equal as long as it stays the same."""
 
@@ -174,7 +178,9 @@ def _bakes(results: Path, running: Sequence[Mapping[str, Any]], now: float) -> I
             drawn=drawn,
             pictures=[small for one in pictures if (small := _kept(_small, one))],
             name=path.parent.name,
-            chart=charts.lines([charts.Series("loss", _curve(lines))], whole=False),
+            chart=charts.lines(
+                [charts.Series(name, _curve(lines, name)) for name in _LOSSES], whole=False
+            ),
             step=int(last.get("step", 0)),
             steps=int(last.get("steps", 0)),
             notes=", ".join(notes),
@@ -196,10 +202,17 @@ def _stopped(results: Path) -> Iterable[Stopped]:
 
 
 def _progress(path: Path) -> list[dict[str, Any]]:
-    """At most `POINTS` of its lines, and the last one; a line that is being written is left out."""
+    """At most `POINTS` of its lines, the last one, and those with a loss on held-out pictures.
+
+    A line that is being written is left out.
+    """
     whole = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    chosen = whole[:: -(-len(whole) // POINTS) or 1]
-    chosen += whole[-1:] if whole and chosen[-1] is not whole[-1] else []
+    step, last = -(-len(whole) // POINTS) or 1, len(whole) - 1
+    chosen = [
+        line
+        for number, line in enumerate(whole)
+        if number % step == 0 or number == last or _HELD_OUT in line
+    ]
     found = []
     for line in chosen:
         try:
@@ -210,12 +223,12 @@ def _progress(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _curve(lines: Iterable[Mapping[str, Any]]) -> list[tuple[float, float, str]]:
-    """The mean loss over the steps, in epochs."""
+def _curve(lines: Iterable[Mapping[str, Any]], loss: str) -> list[tuple[float, float, str]]:
+    """One of `_LOSSES` over the steps, in epochs."""
     return [
-        (line["step"] / line["steps"] * line["epochs"], line["loss_average"], "")
+        (line["step"] / line["steps"] * line["epochs"], line[loss], "")
         for line in lines
-        if None not in map(line.get, ("step", "steps", "epochs", "loss_average")) and line["steps"]
+        if None not in map(line.get, ("step", "steps", "epochs", loss)) and line["steps"]
     ]
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bakery.dataset import holdout
+from bakery.dataset.entries import REG
 from bakery.families import recognise, registry
 from bakery.families.family import Family
 from bakery.interop import sidecar
@@ -97,7 +99,7 @@ def _pictures(one: BakeResult) -> Pictures:
     if not layout.is_file():
         return Pictures()
     rows = tables.records(tables.read(layout, ("image", "kind")))
-    used = {row["image"] for row in rows if row["kind"] != "reg"}
+    used = {row["image"] for row in rows if row["kind"] not in (REG, holdout.KIND)}
     found = posts.read(scrape) if scrape.is_file() else []
     own = [post for post in found if post.image in used]
     return Pictures(

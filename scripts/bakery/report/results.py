@@ -20,8 +20,9 @@ from bakery.interop import infotext, previews, prompt_syntax
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
-from bakery.jobs import stop_requests
+from bakery.jobs import rungs, stop_requests
 from bakery.scoring.metrics import ON_PAGE
+from bakery.settings.prune import is_class_first
 from bakery.tags.trigger import Trigger
 
 
@@ -93,9 +94,12 @@ class Bake:
 
     @property
     def trigger(self) -> str:
-        """The trigger with its class tokens, as captions start."""
-        words = (self.settings.get(f"prune.{name}", "") for name in ("trigger", "class_tokens"))
-        return Trigger(*words).activation_text
+        """The trigger with its class tokens, in the order of captions."""
+        word, tokens = (
+            self.settings.get(f"prune.{name}", "") for name in ("trigger", "class_tokens")
+        )
+        first = is_class_first(self.settings.get("prune.caption_order") or ())
+        return Trigger(word, tokens, class_first=first).activation_text
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ class BakeResult:
     """What the score stage could not measure, a sentence each."""
     stopped: str = ""
     """Why it was not baked to its end, if it was not: `stopped after epoch 1 by halving: ...`."""
+    held_out: Sequence[tuple[int, float]] = ()
+    """(epoch, mean loss on held-out pictures) where there are any; epoch 0 is the base."""
     stopped_by_you: bool = False
     """Whether a person stopped it, and may let it go on (`jobs.resuming`)."""
 
@@ -222,8 +228,22 @@ def read_bake(bake: Bake) -> BakeResult:
         preferred_weight=summary.get("preferred_weight"),
         warnings=summary.get("warnings", ()),
         stopped=stopped.get("sentence", ""),
+        held_out=validated(train),
         stopped_by_you=stop_requests.is_by_you(about.get("summary")),
     )
+
+
+def validated(train: Path) -> list[tuple[int, float]]:
+    """(epoch, mean loss on held-out pictures) as the bake in `train` measured it; [] if it had none."""
+    path = train / rungs.VALIDATION
+    if not path.is_file():
+        return []
+    table = tables.read(path, rungs.VALIDATED)
+    for name in ("epoch", "loss"):
+        table[name] = tables.numbers(table[name], path)
+    means = table.groupby("epoch", sort=True)["loss"].mean()
+    epochs = means.index.to_numpy(int).tolist()
+    return list(zip(epochs, means.tolist(), strict=True))
 
 
 def same_base(one: BakeResult, other: BakeResult) -> bool:

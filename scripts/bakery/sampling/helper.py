@@ -31,7 +31,7 @@ import torch
 
 from bakery.families.family import Model
 from bakery.io import devices
-from bakery.io.errors import BakeryError
+from bakery.io.errors import BakeryError, first_line
 from bakery.io.files import remove_parts
 from bakery.jobs.parent import end_with_parent
 from bakery.sampling import batches, drawing
@@ -104,21 +104,29 @@ class Helper:
         """Start it, if the job goes on for about `seconds` and there are memory and idle cores."""
         if self._process is not None or self._refused or seconds < WORTH:
             return
+        try:
+            self._start()
+        except Exception as problem:
+            self._refused = True
+            self.stop()  # what was started was not told what to draw
+            log.warning("no helper draws on idle cores: %s", first_line(problem))
+
+    def _start(self) -> None:
         errand = self.errand()
         drawer = errand.drawer
         cores = len(psutil.Process().cpu_affinity()) if psutil.LINUX else os.cpu_count() or 1
         if drawer.device != "cpu" or cores <= drawer.threads or lacks(self.base, drawer.device):
             self._refused = True
             return
+        said, self._folders = errand.said(), list(errand.bakes)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _HELPER], stdin=subprocess.PIPE, text=True
         )
+        atexit.register(self.stop)
         os.setpriority(os.PRIO_PROCESS, self._process.pid, _LOWEST)
         assert self._process.stdin is not None
-        self._process.stdin.write(errand.said())
-        self._process.stdin.close()
-        self._folders = list(errand.bakes)
-        atexit.register(self.stop)
+        with self._process.stdin as told:
+            told.write(said)
         log.info("a helper draws on idle cores")
 
     def stop(self) -> None:

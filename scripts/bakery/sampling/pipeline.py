@@ -10,7 +10,7 @@ denoiser need not be in memory together. What was not encoded is when it is draw
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 
 from bakery.families import registry
 from bakery.families.family import (
@@ -200,18 +199,24 @@ class ImagePipeline:
 
     def _of_part(self, part: str, file: Path | None) -> dict[str, torch.Tensor]:
         """What a LoRA has for a part; what belongs to none is the denoiser's, which refuses it."""
-        inside = {target.name for target in self.base.targets([TEXT_ENCODER])}
-        state = {} if file is None else _read(file)
-        mine = part == TEXT_ENCODER
-        return {key: x for key, x in state.items() if (key.partition(".")[0] in inside) == mine}
+        if file is None:
+            return {}
+        read_by_texts = self._is_of_texts()
+        return _read(file, lambda name: read_by_texts(name) == (part == TEXT_ENCODER))
 
     def _readers(self, loras: Sequence[Lora]) -> Hashable:
         """What the texts of these LoRAs depend on: if none reads otherwise than the base, on their
         number alone."""
         for file, _ in loras:
             if file not in self._reads:
-                self._reads[file] = bool(self._of_part(TEXT_ENCODER, file))
+                names = [] if file is None else _names(file)
+                self._reads[file] = any(map(self._is_of_texts(), names))
         return tuple(loras) if any(self._reads[file] for file, _ in loras) else len(loras)
+
+    def _is_of_texts(self) -> Callable[[str], bool]:
+        """Whether a tensor of this name is of a layer that reads texts."""
+        inside = {target.name for target in self.base.targets([TEXT_ENCODER])}
+        return lambda name: name.partition(".")[0] in inside
 
     def _targets(self) -> Iterator[Target]:
         return self.base.targets(convolutions=True)
@@ -233,11 +238,23 @@ def _named(file: Path | None) -> Iterator[None]:
         raise BakeryError(f"{file}: {problem}") from None
 
 
-def _read(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors under kohya's names, whichever form the file has."""
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """A LoRA file of any form, no tensor of it read yet, and kohya's names for its keys."""
     try:
-        state = load_file(file)
+        with safe_open(file, framework="pt") as tensors, _named(file):
+            yield tensors, file_forms.kohya({key: key for key in tensors.keys()})  # noqa: SIM118
     except (OSError, SafetensorError) as problem:
         raise BakeryError(f"{file} is not a readable LoRA file ({problem}): train again") from None
-    with _named(file):
-        return file_forms.kohya(state)
+
+
+def _names(file: Path) -> list[str]:
+    """What kohya's files call the tensors."""
+    with _opened(file) as (_, named):
+        return list(named)
+
+
+def _read(file: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, torch.Tensor]:
+    """The tensors whose names are wanted, under kohya's names."""
+    with _opened(file) as (tensors, named):
+        return {name: tensors.get_tensor(key) for name, key in named.items() if wanted(name)}

@@ -70,6 +70,13 @@ def resample(
     return Resample(of_prompt, of_seed)
 
 
+def resample_things(kind: str, names: Sequence[str], draws: int) -> np.ndarray:
+    """How often each of `names`, which are different things of one kind, counts: (1 + draws, M)."""
+    counts = np.ones((1 + draws, len(names)))
+    counts[1:] = _counts(kind, names, draws)
+    return counts
+
+
 def interval(values: np.ndarray) -> tuple[float, float]:
     """Percentile interval of the draws behind `values` (1 + draws,); NaNs without draws.
 

@@ -118,6 +118,22 @@ def mean(times: np.ndarray, values: np.ndarray) -> np.ndarray:
     return over(times @ values, times.sum(axis=1))
 
 
+def superiority(
+    times: np.ndarray, own: np.ndarray, other_times: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """How often a picture's number is below that of another: 0.5 where neither tends to be.
+
+    superiority = mean over pairs of 1 if own < other, 1/2 if they are equal, else 0
+
+    `own` (N,) counts `times` (D, N), `others` (M,) count `other_times` (D, M). It is Mann and Whitney's
+    U over the number of pairs (Annals of Mathematical Statistics 18, 1947, 50-60).
+    """
+    below = (own[:, None] < others) + 0.5 * (own[:, None] == others)  # (N, M)
+    return over(
+        ((times @ below) * other_times).sum(axis=1), times.sum(axis=1) * other_times.sum(axis=1)
+    )
+
+
 def variety(
     draws: Resample, groups: Iterable[np.ndarray], own: np.ndarray, base: np.ndarray
 ) -> np.ndarray:

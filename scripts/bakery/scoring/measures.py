@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bakery.scoring import bootstrap, metrics, observations
+from bakery.scoring.diagnostics import DIAGNOSTICS
 from bakery.scoring.metric import Numbers, PictureSet, ScoreInputs
 from bakery.scoring.metrics import COSTS, METRICS, TRADEOFF
 from bakery.settings.score import Score
@@ -26,7 +27,11 @@ def measure(
     names = part["prompt_id"] + ": " + part["prompt"]
     draws = bootstrap.resample(list(part["purpose"]), list(names), list(part["seed"]))
     pictures = PictureSet(inputs, rows, draws)
-    numbers = {metric.name: metric.compute(pictures) for metric in METRICS if metric.compute}
+    numbers = {
+        metric.name: metric.compute(pictures)
+        for metric in (*METRICS, *DIAGNOSTICS)
+        if metric.compute and metric.applies(inputs)
+    }
     weights = {metric.name: getattr(settings, metric.cost) for metric in COSTS}
     numbers[TRADEOFF.name] = metrics.tradeoff(numbers, weights)
     return len(rows), numbers

@@ -21,16 +21,30 @@ Numbers = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """The pictures that were kept from training."""
+
+    names: tuple[str, ...]
+    bits: np.ndarray
+    """(M,) bits between the perceptual hashes of each and of its nearest training picture."""
+    copies: int = 0
+    """How many of them count as a copy of a training picture, by the test for samples."""
+
+
+@dataclass(frozen=True)
 class ScoreInputs:
     """The input of metrics: all pictures of a bake."""
 
     seen: Observations
     image_stats: pd.DataFrame
-    """nearest, nearest_bits, memorised, broken, likeness (cosine) of each picture."""
+    """nearest, nearest_bits, memorised, broken, likeness (cosine) of each picture, and what only some
+    configs ask for (`Metric.needs`)."""
     ceiling: float
     """Mean share of the training pictures on which the tagger sees a trait."""
     likest: float
     """Mean cosine of a training picture to the character's centre."""
+    held_out: HeldOut | None = None
+    """The pictures that were kept from training, if there are any."""
 
     def fact(self, name: str) -> np.ndarray:
         """A column of `image_stats` as numbers, (N,)."""
@@ -136,6 +150,8 @@ class Metric:
     """`training`, `prompts`: what has to be equal to compare bakes by it."""
     columns: tuple[PictureColumn, ...] = ()
     remark: Remark | None = None
+    needs: str = ""
+    """The column of `ScoreInputs.image_stats` without which it is in no table; "" where it always is."""
     why_empty: Callable[[ScoreInputs], str] = lambda inputs: ""
     """A sentence for bakes without any value of it; "" for none."""
 
@@ -145,6 +161,10 @@ class Metric:
         return (
             (self.name, f"{self.name}_low", f"{self.name}_high") if self.interval else (self.name,)
         )
+
+    def applies(self, inputs: ScoreInputs) -> bool:
+        """Whether the tables have it."""
+        return not self.needs or self.needs in inputs.image_stats
 
     def better(self, values: np.ndarray) -> np.ndarray:
         """`values`, with the sign changed if less is better."""

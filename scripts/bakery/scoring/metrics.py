@@ -15,6 +15,7 @@ import numpy as np
 
 from bakery.io import tables
 from bakery.scoring import formulas, observations
+from bakery.scoring.diagnostics import DIAGNOSTICS
 from bakery.scoring.metric import Metric, PictureColumn, PictureSet, Remark, ScoreInputs
 from bakery.scoring.observations import Observations
 
@@ -345,6 +346,6 @@ TRADEOFF = Metric(
 """Computed from the others."""
 
 IN_TABLES = (*METRICS, TRADEOFF)
-"""All scores of an epoch, in the order of the tables."""
-ON_PAGE = (TRADEOFF, *METRICS)
+"""The scores of every epoch, in the order of the tables; `DIAGNOSTICS` follow where they apply."""
+ON_PAGE = (TRADEOFF, *METRICS, *DIAGNOSTICS)
 """The same in the order of the page and of results.csv."""

@@ -18,6 +18,12 @@ def is_blank(picture: Image.Image) -> bool:
     return bool(np.asarray(picture, float).std(axis=(0, 1)).max() < FLAT)
 
 
+def bits_apart(pictures: Sequence[Image.Image], others: Sequence[Image.Image]) -> list[int]:
+    """For each picture the bits between its perceptual hash and that of the most similar of `others`."""
+    theirs = duplicates.perceptual(others)
+    return [int(np.bitwise_count(theirs ^ own).min()) for own in duplicates.perceptual(pictures)]
+
+
 def nearest(
     pictures: Sequence[Image.Image], training: Sequence[Image.Image], distance: int
 ) -> list[tuple[int, int, bool]]:

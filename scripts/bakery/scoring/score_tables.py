@@ -11,6 +11,7 @@ from typing import Any
 
 from bakery.io import tables
 from bakery.scoring import bootstrap, formulas
+from bakery.scoring.diagnostics import DIAGNOSTICS
 from bakery.scoring.metric import Numbers, PictureColumn, ScoreInputs
 from bakery.scoring.metrics import DECISIVE, IN_TABLES, METRICS, TRADEOFF
 
@@ -20,14 +21,13 @@ READ = (
 )  # fmt: skip
 """Columns of samples.csv that scores are made from."""
 _OF_PICTURES = tuple(column for metric in METRICS for column in metric.columns)
-_OF_CELLS = {column.name: column.mean for column in _OF_PICTURES if column.mean}
 SCORES = (
     "epoch", "weight", "prompt_id", "purpose", "prompt", "seed", "image", "asked", "found", "score",
     *(column.name for column in _OF_PICTURES),
 )  # fmt: skip
 CELLS = (
     "epoch", "weight", "prompt_id", "purpose", "n", "score", "score_low", "score_high",
-    *_OF_CELLS,
+    *(column.name for column in _OF_PICTURES if column.mean),
 )  # fmt: skip
 DRAWN = tuple(metric.name for metric in (*DECISIVE, TRADEOFF))
 """Metrics whose draws are kept: what the recommendation compares epochs by."""
@@ -39,10 +39,31 @@ WEIGHTS = (
 )  # fmt: skip
 
 
+def scores(inputs: ScoreInputs) -> tuple[str, ...]:
+    """Columns of scores.csv: `SCORES`, and those of the diagnostics that apply."""
+    return (*SCORES, *(column.name for column in _further(inputs)))
+
+
+def cells(inputs: ScoreInputs) -> tuple[str, ...]:
+    """Columns of cells.csv: `CELLS`, and those of the diagnostics that apply."""
+    return (*CELLS, *(column.name for column in _further(inputs) if column.mean))
+
+
+def epochs(inputs: ScoreInputs) -> tuple[str, ...]:
+    """Columns of epochs.csv: `EPOCHS`, and those of the diagnostics that apply."""
+    return (*EPOCHS, *(name for m in DIAGNOSTICS if m.applies(inputs) for name in m.bounds))
+
+
+def _further(inputs: ScoreInputs) -> list[PictureColumn]:
+    return [column for m in DIAGNOSTICS if m.applies(inputs) for column in m.columns]
+
+
 def picture_rows(inputs: ScoreInputs) -> Iterator[dict[str, Any]]:
     """scores.csv"""
     seen = inputs.seen
-    columns = {column.name: _written(column, inputs) for column in _OF_PICTURES}
+    columns = {
+        column.name: _written(column, inputs) for column in (*_OF_PICTURES, *_further(inputs))
+    }
     for row, record in enumerate(tables.records(seen.samples)):
         asked, found = seen.asked[row], seen.found[row]
         yield {
@@ -58,6 +79,7 @@ def picture_rows(inputs: ScoreInputs) -> Iterator[dict[str, Any]]:
 def cell_rows(inputs: ScoreInputs) -> Iterator[dict[str, Any]]:
     """cells.csv: means over the seeds of a prompt."""
     seen = inputs.seen
+    of_cells = [column for column in (*_OF_PICTURES, *_further(inputs)) if column.mean]
     for (epoch, weight, prompt), part in seen.samples.groupby(
         ["epoch", "weight", "prompt_id"], sort=False
     ):
@@ -76,7 +98,7 @@ def cell_rows(inputs: ScoreInputs) -> Iterator[dict[str, Any]]:
             "score": _short(score[0]),
             "score_low": _short(low),
             "score_high": _short(high),
-            **{name: _short(mean(inputs, rows)) for name, mean in _OF_CELLS.items()},
+            **{one.name: _short(one.mean(inputs, rows)) for one in of_cells if one.mean},
         }
 
 

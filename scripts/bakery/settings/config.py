@@ -19,7 +19,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from bakery.gate import gate
@@ -65,7 +65,8 @@ class Config(Section):
     compare: Compare = Compare()
     gather: Gather = Gather()
     sweeps: dict[Name, Sweep] = {}
-    """Sweeps by name; each gives one page. Without any, the config itself is the only bake."""
+    """Sweeps by name; each gives one page. Without any, the config itself is the only bake. null
+    leaves out a sweep of a file below."""
 
     @model_validator(mode="after")
     def _published_threshold_is_known(self) -> Config:
@@ -95,6 +96,14 @@ class Config(Section):
         if not isinstance(raw, dict):
             return raw
         return {name: section for name, section in raw.items() if section is not None}
+
+    @field_validator("sweeps", mode="before")
+    @classmethod
+    def _null_leaves_a_sweep_out(cls, raw: Any) -> Any:
+        """A file that is laid over another can only add to it: null takes a sweep of that one away."""
+        if not isinstance(raw, dict):
+            return raw
+        return {name: sweep for name, sweep in raw.items() if sweep is not None}
 
 
 STAGES: tuple[str, ...] = tuple(

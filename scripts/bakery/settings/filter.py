@@ -95,6 +95,11 @@ class Filter(Section):
     whatever its format is now; 0 keeps all."""
     duplicate_distance: Annotated[int, Field(ge=-1, le=32)] = 6
     """Largest Hamming distance between 64-bit perceptual hashes of near-duplicates; -1 keeps all."""
+    max_pictures: Annotated[int, Field(ge=1)] | None = None
+    """Most pictures to keep, drawn at random from those that no check speaks against, of all concepts
+    together; null keeps all. A smaller number keeps some of those that a larger one keeps."""
+    max_pictures_seed: Annotated[int, Field(ge=0)] = 0
+    """Another number draws other pictures for `max_pictures`."""
     models: tuple[FilterModel, ...] = ()
     """Your own models that rate each picture, each with its limits. The faces that the first of the kind
     face_count finds are in the filter's `boxes.csv`, for `layout.details: [face]`."""

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from bakery.settings.filter import Rating
 from bakery.settings.named_files import PictureFolder
 from bakery.settings.scrape import FOLDERS_READ
-from bakery.settings.sections import Name, Section, Words
+from bakery.settings.sections import Name, Section, Words, separator
 
 CaptionForm = Literal["tags", "sentence", "both", "lines"]
 """What a candidate is made of, for `Layout.candidates`."""
 Repeats = Annotated[int, Field(ge=1, le=1000)]
+HeldOut = (
+    Annotated[int, Field(ge=0, le=100_000, strict=True)]
+    | Annotated[float, Field(gt=0, lt=1, strict=True)]
+)
+"""A number of pictures, or a share of them."""
+HOLDOUT = "holdout"
+"""Folder of the held-out pictures in a layout: no number in front, so that trainers ignore it."""
+MOST_HELD_OUT = 0.5
+"""More than this share of the pictures is never held out."""
 
 
 class Concept(Section):
@@ -65,6 +74,10 @@ class Layout(Section):
     `sentence` (see `prune.caption_order`), `both`, or the `lines` of the caption beside it (with
     `prune.source: captions`; `{a|b}` in a line is one of these words). One that is named twice is drawn
     twice as often. Written as lines, which sd-scripts reads so with `enable_wildcard`."""
+    keep_tokens_separator: Words = ""
+    """Put around the tags of captions that have a sentence (`|||` is usual), so that
+    `train.shuffle_caption` shuffles these alone: what is before them (up to the trigger) and the
+    sentence stay where they are. `train.keep_tokens_separator` has to be the same."""
     concepts: dict[Name, Concept] = {}
     """Concept (of scrape.urls and scrape.folders) -> its own repeats or share, and caption prefix."""
     balance: bool = False
@@ -73,6 +86,14 @@ class Layout(Section):
     """Traits to show again in their own folder; the score stage suggests some in details.csv."""
     reg: Regularization | None = None
     """Regularization pictures, laid out as `reg/<repeats>_<class>`."""
+    holdout: HeldOut = 0
+    """Pictures to keep from training: a number (8), or a share of all (0.1); at most half. They lie in
+    `holdout/` and measure what the LoRA makes of pictures that it never saw: the validation loss, and
+    whether samples repeat what was trained. Near-duplicates are held out together."""
+
+    came_later: ClassVar[frozenset[str]] = frozenset({"holdout", "keep_tokens_separator"})
+
+    _separator_fits = field_validator("keep_tokens_separator")(separator)
 
     @model_validator(mode="after")
     def _shares_leave_room(self) -> Layout:

@@ -24,6 +24,7 @@ from bakery.io.errors import BakeryError
 ARCHIVES = (".zip", ".cbz")
 """Extensions of the archives that are read like folders."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+_IN_A_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _MODEL_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
 _LOCAL = frozenset({
     "model", "models", "checkpoint", "checkpoints", "ckpt", "resources", "results", "data", "dataset",
@@ -56,6 +57,18 @@ class Model(NamedFile):
 
     def find(self, text: str, roots: Sequence[Path], where: str) -> Path | None:
         return locate(text, roots, where) if text else None
+
+
+class HubFolder(NamedFile):
+    """A folder, or one on a hub: `owner/name`, or `owner/name/folder` in a repository of several."""
+
+    def find(self, text: str, roots: Sequence[Path], where: str) -> Path | None:
+        if not text:
+            return None
+        here = any((root / expanded(text, root)).exists() for root in roots)
+        if not here and _IN_A_REPOSITORY.fullmatch(text) and not _looks_local(text, roots):
+            return None
+        return locate(text, roots, where)
 
 
 class ModelFile(NamedFile):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -20,6 +21,13 @@ _OF_A_PROMPT_BOX = re.compile(r"\(.+:\s*[\d.]+\)|<\w+:.*>|[\[{]\s*(?:trigger|nam
 """A weight, a file or a placeholder, not a word."""
 _QUALIFIED = re.compile(r"[^()]+_\([^()]+\)")
 """A booru's tag that says which of several it is: `name_(series)`."""
+
+
+def is_class_first(order: Sequence[str]) -> bool:
+    """Whether a `caption_order` has the class before the trigger, as the makers of Anima do; prompts
+    then have them in this order, too."""
+    parts = list(order)
+    return {"class", "trigger"} <= set(parts) and parts.index("class") < parts.index("trigger")
 
 
 class Prune(Section):
@@ -64,9 +72,10 @@ class Prune(Section):
     caption_order: tuple[CaptionPart, ...] = ()
     """The parts of a caption, in their order; empty is trigger, class tokens, tags. Parts that are not
     listed are left out. The makers of Anima name `[quality, year, rating, class, trigger, series,
-    artist, tags, sentence]`. Year, rating, series and artist are the post's (or a sidecar's); `class`
-    is the class tokens, or without any the tags that count people (`1girl`); `sentence` is the one of a
-    caption beside the picture, or else of `tag.captioner`."""
+    artist, tags, sentence]`. Prompts have class tokens and trigger in this order, too. Year, rating,
+    series and artist are the post's (or a sidecar's); `class` is the class tokens, or without any the
+    tags that count people (`1girl`); `sentence` is the one of a caption beside the picture, or else of
+    `tag.captioner`."""
     quality: dict[Words, Share] = {}
     """Quality words by score, for the part `quality`: a word -> the share of the pictures whose posts
     have a lower score than one that gets it. `{masterpiece: 0.9, best quality: 0.6}` gives the first
@@ -137,3 +146,7 @@ class Prune(Section):
                 f"is {value!r}, but commas and line breaks separate tags: use one word or phrase"
             )
         return value
+
+    def keyed(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        """Prompts did not follow the order before they were `ordered_prompts`."""
+        return chosen | ({"ordered_prompts": 1} if is_class_first(self.caption_order) else {})

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from bakery.settings.named_files import Model
+from bakery.settings.named_files import HubFolder, Model
 from bakery.settings.sections import Section, Share
 
 
@@ -36,8 +36,14 @@ class Score(Section):
     """Subtracted from the pixels (0 to 1) before this model sees them."""
     embedding_std: Annotated[float, Field(gt=0)] = 0.5
     """The pixels are divided by this afterwards."""
+    likeness_model: Annotated[str, HubFolder()] = ""
+    """Model that tells whether two drawings show the same character: a folder of CCIP as deepghs
+    publishes it (`model_feat.onnx`, `model_metrics.onnx`, `metrics.json`), or `deepghs/ccip_onnx` on the
+    hub, which is downloaded once (`deepghs/ccip_onnx/<folder>` for another than
+    ccip-caformer-24-randaug-pruned). Gives same_character and difference; empty leaves them out."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     """Samples per inference of the tagger. It does not change the scores and is not part of the
     key."""
 
+    came_later: ClassVar[frozenset[str]] = frozenset({"likeness_model"})
     not_in_key: ClassVar[frozenset[str]] = frozenset({"batch_size"})

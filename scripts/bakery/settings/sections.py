@@ -33,6 +33,19 @@ Words = Annotated[str, AfterValidator(gate.allowed)]
 """Text that goes into captions or prompts: the gate reads it."""
 
 
+def separator(text: str) -> str:
+    """A `keep_tokens_separator`, without white space around it; ValueError for what cannot be one."""
+    plain = text.strip()
+    if text and not plain:
+        raise ValueError(f"is {text!r}, which is in every caption: give a sign such as |||")
+    if set(plain) & set(",{}\n\r"):
+        raise ValueError(
+            f"is {text!r}: commas, braces and line breaks mean something else in captions; give a sign "
+            "such as |||"
+        )
+    return plain
+
+
 class Section(BaseModel):
     """A stage's settings: typos are errors, values are frozen once validated."""
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from bakery.settings.named_files import Model, OwnFolder
 from bakery.settings.optimizers import OPTIMIZERS, problem
 from bakery.settings.scrape import FOLDERS_READ
-from bakery.settings.sections import Section, Share
+from bakery.settings.sections import Section, Share, Words, separator
 
 LrScheduler = Literal[
     "linear",
@@ -111,6 +111,10 @@ class Train(Section):
     keep_tokens: Annotated[int, Field(ge=0)] = 1
     """How many tags at the front are neither shuffled nor dropped: 1 keeps the trigger; add the
     number of class tokens, if any."""
+    keep_tokens_separator: Words = ""
+    """Where a caption holds this text (`|||` is usual), it decides in the place of keep_tokens: what is
+    before it stays in front, and what is after the next one stays at the end, such as a sentence. It is
+    not part of what is shown. `layout.keep_tokens_separator` writes it."""
     caption_dropout_rate: Share = 0.0
     """Share of showings without a caption; this keeps the model's unconditional prediction
     intact."""
@@ -179,6 +183,11 @@ class Train(Section):
     diffusers reads as well. `scripts/lora.py convert` turns one into the other."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 23
     """Seed of all random numbers of the bake."""
+    validation_seed: Annotated[int, Field(ge=0, lt=2**32)] = 23
+    """Seed of the noise on held-out pictures (`layout.holdout`): bakes that share it are asked the same,
+    whatever their own seed is."""
+    validate_every_n_epochs: Annotated[int, Field(ge=1)] = 1
+    """Measure the loss on held-out pictures after every n-th epoch, and always after the last."""
     max_data_loader_n_workers: Annotated[int, Field(ge=0)] = 0
     """Threads that read and resize pictures ahead of the VAE, at most one per CPU; 0 reads one
     picture at a time. Latents are cached, so nothing is loaded between steps."""
@@ -200,7 +209,16 @@ class Train(Section):
             "fuse",
         }
     )
-    came_later: ClassVar[frozenset[str]] = frozenset({*FLOW, "save_format", "text_variants"})
+    came_later: ClassVar[frozenset[str]] = frozenset(
+        {
+            *FLOW,
+            "save_format",
+            "text_variants",
+            "keep_tokens_separator",
+            "validation_seed",
+            "validate_every_n_epochs",
+        }
+    )
     own: ClassVar[frozenset[str]] = frozenset(
         {
             "network_alpha", "conv_alpha", "network_dropout", "scale_weight_norms",
@@ -211,8 +229,9 @@ class Train(Section):
             "train_batch_size", "gradient_accumulation_steps", "max_grad_norm",
             "num_epochs", "max_steps", "save_every_n_epochs", "save_precision", "save_format",
             "seed",
-            "shuffle_caption", "keep_tokens", "caption_dropout_rate",
+            "shuffle_caption", "keep_tokens", "keep_tokens_separator", "caption_dropout_rate",
             "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "text_variants",
+            "validation_seed", "validate_every_n_epochs",
             "flip_aug", "random_crop", "prior_loss_weight", "min_snr_gamma", "noise_offset",
             "log_with", *FLOW,
         }
@@ -232,6 +251,10 @@ class Train(Section):
             rates["text_encoder_lr"] = 0.0
         return rates
 
+    def validates(self, epoch: int) -> bool:
+        """Whether the loss on held-out pictures is measured after `epoch`; 0 is before the first."""
+        return epoch % self.validate_every_n_epochs == 0
+
     @property
     def side_by_side(self) -> int:
         """The most bakes that may share a process."""
@@ -250,6 +273,8 @@ class Train(Section):
         return self.model_dump(include=set(self.drawn_with)) == other.model_dump(
             include=set(self.drawn_with)
         )
+
+    _separator_fits = field_validator("keep_tokens_separator")(separator)
 
     @field_validator("optimizer_type", mode="before")
     @classmethod

@@ -1,8 +1,8 @@
 """Decides which pictures to train on, and records why the others are left out.
 
 Steps: measure each picture once; run every check, so that all reasons are recorded; find the
-near-duplicates among the rest; apply hand edits last, each to its own picture only;
-write `decisions.csv` and draw the contact sheets.
+near-duplicates among the rest; draw some, if asked to; apply hand edits last, each to its own
+picture only; write `decisions.csv` and draw the contact sheets.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def run(
         _examine_together(settings, candidates)
         if settings.duplicate_distance >= 0:
             _mark_duplicates(candidates, spool, settings.duplicate_distance)
+            _examine_together(settings, candidates)
+    checks.draw(settings, candidates)
     _overrule(candidates, by_hand)
     _examine_together(settings, candidates)
     _tell_of_edits(candidates, by_hand)

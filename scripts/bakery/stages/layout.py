@@ -1,85 +1,51 @@
 """Layout: kohya's repeat folders, `<repeats>_<name>/` with a caption beside each picture.
 
 Steps: collect each folder's pictures and captions (rewritten by hand, prefixed, or as pruned);
-decide the repeats; give each picture a stem that sd-scripts reads as a plain name; link the picture
-if sd-scripts loads it as `images.open_rgb` does, else write it as a PNG; write the caption. Folders
-are built under temporary names and renamed when complete; leftovers of a broken run are removed.
+choose those that are held out, if asked for; decide the repeats; build each folder (`entries.lay_out`).
+Leftovers of a broken run are removed.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from bakery.dataset import caption_forms, concepts, details, regularization, trainer_formats
+from bakery.dataset import caption_forms, concepts, decisions, details, holdout, regularization
 from bakery.dataset.caption_forms import CaptionForms
-from bakery.dataset.details import Box
+from bakery.dataset.caption_marks import CaptionMarks
+from bakery.dataset.concepts import RepeatFolder
+from bakery.dataset.entries import REG, UNFINISHED, Entry, Tally, lay_out
 from bakery.edits import caption_edits
 from bakery.gate import gate
-from bakery.io import images, tables
+from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import captions_page
 from bakery.pages.captions_page import CaptionedPicture
 from bakery.pages.page import Subject
-from bakery.settings.layout import Concept, Layout
+from bakery.settings.layout import HOLDOUT, Concept, Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.thresholds import Thresholds
-from bakery.sources import candidates, posts
-from bakery.tags import captions, picture_sentences, tagging
+from bakery.sources import posts
+from bakery.tags import captions, outfits, picture_sentences, tagging
 from bakery.tags.trigger import Trigger
+from bakery.vision import duplicates
 
 COLUMNS = ("image", "file", "caption", "repeats", "concept", "kind", "by_hand")
-"""Of layout.csv. `kind`: picture, detail (shown a second time) or reg; `by_hand`: true, false."""
-REG = "reg"
+"""Of layout.csv. `kind`: picture, detail (shown a second time), reg or holdout; `by_hand`: true or
+false."""
 PAGE = "captions.html"
 
 _REPEAT_FOLDER = re.compile(r"\d+_.*")
-_UNFINISHED = "unfinished_"  # no number in front, so that trainers ignore it
 
 log = logging.getLogger("bakery.stages.layout")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A picture as one folder shows it."""
-
-    image: str
-    source: Path
-    concept: str
-    caption: str
-    kind: str = "picture"
-    by_hand: bool = False
-    box: Box | None = None
-    automatic: str = ""
-    """The caption without hand edits."""
-    in_file: bool = False
-    """Whether a hand edit is a file of its own."""
-    lines: tuple[str, ...] | None = None
-    """Of a caption by hand, each of its lines."""
-    candidates: tuple[str, ...] = ()
-    """The captions of which one is drawn, if the config asks for several."""
-
-
-@dataclass
-class Tally:
-    """What became of the pictures."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    candidates: list[dict[str, Any]] = field(default_factory=list)
-    reencoded: Counter[str] = field(default_factory=Counter)
-    placed: Counter[str] = field(default_factory=Counter)
-    renamed: int = 0
 
 
 def run(
@@ -95,20 +61,24 @@ def run(
 ) -> dict[str, Any]:
     """Lays the captioned pictures out for training.
 
-    Writes a `<repeats>_<name>/` for each concept, `reg/<repeats>_<class>/` if asked for, each
-    `<stem>.<ext>` with its caption (UTF-8), `layout.csv` (`COLUMNS`, files relative to `out`),
-    `candidates.csv` (`caption_forms.COLUMNS`) if asked for, and `captions.html`. `edits` are hand
-    edits by name (`captions`, `captions.csv`, `boxes.csv`); in the folder of `filter` may be boxes that
+    Writes a `<repeats>_<name>/` for each concept, `reg/<repeats>_<class>/` and `holdout/1_<name>/` if
+    asked for, each `<stem>.<ext>` with its caption (UTF-8), `layout.csv` (`COLUMNS`, files relative to
+    `out`), `candidates.csv` (`caption_forms.COLUMNS`) if asked for, and `captions.html`. `edits` are by
+    hand, by name (`captions`, `captions.csv`, `boxes.csv`); in the folder of `filter` may be boxes that
     it found. Raises `BakeryError` if a picture is missing or broken, or if edits or settings do not fit
     the pictures.
     """
     edited = {name: Path(path) for name, path in (edits or {}).items()}
     entries, strangers = _pictures(scrape, prune, edited)
     trigger, sentences = Trigger.read(prune), picture_sentences.read(prune)
-    entries += _details(settings, entries, tag, trigger, edited.get(details.BOXES), filter)
+    entries, held = _divided(settings, entries, prune, filter, out)
+    entries += _details(settings, entries, tag, trigger, edited.get(details.BOXES), filter) + held
     forms = CaptionForms.read(settings.candidates, trigger, sentences, prune)
     entries = [_prefixed(settings, _with_candidates(forms, entry)) for entry in entries]
     entries, refused = _admitted(entries, scrape, tag)
+    unmarked = entries
+    marks = CaptionMarks.made(settings.keep_tokens_separator, trigger, sentences)
+    entries, held = _parted([_marked(marks, entry) for entry in entries])
     counts = Counter(entry.concept for entry in entries)
     again = {entry.concept for entry in entries if entry.kind == "detail"}
     repeat_folders = concepts.folders(settings, counts, name, again)
@@ -120,12 +90,14 @@ def run(
     tally = Tally()
     for folder in repeat_folders:
         mine = [entry for entry in entries if entry.concept == folder.concept]
-        _lay_out(settings, mine, out / folder.folder, folder.repeats, out, tally)
+        lay_out(settings, mine, out / folder.folder, folder.repeats, out, tally)
+    kept_out = _lay_aside(settings, held, repeat_folders, out, tally)
     reg = _regularize(settings, out, tally) if settings.reg else {}
     tables.write(out / "layout.csv", tally.rows, COLUMNS)
     if forms is not None:
         caption_forms.write(out / caption_forms.NAME, tally.candidates)
-    write_text(out / PAGE, _page(entries, tally, trigger, sentences, Subject(name, out.name)))
+    page = _page(unmarked, tally, trigger, sentences, Subject(name, out.name))
+    write_text(out / PAGE, page)
     # Link or copy depends on the file system, so it goes into the log, not into the summary.
     log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
     return {
@@ -133,10 +105,12 @@ def run(
         "folders": {folder.folder: folder.summary for folder in repeat_folders},
         "reencoded": dict(sorted(tally.reencoded.items())),
         "renamed": tally.renamed,
-        "rewritten": sum(entry.by_hand for entry in entries),
+        "rewritten": sum(entry.by_hand for entry in [*entries, *held]),
         "unused_edits": len(strangers),
         **reg,
+        **kept_out,
         **_about_candidates(settings, entries),
+        **marks.summary(entry.caption for entry in entries),
         **({"reasons": {gate.FORBIDDEN: refused}} if refused else {}),
     }
 
@@ -212,6 +186,64 @@ def _pictures(
     return entries, written.strangers
 
 
+def _divided(
+    settings: Layout, entries: list[Entry], prune: Path, filter: Path | None, out: Path
+) -> tuple[list[Entry], list[Entry]]:
+    """(those to train on, those that `layout.holdout` keeps from training); `out` is for what lies on
+    disk meanwhile."""
+    if not settings.holdout:
+        return entries, []
+    number = holdout.wanted(settings.holdout, len(entries))
+    words = frozenset(map(captions.same, Trigger.read(prune).outfits))
+    choosable = [holdout.Choosable(e.image, e.concept, _worn(e.caption, words)) for e in entries]
+    out.mkdir(parents=True, exist_ok=True)
+    alike = duplicates.pairs_of_files([entry.source for entry in entries], holdout.NEAR, out)
+    pairs = [(entries[one].image, entries[other].image) for one, other in alike]
+    if filter is not None:
+        pairs += decisions.repeated(filter)
+    together = holdout.groups([entry.image for entry in entries], pairs)
+    chosen = holdout.choose(choosable, together, number)
+    if len(chosen) < number:
+        log.warning(
+            "layout: %d pictures are held out where layout.holdout asks for %d: the others belong to "
+            "larger groups of near-duplicates, or are the only ones of their concept",
+            len(chosen), number,
+        )  # fmt: skip
+    held = [replace(e, kind=holdout.KIND) for e in entries if e.image in chosen]
+    return [e for e in entries if e.image not in chosen], held
+
+
+def _worn(caption: str, words: frozenset[str]) -> frozenset[str]:
+    """What a caption says is worn: garments, and words for whole outfits."""
+    tags = map(captions.same, captions.split(caption))
+    return frozenset(tag for tag in tags if tag in words or outfits.garment(tag))
+
+
+def _parted(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """(those to train on, those that are held out)."""
+    held = [entry for entry in entries if entry.kind == holdout.KIND]
+    return [entry for entry in entries if entry.kind != holdout.KIND], held
+
+
+def _lay_aside(
+    settings: Layout,
+    held: Sequence[Entry],
+    folders: Sequence[RepeatFolder],
+    out: Path,
+    tally: Tally,
+) -> dict[str, Any]:
+    """Lays the held-out pictures out, a folder for each concept; their entry in the summary."""
+    if not settings.holdout:
+        return {}
+    counts = {}
+    for folder in folders:
+        if mine := [entry for entry in held if entry.concept == folder.concept]:
+            target = out / HOLDOUT / f"1_{folder.name}"
+            lay_out(settings, mine, target, 1, out, tally)
+            counts[target.name] = len(mine)
+    return {"holdout": {"asked": settings.holdout, "images": len(held), "folders": counts}}
+
+
 def _details(
     settings: Layout,
     entries: Sequence[Entry],
@@ -263,6 +295,11 @@ def _prefixed(settings: Layout, entry: Entry) -> Entry:
     return replace(entry, caption=caption, automatic=automatic, candidates=several)
 
 
+def _marked(marks: CaptionMarks, entry: Entry) -> Entry:
+    several = tuple(marks.of(entry.image, one) for one in entry.candidates)
+    return replace(entry, caption=marks.of(entry.image, entry.caption), candidates=several)
+
+
 def _page(
     entries: Sequence[Entry],
     tally: Tally,
@@ -271,51 +308,30 @@ def _page(
     subject: Subject,
 ) -> str:
     """The captions page: every picture once, in its place."""
-    file = {row["image"]: row["file"] for row in tally.rows if row["kind"] == "picture"}
+    file = {
+        row["image"]: row["file"] for row in tally.rows if row["kind"] in ("picture", holdout.KIND)
+    }
     pictures = []
-    for e in (one for one in entries if one.kind == "picture"):
+    for e in (one for one in entries if one.kind in ("picture", holdout.KIND)):
         mine = sentences.get(e.image, "")
         said, before = (picture_sentences.finished(c, mine) for c in (e.caption, e.automatic))
-        about = e.caption, e.automatic, e.in_file, (said, before), e.candidates
+        about = (
+            e.caption,
+            e.automatic,
+            e.in_file,
+            (said, before),
+            e.candidates,
+            e.kind == holdout.KIND,
+        )
         pictures.append(CaptionedPicture(e.image, file[e.image], *about))
     return captions_page.draw(pictures, trigger, subject)
-
-
-def _lay_out(
-    settings: Layout, entries: Sequence[Entry], target: Path, repeats: int, out: Path, tally: Tally
-) -> None:
-    """Builds the folder `target` below `out`."""
-    building = target.with_name(f"{_UNFINISHED}{target.name}")
-    building.mkdir(parents=True)
-    stems = file_stems([entry.image for entry in entries])
-    for entry in entries:
-        file, why = _place(entry, building / stems[entry.image], tally)
-        several = entry.candidates or (entry.caption,)
-        text = candidates.written(several) if settings.candidates else f"{entry.caption}\n"
-        file.with_suffix(settings.caption_extension).write_text(text, encoding="utf-8")
-        place = (target / file.name).relative_to(out).as_posix()
-        tally.candidates += [{"image": entry.image, "file": place, "caption": c} for c in several]
-        tally.reencoded.update([why] if why else [])
-        tally.renamed += stems[entry.image] != Path(entry.image).stem
-        tally.rows.append(
-            {
-                "image": entry.image,
-                "file": place,
-                "caption": entry.caption,
-                "repeats": repeats,
-                "concept": entry.concept,
-                "kind": entry.kind,
-                "by_hand": "true" if entry.by_hand else "false",
-            }
-        )
-    building.rename(target)
 
 
 def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
     """Lays the regularization pictures out; pictures left out are counted with the reason."""
     assert settings.reg is not None
     folder, reg = expanded(settings.reg.folder), settings.reg
-    with tempfile.TemporaryDirectory(dir=out, prefix=_UNFINISHED) as unpacked:
+    with tempfile.TemporaryDirectory(dir=out, prefix=UNFINISHED) as unpacked:
         found, dropped = regularization.usable(reg, folder, Path(unpacked))
         entries = [Entry(one.name, one.path, REG, one.caption, REG) for one in found]
         for why, count in sorted(dropped.items()):
@@ -326,67 +342,15 @@ def _regularize(settings: Layout, out: Path, tally: Tally) -> dict[str, Any]:
                 f"({', '.join(f'{why} {n}' for why, n in sorted(dropped.items()))}): use other pictures"
             )
         target = out / REG / f"{reg.repeats}_{concepts.safe(reg.class_tokens)}"
-        _lay_out(settings, entries, target, reg.repeats, out, tally)
+        lay_out(settings, entries, target, reg.repeats, out, tally)
     return {"reg": {target.name: len(entries)}, "reg_dropped": dict(sorted(dropped.items()))}
-
-
-def file_stems(names: Sequence[str]) -> dict[str, str]:
-    """File name -> the stem under which it is laid out: safe, and different for each.
-
-    Stems must differ even where extensions do, since a caption is found by its stem.
-    """
-    return concepts.unique({name: Path(name).stem for name in names})
-
-
-def _place(entry: Entry, target: Path, tally: Tally) -> tuple[Path, str | None]:
-    """Puts the picture at `target` (a path without extension).
-
-    Returns the path with it, and why the picture was converted, if it was.
-    """
-    source = entry.source
-    why = "a crop" if entry.box else trainer_formats.why_reencode(source)
-    if why:
-        file = target.with_name(f"{target.name}.png")
-        picture = images.open_rgb(source)
-        (_crop(picture, entry) if entry.box else picture).save(file, format="PNG")
-        return file, why
-    allowed = trainer_formats.EXTENSIONS[images.real_format(source)]
-    suffix = source.suffix.lower()
-    file = target.with_name(target.name + (suffix if suffix in allowed else allowed[0]))
-    tally.placed[_link(source, file, copy=entry.kind == REG)] += 1
-    return file, None
-
-
-def _link(source: Path, file: Path, *, copy: bool) -> str:
-    """A hard link, or a copy if links are impossible; returns which.
-
-    A regularization picture is always copied: it is the user's own file, which may still change.
-    """
-    if not copy:
-        try:
-            os.link(source.resolve(), file)
-            return "link"
-        except OSError:  # another file system, or one without links
-            pass
-    shutil.copyfile(source, file)
-    return "copy"
-
-
-def _crop(picture: Image.Image, entry: Entry) -> Image.Image:
-    assert entry.box is not None
-    if entry.box[2] > picture.width or entry.box[3] > picture.height:
-        raise BakeryError(
-            f"{details.BOXES}: the box of {entry.image} ends at {entry.box[2]}, {entry.box[3]}, but the "
-            f"picture at {picture.width}, {picture.height}: give pixels of the upright picture"
-        )
-    return picture.crop(details.around(entry.box, picture.size))
 
 
 def _clear(out: Path) -> None:
     """Removes leftovers of an earlier run: any repeat folder would be trained on."""
     for entry in out.iterdir():
-        stale = entry.name.startswith(_UNFINISHED) or _REPEAT_FOLDER.fullmatch(entry.name)
-        if stale or entry.name == REG:
+        stale = entry.name.startswith(UNFINISHED) or _REPEAT_FOLDER.fullmatch(entry.name)
+        if stale or entry.name in (REG, HOLDOUT):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:

@@ -185,6 +185,13 @@ def to_do(one: Forecast) -> list[str]:
     return [stage for stage, done in one.cached.items() if not done]
 
 
+def held_out(one: Forecast) -> str:
+    """How many pictures are kept from training; "" for none."""
+    number = one.known.held_out
+    pictures = "1 picture" if number == 1 else f"{number} pictures"
+    return f"Held out: {pictures}, not trained on (layout.holdout)." if number else ""
+
+
 def open_folders(forecasts: Iterable[Forecast]) -> set[str]:
     """Folders that are still to be made, those of every rung among them."""
     folders = {f for one in forecasts for s, f in one.bake.folders.items() if not one.cached[s]}
@@ -232,6 +239,7 @@ def _text(forecasts: Sequence[Forecast], proposed: Sequence[str], out: Path) -> 
     ]
     lines = ["", *_aligned([head, *body]), ""]
     lines += [f"Pictures: {SOURCES[stage]}." for stage in {one.known.stage for one in forecasts}]
+    lines += dict.fromkeys(filter(None, map(held_out, forecasts)))
     about = dict.fromkeys(one.about_captions for one in forecasts if one.about_captions)
     lines += [f"Captions: {told}." for told in about]
     lines += [text] if (text := nothing_known(forecasts)) else []

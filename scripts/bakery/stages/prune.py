@@ -103,12 +103,10 @@ def run(
     lines = caption_lines.lines(settings, images, seen, decided, written)
     lines, refused = _past_the_gate(lines, known)
     trigger = _trigger(settings, decided, limits, own)
-    left = [line["image"] for line in lines]
     warnings += [*more, *caption_lines.warnings(settings, lines)]
-    _warn(warnings := [*warnings, *written.warnings(left, trigger.pruned)])
+    _warn(warnings := [*warnings, *written.warnings(lines, trigger.pruned)])
     proposed = outfit_proposals.rows(settings, worn, found, len(images))
-    _write(out, decided, proposed, lines, written)
-    trigger.write(out)
+    _write(out, decided, proposed, lines, written, trigger)
     write_text(out / "prune.html", prune_page.draw(
         settings, decided, proposed, pictures=scrape / "images", images=images,
         subject=Subject(dataset, out.name), dropped=[one for one in looked if not one.kept],
@@ -117,8 +115,7 @@ def run(
     return {
         "images": len(lines),
         "unreadable": len(tagged.unreadable),
-        "pruned": list(trigger.pruned),
-        **_counts(decided),
+        **_of_tags(decided, trigger),
         "outfits": len(worn),
         "never_seen": [one.tag for one in unseen],
         **_about_captions(lines, written, warnings),
@@ -132,7 +129,9 @@ def _write(
     proposed: Sequence[Mapping[str, Any]],
     lines: Sequence[Mapping[str, Any]],
     written: Written,
+    trigger: Trigger,
 ) -> None:
+    trigger.write(out)
     written.write(out, lines)
     tables.write(out / "prune.csv", map(_row, decided), COLUMNS)
     tables.write(out / "outfits.csv", proposed, OUTFITS)
@@ -158,13 +157,15 @@ def _about_captions(
         "captions_without_tags": sum(not line["tags"] for line in lines),
         "warnings": list(warnings),
         **({"own_captions": kept} if written.own else {}),
-        **written.summary([line["image"] for line in lines]),
+        **written.summary(lines),
     }
 
 
-def _counts(decided: Sequence[DecidedTag]) -> dict[str, int]:
-    """How many tags stay in the captions, are dropped, and are decided by hand."""
+def _of_tags(decided: Sequence[DecidedTag], trigger: Trigger) -> dict[str, Any]:
+    """What the summary says of tags: those that the trigger absorbs, and how many stay in the captions,
+    are dropped, and are decided by hand."""
     return {
+        "pruned": list(trigger.pruned),
         "kept": sum(one.action == "keep" for one in decided),
         "dropped": sum(one.action == "drop" for one in decided),
         "by_hand": sum(one.by == "hand" for one in decided),

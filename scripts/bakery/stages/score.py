@@ -24,7 +24,8 @@ from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
 from bakery.scoring import measures, observations, pixels, score_tables
-from bakery.scoring.metric import Numbers, ScoreInputs
+from bakery.scoring.compared import Compared
+from bakery.scoring.metric import HeldOut, Numbers, ScoreInputs
 from bakery.scoring.metrics import METRICS
 from bakery.scoring.observations import Observations
 from bakery.settings.score import Score
@@ -32,6 +33,7 @@ from bakery.settings.thresholds import LEAST
 from bakery.tags import captions, tagging
 from bakery.tags.trigger import Trigger
 from bakery.vision import duplicates, likeness
+from bakery.vision.characters import CharacterModel
 from bakery.vision.tagger import Tagger
 
 _log = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ class InputFolders:
     prune: Path
     tag: Path
     scrape: Path
+    layout: Path | None = None
+    """Says which pictures were held out; without it none were."""
 
 
 def run(
@@ -54,6 +58,7 @@ def run(
     out: Path,
     model: Path,
     embedding: Path | None = None,
+    likeness_model: Path | None = None,
     threads: int = 0,
 ) -> dict[str, Any]:
     """Scores every epoch of the bake drawn in `above.sample`.
@@ -70,7 +75,9 @@ def run(
     samples = read_samples(above.sample / "samples.csv")
     trigger = Trigger.read(above.prune)
     thresholds = trigger.decided  # the same thresholds for samples as for training pictures
-    training = training_shares(above.prune, tagging.read_tags(above.tag).seen(thresholds))
+    compared = Compared.read(above.prune, above.scrape, above.layout)
+    names = [path.name for path in compared.trained]
+    training = training_shares(names, tagging.read_tags(above.tag).seen(thresholds))
     traits = trait_shares(settings.min_trait_share, trigger.traits, training)
 
     tagger = Tagger.load(model, threads)
@@ -87,12 +94,14 @@ def run(
     seen = observations.gather(
         samples, matrix, list(traits), training, pruned=trigger.pruned, habit=settings.habit
     )
-    pictures = [above.scrape / "images" / image for image in _training_pictures(above.prune)]
-    image_stats = of_pictures(seen, reader, paths, pictures, settings, out)
+    image_stats, held_out = of_pictures(seen, reader, paths, compared, settings, out)
+    pictures = compared.trained
     image_stats["likeness"], likest = _cosines(settings, embedding, paths, pictures, threads)
-    inputs = ScoreInputs(seen, image_stats, ceiling(traits), likest)
-    tables.write(out / "scores.csv", score_tables.picture_rows(inputs), score_tables.SCORES)
-    tables.write(out / "cells.csv", score_tables.cell_rows(inputs), score_tables.CELLS)
+    if likeness_model is not None:
+        _characters(image_stats, seen, CharacterModel(likeness_model, threads), paths, compared)
+    inputs = ScoreInputs(seen, image_stats, ceiling(traits), likest, held_out)
+    tables.write(out / "scores.csv", score_tables.picture_rows(inputs), score_tables.scores(inputs))
+    tables.write(out / "cells.csv", score_tables.cell_rows(inputs), score_tables.cells(inputs))
     return _finish(settings, inputs, traits, trigger.pruned, out)
 
 
@@ -114,7 +123,7 @@ def _finish(
     tables.write(
         out / "epochs.csv",
         (score_tables.row({"epoch": e}, *m) for e, m in epochs.items()),
-        score_tables.EPOCHS,
+        score_tables.epochs(inputs),
     )
     rows = (score_tables.row({"epoch": e, "weight": f"{w:g}"}, *m) for (e, w), m in answers.items())
     tables.write(out / "weights.csv", rows, score_tables.WEIGHTS)
@@ -136,6 +145,7 @@ def _finish(
         "preferred_weight": measures.preferred_weight(answers, seen.samples),
         "unknown_tags": unknown_tags(seen),
         "samples": len(seen.samples),
+        **_about_held_out(inputs.held_out),
         "warnings": warnings,
     }
 
@@ -166,12 +176,11 @@ def read_samples(path: Path) -> pd.DataFrame:
     return samples
 
 
-def training_shares(prune: Path, seen: pd.DataFrame) -> dict[str, float]:
-    """Tag -> share of the training pictures that show it, at or above its threshold.
+def training_shares(pictures: Sequence[str], seen: pd.DataFrame) -> dict[str, float]:
+    """Tag -> share of the training `pictures` that show it, at or above its threshold.
 
     `seen` are the tagger's rows (image, tag) from the thresholds on.
     """
-    pictures = _training_pictures(prune)
     counts = seen[seen["image"].isin(pictures)].groupby("tag")["image"].nunique()
     return {str(tag): float(count) / len(pictures) for tag, count in counts.items()}
 
@@ -202,21 +211,26 @@ def of_pictures(
     seen: Observations,
     reader: PictureReader,
     paths: Sequence[Path],
-    training: Sequence[Path],
+    compared: Compared,
     settings: Score,
     spool: Path,
-) -> pd.DataFrame:
-    """Columns nearest, nearest_bits, memorised and broken, a row for each sample.
+) -> tuple[pd.DataFrame, HeldOut | None]:
+    """Columns nearest, nearest_bits, memorised and broken, a row for each sample; and the held-out
+    pictures, compared in the same way.
 
     `paths` are the samples' files, `spool` a folder for what lies on disk meanwhile. The first three
-    are empty for pictures without the trigger.
+    are empty for pictures without the trigger, and so is held_out_bits, which is there with held-out
+    pictures only.
     """
     called = np.flatnonzero(seen.of(*observations.TRIGGER_PURPOSES)).tolist()
     mine = [reader.small[paths[row]] for row in called]
+    training = compared.trained
+    held = [duplicates.prepare(open_rgb(path)) for path in compared.held_out]
     with duplicates.Spool(spool) as theirs:
         for path in training:
             theirs.append(duplicates.prepare(open_rgb(path)))
         found = pixels.nearest(mine, theirs, settings.memorised_distance)
+        of_held = pixels.nearest(held, theirs, settings.memorised_distance)
     hits: dict[int, tuple[int, float, float]] = dict(zip(called, found, strict=True))
     rows = []
     for row, path in enumerate(paths):
@@ -224,14 +238,42 @@ def of_pictures(
         blank = reader.blank[path]
         nearest = training[index].name if row in hits else ""
         rows.append((nearest, bits, float(copy) * (not blank), float(blank)))
-    return pd.DataFrame(rows, columns=["nearest", "nearest_bits", "memorised", "broken"])
+    table = pd.DataFrame(rows, columns=["nearest", "nearest_bits", "memorised", "broken"])
+    if not held:
+        return table, None
+    table["held_out_bits"] = np.nan
+    table.loc[called, "held_out_bits"] = [float(n) for n in pixels.bits_apart(mine, held)]
+    apart = np.array([differing for _, differing, _ in of_held], float)
+    copies = sum(copy for _, _, copy in of_held)
+    return table, HeldOut(tuple(path.name for path in compared.held_out), apart, copies)
 
 
-def _training_pictures(prune: Path) -> list[str]:
-    pictures = list(tables.read(prune / "captions.csv", ("image",))["image"].unique())
-    if not pictures:
-        raise BakeryError(f"{prune / 'captions.csv'} lists no picture: loosen the filter section")
-    return pictures
+def _about_held_out(held: HeldOut | None) -> dict[str, Any]:
+    """What the summary says of the held-out pictures: the reference of what samples repeat."""
+    if held is None:
+        return {}
+    median = float(np.median(held.bits))
+    return {"held_out": {"images": len(held.names), "copies": held.copies, "nearest_bits": median}}
+
+
+def _characters(
+    image_stats: pd.DataFrame,
+    seen: Observations,
+    model: CharacterModel,
+    paths: Sequence[Path],
+    compared: Compared,
+) -> None:
+    """Adds the columns difference, the mean to the pictures that samples should resemble, and
+    same_character, 1 where at least half of them show the same by the model's threshold."""
+    rows = np.flatnonzero(seen.of("identity")).tolist()
+    theirs = model.features(open_rgb(path) for path in compared.likest)
+    mine = model.features(open_rgb(paths[row]) for row in rows)
+    image_stats["difference"] = image_stats["same_character"] = np.nan
+    if rows:
+        apart = model.differences(mine, theirs)  # (rows, pictures)
+        image_stats.loc[rows, "difference"] = apart.mean(axis=1)
+        same = (apart <= model.threshold).mean(axis=1) >= 0.5
+        image_stats.loc[rows, "same_character"] = same.astype(float)
 
 
 def _cosines(
@@ -278,6 +320,12 @@ def _warnings(inputs: ScoreInputs, epochs: Mapping[int, tuple[int, Numbers]]) ->
     found = list(filter(None, (metric.why_empty(inputs) for metric in empty)))
     if seen.samples["seed"].nunique() < 2:
         found.append("there are no intervals and no variety: one seed says nothing about chance")
+    if inputs.held_out is not None and inputs.held_out.copies:
+        held = inputs.held_out
+        found.append(
+            f"{held.copies} of {len(held.names)} held-out pictures count as near-duplicates of training "
+            "pictures, too: lower score.memorised_distance, or memorised means little"
+        )
     if unknown := unknown_tags(seen):
         found.append(f"the tagger does not know {', '.join(unknown)}: not scored")
     return found

@@ -17,6 +17,7 @@ from typing import Any
 from bakery.interop import sidecar
 from bakery.io.errors import BakeryError, OutOfMemory
 from bakery.jobs import claims, rungs
+from bakery.settings.prune import is_class_first
 from bakery.settings.train import Train
 from bakery.tags.trigger import Trigger
 from bakery.training import checkpoint
@@ -43,6 +44,8 @@ class TrainStage:
     device: str
     threads: int
     cache: Path
+    caption_order: Sequence[str] = ()
+    """Of the captions (`prune.caption_order`)."""
     until: int | None = None
     """The epoch after which all pause; None trains to the end."""
     drawing: Callable[..., AfterEpochs] | None = None
@@ -85,17 +88,20 @@ class TrainStage:
         if isinstance(made, BakeryError):
             claims.fail(spec.out, str(made))
             return
-        activation = Trigger(self.trigger, self.class_tokens).activation_text
+        class_first = is_class_first(self.caption_order)
+        trigger = Trigger(self.trigger, self.class_tokens, class_first=class_first)
+        activation = trigger.activation_text
         files = [epoch["file"] for epoch in made["epochs"]]
+        measured = [rungs.VALIDATION] if (spec.out / rungs.VALIDATION).is_file() else []
         for file in files:
             sidecar.write(spec.out / file, activation=activation)
         if "stopped" in made:  # its state stays, to go on from
-            claims.finish(spec.out, made, ["epochs.csv", *files])
+            claims.finish(spec.out, made, ["epochs.csv", *measured, *files])
             return
         if spec.until is not None and spec.until < spec.settings.num_epochs:
-            rungs.rest(spec.out, made, ["epochs.csv", *files], epoch=spec.until)
+            rungs.rest(spec.out, made, ["epochs.csv", *measured, *files], epoch=spec.until)
             return
-        claims.finish(spec.out, made, ["epochs.csv", *files])
+        claims.finish(spec.out, made, ["epochs.csv", *measured, *files])
         rungs.forget(spec.out)
 
 

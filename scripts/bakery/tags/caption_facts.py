@@ -36,8 +36,9 @@ class Written:
     unscored: frozenset[str] = frozenset()
     """Pictures without a quality word because their posts have no score."""
 
-    def summary(self, images: Sequence[str]) -> dict[str, Any]:
-        """Counts for the manifest; nothing where nothing was asked for."""
+    def summary(self, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Counts of the captions `lines` for the manifest; nothing where nothing was asked for."""
+        images = [line["image"] for line in lines]
         told = {"sentences": self.sentences.summary(images)} if self.sentences else {}
         unscored = self._unscored(images)
         return told | ({"without_score": unscored} if unscored else {})
@@ -62,7 +63,9 @@ class Written:
             rows = [row for row in self.sentences.rows() if row["image"] in images]
             picture_sentences.write(out / picture_sentences.NAME, rows)
 
-    def warnings(self, images: Sequence[str], pruned: Sequence[str]) -> list[str]:
+    def warnings(self, lines: Sequence[Mapping[str, Any]], pruned: Sequence[str]) -> list[str]:
+        """What of the captions `lines` is not as asked for; the trigger absorbs `pruned`."""
+        images = [line["image"] for line in lines]
         found = self.sentences.warnings(images, pruned) if self.sentences else []
         if unscored := self._unscored(images):
             found.append(

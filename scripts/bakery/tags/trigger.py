@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
-from bakery.settings.prune import Prune
+from bakery.settings.prune import Prune, is_class_first
 from bakery.settings.thresholds import Thresholds
 from bakery.tags import captions
 
@@ -27,7 +27,7 @@ class Trigger:
 
     word: str
     class_tokens: str = ""
-    """Tags, separated by commas, that always follow the word."""
+    """Tags, separated by commas, that always go with the word: after it, or before (`class_first`)."""
     pruned: tuple[str, ...] = ()
     """The tags that it absorbs."""
     traits: tuple[str, ...] = ()
@@ -36,11 +36,18 @@ class Trigger:
     """Sub-trigger -> the tags that it absorbs."""
     thresholds: Thresholds | None = None
     """Thresholds from which a tagger's tag counts; None until the prune stage has decided."""
+    class_first: bool = False
+    """Whether the class tokens are before the word, as `prune.caption_order` has it in captions."""
 
     @classmethod
     def of(cls, settings: Prune) -> Trigger:
         """The trigger by the config alone."""
-        return cls(settings.trigger, settings.class_tokens, outfits=settings.outfits)
+        return cls(
+            settings.trigger,
+            settings.class_tokens,
+            outfits=settings.outfits,
+            class_first=is_class_first(settings.caption_order),
+        )
 
     @classmethod
     def read(cls, folder: Path) -> Trigger:
@@ -57,6 +64,7 @@ class Trigger:
                 thresholds=Thresholds(
                     **{kind: float(facts["thresholds"][kind]) for kind in ("general", "character")}
                 ),
+                class_first=facts.get("class_first", False) is True,
             )
         except FileNotFoundError:
             raise BakeryError(f"{path} does not exist: run the prune stage again") from None
@@ -78,7 +86,7 @@ class Trigger:
                 "general": self.decided.general,
                 "character": self.decided.character,
             },
-        }
+        } | ({"class_first": True} if self.class_first else {})
         write_text(folder / NAME, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
     @property
@@ -90,16 +98,17 @@ class Trigger:
 
     @property
     def own(self) -> list[str]:
-        """The tags that stand for the character: the trigger word, then the class tokens."""
-        return captions.split(f"{self.word}, {self.class_tokens}")
+        """The tags that stand for the character: trigger word and class tokens, in their order."""
+        words = (self.word, self.class_tokens)
+        return captions.split(", ".join(reversed(words) if self.class_first else words))
 
     @property
     def activation_text(self) -> str:
-        """What calls the character in a prompt, and what captions start with: `mirael, 1girl`."""
+        """What calls the character in a prompt, in the order of captions: `mirael, 1girl`."""
         return captions.join(self.own)
 
     def front(self, caption: str) -> str:
-        """`caption` with the trigger and its class tokens in front, and nowhere else."""
+        """`caption` with trigger and class tokens in front, and nowhere else."""
         mine = set(map(captions.same, self.own))
         rest = [tag for tag in captions.split(caption) if captions.same(tag) not in mine]
         return captions.join([*self.own, *rest])

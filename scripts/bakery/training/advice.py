@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
@@ -17,7 +16,7 @@ from bakery.dataset.repeat_folders import Dataset, Folders
 from bakery.io import devices
 from bakery.io.errors import OutOfMemory
 from bakery.settings.train import Train
-from bakery.tags import captions
+from bakery.tags.shuffling import Shuffling
 from bakery.training.progress import memory_gib
 
 log = logging.getLogger(__name__)
@@ -142,12 +141,7 @@ def about_captions(settings: Train, data: Dataset, truncated: int) -> int:
             truncated, settings.max_token_length,
         )  # fmt: skip
     if settings.text_variants is not None:
-        how = partial(
-            captions.ways,
-            keep_tokens=settings.keep_tokens,
-            shuffled=settings.shuffle_caption,
-            dropped=settings.caption_tag_dropout_rate > 0,
-        )
+        how = Shuffling.of(settings).ways
         texts = [text for item in data.items for text in item.texts]
         beyond = sum(how(text) > settings.text_variants for text in texts)
         log.info(

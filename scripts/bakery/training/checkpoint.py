@@ -209,7 +209,7 @@ class Checkpoint:
         patterns = (f"{self.name}.safetensors", f"{self.name}-??????.safetensors", "*.part")
         stale = [path for pattern in patterns for path in self.folder.glob(pattern)]
         if keep is None:
-            names = ("epochs.csv", manifest.PROGRESS, STATE, BEFORE, rungs.RESTED)
+            names = (*rungs.GROWING, manifest.PROGRESS, STATE, BEFORE, rungs.RESTED)
             stale += [self.folder / name for name in names]
             stale += self.folder.glob("events.out.tfevents.*.log")
         removed = [p for p in stale if p.is_file() and p.name not in (keep or ())]

@@ -39,6 +39,17 @@ def compiled(
         core.__dict__.pop("forward", None)
 
 
+@contextmanager
+def plain(core: nn.Module) -> Iterator[None]:
+    """Inside, `core` is not compiled: for passes that are too few to be worth minutes."""
+    own = core.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if own is not None:
+            core.__dict__["forward"] = own
+
+
 def _works(core: nn.Module, try_out: Callable[[], None]) -> bool:
     try:
         try_out()

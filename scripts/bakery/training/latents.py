@@ -100,7 +100,6 @@ class Latents:
     def _encode(self, views: list[View]) -> None:
         self.base.need(LATENTS)
         space = self.base.latents
-        space.module.to(self.base.device)
         sizes = Counter(self.data.fits[view.index].bucket for view in views)
         rooms: dict[Size, Iterator[Moments]] = {}
         for view, pixels in status.each(self._pixels(views), "encoding latents", len(views)):

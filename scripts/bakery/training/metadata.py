@@ -42,11 +42,11 @@ def describe(
     `bakery_<key>`; `trigger` also becomes modelspec.trigger_phrase. `optimizer` is its full name.
     """
     values: dict[str, object] = {f"bakery_{key}": value for key, value in extra.items()}
-    values |= _settings(settings, counts)
+    values |= _settings(settings, counts, base.family)
     if base.family.follows_flow:
         values |= _flow(settings, base.family)
     values |= _learning(settings, optimizer)
-    values |= _dataset(folders, data)
+    values |= _dataset(folders, data, settings.keep_tokens_separator)
     values["ss_datasets"] = [_detailed(settings, folders, values)]
     values |= {
         "ss_output_name": name,
@@ -78,7 +78,7 @@ def _detailed(settings: Train, folders: Folders, values: Mapping[str, object]) -
             "random_crop": settings.random_crop,
             "shuffle_caption": settings.shuffle_caption,
             "keep_tokens": settings.keep_tokens,
-            "keep_tokens_separator": None,
+            "keep_tokens_separator": settings.keep_tokens_separator or None,
             "secondary_separator": None,
             "enable_wildcard": folders.with_candidates,
             "caption_prefix": None,
@@ -98,10 +98,10 @@ def _detailed(settings: Train, folders: Folders, values: Mapping[str, object]) -
     } | {name: values[f"ss_{name}"] for name in same}
 
 
-def _settings(settings: Train, counts: StepCounts) -> dict[str, object]:
+def _settings(settings: Train, counts: StepCounts, family: Family) -> dict[str, object]:
     bucketed = settings.enable_bucket
     return {
-        "ss_network_module": "networks.lora",
+        "ss_network_module": family.network_module,
         "ss_network_dim": settings.network_dim,
         "ss_network_alpha": settings.network_alpha or float(settings.network_dim),
         "ss_network_dropout": settings.network_dropout or None,
@@ -137,14 +137,7 @@ def _flow(settings: Train, family: Family) -> dict[str, object]:
     """Of a model that follows a flow: how t is drawn, and None for what does nothing with it."""
     found = {f"ss_{name}": value for name, value in flow_terms.metadata(settings).items()}
     idle = {f"ss_{name}": None for name in family.ignored_by_scripts}
-    return (
-        found
-        | idle
-        | {
-            "ss_network_module": family.network_module,
-            "modelspec.prediction_type": "epsilon",  # so sd-scripts calls all that do not predict v
-        }
-    )
+    return found | idle
 
 
 def network_args(settings: Train) -> dict[str, str]:
@@ -184,7 +177,7 @@ def _learning(settings: Train, optimizer: str) -> dict[str, object]:
     }
 
 
-def _dataset(folders: Folders, data: Dataset) -> dict[str, object]:
+def _dataset(folders: Folders, data: Dataset, separator: str) -> dict[str, object]:
     reg = folders.directories(is_reg=True)
     errors = [fit.aspect_error for fit in data.fits]
     buckets = {
@@ -196,7 +189,7 @@ def _dataset(folders: Folders, data: Dataset) -> dict[str, object]:
         "ss_num_reg_images": sum(found["n_repeats"] * found["img_count"] for found in reg.values()),
         "ss_dataset_dirs": folders.directories(),
         "ss_reg_dataset_dirs": reg,
-        "ss_tag_frequency": folders.tag_frequency(),
+        "ss_tag_frequency": folders.tag_frequency(separator),
         "ss_bucket_info": {
             "buckets": buckets,
             "mean_img_ar_error": sum(errors) / len(errors),

@@ -44,16 +44,17 @@ class Progress:
         self._board = _board(folder, step) if tensorboard else None
 
     def write(
-        self, step: int, epoch: int, loss: float, norm: float, rates: dict[str, float | None]
+        self, step: int, epoch: int, loss: float, norm: float, more: dict[str, float | None]
     ) -> None:
-        """`loss_average` is over the last epoch's length, as kohya's scripts show it."""
+        """`loss_average` is over the last epoch's length, as kohya's scripts show it; `more` are
+        learning rates, and what else is known by name."""
         self.recent.append(loss)
         speed = (step - self._begun) / max(1e-9, time.perf_counter() - self._started)
         numbers = {
             "loss": _number(loss),
             "loss_average": _number(sum(self.recent) / len(self.recent)),
             "grad_norm": _number(norm),
-            **{name: _number(rate, 12) for name, rate in rates.items()},
+            **{name: _number(rate, 12) for name, rate in more.items()},
             "memory_gib": round(memory_gib(self.device), 3),
         }
         line = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ class Run:
     scaler: torch.amp.GradScaler
     diffusion: Loss
     texts: Texts
+    measure: Callable[[Run], Mapping[float, float]] | None = None
+    """Its losses on held-out pictures (`Validation.measure`); None without any."""
     until: int | None = None
     """The epoch after which it pauses; None trains to the end."""
     ends_at: int | None = None
@@ -62,6 +64,8 @@ class Run:
     """Finished steps of the optimizer."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Of epochs.csv: the saved epochs."""
+    validated: list[dict[str, Any]] = field(default_factory=list)
+    """Of validation.csv: the losses on held-out pictures, epoch 0 those of the base."""
     failure: str | None = None
     """Why it stopped before its end."""
     batches: list[Batch] = field(default_factory=list)
@@ -142,12 +146,15 @@ class Run:
             return
         self.step += 1
         self._losses += losses
+        ends = self._place == len(self.batches) or self.step == self.counts.total
+        held_out = self._validate(self.epoch + 1) if ends else None
         if self.progress is not None:
             mean = math.fsum(losses) / len(losses)
-            self.progress.write(
-                self.step, self.epoch + 1, mean, norm, optimizers.rates(self.optimizer)
-            )
-        if self._place == len(self.batches) or self.step == self.counts.total:
+            more = optimizers.rates(self.optimizer)
+            if held_out is not None:
+                more["validation_loss"] = held_out
+            self.progress.write(self.step, self.epoch + 1, mean, norm, more)
+        if ends:
             self._end_epoch()
 
     def state(self) -> dict[str, Any]:
@@ -161,6 +168,7 @@ class Run:
             "weights": [parameter.detach() for parameter in self.parameters],
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            **({"validated": self.validated} if self.validated else {}),
         }
 
     def restore(self) -> None:
@@ -171,7 +179,7 @@ class Run:
         recent: list[float] = []
         if state is not None:
             self.epoch, self.step, self.rows = state["epoch"], state["step"], state["rows"]
-            recent = state["recent"]
+            recent, self.validated = state["recent"], state.get("validated", [])
             self.metadata = record_group_size(self.metadata, state.get("together"))
             with torch.no_grad():
                 for parameter, value in zip(self.parameters, state["weights"], strict=True):
@@ -189,6 +197,10 @@ class Run:
         )
         if self.rows:
             tables.write(self.out / "epochs.csv", self.rows, rungs.EPOCHS)
+        if self.validated:
+            tables.write(self.out / rungs.VALIDATION, self.validated, rungs.VALIDATED)
+        elif self.step == 0:
+            self._validate(0)
 
     def fail(self, sentence: str) -> None:
         """Stop here, for the record; the epochs saved before stay."""
@@ -230,6 +242,20 @@ class Run:
             "lower the learning rates or max_grad_norm; the epochs saved before are intact"
         )
         return True
+
+    def _validate(self, epoch: int) -> float | None:
+        """The mean loss on held-out pictures after `epoch`, put on record; None if it is not due."""
+        last = epoch == self.counts.epochs
+        if self.measure is None or not (self.settings.validates(epoch) or last):
+            return None
+        found = self.measure(self)
+        self.validated += [
+            {"epoch": epoch, "step": self.step, "t": t, "loss": loss} for t, loss in found.items()
+        ]
+        tables.write(self.out / rungs.VALIDATION, self.validated, rungs.VALIDATED)
+        mean = math.fsum(found.values()) / len(found)
+        log.info("epoch %d of %d: held-out loss %.4f", epoch, self.counts.epochs, mean)
+        return mean
 
     def _end_epoch(self) -> None:
         epoch, mean = self.epoch + 1, math.fsum(self._losses) / len(self._losses)

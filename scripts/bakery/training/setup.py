@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bakery.dataset import buckets, repeat_folders
-from bakery.dataset.repeat_folders import Folders
+from bakery.dataset.repeat_folders import NOTHING, Folders
 from bakery.families.family import DENOISER, TEXTS, Model
 from bakery.io import seeds
 from bakery.io.errors import BakeryError
@@ -25,6 +25,7 @@ from bakery.training.run import Run
 from bakery.training.schedules import StepCounts
 from bakery.training.texts import EncodedTexts, Texts, is_kept
 from bakery.training.train_step import TrainContext
+from bakery.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
@@ -44,22 +45,31 @@ class TrainSpec:
 
 
 def make_context(
-    settings: Train, folders: Folders, base: Model, threads: int, cache: Path | None
+    settings: Train,
+    folders: Folders,
+    base: Model,
+    threads: int,
+    cache: Path | None,
+    held_out: Folders = NOTHING,
 ) -> TrainContext:
     """The pictures in their buckets, and caches for what the base's frozen parts compute."""
     sizes = _sizes(settings, base)
-    data = repeat_folders.arrange(folders, sizes)
+    data, *held = (repeat_folders.arrange(one, sizes) for one in (folders, held_out) if one.items)
     store = Store(cache)
     texts = EncodedTexts(base, store, threads=threads)
-    latents = Latents(
-        base,
-        data,
-        store,
-        threads=threads,
-        workers=settings.max_data_loader_n_workers,
-        persistent=settings.persistent_data_loader_workers,
+    latents, *others = (
+        Latents(
+            base,
+            each,
+            store,
+            threads=threads,
+            workers=settings.max_data_loader_n_workers,
+            persistent=settings.persistent_data_loader_workers,
+        )
+        for each in (data, *held)
     )
-    return TrainContext(base, data, latents, texts, threads)
+    validation = Validation(base, held[0], others[0]) if held else None
+    return TrainContext(base, data, latents, texts, threads, validation)
 
 
 def encode(specs: Sequence[TrainSpec], context: TrainContext) -> None:
@@ -72,6 +82,8 @@ def encode(specs: Sequence[TrainSpec], context: TrainContext) -> None:
     with phases.phase(phases.LATENTS, device):
         views = {view for spec in specs for view in data.views(spec.settings) or ()}
         context.latents.prepare(views)
+        if context.validation is not None:
+            context.validation.prepare()
     with phases.phase(phases.TEXTS, device):
         context.texts.prepare(
             batch.captions
@@ -80,6 +92,10 @@ def encode(specs: Sequence[TrainSpec], context: TrainContext) -> None:
             for epoch in range(1, min(its.epochs, spec.until or its.epochs) + 1)
             for batch in data.epoch(spec.settings, epoch)
         )
+        if context.validation is not None:
+            kept = [spec.settings for spec in specs if is_kept(spec.settings, context.base)]
+            for size in {settings.train_batch_size for settings in kept}:
+                context.texts.prepare(context.validation.captions(size))
         if all(is_kept(spec.settings, context.base) for spec in specs):
             context.base.release(TEXTS)
             about = "%d captions are encoded, %.2f GiB; the text encoder is not needed any more"
@@ -146,6 +162,7 @@ def _new_run(
         diffusion=losses.of(settings, base.noise),
         texts=Texts(settings, context.texts),
         until=spec.until,
+        measure=None if context.validation is None else context.validation.measure,
     )
 
 

@@ -104,7 +104,7 @@ class Texts:
     def __call__(self, captions: Sequence[str]) -> Text:
         """The text of `captions`; it is as long as the longest of them needs."""
         if not self.kept:
-            with torch.set_grad_enabled(self.learns):
+            with torch.set_grad_enabled(self.learns and torch.is_grad_enabled()):
                 return self.base.encode(captions)
         device = self.base.device
         return {name: devices.moved(x, device) for name, x in self.encoded(captions).items()}

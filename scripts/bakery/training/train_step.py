@@ -17,6 +17,7 @@ from bakery.io import devices, seeds
 from bakery.training.latents import Latents
 from bakery.training.run import Run, finish_step
 from bakery.training.texts import EncodedTexts
+from bakery.training.validation import Validation
 
 
 @dataclass
@@ -28,6 +29,8 @@ class TrainContext:
     latents: Latents
     texts: EncodedTexts
     threads: int
+    validation: Validation | None = None
+    """The held-out pictures, if there are any."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from bakery.io import status
 from bakery.io.errors import BakeryError
 from bakery.jobs import phases, stop_requests
 from bakery.settings.train import Train
+from bakery.tags.shuffling import Shuffling
 from bakery.training import advice, checkpoint, loop, metadata, optimizers, schedules, setup
 from bakery.training.run import Run
 from bakery.training.setup import TrainSpec
@@ -75,8 +76,9 @@ class Trainer:
         with advice.out_of_memory(settings, meter):
             folders = self._folders(settings)
             context = setup.make_context(
-                settings, folders, self._base(settings), self.threads, self.cache
-            )
+                settings, folders, self._base(settings), self.threads, self.cache,
+                repeat_folders.read_holdout(self.layout),
+            )  # fmt: skip
             setup.encode(specs, context)
             with phases.phase(phases.TRAINING, self.device):
                 return self._train(specs, context, folders, meter)
@@ -171,7 +173,8 @@ def _describe(
             f"this bake failed before and would again ({failed}): change its settings, or remove "
             f"{run.out / checkpoint.STOPPED} to try it once more"
         )
-    truncated = sum(any(map(base.cuts, item.texts)) for item in data.items)
+    still = Shuffling.of(settings).still
+    truncated = sum(any(base.cuts(still(text)) for text in item.texts) for item in data.items)
     sizes = {f"{w}x{h}": count for (w, h), count in data.bucket_counts().items()}
     adapters = len(run.network.layers)
     listed = ", ".join(f"{count} of {size}" for size, count in sizes.items())
@@ -182,6 +185,7 @@ def _describe(
         "reg_pictures": sum(item.is_reg for item in data.items),
         "ignored": list(folders.ignored),
         "pixels_lost": advice.about_pictures(settings, folders, data),
+        **({"held_out": len(context.validation)} if context.validation is not None else {}),
         "truncated_captions": truncated,
         "empty_captions": advice.about_captions(settings, data, truncated),
         "buckets": sizes,

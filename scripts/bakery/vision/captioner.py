@@ -15,9 +15,10 @@ whose weights are missing in its files is refused, where transformers would draw
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,11 +197,13 @@ class _Model:
 def _load(folder: Path, device: str) -> _Model:
     """The model in `folder`, in bfloat16 on CUDA and in float32 elsewhere."""
     import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
 
     here = {"local_files_only": True, "trust_remote_code": False}
     try:
-        processor = AutoProcessor.from_pretrained(folder, **here)
+        # inside, as a torchvision that does not fit torch shows when these are imported
+        from transformers import AutoModelForImageTextToText
+
+        processor = _processor(folder, here)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True,
             dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32, **here,
@@ -223,9 +226,50 @@ def _load(folder: Path, device: str) -> _Model:
     return _Model(processor, model.eval().to(device), model.config.model_type, device)
 
 
+def _processor(folder: Path, here: Mapping[str, bool]) -> Any:
+    """What turns pictures and words into a model's input.
+
+    Models that read videos as well (Qwen-VL) have a part for those that needs torchvision; where that is
+    not installed, the part is left out, and pictures are read with Pillow.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+
+    config = AutoConfig.from_pretrained(folder, **here)
+    kind: Any = PROCESSOR_MAPPING.get(type(config), None)
+    if importlib.util.find_spec("torchvision") is not None or not _reads_videos(kind):
+        return AutoProcessor.from_pretrained(folder, **here)
+
+    class WithoutVideos(kind):  # known when it is loaded
+        def check_argument_for_proper_class(self, name: str, part: Any) -> Any:
+            if name == "video_processor":
+                return None
+            return super().check_argument_for_proper_class(name, part)
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, **here)
+    template = folder / "chat_template.json"
+    if tokenizer.chat_template is None and template.is_file():
+        tokenizer.chat_template = json.loads(regular_files.read_text(template))["chat_template"]
+    return WithoutVideos(
+        image_processor=AutoImageProcessor.from_pretrained(folder, **here),
+        tokenizer=tokenizer,
+        video_processor=None,
+        chat_template=tokenizer.chat_template,
+    )
+
+
+def _reads_videos(kind: Any) -> bool:
+    return kind is not None and "video_processor" in kind.get_attributes()
+
+
 def _missing_package(problem: str) -> str:
     """The cure where a processor needs a package that is not part of a bake's environment."""
+    if "torchvision::" in problem:  # its compiled part could not be loaded
+        return (
+            "; torchvision is made for another build of torch: install the one of this torch's version, "
+            "from the same index as torch (CPU or CUDA)"
+        )
     # without torchvision, transformers cannot even name the class of a video processor
     if "torchvision" in problem.lower() or "VIDEO_PROCESSOR_MAPPING" in problem:
-        return "; its processor needs torchvision: `pip install torchvision` beside torch"
+        return "; its processor needs torchvision: install it from the same index as torch"
     return ""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 from scipy import fft
 
+from bakery.io import images
 from bakery.vision import hashes
 
 WORK_SIDE = 128
@@ -139,6 +140,41 @@ def representatives(
             for seen in looks[index]:
                 lookers[seen].append(index)
     return repeats
+
+
+def pairs(pictures: Sequence[Image.Image], distance: int) -> Iterator[tuple[int, int]]:
+    """Pairs of indices of `pictures` (made by `prepare`) that look the same, at most `distance` bits
+    apart: all that it takes to connect every picture with those that it resembles.
+
+    Pictures that are connected already are not compared again.
+    """
+    looks, group = _candidates(pictures, distance)
+    of_hash: dict[int, list[int]] = defaultdict(list)
+    for index, mine in enumerate(group):
+        of_hash[mine].append(index)
+    of = list(range(len(pictures)))
+
+    def first(index: int) -> int:
+        while of[index] != index:
+            of[index] = index = of[of[index]]
+        return index
+
+    for cut, seen in enumerate(looks):
+        for whole, crops in ((o, crops) for g, crops in seen.items() for o in of_hash[g]):
+            if first(whole) == first(cut):
+                continue
+            margins = _line_up(pictures[whole], pictures[cut], crops)
+            if margins and _alike(pictures[whole], pictures[cut], margins, distance):
+                of[first(cut)] = first(whole)
+                yield whole, cut
+
+
+def pairs_of_files(paths: Sequence[Path], distance: int, folder: Path) -> list[tuple[int, int]]:
+    """As `pairs`, of pictures in files; small copies of them lie in `folder` meanwhile."""
+    with Spool(folder) as small:
+        for path in paths:
+            small.append(prepare(images.open_rgb(path)))
+        return list(pairs(small, distance))
 
 
 def _candidates(

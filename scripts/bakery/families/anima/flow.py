@@ -58,6 +58,9 @@ class RectifiedFlow(NoiseProcess):
             t = torch.sigmoid(self.sigmoid_scale * normal)
         return t if self.timestep_sampling == "sigmoid" else shifted(t, self.discrete_flow_shift)
 
+    def at(self, place: float) -> torch.Tensor:
+        return torch.tensor([place])
+
     def noisy(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         t = _beside(t, latents)
         return (1 - t) * latents + t * noise

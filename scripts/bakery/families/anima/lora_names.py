@@ -19,17 +19,18 @@ _ADAPTER_BLOCK = (*_ATTENTION, "mlp.0", "mlp.2")
 _ADAPTER = ("in_proj", "out_proj")
 
 
-def _underscored(path: str) -> str:
+def underscored(path: str) -> str:
+    """A path as it is in the names of kohya's files."""
     return path.replace(".", "_")
 
 
 _OUTSIDE = {
-    _underscored(path): path
+    underscored(path): path
     for path in (*names.TRANSFORMER, *(f"{names.ADAPTER}{name}" for name in _ADAPTER))
 }
 _INSIDE = {
-    "blocks": {_underscored(path): path for path in names.BLOCK},
-    "llm_adapter_blocks": {_underscored(path): path for path in _ADAPTER_BLOCK},
+    "blocks": {underscored(path): path for path in names.BLOCK},
+    "llm_adapter_blocks": {underscored(path): path for path in _ADAPTER_BLOCK},
 }
 _BLOCK = re.compile(r"((?:llm_adapter_)?blocks)_(\d+)_(\w+)")
 
@@ -60,5 +61,5 @@ def name_of(path: str) -> str | None:
     else:
         prefix = next(one for one in _PREFIXES if path.startswith(one))
         layer = path.removeprefix(prefix)
-    found = KOHYA + _underscored(layer)
+    found = KOHYA + underscored(layer)
     return found if path_of(found) == DOTTED + layer else None

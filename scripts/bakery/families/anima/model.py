@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,10 +13,11 @@ from torch import nn
 
 from bakery.families import recognise
 from bakery.families.anima import drawing as drawn
-from bakery.families.anima import names, reading
+from bakery.families.anima import lora_names, names, reading
 from bakery.families.anima.flow import RectifiedFlow
 from bakery.families.anima.latents import QwenImageLatents
-from bakery.families.anima.text import MOST_TOKENS, TextSide
+from bakery.families.anima.shapes import MOST_TOKENS
+from bakery.families.anima.text import TextSide
 from bakery.families.attention import text_projected_once
 from bakery.families.family import (
     DENOISER,
@@ -195,16 +195,11 @@ class AnimaModel(Model):
     def describe(self) -> dict[str, object]:
         own: dict[str, object] = {
             "ss_base_model_version": self.family.base_version,
+            "modelspec.prediction_type": "epsilon",  # so sd-scripts calls all that do not predict v
             "modelspec.architecture": "anima-preview/lora",
             "modelspec.implementation": "https://huggingface.co/circlestone-labs/Anima",
         }
-        return own | self._files
-
-    @cached_property
-    def _files(self) -> dict[str, str]:
-        return recognise.file_facts(
-            self.files.place
-        )  # read once: a full-size checkpoint takes seconds
+        return own | recognise.file_facts(self.files.place)
 
     @classmethod
     def outline(
@@ -237,4 +232,4 @@ class AnimaModel(Model):
 
 
 def _target(name: str, layer: nn.Linear, part: str) -> Target:
-    return Target(f"lora_unet_{name}".replace(".", "_"), layer, part)
+    return Target(lora_names.KOHYA + lora_names.underscored(name), layer, part)

@@ -1,8 +1,8 @@
 """Anima's parts, read and checked: from a diffusers folder, a hub repository, or files of their own.
 
 `Files.outline` reads everything but weights and checks that the parts are of one model; `Files.load`
-reads the weights of one part. Nothing is looked for anywhere but where the config names it, and in the
-tokenizers' folders beside a file.
+reads the weights of one part. Nothing is looked for anywhere but where the config names it and beside a
+file: the tokenizers' folders, `scheduler`, and configs for what no tensor's shape tells.
 """
 
 from __future__ import annotations

@@ -23,7 +23,11 @@ _REFUSED: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("noise_offset", bool, "Anima's pictures begin as plain noise: leave it out"),
     ("conv_dim", bool, "Anima's transformer has no convolutions: leave it out"),
     ("clip_skip", lambda n: n > 1, "Anima has no CLIP: leave it out"),
-    ("max_token_length", lambda n: n < 225, f"Anima reads up to {shapes.FLOOR} tokens: leave it out"),
+    (
+        "max_token_length",
+        lambda n: n < 225,
+        f"Anima reads up to {shapes.MOST_TOKENS} tokens: leave it out",
+    ),
     (
         "mixed_precision",
         lambda kind: kind == "fp16",

@@ -18,6 +18,8 @@ PATCH = 2
 """Latent pixels a side of what the transformer sees as one."""
 FLOOR = 512
 """Tokens that a text has at least: shorter ones end in zeros, which the transformer attends to."""
+MOST_TOKENS = 512
+"""Of a caption, of either tokenizer; sd-scripts and diffusers cut there, too."""
 MOST_POSITIONS = 128
 """Patches a side that have a position: 2048 pixels."""
 SHIFT = 3.0

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from bakery.families.anima.shapes import MOST_TOKENS
 from bakery.io import devices
 
-MOST_TOKENS = 512
-"""Of either tokenizer; sd-scripts and diffusers cut there, too."""
+_KEPT = 4096
+"""Captions whose tokens are kept: with shuffle_caption, each showing of a picture may have a new one."""
 
 
 class Tokens(NamedTuple):
@@ -50,6 +51,8 @@ class TextSide:
             found = (
                 t(caption, verbose=False).input_ids for t in (self.tokenizer, self.t5_tokenizer)
             )
+            if len(self._tokens) >= _KEPT:
+                self._tokens.clear()
             self._tokens[caption] = Tokens(*found)
         return self._tokens[caption]
 

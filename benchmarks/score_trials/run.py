@@ -1,0 +1,201 @@
+"""Is the score right? Two dozen trials, half of them to settle rule and weights, half to judge them.
+
+    python benchmarks/score_trials/run.py prepare build/trials [--base sd|anima]
+    python benchmarks/score_trials/run.py bake build/trials [t01 t02 ...]
+    python benchmarks/score_trials/run.py report build/trials
+    python benchmarks/score_trials/run.py settle build/trials
+    python benchmarks/score_trials/run.py judge build/trials
+
+`prepare` writes a folder a trial: pictures and a config. `bake` bakes those that are not finished, one
+after the other; it may be stopped, and run again. Each is a folder of Snakemake's. `report` prints what
+is known of the finished trials of the first half, in Markdown. `settle` chooses rule and weights by it
+and writes them to `settled.json`. `judge` then looks at the second half, once: it writes `judged.md`
+and does not run again.
+
+The yardstick has to be in the folder, made as in docs/proof.md. The design: `design.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).absolute().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "benchmarks")]
+
+from hardware import describe  # noqa: E402
+from score_trials import choices, replays, report, setting_up  # noqa: E402
+from score_trials.choices import RULES, SHIPPED, Evidence  # noqa: E402
+from score_trials.design import JUDGE, SETTLE, Design, designs, table  # noqa: E402
+from score_trials.seen import Seen  # noqa: E402
+
+from bakery.report.results import Bake  # noqa: E402
+
+SETTLED, JUDGED = "settled.json", "judged.md"
+FIRST = next(iter(RULES))
+
+
+def asked(names: Sequence[str]) -> list[Design]:
+    """The trials with these names, all without any."""
+    unknown = sorted(set(names) - {one.name for one in designs()})
+    if unknown:
+        raise SystemExit(f"there is no trial {', '.join(unknown)}: they are t01 to t24")
+    return [one for one in designs() if not names or one.name in names]
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Writes a folder with pictures and a config for each trial."""
+    base = setting_up.BASES[args.base]
+    base = replace(base, folder=args.base_folder) if args.base_folder else base
+    setting_up.prepare(asked(args.trials), base, args.folder, args.epochs)
+    print("\n".join(table(designs())))
+
+
+def bake(args: argparse.Namespace) -> None:
+    """Bakes the trials that are not finished, or those named."""
+    for design in asked(args.trials):
+        place = args.folder / design.name
+        if not (place / "config.yaml").is_file():
+            raise SystemExit(f"{place} has no config.yaml: run prepare for {design.name} first")
+        if setting_up.is_finished(place):
+            continue
+        status = setting_up.bake(place, args.cores)
+        if status:
+            raise SystemExit(f"{design.name} did not finish: see above, then run the same again")
+        print(f"{design.name} is finished: {setting_up.cpu_seconds(place) / 60:.1f} CPU minutes")
+
+
+def finished(folder: Path, half: str) -> list[Design]:
+    """The trials of a half that are baked to their end."""
+    return [
+        one for one in designs()
+        if one.half == half
+        and (folder / one.name / "config.yaml").is_file()
+        and setting_up.is_finished(folder / one.name)
+    ]  # fmt: skip
+
+
+def read_all(folder: Path, half: str) -> list[Evidence]:
+    """The evidence of a half's finished trials."""
+    if not (folder / "yardstick/components.npz").is_file():
+        raise SystemExit(f"{folder / 'yardstick'} is not complete: make it as docs/proof.md says")
+    # torch and diffusers take a while, and nothing else here needs them
+    from proof import Yardstick
+    from score_trials import evidence
+
+    yardstick = Yardstick.read(folder)
+    found = [evidence.read(one, folder / one.name, yardstick) for one in finished(folder, half)]
+    for one in found:
+        if not one.has_verdict:
+            why = "nothing was pruned, or nothing asked is known: its epochs have no trade-off"
+            print(f"{one.design.name} is left out: {why}\n")
+    return [one for one in found if one.has_verdict]
+
+
+def minutes(folder: Path, found: Sequence[Evidence]) -> dict[str, float]:
+    """Trial -> CPU minutes that baking it took."""
+    names = [one.design.name for one in found]
+    return {name: setting_up.cpu_seconds(folder / name) / 60 for name in names}
+
+
+def counted(folder: Path, found: Sequence[Evidence], half: str) -> str:
+    every = sum(one.half == half for one in designs())
+    return f"{len(found)} of the {every} trials to {half} by are finished. {describe()}"
+
+
+def tell(args: argparse.Namespace) -> None:
+    """The report on the half `SETTLE`."""
+    found = read_all(args.folder, SETTLE)
+    print(counted(args.folder, found, SETTLE))
+    if not found:
+        return
+    seen = [[Seen.read(one) for one in _scored(args.folder, trial.design)] for trial in found]
+    fewer = [
+        list(replays.with_fewer(trial, of_trial, FIRST))
+        for trial, of_trial in zip(found, seen, strict=True)
+    ]
+    early = [[replays.halved(trial, how, FIRST) for how in replays.HALVINGS] for trial in found]
+    for title, rows in (
+        ("Trials", report.trials(found, minutes(args.folder, found), FIRST)),
+        ("Rules", report.rules(found)),
+        ("Weights", report.weights(choices.settle(found), found)),
+        ("Without each metric", report.without_each(found, FIRST)),
+        ("Fewer pictures", report.replays("drawn", "pictures", fewer)),
+        ("Halving", report.replays("halving", "epochs baked", early)),
+    ):
+        print(f"\n## {title}\n\n" + "\n".join(rows))
+
+
+def _scored(folder: Path, design: Design) -> list[Bake]:
+    return setting_up.bakes(folder / design.name, setting_up.SCORED)
+
+
+def settle(args: argparse.Namespace) -> None:
+    """Writes the rule and the weights that lose least on the finished trials of the half `SETTLE`."""
+    if (args.folder / JUDGED).is_file():
+        raise SystemExit(f"{JUDGED} is there: what is settled after judging proves nothing")
+    found = read_all(args.folder, SETTLE)
+    if not found:
+        raise SystemExit("no trial to settle by is finished: bake one first")
+    best = choices.settle(found)[0]
+    names = [one.design.name for one in found]
+    facts = {"rule": best.rule, "weights": dict(best.weights), "trials": names}
+    (args.folder / SETTLED).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    print(counted(args.folder, found, SETTLE), json.dumps(facts), sep="\n")
+
+
+def judge(args: argparse.Namespace) -> None:
+    """Reports on the half `JUDGE`, once: the shipped rule and weights, the settled ones, the others."""
+    if (args.folder / JUDGED).is_file():
+        raise SystemExit(f"judged already: {args.folder / JUDGED}. A second look would be a choice")
+    if not (args.folder / SETTLED).is_file():
+        raise SystemExit("nothing is settled yet: run settle first, then judge")
+    missing = [one.name for one in designs()
+               if one.half == JUDGE and one not in finished(args.folder, JUDGE)]  # fmt: skip
+    if missing and not args.without_the_unfinished:
+        raise SystemExit(f"not finished: {', '.join(missing)}. Bake them, or judge "
+                         "--without-the-unfinished")  # fmt: skip
+    facts = json.loads((args.folder / SETTLED).read_text("utf-8"))
+    found = read_all(args.folder, JUDGE)
+    if not found:
+        raise SystemExit("no trial to judge by is finished: bake one first")
+    chosen = choices.attempt(found, facts["rule"], facts["weights"])
+    said = ", ".join(f"{name} {facts['weights'][name]:g}" for name in SHIPPED)
+    text = [
+        counted(args.folder, found, JUDGE), "",
+        *report.trials(found, minutes(args.folder, found), FIRST), "",
+        *report.rules(found),
+        report.line(f"as settled: {facts['rule']}; {said}", chosen, found),
+    ]  # fmt: skip
+    (args.folder / JUDGED).write_text("\n".join(text) + "\n", encoding="utf-8")
+    print("\n".join(text))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    steps = {"prepare": prepare, "bake": bake, "report": tell, "settle": settle, "judge": judge}
+    commands = parser.add_subparsers(dest="what", required=True)
+    for name, step in steps.items():
+        command = commands.add_parser(name, help=step.__doc__)
+        command.add_argument("folder", type=Path)
+        command.set_defaults(step=step)
+        if name == "prepare":
+            command.add_argument("--base", choices=sorted(setting_up.BASES), default="sd")
+            command.add_argument("--base-folder", help="where that base is, if elsewhere")
+            command.add_argument("--epochs", type=int, default=4)
+        if name in ("prepare", "bake"):
+            command.add_argument("trials", nargs="*", help="these alone")
+        if name == "bake":
+            command.add_argument("--cores", default="all")
+        if name == "judge":
+            command.add_argument("--without-the-unfinished", action="store_true")
+    args = parser.parse_args()
+    args.step(args)
+
+
+if __name__ == "__main__":
+    main()
