@@ -197,7 +197,7 @@ def encode_pictures(vae: AutoencoderKLQwenImage, pictures: np.ndarray) -> Tensor
 
 
 def main() -> None:
-    args = fitting.arguments(__doc__, steps=6_000).parse_args()
+    args = fitting.arguments(__doc__, steps=3_200).parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)
     fit = Fit(Tokenizers(args.out), args.lr, args.seed)

@@ -114,7 +114,7 @@ class Fit(vae_fitting.Fit):
 
 def main() -> None:
     parser = vae_fitting.arguments(
-        __doc__, steps=5000, out="folder to write, with the state beside it"
+        __doc__, steps=4500, out="folder to write, with the state beside it"
     )
     args = parser.parse_args()
     known, state = np.load(args.pictures, mmap_mode="r"), args.out.with_suffix(".state.pt")

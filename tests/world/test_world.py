@@ -10,13 +10,17 @@ import torch
 from diffusers import StableDiffusionPipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors import safe_open
 
+from bakery.families import registry
 from bakery.vision.tagger import Tagger
-from world import avatar, words
+from world import avatar, judge_base, words
 from world.render import reduce
 
 WORLD = Path(__file__).parents[2] / "resources/world"
+COLORS = ("pink", "blue", "green", "black")
+HAIR = [f"1girl, solo, {color} hair, simple background, white background" for color in COLORS]
 ALL_TAGS = {tag for group in avatar.GROUPS.values() for tag in group}
 
 
@@ -72,8 +76,18 @@ def test_the_base_is_stock_small_and_half_precision() -> None:
     for weights in (WORLD / "base").rglob("*.safetensors"):
         with safe_open(weights, "pt") as file:
             assert {str(file.get_slice(key).get_dtype()) for key in file.keys()} == {"F16"}  # noqa: SIM118
-    size = sum(path.stat().st_size for path in WORLD.rglob("*") if path.is_file())
-    assert size <= 20 * 2**20
+
+
+def test_the_embedded_world_is_small() -> None:
+    assert sum(path.stat().st_size for path in WORLD.rglob("*") if path.is_file()) <= 25e6
+
+
+def test_the_anima_is_its_architecture_in_half_precision() -> None:
+    base = registry.load(str(WORLD / "anima"))
+    assert base.family.name == "anima"
+    for weights in (WORLD / "anima").rglob("*.safetensors"):
+        with safe_open(weights, "pt") as file:
+            assert {str(file.get_slice(key).get_dtype()) for key in file.keys()} == {"F16"}  # noqa: SIM118
 
 
 def test_the_base_has_no_word_for_what_it_must_not_know() -> None:
@@ -90,15 +104,24 @@ def test_a_picture_of_the_base_shows_what_was_asked() -> None:
         WORLD / "base", safety_checker=None, dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
-    colors = ("pink", "blue", "green", "black")
     pictures = pipeline(
-        [f"1girl, solo, {color} hair, simple background, white background" for color in colors],
+        HAIR,
         num_inference_steps=10, guidance_scale=4.0,
         generator=[torch.Generator().manual_seed(i) for i in range(4)],
     ).images  # fmt: skip
+    assert obeyed(pictures) >= 3
+
+
+@pytest.mark.slow
+def test_a_picture_of_the_anima_shows_what_was_asked() -> None:
+    assert obeyed(judge_base.draw(WORLD / "anima", HAIR)) >= 3
+
+
+def obeyed(pictures: list[Image.Image]) -> int:
+    """How many show the hair of their prompt in `HAIR`."""
     tagger = Tagger.load(WORLD / "tagger")
-    hair = [tagger.names.index(f"{color} hair") for color in colors]
-    assert (tagger.tag(pictures)[:, hair].argmax(axis=1) == np.arange(4)).sum() >= 3
+    hair = [tagger.names.index(f"{color} hair") for color in COLORS]
+    return int((tagger.tag(pictures)[:, hair].argmax(axis=1) == np.arange(len(COLORS))).sum())
 
 
 def test_pictures_are_reduced_as_the_bakery_would() -> None:
