@@ -51,8 +51,9 @@ class CaptionMarks:
             front, tags, end = [*before, sentence, *after[:kept]], after[kept:], []
         if not tags:
             return caption
-        parts = (", ".join(front), self.separator, ", ".join(tags))
-        parts += (self.separator, ", ".join(end)) if end else ()
+        parts = [", ".join(front), self.separator, ", ".join(tags)]
+        if end:
+            parts += [self.separator, ", ".join(end)]
         return " ".join(filter(None, parts))
 
     def summary(self, texts: Iterable[str]) -> dict[str, dict[str, int]]:

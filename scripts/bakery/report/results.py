@@ -95,9 +95,11 @@ class Bake:
     @property
     def trigger(self) -> str:
         """The trigger with its class tokens, in the order of captions."""
-        words = (self.settings.get(f"prune.{name}", "") for name in ("trigger", "class_tokens"))
+        word, class_tokens = (
+            self.settings.get(f"prune.{name}", "") for name in ("trigger", "class_tokens")
+        )
         first = is_class_first(self.settings.get("prune.caption_order") or ())
-        return Trigger(*words, class_first=first).activation_text
+        return Trigger(word, class_tokens, class_first=first).activation_text
 
 
 @dataclass(frozen=True)
