@@ -12,6 +12,7 @@ import pandas as pd
 from bakery.io import tables
 from bakery.report.results import Bake
 from bakery.scoring import observations
+from bakery.scoring.compared import Compared
 from bakery.scoring.metric import ScoreInputs
 from bakery.scoring.observations import TagMatrix
 from bakery.settings.score import Score
@@ -41,8 +42,10 @@ class Seen:
         folders = bake.folders
         samples = score.read_samples(folders["sample"] / "samples.csv")
         trigger = Trigger.read(folders["prune"])
+        compared = Compared.read(folders["prune"], folders["scrape"], folders.get("layout"))
         training = score.training_shares(
-            folders["prune"], tagging.read_tags(folders["tag"]).seen(trigger.decided)
+            [path.name for path in compared.trained],
+            tagging.read_tags(folders["tag"]).seen(trigger.decided),
         )
         of_score = {
             name.removeprefix("score."): value

@@ -315,7 +315,7 @@ def test_a_separator_before_a_sentence_stays_one(tmp_path: Path) -> None:
     assert any("1, 2 tags in front, and 2 captions have an end" in note for note in draft.notes)
     kohya_import.keep_captions(draft, tmp_path / "captions")
     for path in (tmp_path / "captions").iterdir():
-        assert caption_edits.caption(path) in draft.captions.values()
+        assert caption_edits.caption(path)[0] in draft.captions.values()
     raw["datasets"][0]["subsets"][0]["image_dir"] = (tmp_path / "elsewhere").as_posix()
     config, draft, _ = imported(tmp_path, raw, "e.toml")
     assert config.train.keep_tokens_separator == "|||"

@@ -260,7 +260,7 @@ def test_captions_are_named_as_the_pictures_will_be(here: Path) -> None:
 
 def test_no_check_of_the_filter_drops_what_kohya_trains_on() -> None:
     """A new check has to be thought of here."""
-    own = {"ratings", "unwanted_tags", "animation", "models"}
+    own = {"ratings", "unwanted_tags", "animation", "models", "max_pictures", "max_pictures_seed"}
     assert set(kohya_import.EVERY_PICTURE) | own == set(Filter.model_fields)
 
 
@@ -333,6 +333,7 @@ def trains(draw: st.DrawFn) -> Train:
         "network_dropout": draw(st.sampled_from([0.0, 0.1])),
         "scale_weight_norms": draw(st.none() | st.just(1.0)),
         "network_train_unet_only": draw(st.booleans()),
+        "keep_tokens_separator": draw(st.sampled_from(["", "|||"])),
         "learning_rate": draw(rate),
         "unet_lr": None if one_rate else draw(some),
         "text_encoder_lr": None if one_rate else draw(some | st.just(0.0)),

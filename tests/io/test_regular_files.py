@@ -129,6 +129,7 @@ NAMED = "named by a setting, which `named_files.locate` looked at"
 ASKED = "looked at a few lines above"
 REVIEWED = {
     "console.one_run": OURS,
+    "dataset.entries": "pictures that were opened before",
     "dataset.second_look": OURS,
     "edits.tag_edits": "bytes in memory",
     "families.anima.reading": NAMED,
@@ -173,7 +174,6 @@ REVIEWED = {
     "sources.folder_notes": "its `read_text` is `io.text_files`",
     "sources.store": OURS,
     "stages.clean": OURS,
-    "stages.layout": "pictures that were opened before",
     "stages.sample": OURS,
     "stages.scrape": OURS,
     "starting.new_config": OURS,

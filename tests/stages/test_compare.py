@@ -15,9 +15,8 @@ from made_bakes import made_bake
 from PIL import Image
 
 from bakery.interop import infotext, prompt_syntax
-from bakery.io import seals, tables
+from bakery.io import manifest, seals, tables
 from bakery.io.errors import BakeryError
-from bakery.jobs import rungs
 from bakery.pages import page
 from bakery.report import comparable, lineage, picture_table, results
 from bakery.settings.compare import Compare
@@ -88,7 +87,7 @@ def test_the_loss_on_held_out_pictures_is_drawn_and_judges_nothing(tmp_path: Pat
     before = compare.run(Compare(), bakes=baked, out=tmp_path / "without", sweep="lr")
     assert "Held-out loss" not in (tmp_path / "without/index.html").read_text("utf-8")
     losses = [{"epoch": e, "step": e, "t": t, "loss": t + e} for e in range(3) for t in (0.2, 0.4)]
-    tables.write(baked[0].folders["train"] / rungs.VALIDATION, losses, rungs.VALIDATED)
+    tables.write(baked[0].folders["train"] / manifest.VALIDATION, losses, manifest.VALIDATED)
     (one, other) = (results.read_bake(bake) for bake in baked)
     assert one.held_out == [
         (0, pytest.approx(0.3)),

@@ -57,7 +57,7 @@ def specs(base: str, out: Path, *changes: dict, until: int | None = None) -> lis
 def measured(out: Path) -> dict[int, list[float]]:
     """Epoch -> the loss at each of `TIMES`."""
     found: dict[int, list[float]] = {}
-    for row in tables.records(tables.read(out / rungs.VALIDATION, rungs.VALIDATED)):
+    for row in tables.records(tables.read(out / manifest.VALIDATION, manifest.VALIDATED)):
         found.setdefault(int(row["epoch"]), []).append(float(row["loss"]))
     assert {len(losses) for losses in found.values()} == {len(TIMES)}
     return found
@@ -80,7 +80,7 @@ def test_loras_are_the_same_bytes_with_and_without_held_out_pictures(
         made = Trainer(layout).fit_one(spec)
         assert made.get("held_out") == (3 if held else None)
         files[held] = {path.name: path.read_bytes() for path in spec.out.glob("*.safetensors")}
-        assert (spec.out / rungs.VALIDATION).exists() == held
+        assert (spec.out / manifest.VALIDATION).exists() == held
         losses = [line.get("validation_loss") for line in progress(spec.out)]
         assert losses[:1] == [None]
         if held:
@@ -122,8 +122,8 @@ def test_a_bake_that_pauses_has_the_same_record_and_another_seed_asks_otherwise(
     for until in (1, None):
         (paused,) = specs(sd1, tmp_path / "paused", changes, until=until)
         Trainer(layouts[True]).fit_one(paused)
-    record = (whole.out / rungs.VALIDATION).read_bytes()
-    assert (paused.out / rungs.VALIDATION).read_bytes() == record
+    record = (whole.out / manifest.VALIDATION).read_bytes()
+    assert (paused.out / manifest.VALIDATION).read_bytes() == record
     (other,) = specs(sd1, tmp_path / "other", {**changes, "validation_seed": 5}, until=1)
     Trainer(layouts[True]).fit_one(other)
     assert measured(other.out)[0] != pytest.approx(measured(whole.out)[0], rel=1e-4)
@@ -133,7 +133,7 @@ def test_a_rung_gets_the_losses_of_its_epochs(tmp_path):
     baked, out = tmp_path / "bake", tmp_path / "rung"
     baked.mkdir()
     rows = [{"epoch": e, "step": 3 * e, "t": t, "loss": 0.5} for e in range(4) for t in TIMES]
-    tables.write(baked / rungs.VALIDATION, rows, rungs.VALIDATED)
+    tables.write(baked / manifest.VALIDATION, rows, manifest.VALIDATED)
     lines = [json.dumps({"epoch": epoch}) + "\n" for epoch in (1, 2, 3)]
     (baked / manifest.PROGRESS).write_text("".join(lines))
     rungs.TrainTask(out, baked, until=2)._take([])

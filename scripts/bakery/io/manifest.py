@@ -21,6 +21,10 @@ from bakery.io.seals import Fault, digest
 
 NAME = "manifest.json"
 PROGRESS = "progress.jsonl"
+VALIDATION = "validation.csv"
+"""Of the train stage, where pictures are held out: the loss on them."""
+VALIDATED = ("epoch", "step", "t", "loss")
+"""Its columns: `t` is the place between picture (0) and noise (1); epoch 0 is the base."""
 VOLATILE = (".log", ".part", ".lock", ".state", seals.ENDING)
 """Endings of files that a manifest does not cover: they differ between equal runs."""
 HASHED_WHOLE = 64 * 2**20

@@ -35,11 +35,7 @@ RESTED = "rested.json"
 """Next to a bake's files: how far it is, and what its manifest would contain."""
 EPOCHS = ("epoch", "step", "file", "sshs_model_hash", "loss")
 """Columns of a bake's epochs.csv."""
-VALIDATION = "validation.csv"
-"""Next to it, where pictures are held out: the loss on them."""
-VALIDATED = ("epoch", "step", "t", "loss")
-"""Its columns: `t` is the place between picture (0) and noise (1); epoch 0 is the base."""
-GROWING = ("epochs.csv", VALIDATION)
+GROWING = ("epochs.csv", manifest.VALIDATION)
 """Files of a bake to which each epoch adds lines."""
 
 
@@ -177,10 +173,10 @@ class TrainTask:
                 if source.is_file():  # the sidecar is not there yet when a bake fails
                     link(source, self.out / source.name)
         tables.write(self.out / "epochs.csv", mine, EPOCHS)
-        if (self.baked / VALIDATION).is_file():
-            rows = tables.records(tables.read(self.baked / VALIDATION, VALIDATED))
+        if (self.baked / manifest.VALIDATION).is_file():
+            rows = tables.records(tables.read(self.baked / manifest.VALIDATION, manifest.VALIDATED))
             until = [row for row in rows if int(row["epoch"]) <= self.until]
-            tables.write(self.out / VALIDATION, until, VALIDATED)
+            tables.write(self.out / manifest.VALIDATION, until, manifest.VALIDATED)
         steps = [line for line in _lines(self.baked) if json.loads(line)["epoch"] <= self.until]
         write_text(self.out / manifest.PROGRESS, "".join(steps))
         return mine

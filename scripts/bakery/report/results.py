@@ -20,7 +20,7 @@ from bakery.interop import infotext, previews, prompt_syntax
 from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.io.images import open_rgb
-from bakery.jobs import rungs, stop_requests
+from bakery.jobs import stop_requests
 from bakery.scoring.metrics import ON_PAGE
 from bakery.settings.prune import is_class_first
 from bakery.tags.trigger import Trigger
@@ -235,10 +235,10 @@ def read_bake(bake: Bake) -> BakeResult:
 
 def validated(train: Path) -> list[tuple[int, float]]:
     """(epoch, mean loss on held-out pictures) as the bake in `train` measured it; [] if it had none."""
-    path = train / rungs.VALIDATION
+    path = train / manifest.VALIDATION
     if not path.is_file():
         return []
-    table = tables.read(path, rungs.VALIDATED)
+    table = tables.read(path, manifest.VALIDATED)
     for name in ("epoch", "loss"):
         table[name] = tables.numbers(table[name], path)
     means = table.groupby("epoch", sort=True)["loss"].mean()

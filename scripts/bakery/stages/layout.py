@@ -87,19 +87,12 @@ def run(
 
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
-    tally = Tally()
-    for folder in repeat_folders:
-        mine = [entry for entry in entries if entry.concept == folder.concept]
-        lay_out(settings, mine, out / folder.folder, folder.repeats, out, tally)
-    kept_out = _lay_aside(settings, held, repeat_folders, out, tally)
-    reg = _regularize(settings, out, tally) if settings.reg else {}
+    tally, besides = _lay_out_all(settings, entries, held, repeat_folders, out)
     tables.write(out / "layout.csv", tally.rows, COLUMNS)
     if forms is not None:
         caption_forms.write(out / caption_forms.NAME, tally.candidates)
     page = _page(unmarked, tally, trigger, sentences, Subject(name, out.name))
     write_text(out / PAGE, page)
-    # Link or copy depends on the file system, so it goes into the log, not into the summary.
-    log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
     return {
         "images": len(entries),
         "folders": {folder.folder: folder.summary for folder in repeat_folders},
@@ -107,12 +100,30 @@ def run(
         "renamed": tally.renamed,
         "rewritten": sum(entry.by_hand for entry in [*entries, *held]),
         "unused_edits": len(strangers),
-        **reg,
-        **kept_out,
+        **besides,
         **_about_candidates(settings, entries),
         **marks.summary(entry.caption for entry in entries),
         **({"reasons": {gate.FORBIDDEN: refused}} if refused else {}),
     }
+
+
+def _lay_out_all(
+    settings: Layout,
+    entries: Sequence[Entry],
+    held: Sequence[Entry],
+    repeat_folders: Sequence[RepeatFolder],
+    out: Path,
+) -> tuple[Tally, dict[str, Any]]:
+    """Builds all folders; the second is what the summary says of pictures beside them."""
+    tally = Tally()
+    for folder in repeat_folders:
+        mine = [entry for entry in entries if entry.concept == folder.concept]
+        lay_out(settings, mine, out / folder.folder, folder.repeats, out, tally)
+    kept_out = _lay_aside(settings, held, repeat_folders, out, tally)
+    reg = _regularize(settings, out, tally) if settings.reg else {}
+    # Link or copy depends on the file system, so it goes into the log, not into the summary.
+    log.info("%d pictures are hard links, %d copies", tally.placed["link"], tally.placed["copy"])
+    return tally, {**reg, **kept_out}
 
 
 def _about_candidates(settings: Layout, entries: Sequence[Entry]) -> dict[str, Any]:

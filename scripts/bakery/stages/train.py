@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery.interop import sidecar
+from bakery.io import manifest
 from bakery.io.errors import BakeryError, OutOfMemory
 from bakery.jobs import claims, rungs
 from bakery.settings.prune import is_class_first
@@ -92,7 +93,7 @@ class TrainStage:
         trigger = Trigger(self.trigger, self.class_tokens, class_first=class_first)
         activation = trigger.activation_text
         files = [epoch["file"] for epoch in made["epochs"]]
-        measured = [rungs.VALIDATION] if (spec.out / rungs.VALIDATION).is_file() else []
+        measured = [manifest.VALIDATION] if (spec.out / manifest.VALIDATION).is_file() else []
         for file in files:
             sidecar.write(spec.out / file, activation=activation)
         if "stopped" in made:  # its state stays, to go on from

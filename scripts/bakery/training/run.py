@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from bakery.dataset.repeat_folders import Batch, Dataset
-from bakery.io import tables
+from bakery.io import manifest, tables
 from bakery.io.errors import BakeryError
 from bakery.jobs import rungs, stop_requests
 from bakery.lora import file_forms, lora_file
@@ -198,7 +198,7 @@ class Run:
         if self.rows:
             tables.write(self.out / "epochs.csv", self.rows, rungs.EPOCHS)
         if self.validated:
-            tables.write(self.out / rungs.VALIDATION, self.validated, rungs.VALIDATED)
+            tables.write(self.out / manifest.VALIDATION, self.validated, manifest.VALIDATED)
         elif self.step == 0:
             self._validate(0)
 
@@ -252,7 +252,7 @@ class Run:
         self.validated += [
             {"epoch": epoch, "step": self.step, "t": t, "loss": loss} for t, loss in found.items()
         ]
-        tables.write(self.out / rungs.VALIDATION, self.validated, rungs.VALIDATED)
+        tables.write(self.out / manifest.VALIDATION, self.validated, manifest.VALIDATED)
         mean = math.fsum(found.values()) / len(found)
         log.info("epoch %d of %d: held-out loss %.4f", epoch, self.counts.epochs, mean)
         return mean

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 from bakery.vision import hub
 from bakery.vision.onnx_model import OnnxModel
@@ -115,7 +116,7 @@ class CharacterModel:
 def _threshold(path: Path) -> float:
     """The difference up to which two pictures show one character."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))["threshold"]
+        value = json.loads(regular_files.read_text(path))["threshold"]
         if isinstance(value, bool) or not 0 < float(value) < float("inf"):
             raise ValueError(value)
     except (OSError, ValueError, KeyError, TypeError) as problem:
