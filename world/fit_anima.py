@@ -114,9 +114,8 @@ class Model(nn.Module):
     def __init__(self, tokenizers: Tokenizers) -> None:
         super().__init__()
         self.transformer = new_transformer()
-        self.transformer.register_to_config(
-            concat_padding_mask=False
-        )  # given as a channel of zeros
+        # given as a channel of zeros
+        self.transformer.register_to_config(concat_padding_mask=False)
         self.text_encoder = new_text_encoder(len(tokenizers.qwen))
         self.text_conditioner = new_conditioner(len(tokenizers.t5))
 
@@ -172,7 +171,7 @@ class Fit(fitting.Fit):
         parts.text_conditioner.save_pretrained(out / "text_conditioner")
         self.tokenizers.qwen.save_pretrained(out / "tokenizer")
         self.tokenizers.t5.save_pretrained(out / "t5_tokenizer")
-        AutoencoderKLQwenImage.from_pretrained(vae).half().save_pretrained(out / "vae")
+        fitting.exported_vae(AutoencoderKLQwenImage, vae).save_pretrained(out / "vae")
         FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(out / "scheduler")
         index = {
             "_blocks_class_name": "AnimaAutoBlocks",

@@ -154,7 +154,7 @@ class Fit(fitting.Fit):
     def export(self, vae: Path, out: Path) -> None:
         """Write the averaged model as a stock pipeline, fp16."""
         pipeline = StableDiffusionPipeline(
-            vae=AutoencoderKL.from_pretrained(vae).half(),
+            vae=fitting.exported_vae(AutoencoderKL, vae),
             text_encoder=copy.deepcopy(self.average.text_encoder).half(),
             tokenizer=self.tokenizer,
             unet=copy.deepcopy(self.average.unet).half(),

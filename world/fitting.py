@@ -27,8 +27,29 @@ _SAVED = 180  # seconds between two states
 _SHOWN = 50  # steps between two lines
 
 
-class Fit(ABC):
-    """The training state: everything that a resumed run needs to go on alike."""
+class Resumable(ABC):
+    """A training that is saved whole, and goes on alike from there."""
+
+    step: int
+    """Steps done."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Any]:
+        """Name -> what has a `state_dict`: all that a resumed run needs beside the step."""
+
+    def save(self, path: Path) -> None:
+        states = {name: part.state_dict() for name, part in self.parts().items()}
+        write(path, {**states, "step": self.step})
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+        self.step = state["step"]
+
+
+class Fit(Resumable):
+    """The training of what draws: a model on latents and captions."""
 
     def __init__(self, model: nn.Module, weights: Tensor, lr: float, seed: int) -> None:
         """`weights` (h, w), mean 1, is how much each place of a latent counts."""
@@ -84,27 +105,21 @@ class Fit(ABC):
         )
         return loss.detach()
 
-    def save(self, path: Path) -> None:
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-        }
-        write(path, state)
-
-    def load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+    def parts(self) -> dict[str, Any]:
+        return {"model": self.model, "average": self.average, "optimizer": self.optimizer}
 
 
 def write(path: Path, content: Any) -> None:
     """Save what torch can load, whole or not at all."""
     torch.save(content, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
+
+
+def exported_vae(kind: Any, folder: Path) -> Any:
+    """The VAE of class `kind` in a folder, fp16; its config does not say where that was."""
+    vae = kind.from_pretrained(folder).half()
+    vae.register_to_config(_name_or_path="")
+    return vae
 
 
 def load_latents(renders: Path, cache: Path, encode: Callable[[np.ndarray], Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from world.fitting import write
+from world.fitting import Resumable
 
 LATENT_CHANNELS = 8
 HELD_OUT = 2048
@@ -48,8 +48,8 @@ def picture_loss(got: Tensor, want: Tensor) -> Tensor:
     return ((error.abs() + 2 * error.square()) * face_first(want.shape[-1])).mean() + 0.5 * edges
 
 
-class Fit(ABC):
-    """The training of a VAE: everything that a resumed run needs to go on alike."""
+class Fit(Resumable):
+    """The training of a VAE."""
 
     noise = 0.05
     """Of a latent's deviation, at most: what the decoder has to forgive."""
@@ -97,21 +97,8 @@ class Fit(ABC):
         self.step += 1
         return loss.detach()
 
-    def save(self, path: Path) -> None:
-        state = {
-            "vae": self.vae.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "step": self.step,
-        }
-        write(path, state)
-
-    def load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
-        self.vae.load_state_dict(state["vae"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.step = state["step"]
+    def parts(self) -> dict[str, Any]:
+        return {"vae": self.vae, "optimizer": self.optimizer, "schedule": self.schedule}
 
     @torch.no_grad()
     def psnr(self, known: np.ndarray) -> float:
