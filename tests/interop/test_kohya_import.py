@@ -309,20 +309,10 @@ def test_files_are_known_by_what_stands_in_them(raw: dict, kind: str) -> None:
 
 
 @st.composite
-def trains(draw: st.DrawFn) -> Train:
-    """Any bake that sd-scripts can be told in full."""
-    rate = st.floats(1e-7, 1.0)
-    some = st.none() | rate
-    scheduler = draw(st.sampled_from([name for name in get_args(LrScheduler) if name != "rex"]))
-    optimizer = draw(st.sampled_from(get_args(OptimizerType)))
-    one_rate = OPTIMIZERS[optimizer].finds_rate
-    betas = {"betas": [0.9, 0.99, 0.999][:count]} if (count := OPTIMIZERS[optimizer].betas) else {}
-    step = draw(st.sampled_from([8, 16, 64]))
-    low, middle, high = sorted(draw(st.lists(st.integers(1, 40), min_size=3, max_size=3)))
+def networks(draw: st.DrawFn) -> dict[str, Any]:
+    """The base, and the LoRA on it."""
     conv = draw(st.none() | st.integers(1, 64))
-    steps = draw(st.sampled_from([0, 0, 900]))
-    workers = draw(st.integers(0, 4))
-    given = {
+    return {
         "base": draw(st.sampled_from(["a/b.safetensors", "owner/name"])),
         "v_parameterization": draw(st.none() | st.booleans()),
         "zero_terminal_snr": draw(st.none() | st.booleans()),
@@ -333,7 +323,19 @@ def trains(draw: st.DrawFn) -> Train:
         "network_dropout": draw(st.sampled_from([0.0, 0.1])),
         "scale_weight_norms": draw(st.none() | st.just(1.0)),
         "network_train_unet_only": draw(st.booleans()),
-        "keep_tokens_separator": draw(st.sampled_from(["", "|||"])),
+    }  # fmt: skip
+
+
+@st.composite
+def learning(draw: st.DrawFn, steps: int) -> dict[str, Any]:
+    """Optimizer, schedule and rates of a training of `steps`, or of epochs (0)."""
+    rate = st.floats(1e-7, 1.0)
+    some = st.none() | rate
+    scheduler = draw(st.sampled_from([name for name in get_args(LrScheduler) if name != "rex"]))
+    optimizer = draw(st.sampled_from(get_args(OptimizerType)))
+    one_rate = OPTIMIZERS[optimizer].finds_rate
+    betas = {"betas": [0.9, 0.99, 0.999][:count]} if (count := OPTIMIZERS[optimizer].betas) else {}
+    given = {
         "learning_rate": draw(rate),
         "unet_lr": None if one_rate else draw(some),
         "text_encoder_lr": None if one_rate else draw(some | st.just(0.0)),
@@ -345,15 +347,19 @@ def trains(draw: st.DrawFn) -> Train:
         "lr_scheduler_power": draw(st.floats(0.1, 3)),
         "lr_warmup_ratio": 0.0 if scheduler == "constant" else draw(st.floats(0, 1)),
         "lr_warmup_steps": 0 if steps or scheduler == "constant" else draw(st.integers(0, 99)),
-        "train_batch_size": draw(st.integers(1, 16)),
-        "gradient_accumulation_steps": draw(st.integers(1, 4)),
-        "gradient_checkpointing": draw(st.booleans()),
-        "torch_compile": draw(st.booleans()),
-        "dynamo_backend": draw(st.sampled_from(["inductor", "cudagraphs", "aot_eager", "eager"])),
-        "max_steps": steps,
-        **({} if steps else {"num_epochs": draw(st.integers(1, 30))}),
+    }  # fmt: skip
+    return given | ({"lr_warmup_ratio": 0.0} if given["lr_warmup_steps"] else {})
+
+
+@st.composite
+def showings(draw: st.DrawFn) -> dict[str, Any]:
+    """Captions and sizes."""
+    step = draw(st.sampled_from([8, 16, 64]))
+    low, middle, high = sorted(draw(st.lists(st.integers(1, 40), min_size=3, max_size=3)))
+    return {
         "shuffle_caption": draw(st.booleans()),
         "keep_tokens": draw(st.integers(0, 5)),
+        "keep_tokens_separator": draw(st.sampled_from(["", "|||"])),
         "caption_dropout_rate": draw(st.floats(0, 1)),
         "caption_dropout_every_n_epochs": draw(st.integers(0, 5)),
         "caption_tag_dropout_rate": draw(st.floats(0, 1)),
@@ -364,6 +370,25 @@ def trains(draw: st.DrawFn) -> Train:
         "bucket_reso_steps": step,
         "flip_aug": draw(st.booleans()),
         "random_crop": draw(st.booleans()),
+    }  # fmt: skip
+
+
+@st.composite
+def trains(draw: st.DrawFn) -> Train:
+    """Any bake that sd-scripts can be told in full."""
+    steps = draw(st.sampled_from([0, 0, 900]))
+    workers = draw(st.integers(0, 4))
+    given = {
+        **draw(networks()),
+        **draw(learning(steps)),
+        **draw(showings()),
+        "train_batch_size": draw(st.integers(1, 16)),
+        "gradient_accumulation_steps": draw(st.integers(1, 4)),
+        "gradient_checkpointing": draw(st.booleans()),
+        "torch_compile": draw(st.booleans()),
+        "dynamo_backend": draw(st.sampled_from(["inductor", "cudagraphs", "aot_eager", "eager"])),
+        "max_steps": steps,
+        **({} if steps else {"num_epochs": draw(st.integers(1, 30))}),
         "prior_loss_weight": draw(st.floats(0, 2)),
         "clip_skip": draw(st.integers(1, 12)),
         "max_token_length": draw(st.sampled_from([75, 150, 225])),
@@ -379,8 +404,6 @@ def trains(draw: st.DrawFn) -> Train:
         "persistent_data_loader_workers": bool(workers) and draw(st.booleans()),
         "log_with": draw(st.none() | st.just("tensorboard")),
     }  # fmt: skip
-    if given["lr_warmup_steps"]:
-        given["lr_warmup_ratio"] = 0.0
     given["save_every_n_epochs"] = draw(st.integers(1, given.get("num_epochs", 9)))
     return Train(**given)
 
