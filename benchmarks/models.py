@@ -35,7 +35,7 @@ COMMON: dict[str, Any] = {
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "tiny": {"resolution": 32, "train_batch_size": 2},
-    "embedded": {"resolution": 64, "train_batch_size": 4},
+    "embedded": {"resolution": 128, "train_batch_size": 4},
     "small": {"resolution": 128, "train_batch_size": 1},
     "sd15": {"resolution": 256, "train_batch_size": 1},
     "tiny-sdxl": {"resolution": 32, "train_batch_size": 2},

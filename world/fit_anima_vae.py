@@ -85,16 +85,10 @@ def pictures(vae: AutoencoderKLQwenImage, z: Tensor) -> Tensor:
 
 
 class Fit(vae_fitting.Fit):
-    """What a step draws depends on the seed and its number alone."""
-
     def __init__(self, args: argparse.Namespace) -> None:
         torch.manual_seed(args.seed)
         vae = new_vae()
         super().__init__(vae, list(vae.parameters()), args)
-
-    def draws(self) -> tuple[np.random.Generator, torch.Generator]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
-        return np.random.default_rng([self.seed, self.step]), generator
 
     def posterior(self, x: Tensor) -> Any:
         return self.vae.encode(x[:, :, None]).latent_dist

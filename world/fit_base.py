@@ -13,6 +13,7 @@ first step), token embeddings that start large, and captions that leave tags out
 
 from __future__ import annotations
 
+import argparse
 import copy
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from world import fitting, words
-from world.vae_fitting import LATENT_CHANNELS, as_input
+from world.vae_fitting import as_input
 
 WIDTH = 128  # of the text encoder
 NOISE = {
@@ -44,11 +45,12 @@ NOISE = {
 }
 
 
-def new_unet() -> UNet2DConditionModel:
+def new_unet(channels: int) -> UNet2DConditionModel:
+    """`channels` are those of the VAE's latents."""
     return UNet2DConditionModel(
         sample_size=16,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=channels,
+        out_channels=channels,
         block_out_channels=(48, 112, 128),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -93,7 +95,7 @@ def loss_weights() -> Tensor:
 
 @torch.no_grad()
 def encode_pictures(vae: AutoencoderKL, pictures: np.ndarray) -> Tensor:
-    """uint8 (N, 64, 64, 3) -> latents fp16 (N, 8, 16, 16)."""
+    """uint8 (N, H, W, 3) -> latents fp16 (N, C, 16, 16)."""
     return torch.cat(
         [
             vae.encode(as_input(pictures[i : i + 64])).latent_dist.mean.half()
@@ -103,24 +105,25 @@ def encode_pictures(vae: AutoencoderKL, pictures: np.ndarray) -> Tensor:
 
 
 class Model(nn.Module):
-    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, tokenizer: CLIPTokenizer, channels: int) -> None:
         super().__init__()
-        self.unet = new_unet()
+        self.unet = new_unet(channels)
         self.text_encoder = new_text_encoder(tokenizer)
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
         text = self.text_encoder(tokens).last_hidden_state  # (B, T, WIDTH)
-        return self.unet(noisy, timesteps, text).sample  # (B, 8, 16, 16)
+        return self.unet(noisy, timesteps, text).sample  # (B, C, 16, 16)
 
 
 class Fit(fitting.Fit):
     """The training of UNet and text encoder."""
 
-    def __init__(self, tokenizer: CLIPTokenizer, lr: float, seed: int) -> None:
-        torch.manual_seed(seed)
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: CLIPTokenizer, channels: int, args: argparse.Namespace) -> None:
+        torch.manual_seed(args.seed)
+        self.tokenizer, self.noise_centre = tokenizer, args.noise_centre
         self.noise = DDPMScheduler(**NOISE)
-        super().__init__(Model(tokenizer), loss_weights(), lr, seed)
+        weights = loss_weights() ** args.faces
+        super().__init__(Model(tokenizer, channels), weights / weights.mean(), args.lr, args.seed)
 
     def caption(self, tags: list[str], rng: np.random.Generator) -> str:
         return words.caption(tags, rng)
@@ -137,7 +140,7 @@ class Fit(fitting.Fit):
         self, clean: Tensor, tokens: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         noise = torch.randn(clean.shape, generator=generator)
-        level = torch.sigmoid(0.6 + torch.randn(len(clean), generator=generator))
+        level = torch.sigmoid(self.noise_centre + torch.randn(len(clean), generator=generator))
         timesteps = (level * 1000).long().clamp(0, 999)
         noisy = self.noise.add_noise(clean, noise, timesteps)
         target = self.noise.get_velocity(clean, noise, timesteps)
@@ -180,10 +183,18 @@ def tokenizer_of(out: Path, init: Path | None) -> CLIPTokenizer:
 def main() -> None:
     parser = fitting.arguments(__doc__, steps=5_000)
     parser.add_argument("--init", type=Path, help="an exported base to start from, without a state")
+    parser.add_argument(
+        "--noise-centre", type=float, default=0.6,
+        help="logit of the noise level drawn most: above 0 for colours and layout, below for detail",
+    )  # fmt: skip
+    parser.add_argument(
+        "--faces", type=float, default=1.0, help="power of the places' weights: 0 counts all alike"
+    )
     args = parser.parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)
-    fit = Fit(tokenizer_of(args.out, args.init), args.lr, args.seed)
+    channels = AutoencoderKL.load_config(args.vae)["latent_channels"]
+    fit = Fit(tokenizer_of(args.out, args.init), channels, args)
     if (args.out / fitting.STATE).exists():
         fit.load(args.out / fitting.STATE)
     elif args.init:

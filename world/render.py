@@ -22,22 +22,24 @@ from PIL import Image
 from world import avatar
 
 SIDE = 64
-DRAWN = 96  # then reduced, since the bakery reduces pictures too: same softness, same edges
+DRAWN = (
+    1.5  # times the side, then reduced, as the bakery reduces pictures: same softness, same edges
+)
 CHUNK = 250
 
 
-def reduce(picture: Image.Image) -> np.ndarray:
-    """uint8 (SIDE, SIDE, 3), as the bakery's own resize would make it."""
-    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+def reduce(picture: Image.Image, side: int = SIDE) -> np.ndarray:
+    """uint8 (side, side, 3), as the bakery's own resize would make it."""
+    return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
 
 
-def _render_chunk(task: tuple[int, int, int, bool]) -> tuple[np.ndarray, list[list[str]]]:
-    seed, first, last, novel = task
-    pictures = np.empty((last - first, SIDE, SIDE, 3), np.uint8)
+def _render_chunk(task: tuple[int, int, int, bool, int]) -> tuple[np.ndarray, list[list[str]]]:
+    seed, first, last, novel, side = task
+    pictures = np.empty((last - first, side, side, 3), np.uint8)
     captions = []
     for index in range(first, last):
         look = avatar.random_look(np.random.default_rng([seed, index]), novel=novel)
-        pictures[index - first] = reduce(avatar.render(look, DRAWN))
+        pictures[index - first] = reduce(avatar.render(look, round(DRAWN * side)), side)
         captions.append(avatar.tags(look))
     return pictures, captions
 
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="written as OUT.npy and OUT.jsonl")
     parser.add_argument("--count", type=int, default=30_000, help="number of pictures")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--side", type=int, default=SIDE, help="pixels")
     parser.add_argument(
         "--novel", action="store_true", help="draw what the base must not know, too"
     )
@@ -54,10 +57,10 @@ def main() -> None:
 
     args.out.parent.mkdir(parents=True, exist_ok=True)
     tasks = [
-        (args.seed, first, min(first + CHUNK, args.count), args.novel)
+        (args.seed, first, min(first + CHUNK, args.count), args.novel, args.side)
         for first in range(0, args.count, CHUNK)
     ]
-    shape = (args.count, SIDE, SIDE, 3)
+    shape = (args.count, args.side, args.side, 3)
     pictures = np.lib.format.open_memmap(args.out.with_suffix(".npy"), "w+", np.uint8, shape)
     with (
         ProcessPoolExecutor(os.cpu_count()) as pool,

@@ -34,6 +34,11 @@ def as_input(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def some(pictures: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
+    """`size` of the pictures, as input."""
+    return as_input(pictures[np.sort(rng.integers(0, len(pictures), size))])
+
+
 def face_first(side: int) -> Tensor:
     """(side, side) weights of mean 1: eyes and mouth are small, and what people look at."""
     weights = torch.ones(side, side)
@@ -71,9 +76,10 @@ class Fit(Resumable):
     def pictures(self, z: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 3, H, W)."""
 
-    @abstractmethod
     def draws(self) -> tuple[np.random.Generator, torch.Generator]:
-        """What the next step draws its batch and its noise from."""
+        """What the next step draws its batch and its noise from: it follows from seed and step alone."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        return np.random.default_rng([self.seed, self.step]), generator
 
     def loss(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """One batch (B, 3, H, W) -> loss; noise on the latents is a share of their own deviation."""
@@ -87,8 +93,9 @@ class Fit(Resumable):
     def train_step(self, train: np.ndarray, size: int) -> Tensor:
         """One step on `size` of the pictures; its loss."""
         rng, generator = self.draws()
-        x = as_input(train[np.sort(rng.integers(0, len(train), size))])
-        loss = self.loss(x, generator)
+        return self.learn(self.loss(some(train, size, rng), generator))
+
+    def learn(self, loss: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.learns, 1.0)

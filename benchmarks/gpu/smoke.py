@@ -36,7 +36,7 @@ PRUNED = {CHARACTER, "pink_hair", "long_hair", "twintails", "purple_eyes", "halo
 SETTINGS: dict[str, Any] = {
     "network_dim": 16, "network_alpha": 16, "unet_lr": 2e-3,
     "text_encoder_lr": 4e-4, "lr_scheduler": "constant", "lr_warmup_ratio": 0.0,
-    "train_batch_size": 4, "num_epochs": 2, "resolution": 64, "seed": 23,
+    "train_batch_size": 4, "num_epochs": 2, "resolution": 128, "seed": 23,
     "save_precision": "float",
 }  # fmt: skip
 PROMPTS = ("mirael, 1girl, smile", "mirael, 1girl, beach", "mirael, 1girl, white background")

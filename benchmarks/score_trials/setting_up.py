@@ -55,7 +55,7 @@ BASES = {
     "anima": Base(
         "resources/world/anima",
         (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-        train={"text_encoder_lr": 0, "timestep_sampling": "sigmoid"},
+        train={"text_encoder_lr": 0, "timestep_sampling": "sigmoid", "resolution": 64},
         sample={"sampler": "Euler"},
     ),
 }

@@ -63,7 +63,8 @@ def test_a_resumed_training_of_its_vae_goes_on_alike(tmp_path: Path) -> None:
 def test_a_vae_that_a_base_was_trained_with_keeps_its_encoder() -> None:
     """And a finished one gives latents of mean 0 and deviation 1, without another picture."""
     known = np.random.default_rng(1).integers(0, 255, (70, 16, 16, 3), dtype=np.uint8)
-    fit = fit_vae.Fit(fit_vae.new_vae(), Namespace(steps=4, lr=1e-3, seed=1, decoder_only=False))
+    args = Namespace(steps=4, lr=1e-3, seed=1, decoder_only=False, anchor=None, redrawn=None)
+    fit = fit_vae.Fit(fit_vae.new_vae(64), args)
     first = fit.train_step(known, 2)
     assert fit.train_step(known, 2) != first
     quality = fit.psnr(known)
@@ -73,9 +74,8 @@ def test_a_vae_that_a_base_was_trained_with_keeps_its_encoder() -> None:
     assert torch.allclose(std, torch.ones(8), atol=1e-4)
     assert fit.psnr(known) == pytest.approx(quality, abs=1e-3)
     before = {key: weight.clone() for key, weight in fit.vae.state_dict().items()}
-    fit_vae.Fit(fit.vae, Namespace(steps=4, lr=1e-3, seed=1, decoder_only=True)).train_step(
-        known, 2
-    )
+    args.decoder_only = True
+    fit_vae.Fit(fit.vae, args).train_step(known, 2)
     changed = {key for key, weight in fit.vae.state_dict().items() if not before[key].equal(weight)}
     assert {key.partition(".")[0] for key in changed} == {"decoder", "post_quant_conv"}
 
