@@ -171,6 +171,8 @@ class Fit(fitting.Fit):
         parts.text_conditioner.save_pretrained(out / "text_conditioner")
         self.tokenizers.qwen.save_pretrained(out / "tokenizer")
         self.tokenizers.t5.save_pretrained(out / "t5_tokenizer")
+        for name in ("tokenizer", "t5_tokenizer"):
+            fitting.without_spaces(out / name)
         fitting.exported_vae(AutoencoderKLQwenImage, vae).save_pretrained(out / "vae")
         FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(out / "scheduler")
         index = {

@@ -167,6 +167,7 @@ class Fit(fitting.Fit):
             requires_safety_checker=False,
         )
         pipeline.save_pretrained(out)
+        fitting.without_spaces(out / "tokenizer")
 
 
 def tokenizer_of(out: Path, init: Path | None) -> CLIPTokenizer:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
@@ -126,6 +127,14 @@ def fit(net: TaggerNet, pictures: np.ndarray, truth: np.ndarray, steps: int, see
             print(f"step {step}/{steps} loss {loss.item():.4f} {speed:.0f}/s", flush=True)
 
 
+def forget_the_export(path: Path) -> None:
+    """Leave out what the exporter notes of each node: stack traces, with paths of the machine."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    onnx.save(model, path)
+
+
 def export(net: TaggerNet, truth: np.ndarray, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     example = (torch.zeros(2, SIDE, SIDE, 3),)
@@ -134,6 +143,7 @@ def export(net: TaggerNet, truth: np.ndarray, out: Path) -> None:
         dynamic_shapes={"pictures": {0: torch.export.Dim("batch")}},
         external_data=False, dynamo=True, verbose=False,
     )  # fmt: skip
+    forget_the_export(out / "model.onnx")
     with (out / "selected_tags.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("tag_id", "name", "category", "count"))

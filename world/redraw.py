@@ -2,8 +2,8 @@
 
 `python -m world.redraw BASE FIT/latents.pt RENDERS OUT.pt` writes latents fp16 (count, C, h, w) of the
 first pictures that are trained on. They show what the pictures show, with all that the base leaves
-unfinished. So a decoder can learn to finish it (`fit_vae --decoder-only --redrawn OUT.pt`): flat areas are
-flat again.
+unfinished. So a decoder can learn to finish it (`fit_vae --decoder-only --redrawn OUT.pt`): flat areas
+are flat again.
 """
 
 from __future__ import annotations
