@@ -55,8 +55,15 @@ BASES = {
     "anima": Base(
         "resources/world/anima",
         (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-        train={"text_encoder_lr": 0, "timestep_sampling": "sigmoid", "resolution": 64},
-        sample={"sampler": "Euler"},
+        train={
+            "text_encoder_lr": 0,
+            "timestep_sampling": "sigmoid",
+            "resolution": 64,
+            "min_bucket_reso": 48,
+            "max_bucket_reso": 96,
+            "bucket_reso_steps": 16,
+        },
+        sample={"sampler": "Euler", "width": 64, "height": 64},
     ),
 }
 """The embedded bases by family; `--base-folder` names another place."""

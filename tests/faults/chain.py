@@ -31,7 +31,7 @@ SMALL = {
     "layout": {"repeats": 1},
     "train": {
         "network_dim": 4, "network_alpha": 4, "train_batch_size": 4, "num_epochs": 2,
-        "resolution": 64,
+        "resolution": 128,
     },
     "sample": {
         "steps": 3, "seeds": [1],

@@ -96,7 +96,7 @@ def test_what_the_layout_left_is_exact(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert one.known.folders[1].share == pytest.approx(3 / 13)
     # 8 showings of pictures and 13 of the class in one bucket, 5 in the other
-    assert {b.size: b.shown for b in one.buckets} == {(48, 80): 5, (64, 64): 21}
+    assert {b.size: b.shown for b in one.buckets} == {(96, 160): 5, (128, 128): 21}
     assert one.counts.steps_per_epoch == math.ceil(5 / 4) + math.ceil(21 / 4)
     assert any("1 captions rewritten by hand do not name" in w for w in one.warnings)
 

@@ -141,7 +141,7 @@ def test_browser_shows_bakes_pictures_rates_and_stages(opened: Any) -> None:
     assert f"unet_lr {NASTY}" in rows.nth(1).inner_text()
     folders, buckets = (opened.locator(".pair table").nth(i) for i in (0, 1))
     assert "5_mirael" in folders.inner_text()
-    assert "64×64" in buckets.inner_text()
+    assert "128×128" in buckets.inner_text()
     assert opened.locator("svg.chart path.line").count() == 3  # two rates, and one they share
     box = opened.locator("svg.chart path.line").first.bounding_box()
     assert box["height"] > 50, "the curve goes up and down"

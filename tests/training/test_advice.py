@@ -19,13 +19,13 @@ from bakery.training import advice
     ],
 )
 def test_out_of_memory_is_advice(error):
-    settings = Train(train_batch_size=2, resolution=64, network_dim=4)
+    settings = Train(train_batch_size=2, resolution=160, network_dim=4)
     with (
         pytest.raises(BakeryError) as told,
         advice.out_of_memory(settings, advice.MemoryMeter("cpu")),
     ):
         raise error
-    for word in ("train_batch_size (2", "resolution (64)", "network_dim (4)", "mixed_precision",
+    for word in ("train_batch_size (2", "resolution (160)", "network_dim (4)", "mixed_precision",
                  "gradient_checkpointing"):  # fmt: skip
         assert word in str(told.value)
     assert len(str(told.value).splitlines()) == 1
@@ -42,7 +42,7 @@ def test_what_a_smaller_batch_would_need():
     settings = Train(train_batch_size=8, mixed_precision="bf16", gradient_checkpointing=True)
     assert advice.memory_sentence(settings, 5.0, 17.0, 16.0) == (
         "out of memory: a batch of 8 needs more than 17.0 GiB of 16.0: lower train_batch_size "
-        "(8: 4 about 11.0 GiB, 1 about 6.5 GiB), resolution (64) or network_dim (16)"
+        "(8: 4 about 11.0 GiB, 1 about 6.5 GiB), resolution (128) or network_dim (16)"
     )
     single = advice.memory_sentence(Train(train_batch_size=1), 5.0, 17.0)
     assert "train_batch_size" not in single

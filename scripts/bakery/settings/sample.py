@@ -102,9 +102,9 @@ class Sample(Section):
     """Denoising steps."""
     cfg_scale: Annotated[float, Field(ge=1)] = 4.0
     """Strength of the prompt (classifier-free guidance)."""
-    width: Annotated[int, Field(ge=32, multiple_of=8)] = 64
+    width: Annotated[int, Field(ge=32, multiple_of=8)] = 128
     """Pixels."""
-    height: Annotated[int, Field(ge=32, multiple_of=8)] = 64
+    height: Annotated[int, Field(ge=32, multiple_of=8)] = 128
     """Pixels."""
     lora_weight: float = 1.0
     """Weight at which the LoRA is applied."""

@@ -126,15 +126,15 @@ class Train(Section):
     """Shuffle and drop the tags of a caption in at most this many ways, drawn beforehand (16 is plenty).
     If the text encoder is not trained, it then encodes all of them once and is freed before training;
     null draws each showing anew and keeps it in memory."""
-    resolution: Annotated[int, Field(ge=32, multiple_of=8)] = 64
+    resolution: Annotated[int, Field(ge=32, multiple_of=8)] = 128
     """Area of a training picture, given as the side of the square with that area, in pixels."""
     enable_bucket: bool = True
     """Keep aspect ratios by training in several sizes; false crops all pictures to one square."""
-    min_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 48
+    min_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 96
     """Shortest side of a bucket in pixels."""
-    max_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 96
+    max_bucket_reso: Annotated[int, Field(ge=32, multiple_of=8)] = 192
     """Longest side of a bucket in pixels."""
-    bucket_reso_steps: Annotated[int, Field(ge=8, multiple_of=8)] = 16
+    bucket_reso_steps: Annotated[int, Field(ge=8, multiple_of=8)] = 32
     """Sides of buckets are multiples of this many pixels (64 for full-size models)."""
     flip_aug: bool = False
     """Mirror half of the showings; not for asymmetric characters, such as one with a hair pin on
