@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 
 from bakery.io.errors import BakeryError
+from bakery.jobs import giving_up
 
 PATIENCE = 600.0
 """Seconds that one run of a model may take; then it is stopped."""
@@ -72,29 +73,18 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; its warnings speak to model authors
         options.intra_op_num_threads = threads
-        outcome: list[onnxruntime.InferenceSession | Exception] = []
 
-        def load() -> None:
-            try:
-                session = onnxruntime.InferenceSession(
-                    self.path, options, providers=list(providers)
-                )
-                outcome.append(session)
-            except Exception as problem:  # onnxruntime's errors have no common class of their own
-                outcome.append(problem)
+        def load() -> onnxruntime.InferenceSession:
+            return onnxruntime.InferenceSession(self.path, options, providers=list(providers))
 
-        # Nothing ends onnxruntime while it loads, and what a model has it compute beforehand may
-        # take for ever. As a daemon it ends with this process.
-        loader = threading.Thread(target=load, name="load-onnx-model", daemon=True)
-        loader.start()
-        loader.join(LOADING)
-        if not outcome:
-            raise self.fault(f"is not loaded after {LOADING:g} s", _OTHER)
-        if isinstance(outcome[0], Exception):
+        try:  # what a model has onnxruntime compute beforehand may take for ever
+            return giving_up.within(LOADING, load)
+        except giving_up.GivenUp:
+            raise self.fault(f"is not loaded after {LOADING:g} s", _OTHER) from None
+        except Exception as problem:  # onnxruntime's errors have no common class of their own
             raise self.fault(
-                f"cannot be loaded as an ONNX model ({brief(outcome[0])})", "download it again"
+                f"cannot be loaded as an ONNX model ({brief(problem)})", "download it again"
             ) from None
-        return outcome[0]
 
     def fault(self, what: str, cure: str) -> BakeryError:
         """The sentence for what is wrong with the model."""
