@@ -7,15 +7,19 @@ that does not come to an end is given up after `PATIENCE`, or after `LOADING`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+from PIL import Image
 
 from bakery.io.errors import BakeryError
 from bakery.jobs import giving_up
+from bakery.settings.sections import Deviation, Mean
 
 PATIENCE = 600.0
 """Seconds that one run of a model may take; then it is stopped."""
@@ -45,6 +49,28 @@ class PictureInput:
     side: int | None
     """Pixels; None where the model leaves it open."""
     channels_first: bool
+
+    def pixels(self, picture: Image.Image, mean: Mean, std: Deviation) -> np.ndarray:
+        """What the model takes of an RGB picture of its size: 0 to 1, less `mean`, over `std`.
+
+        (3, side, side) or (side, side, 3); `mean` and `std` are a number, or one each for R, G and B.
+        """
+        values = np.asarray(picture, np.float32) / 255
+        values = (values - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+        if self.channels_first:
+            values = values.transpose(2, 0, 1)
+        return values.astype(self.dtype, copy=False)
+
+    def batches(self, pixels: Iterable[np.ndarray], usual: int) -> Iterator[tuple[np.ndarray, int]]:
+        """As many at once as the model takes, or `usual` where any number will do; and how many count.
+
+        Where the model's number is fixed, the last ones are repeated to fill it up.
+        """
+        pixels = iter(pixels)
+        while batch := list(islice(pixels, self.batch or usual)):
+            count = len(batch)
+            batch += batch[-1:] * ((self.batch or count) - count)
+            yield np.stack(batch), count
 
 
 class OnnxModel:
