@@ -19,6 +19,13 @@ class Customs:
     network_module: ClassVar[str] = "networks.lora"
     """kohya's module with the network."""
 
+    def called_clip_skip(self, chosen: int) -> int | None:
+        """What other programs call the layer that texts are read from; None where there is none.
+
+        `chosen` is the setting.
+        """
+        return chosen
+
     def lora_name(self, path: str) -> str | None:
         """kohya's name of the layer at `path`, with dots, as LoRA files of other forms have it.
 
