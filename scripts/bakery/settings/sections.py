@@ -136,8 +136,8 @@ def _as_kinds(kinds: list[Any], value: Any) -> Any:
         if lists:
             (entry, *_) = get_args(lists[0])
             return [as_declared(entry, one) for one in value]
-        takes_none = all(kind is not Any and get_origin(kind) is not tuple for kind in kinds)
-        return value[0] if takes_none and len(value) == 1 else value
+        wants_several = kinds and all(get_origin(kind) is tuple for kind in kinds)
+        return value[0] if len(value) == 1 and not wants_several and Any not in kinds else value
     one = isinstance(value, (str, int, float, dict, BaseModel)) and not isinstance(value, bool)
     if one and lists and len(lists) == len(kinds):
         (entry, *_) = get_args(lists[0])
