@@ -16,7 +16,7 @@ def common_settings(
 ) -> dict[str, str]:
     """What the infotexts of all pictures say, in A1111's order and words, without empty values.
 
-    `clip_skip` is as other programs call it (`Family.called_clip_skip`).
+    `clip_skip` is as other programs call it (`Customs.called_clip_skip`).
     """
     facts = {
         "Steps": str(settings.steps),
