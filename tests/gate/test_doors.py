@@ -25,6 +25,7 @@ from bakery.settings.tag import Tag
 from bakery.settings.thresholds import Thresholds
 from bakery.settings.train import Train
 from bakery.sources import folders, posts
+from bakery.sources.posts import Post
 from bakery.stages import filter, layout, prune, scrape, tag
 from bakery.tags import tagging
 from bakery.tags.trigger import Trigger
@@ -355,10 +356,10 @@ def laid_out(tmp_path, captions, *, rewritten=None, ratings=None, concept_of=Non
     for name in captions:
         picture(tmp_path / "scrape/images" / name)
     rows = [
-        {"image": n, "rating": (ratings or {}).get(n, ""), "concept": (concept_of or {}).get(n, "")}
+        Post(image=n, rating=(ratings or {}).get(n, ""), concept=(concept_of or {}).get(n, ""))
         for n in captions
     ]
-    tables.write(tmp_path / "scrape/posts.csv", rows, ("image", "rating", "concept"))
+    posts.write(tmp_path / "scrape/posts.csv", rows)
     (tmp_path / "prune").mkdir(exist_ok=True)
     Trigger("ada", thresholds=Thresholds(0.35, 0.85)).write(tmp_path / "prune")
     rows = [{"image": name, "caption": text} for name, text in captions.items()]

@@ -15,7 +15,7 @@ from bakery.report import release
 SDXL = Release(
     name="suzu-lr0.0001-e03", trigger="suzu", outfits={}, weight=0.9, negative="",
     base="base.safetensors",
-    hub_id="", family="SDXL", epoch=3, epochs=6, steps="300", clip_skip="1", autov3="", sha256="",
+    hub_id="", family="SDXL", epoch=3, epochs=6, steps="300", clip_skip="2", autov3="", sha256="",
     settings={}, pictures=Pictures(), examples=(),
 )  # fmt: skip
 FLOWING = dataclasses.replace(SDXL, family="Anima", hub_id="owner/model")

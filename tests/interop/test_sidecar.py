@@ -62,6 +62,22 @@ def test_the_family_is_a1111s_word(changes: dict, version: str) -> None:
     assert sidecar.describe(METADATA | changes)["sd version"] == version
 
 
+@pytest.mark.parametrize(
+    ("version", "said", "told"),
+    [
+        ("sd_v1", "2", ", clip skip 2\n"),
+        ("sd_v1", "None", ", clip skip 1\n"),  # what sd-scripts writes where it is not set
+        ("sdxl_base_v1-0", "None", ", clip skip 2\n"),
+        ("sdxl_base_v1-0", "1", ", clip skip 2\n"),
+        ("anima", "None", "base ?\n"),
+        ("of nobody", "3", ", clip skip 3\n"),
+    ],
+)
+def test_clip_skip_is_as_a1111_calls_it(version: str, said: str, told: str) -> None:
+    metadata = METADATA | {"ss_base_model_version": version, "ss_clip_skip": said}
+    assert told in sidecar.describe(metadata)["notes"]
+
+
 def test_the_trigger_phrase_stands_in() -> None:
     assert sidecar.describe(METADATA)["activation text"] == "mirael"
     assert sidecar.describe({})["activation text"] == ""

@@ -299,6 +299,7 @@ def test_sdxl_says_so(tmp_path_factory, prediction):
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
         "modelspec.prediction_type": "v" if v else "epsilon",
         "modelspec.encoder_layer": "2",  # whatever clip_skip says
+        "ss_clip_skip": "None",
     }
     assert expected.items() <= description.items()
 

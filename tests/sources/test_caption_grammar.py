@@ -50,6 +50,10 @@ def sentences(text: str) -> list[str]:
         ("hoshi, 1girl,\nsmile", ["hoshi", "1girl", "smile"]),
         ("hoshi,, ,smile, ", ["hoshi", "smile"]),
         ("1girl, smile.", ["1girl", "smile"]),
+        ("青い髪、笑顔。」", ["青い髪", "笑顔"]), ("1girl, smile。”", ["1girl", "smile"]),
+        ("1girl, smile.\"", ["1girl", "smile"]), ("1girl, hat！』", ["1girl", "hat！"]),
+        ("1girl, hat｡｣", ["1girl", "hat"]), ("hoshi, 」, 笑顔．", ["hoshi", "笑顔"]),
+        ("1girl, 「猫。」, \"hat.\"", ["1girl", "「猫。」", '"hat."']),
         ("[trigger], 1girl, {name}", ["{trigger}", "1girl", "{trigger}"]),
         ("score_9, score_8_up, source_anime, long_hair",
          ["score_9", "score_8_up", "source_anime", "long hair"]),
@@ -101,6 +105,16 @@ def test_faces_survive(face):
         ("Une fille aux cheveux bleus se tient dans un parc.", None),
         ("青い髪の女の子が公園に立っている。", None),
         ("一个蓝色头发的女孩站在公园里。", None),
+        ("一个女孩说：“你好！”", None),
+        ('一个女孩站在公园里。"', None),
+        ("一个女孩站在公园里。’”", None),
+        ("女の子が公園に立っている。」", None),
+        ("女の子が公園に立っている。 』", None),
+        ("女の子が公園に立っている｡｣", None),
+        ("（女の子が公園に立っている．）", None),
+        ("「女の子が立っている。」猫耳", ["「女の子が立っている。」"]),
+        ("一个女孩站在公园里。”, 1girl", ["一个女孩站在公园里。”"]),
+        ("身長１．５メートルの女の子", None),
         ("A girl stands, 1girl, solo, smile.", ["A girl stands"]),
         ("a girl with (blue hair:1.3) in a park", ["a girl with blue hair in a park"]),
         ("A girl (standing) in a park.", None),
@@ -193,7 +207,8 @@ def test_a_sentence_is_never_split(phrases, tags):
 
 BITS = ("hoshi", "blue hair", "1girl", "long_hair", "(x:1.2)", "((y z))", "[w]", "{a|b}", "(", ")", ":d",
         ">_<", "A girl stands there.", "She waves, smiling", "BREAK", "<lora:x:1>", "[trigger]",
-        "猫耳", "女の子が立っている。", "rating:safe", "hat.")  # fmt: skip
+        "猫耳", "女の子が立っている。", "女の子が立っている。」", "女の子が立っている。 ”", "笑顔。」",
+        "。", "rating:safe", "hat.")  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(BITS) | st.sampled_from([", ", " ", "\n", "，"]), max_size=14))
@@ -223,6 +238,8 @@ def test_reading_its_own_line_changes_nothing_more(bits):
         '"hoshi", "1girl", "blue hair"',
         '"hoshi, 1girl, blue hair"',
         "“hoshi, 1girl, blue hair”",
+        "「hoshi、1girl、blue hair。」",
+        "「hoshi」、「1girl」、「blue hair」",
         "Tags: hoshi, 1girl, blue hair",
         "caption:hoshi, 1girl, blue hair",
         "- hoshi\n- 1girl\n- blue hair",

@@ -189,13 +189,17 @@ def _on_base(train: Path, version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "told"), [("sd_v1", True), ("sdxl_base_v1-0", True), ("anima", False)]
-)
-def test_clip_skip_is_told_of_bases_with_clip(tmp_path: Path, version: str, told: bool) -> None:
+    ("version", "told", "called"), [("sd_v1", True, "1"), ("sdxl_base_v1-0", False, "2"),
+                                     ("anima", False, None)]
+)  # fmt: skip
+def test_clip_skip_is_told_as_other_programs_call_it(
+    tmp_path: Path, version: str, told: bool, called: str | None
+) -> None:
     folder = published(tmp_path, version, **{"train.clip_skip": 1, "train.keep_tokens": 3})
     civitai = (folder / "mirael-dim8-e01.civitai.md").read_text("utf-8")
     card = (folder / "README.md").read_text("utf-8")
-    assert ("| Clip skip | 1 |" in civitai) == told
+    asked = [line for line in civitai.splitlines() if line.startswith("| Clip skip")]
+    assert asked == ([f"| Clip skip | {called} |"] if called else [])
     for text in (civitai, card):
         assert ("| clip_skip | 1 |" in text) == told
         assert "| keep_tokens | 3 |" in text

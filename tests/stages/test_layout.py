@@ -17,7 +17,8 @@ from bakery.io.errors import BakeryError
 from bakery.io.files import unreserved
 from bakery.settings.layout import Layout
 from bakery.settings.thresholds import Thresholds
-from bakery.sources import caption_files
+from bakery.sources import caption_files, posts
+from bakery.sources.posts import Post
 from bakery.stages import layout
 from bakery.tags import picture_sentences
 from bakery.tags.trigger import Trigger
@@ -44,8 +45,8 @@ def _run(world, names, name="mirael", *, of=None, edits=None, found=None, captio
     captions = captions or {image: f"mirael, {i}" for i, image in enumerate(names)}
     rows = [{"image": image, "caption": captions[image]} for image in names]
     tables.write(world / "prune" / "captions.csv", rows, ("image", "caption"))
-    posts = [{"image": image, "concept": (of or {}).get(image, "")} for image in names]
-    tables.write(world / "scrape" / "posts.csv", posts, ("image", "concept"))
+    lineage = [Post(image=image, concept=(of or {}).get(image, "")) for image in names]
+    posts.write(world / "scrape" / "posts.csv", lineage)
     summary = layout.run(
         Layout(**options),
         scrape=world / "scrape",
@@ -288,15 +289,15 @@ def test_concepts_have_folders_repeats_and_prefixes_of_their_own(world):
     assert table["repeats"].to_dict()["h1.png"] == "2"
 
 
-def test_posts_without_concepts_are_the_main_dataset(world):
+def test_posts_of_another_version_are_refused(world):
     _picture(world, "a.png")
     _run(world, ["a.png"])
     tables.write(world / "scrape" / "posts.csv", [{"image": "a.png"}], ("image",))
-    summary = layout.run(
-        Layout(), scrape=world / "scrape", tag=world, prune=world / "prune", out=world / "out",
-        name="mirael",
-    )  # fmt: skip
-    assert list(summary["folders"]) == ["5_mirael"]
+    with pytest.raises(BakeryError, match=r"posts.csv has no column .*: it was written by another"):
+        layout.run(
+            Layout(), scrape=world / "scrape", tag=world, prune=world / "prune", out=world / "out",
+            name="mirael",
+        )  # fmt: skip
 
 
 def test_one_name_in_two_concepts_keeps_both(world):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -23,6 +24,7 @@ from bakery.io import tables
 from bakery.io.errors import BakeryError
 from bakery.lora.network import LoRANetwork
 from bakery.sampling import infotexts, prompts
+from bakery.sampling.drawing import Drawer
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.settings.sample import Auto, Prompt, Sample, Sampler
 from bakery.settings.thresholds import Thresholds
@@ -320,6 +322,21 @@ def test_pictures_carry_their_infotext(bake: Path, drawn: Path) -> None:
         "Lora hashes": "mirael-000001: 111111111111",
     }
     assert infotext.parse(infotext.read_png(drawn / "images" / "e0_NA_s2.png")).loras == {}
+
+
+@pytest.mark.parametrize(
+    ("family", "chosen", "told"),
+    [("sd1", 1, "1"), ("sd1", 2, "2"), ("sdxl", 1, "2"), ("anima", 1, None)],
+)
+def test_clip_skip_is_told_as_a1111_counts(
+    family: str, chosen: int, told: str | None, prune: Path
+) -> None:
+    (mine,) = (one for one in registry.FAMILIES if one.name == family)
+    base = SimpleNamespace(family=mine, schedule_type=lambda sampler: "")
+    drawer = Drawer(settings(), prune, "x.safetensors", chosen, device="cpu", threads=1)
+    row, cell = prompts.GridRow(0), prompts.Cell("a", "identity", "mirael", (), 1)
+    (info,) = drawer.infos(SimpleNamespace(base=base), [row], [cell]).values()
+    assert info.settings.get("Clip skip") == told
 
 
 def test_the_grid_shows_base_and_epochs_by_prompts(drawn: Path) -> None:

@@ -18,8 +18,10 @@ from bakery.graph import build
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
 from bakery.settings.score import Score
+from bakery.settings.sections import Deviation, Mean
 from bakery.stages import score
 from bakery.vision import likeness
+from tests.fuzz import made_onnx
 
 SIDE = 8
 
@@ -41,7 +43,7 @@ def tiny_embedder(path: Path, shape: list[int | str], *, axes: tuple[int, ...] =
     return path
 
 
-def embedder(path: Path, mean: float = 0.0, std: float = 1.0) -> likeness.Embedder:
+def embedder(path: Path, mean: Mean = 0.0, std: Deviation = 1.0) -> likeness.Embedder:
     return likeness.Embedder(path, mean=mean, std=std, threads=1)
 
 
@@ -73,6 +75,21 @@ def test_pixels_are_normalised_first(tmp_path: Path) -> None:
     path = tiny_embedder(tmp_path / "a.onnx", ["batch", 3, SIDE, SIDE])
     (vector,) = embedder(path, mean=0.5, std=0.5).embed([colour(255, 0, 0)])
     assert vector == pytest.approx(np.array([1, -1, -1]) / 3**0.5, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["float", "half"])
+def test_each_channel_is_normalised_by_its_own(kind: str, tmp_path: Path) -> None:
+    path = made_onnx.mean(tmp_path / "a.onnx", ["batch", 3, SIDE, SIDE], kind=kind)
+    given = Score(embedding_mean=[0.5, 0.25, 0], embedding_std=[0.5, 0.25, 0.125])
+    pixels = embedder(path, mean=given.embedding_mean, std=given.embedding_std)
+    (vector,) = pixels.embed([colour(255, 0, 0)])
+    assert vector == pytest.approx(np.array([1, -1, 0]) / 2**0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("deviation", [0, [0.5, 0, 0.5], [0.5, 0.5]])
+def test_a_deviation_is_one_or_three_numbers_above_0(deviation: object) -> None:
+    with pytest.raises(BakeryError, match=r"config: score\.embedding_std is .*a list of three"):
+        cfg.load({"score": {"embedding_std": deviation}})
 
 
 def test_the_ceiling_is_what_training_pictures_have_with_the_others() -> None:
@@ -113,7 +130,7 @@ def test_a_model_that_does_not_fit_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(BakeryError, match="expected \\[batch, 3, side, side\\]"):
         embedder(path)
     path = tiny_embedder(tmp_path / "map.onnx", ["batch", 3, SIDE, SIDE], axes=(3,))
-    with pytest.raises(BakeryError, match="take the model's feature part"):
+    with pytest.raises(BakeryError, match="of a larger one, the feature part"):
         embedder(path).embed([colour(1, 2, 3)])
 
 

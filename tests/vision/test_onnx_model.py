@@ -66,27 +66,25 @@ def test_what_has_no_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 LOAD = """
 import sys
+from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
-from bakery.io.errors import BakeryError
+from bakery.jobs.job import LoggedJob
 from bakery.vision import onnx_model
 onnx_model.LOADING = 0.5
-try:
+with LoggedJob(SimpleNamespace(log=[sys.argv[3]]), "filter"):
     onnx_model.OnnxModel(onnx_model.Path(sys.argv[2]), "filter.models", threads=1)
-except BakeryError as problem:
-    sys.exit(f"said: {problem}")
 """
 
 
 def test_what_takes_for_ever_to_load_ends_the_job(tmp_path: Path) -> None:
-    path = made_onnx.slow_to_load(tmp_path / "a.onnx")
+    path, log = made_onnx.slow_to_load(tmp_path / "a.onnx"), tmp_path / "filter.log"
     ran = subprocess.run(
-        [sys.executable, "-c", LOAD, SCRIPTS, path],
+        [sys.executable, "-c", LOAD, SCRIPTS, path, log],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert (
-        ran.stderr == f"said: filter.models: {path} is not loaded after 0.5 s; take another model\n"
-    )
-    assert ran.returncode == 1
+    said = f"filter.models: {path} is not loaded after 0.5 s; take another model"
+    assert (ran.returncode, ran.stderr) == (1, f"\nfilter: {said}\n\n")
+    assert log.read_text("utf-8").endswith(f" ERROR {said}\n")
 
 
 @pytest.mark.parametrize(

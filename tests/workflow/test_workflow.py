@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from safetensors import safe_open
 from tiny_base import tiny_sd1
 from tiny_tagger import draw, tiny_tagger
 
@@ -208,6 +209,7 @@ def test_a_deleted_leaf_is_remade(workdir: Path) -> None:
 
 @pytest.mark.slow
 def test_the_whole_chain_for_real(workdir: Path) -> None:
+    write_config(workdir, little() | {"layout": {"repeats": 1, "holdout": 2}})
     run = snakemake(workdir)
     assert run.returncode == 0, run.stdout + run.stderr
     loras = sorted(p.name for p in (workdir / "results/train").glob("*/*.safetensors"))
@@ -223,6 +225,8 @@ def test_the_whole_chain_for_real(workdir: Path) -> None:
         logs = [path.read_text("utf-8") for path in (workdir / "logs" / stage).glob("*.log")]
         assert any("working on GPU 99" in log for log in logs), f"{stage} leases no GPU"
 
+    held_out_pictures_are_measured(workdir)
+    assert "Held-out loss" in text
     planned = snakemake(workdir, "plan")
     assert planned.returncode == 0, planned.stdout + planned.stderr
     table = pd.read_csv(workdir / "results/plan/plan.csv")
@@ -262,6 +266,25 @@ def test_the_whole_chain_for_real(workdir: Path) -> None:
     assert {p: p.read_bytes() for p in before} == before, "the same config gives the same LoRAs"
     copies_are_whole(workdir, workdir.parent / "elsewhere")
     nothing_altered_is_taken_on(workdir)
+
+
+def held_out_pictures_are_measured(workdir: Path) -> None:
+    """They are laid out apart, not trained on, and what a bake makes of them is in its tables."""
+    (layout,) = (workdir / "results/layout").glob("*/layout.csv")
+    table = pd.read_csv(layout)
+    held = table[table["kind"] == "holdout"]
+    assert sorted(table["kind"]) == ["holdout"] * 2 + ["picture"] * 6
+    assert all((layout.parent / file).is_file() for file in held["file"])
+    trained = list((workdir / "results/train").glob("*/"))
+    assert len(trained) == 2
+    for folder in trained:
+        losses = pd.read_csv(folder / "validation.csv")
+        assert losses.groupby("epoch").size().to_dict() == {0: 4, 1: 4, 2: 4}
+        assert (losses["loss"] > 0).all()
+        with safe_open(folder / "little.safetensors", framework="np") as lora:
+            assert lora.metadata()["ss_num_train_images"] == "6"
+    for manifest in (workdir / "results/score").glob("*/manifest.json"):
+        assert json.loads(manifest.read_text("utf-8"))["summary"]["held_out"]["images"] == 2
 
 
 def copies_are_whole(workdir: Path, moved: Path) -> None:

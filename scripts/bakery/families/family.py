@@ -86,9 +86,6 @@ class Family(Customs, ABC):
 
     name: ClassVar[str]
     """In keys, metadata and the record of code versions."""
-    title: ClassVar[str]
-    """In sentences: `SDXL`."""
-    article: ClassVar[str] = "a"
     resolution: ClassVar[int]
     """Side of the squares that its models were trained on, in pixels."""
     code_version: ClassVar[int] = 1
@@ -96,22 +93,6 @@ class Family(Customs, ABC):
     others."""
     parts: ClassVar[tuple[str, ...]]
     """The files that `train.base` may name one by one; the first shows the family."""
-    webui_version: ClassVar[str]
-    """A1111's name for it (`sd version`)."""
-    base_version: ClassVar[str]
-    """ss_base_model_version."""
-    ignored_by_scripts: ClassVar[Mapping[str, str]] = {}
-    """Settings that kohya's script for this family does not take, and why."""
-    training_script: ClassVar[str]
-    """kohya's script that trains it."""
-    preset: ClassVar[str] = "config"
-    """The shipped config, in `config/`, that a new character on such a base begins with ..."""
-    preset_v: ClassVar[str] = ""
-    """... and the one for v-prediction, if that is another."""
-    samplers: ClassVar[tuple[str, ...]] = ()
-    """A1111's names of those that its models can be drawn with, the usual one first; () for all."""
-    hub_words: ClassVar[str] = ""
-    """Pattern of names that hub ids of this family have: all that is known before a download."""
 
     @abstractmethod
     def recognises(self, header: Header) -> bool:

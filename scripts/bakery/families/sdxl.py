@@ -20,6 +20,7 @@ class SDXL(StableDiffusion):
     """Stable Diffusion XL."""
 
     name = "sdxl"
+    code_version = 2
     preset = "sdxl"
     preset_v = "noobai-vpred"
     hub_words = r"xl|pony|illustrious|noob"
@@ -44,6 +45,11 @@ class SDXL(StableDiffusion):
         return super().recognises(header) and (
             bool(header.pipeline) or header.has("conditioner.embedders.")
         )
+
+    def called_clip_skip(self, chosen: int) -> int | None:
+        """The last layer but one, whatever is chosen. A1111 counts it as 2, and takes it for SDXL, too,
+        unless a setting of its own lets clip skip decide about the smaller text encoder."""
+        return 2
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Whatever clip_skip is, SDXL uses the second-last layer, which is clip_skip 2

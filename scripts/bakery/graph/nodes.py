@@ -18,7 +18,7 @@ from bakery.settings.sections import Section
 from bakery.settings.train import Train
 
 CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
-    "scrape": 3,
+    "scrape": 4,
     "filter": 4,
     "tag": 2,
     "prune": 3,

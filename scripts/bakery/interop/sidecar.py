@@ -54,7 +54,7 @@ def describe(
     told = [
         f"{epoch}, {known('steps')} steps of {known('max_train_steps')}",
         f"{size}; {rates}; {known('lr_scheduler')}",
-        f"base {known('sd_model_name')}, clip skip {known('clip_skip')}",
+        f"base {known('sd_model_name')}{_clip_skip(metadata)}",
         f"sshs_model_hash {metadata.get('sshs_model_hash', '?')}",
         _COMMENTS if prompt_syntax.has_comment(activation) else "",
         notes,
@@ -90,6 +90,15 @@ def metadata_of(lora: Path) -> dict[str, str]:
 def trained_together(lora: Path) -> str:
     """How many bakes shared the process of a LoRA: `1`, `3`, `4, then 2`. Raises as `metadata_of`."""
     return metadata_of(lora).get(TOGETHER, "1")
+
+
+def _clip_skip(metadata: Mapping[str, str]) -> str:
+    """`, clip skip 2`, as A1111 calls it; "" where there is none."""
+    said = metadata.get("ss_clip_skip", "?")
+    family = registry.family_of_metadata(metadata)
+    if family is not None and said != "?":
+        said = str(family.called_clip_skip(int(said) if said.isdecimal() else 1) or "")
+    return said and f", clip skip {said}"
 
 
 def _version(metadata: Mapping[str, str]) -> str:

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from bakery.io import devices, machine_faults, manifest, status
 from bakery.io.errors import BakeryError
 from bakery.io.files import sync
-from bakery.jobs import job_times, leases
+from bakery.jobs import giving_up, job_times, leases
 from bakery.jobs.parent import end_with_parent
 from bakery.settings import config as cfg
 from bakery.settings.sections import Section
@@ -71,7 +71,7 @@ class LoggedJob:
     ) -> None:
         if isinstance(error, KeyboardInterrupt):  # its status stays: the engine says how far it is
             log.info("stopped on request")
-            sys.exit(130)  # as a shell says it
+            _exit(130)  # as a shell says it
         status.write_to(None)
         said = str(error) if isinstance(error, BakeryError) else None
         if isinstance(error, Exception) and said is None:
@@ -79,14 +79,16 @@ class LoggedJob:
         if said is not None:
             log.error("%s", said)
             self._tell(said)
-            sys.exit(1)
+            _exit(1)
         if isinstance(error, Exception):
             log.critical("unexpected error", exc_info=error)
             self._tell(
                 f"unexpected {type(error).__name__}: {error} "
                 f"(a bug of ours: please report it with {self._log_file})"
             )
-            sys.exit(1)
+            _exit(1)
+        if error is None:
+            giving_up.end_with(0)
 
     def _tell(self, sentence: str) -> None:
         """On the terminal, unless the engine reads it from the log and shows it itself."""
@@ -157,6 +159,11 @@ class Job(LoggedJob):
         job_times.note(self._log_file, done=error is None)
         self._lock.close()
         super().__exit__(kind, error, trace)
+
+
+def _exit(status: int) -> NoReturn:
+    giving_up.end_with(status)
+    sys.exit(status)
 
 
 def _stop_with_the_engine() -> None:

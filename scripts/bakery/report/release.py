@@ -42,7 +42,7 @@ def of(one: BakeResult, epoch: int) -> Release:
     settings, baked = one.bake.settings, one.epoch(epoch)
     metadata = sidecar.metadata_of(one.bake.folders["train"] / baked.file)
     family = registry.family_of_metadata(metadata)
-    idle = family.ignored_by_scripts if family and family.follows_flow else {}
+    idle = family.ignored_by_scripts if family else {}
     base = settings.get("train.base", "")
     return Release(
         name=one.bake.lora_name(epoch),
@@ -57,7 +57,7 @@ def of(one: BakeResult, epoch: int) -> Release:
         epoch=epoch,
         epochs=int(settings.get("train.num_epochs") or one.last.number),
         steps=metadata.get("ss_steps", ""),
-        clip_skip="" if "clip_skip" in idle else str(settings.get("train.clip_skip", "")),
+        clip_skip=_clip_skip(family, settings.get("train.clip_skip")),
         autov3=baked.sshs_model_hash,
         sha256=baked.sha256,
         settings=_told(settings, idle),
@@ -71,6 +71,13 @@ def _called(family: Family | None) -> str:
     if family is None:
         return ""
     return family.webui_version if family.webui_loads else family.title
+
+
+def _clip_skip(family: Family | None, chosen: int | None) -> str:
+    """As model sites call it; "" where it is not known, or there is none."""
+    if chosen is None or family is None:
+        return ""
+    return str(family.called_clip_skip(chosen) or "")
 
 
 def _told(settings: Mapping[str, Any], idle: Collection[str]) -> dict[str, str]:

@@ -80,7 +80,7 @@ class Drawer:
         facts = infotexts.common_settings(
             self.settings,
             self.base,
-            self._clip_skip,
+            pipeline.base.family.called_clip_skip(self._clip_skip),
             pipeline.base.schedule_type(self.settings.sampler),
         )
         return {

@@ -12,9 +12,12 @@ from bakery.settings.sample import Sample
 
 
 def common_settings(
-    settings: Sample, base: Place, clip_skip: int, schedule_type: str = ""
+    settings: Sample, base: Place, clip_skip: int | None, schedule_type: str = ""
 ) -> dict[str, str]:
-    """What the infotexts of all pictures say, in A1111's order and words, without empty values."""
+    """What the infotexts of all pictures say, in A1111's order and words, without empty values.
+
+    `clip_skip` is as other programs call it (`Customs.called_clip_skip`).
+    """
     facts = {
         "Steps": str(settings.steps),
         "Sampler": settings.sampler,
@@ -23,7 +26,7 @@ def common_settings(
         "Seed": "?",  # each picture's own
         "Size": f"{settings.width}x{settings.height}",
         "Model": model_name(base),
-        "Clip skip": str(clip_skip),
+        "Clip skip": str(clip_skip or ""),
         "RNG": "CPU",
     }
     return {name: value for name, value in facts.items() if value}

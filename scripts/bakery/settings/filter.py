@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from bakery.settings.named_files import ModelFile
-from bakery.settings.sections import Section, Share
+from bakery.settings.sections import Deviation, Mean, Section, Share
 
 Rating = Literal["general", "sensitive", "questionable", "explicit"]
 Kind = Literal["face_count", "same_character", "aesthetic"]
@@ -33,10 +33,11 @@ class FilterModel(Section):
     """face_count only: lowest confidence at which a box counts as a face. A cascade has none."""
     side: Annotated[int, Field(ge=0, le=4096)] = 0
     """Side of the input in pixels, for a model that does not fix it."""
-    mean: float = 0.0
-    """Subtracted from the pixels, which go from 0 to 1."""
-    std: Annotated[float, Field(gt=0)] = 1.0
-    """The pixels are divided by this afterwards."""
+    mean: Mean = 0.0
+    """Subtracted from the pixels, which go from 0 to 1: a number, or one each for red, green and
+    blue."""
+    std: Deviation = 1.0
+    """The pixels are divided by this afterwards; a number, or one each."""
 
     @model_validator(mode="after")
     def _is_read_as_its_extension(self) -> FilterModel:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from bakery.settings.named_files import HubFolder, Model
-from bakery.settings.sections import Section, Share
+from bakery.settings.sections import Deviation, Mean, Section, Share
 
 
 class Score(Section):
@@ -30,12 +30,17 @@ class Score(Section):
     clarity_weight: Annotated[float, Field(ge=0)] = 0.5
     """How much pictures that are less clear than the base's cost in the trade-off."""
     embedding_model: Annotated[str, Model()] = ""
-    """ONNX file that turns pictures into vectors that are close for the same character (for example
-    the feature model of CCIP); gives likeness. Empty leaves likeness out."""
-    embedding_mean: float = 0.5
-    """Subtracted from the pixels (0 to 1) before this model sees them."""
-    embedding_std: Annotated[float, Field(gt=0)] = 0.5
-    """The pixels are divided by this afterwards."""
+    """ONNX file of a model of your own that turns pictures into vectors, whose directions are close for
+    the same character; gives likeness. For CCIP, take likeness_model instead. Empty leaves likeness
+    out."""
+    embedding_mean: Mean = 0.5
+    """Subtracted from the pixels (0 to 1) before this model sees them: a number, or one each for red,
+    green and blue, as the model was trained. Most models publish it (image_mean): for CLIP [0.4815,
+    0.4578, 0.4082], for ImageNet [0.485, 0.456, 0.406]. A wrong one is not noticed; it only makes
+    likeness worse."""
+    embedding_std: Deviation = 0.5
+    """The pixels are divided by this afterwards (image_std): for CLIP [0.2686, 0.2613, 0.2758], for
+    ImageNet [0.229, 0.224, 0.225]."""
     likeness_model: Annotated[str, HubFolder()] = ""
     """Model that tells whether two drawings show the same character: a folder of CCIP as deepghs
     publishes it (`model_feat.onnx`, `model_metrics.onnx`, `metrics.json`), or `deepghs/ccip_onnx` on the

@@ -7,11 +7,40 @@ import re
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from bakery.gate import gate
+from bakery.settings import credentials
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _channels(given: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """One sentence for both of what a `Mean` or a `Deviation` may be."""
+    try:
+        return read(given)
+    except ValidationError:
+        if given is None:
+            raise
+        raise ValueError(
+            f"is {credentials.hide(repr(given))}: a number is wanted (a deviation is above 0), or a "
+            "list of three, for red, green and blue"
+        ) from None
+
+
+_Positive = Annotated[float, Field(gt=0)]
+Mean = Annotated[float | tuple[float, float, float], WrapValidator(_channels)]
+"""Of the pixels that a model was made for: a number, or one each for red, green and blue."""
+Deviation = Annotated[_Positive | tuple[_Positive, _Positive, _Positive], WrapValidator(_channels)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 
@@ -107,8 +136,8 @@ def _as_kinds(kinds: list[Any], value: Any) -> Any:
         if lists:
             (entry, *_) = get_args(lists[0])
             return [as_declared(entry, one) for one in value]
-        takes_none = all(kind is not Any and get_origin(kind) is not tuple for kind in kinds)
-        return value[0] if takes_none and len(value) == 1 else value
+        wants_several = kinds and all(get_origin(kind) is tuple for kind in kinds)
+        return value[0] if len(value) == 1 and not wants_several and Any not in kinds else value
     one = isinstance(value, (str, int, float, dict, BaseModel)) and not isinstance(value, bool)
     if one and lists and len(lists) == len(kinds):
         (entry, *_) = get_args(lists[0])

@@ -239,8 +239,8 @@ def _piece(text: str, is_sentence: bool, changes: Counter[str]) -> tuple[Piece |
         plain = _shown(_inner_bare(_hidden(text, changes), changes))
         return (Piece(plain, SENTENCE) if plain else None), ""
     plain = bare(text, changes)
-    if plain.endswith((".", "。")) and not plain.endswith("..") and not is_emoticon(plain):
-        plain = plain[:-1].rstrip()
+    if not is_emoticon(plain):
+        plain = sentences.without_stop(plain)
     if not plain or _KEYWORD.fullmatch(plain):
         return None, ""
     kind = "general"

@@ -122,14 +122,9 @@ def read(path: Path) -> list[Post]:
     return [Post(**row, facts=more.get(row["image"], gate.NOTHING)) for row in rows]
 
 
-def facts_by_image(path: Path) -> dict[str, Facts]:
-    """What the gate knows of the pictures of a posts.csv, whichever of its columns are there."""
-    more = _read_gate(path.with_name(GATE))
-    found = {}
-    for row in tables.records(tables.read(path, ("image",))):
-        post = Post(**{name: text for name, text in row.items() if name in COLUMNS})
-        found[post.image] = _columns(post) | more.get(post.image, gate.NOTHING)
-    return found
+def by_image(path: Path) -> dict[str, Post]:
+    """The posts of a posts.csv that have a picture, in order, by its name."""
+    return {post.image: post for post in read(path) if post.image}
 
 
 def _read_gate(path: Path) -> dict[str, Facts]:

@@ -8,6 +8,8 @@ Between commas stands a *segment*. A segment is prose if one of these holds:
 - it ends like a sentence and has five words or more, or three where nothing stands before it;
 - it has ten Chinese or Japanese letters or more, or eight with three hiragana, or five and ends in `。`.
 
+Quotes and brackets that close behind a full stop belong to what it ends, in either width: `。」`, `.”`.
+
 A sentence begins with the first prose segment and goes on to the next full stop, over commas, unless
 a segment on the way can only be a tag (`1girl`, `long_hair`, `best quality`). Without a full stop only
 neighbouring prose segments belong together. What follows a sentence directly, without a comma, and
@@ -34,19 +36,29 @@ SEPARATORS = ",，、"
 _SEGMENT = re.compile(rf"[^{SEPARATORS}]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff々]")
 _HIRAGANA = re.compile(r"[\u3041-\u309f]")
-_ENDS = re.compile(r"[^\s.!?][.!?]+[\"'”’)]*$|[。！？][」』）]*$")
-_LAST = frozenset(".!?\"'”’)。！？」』")
+CLOSING = "”’）」』】》〉〕｣"
+"""Quotes and brackets that only close; straight ones and `)` may, too."""
+_CLOSES = rf"[\"'){CLOSING}]*"
+_WIDE = r"(?:[。！？｡]|(?<![0-9０-９])．|．(?![0-9０-９]))+"
+_CLOSES_WIDE = rf"(?: ?[{CLOSING}]|[\"'](?=[\s\"'{CLOSING}{SEPARATORS}]|$))*"
+"""Without a space behind a wide stop, a straight quote may as well open the next sentence."""
+_ENDS = re.compile(rf"[^\s.!?][.!?]+{_CLOSES}$|{_WIDE}{_CLOSES_WIDE}$")
+_LAST = frozenset(f".!?。！？｡．\"'){CLOSING}")
 """The letters that `_ENDS` may end with: whatever else a long text ends with, it is not searched."""
 _STOP = re.compile(
-    r"(?<=[^\s.!?])([.!?]+)[\"'”’)]*(?:\s+(?=[\"'“(]?[A-ZÀ-ÞА-Я0-9])|\s*$)|[。！？]+[」』）]*"
+    rf"(?<=[^\s.!?])([.!?]+){_CLOSES}(?:\s+(?=[\"'“(]?[A-ZÀ-ÞА-Я0-9])|\s*$)|{_WIDE}{_CLOSES_WIDE}"
 )
-_STOP_IN_PROSE = re.compile(r"[.!?。！？]+[\"'”’)」』]*(?=\s|$|[^\x00-\x7f])")
+_STOP_IN_PROSE = re.compile(rf"(?:[.!?]|{_WIDE})+{_CLOSES}(?=\s|$|[^\x00-\x7f])")
 """Where no tags are, the next sentence may begin small."""
 _ABBREVIATED = re.compile(
     r"(?:^|[\s(])(?:mr|mrs|ms|dr|st|vs|no|jr|sgt|prof|[a-z])\.\s*$", re.IGNORECASE
 )
 _LONGEST = 40
 """Letters before a stop among which an abbreviation is looked for."""
+_LAST_STOP = re.compile(rf"([.!?…。！？｡．])([\"'{CLOSING}]+)$")
+_FULL_STOPS = (".", "。", "｡", "．")
+_NO_TAG = frozenset(f"\"'。｡．{CLOSING}")
+_OPENING = dict(zip(CLOSING, "“‘（「『【《〈〔｢", strict=True))
 _ONLY_A_TAG = re.compile(
     r"\S*\w_\w\S*|\d+\+?(?:girl|boy|other)s?|multiple (?:girls|boys)|solo(?: focus)?|no humans|"
     r"masterpiece|absurdres|highres|(?:best|high|amazing|normal|good|great) quality|"
@@ -107,6 +119,22 @@ def whole(text: str) -> str:
     """The sentences of a text without tags up to its last stop; "" where it has none."""
     ends = [stop.end() for stop in _STOP_IN_PROSE.finditer(text)]
     return text[: next((end for end in reversed(ends) if _is_end(text, end)), 0)]
+
+
+def without_stop(tag: str) -> str:
+    """A tag without a sentence's end: its full stop, and quotes that close there and open elsewhere."""
+    last = _LAST_STOP.search(tag)
+    if last and not any(_is_open(tag[: last.start()], quote) for quote in last[2]):
+        tag = tag[: last.end(1)]
+    if tag.endswith(_FULL_STOPS) and not tag.endswith(".."):
+        tag = tag[:-1].rstrip()
+    return "" if _NO_TAG.issuperset(tag) else tag
+
+
+def _is_open(text: str, closing: str) -> bool:
+    """Whether the quote that `closing` closes is open at the end of `text`."""
+    opening = _OPENING.get(closing)
+    return text.count(opening) > text.count(closing) if opening else text.count(closing) % 2 == 1
 
 
 def _stops(line: str) -> Iterator[tuple[int, bool]]:

@@ -17,7 +17,7 @@ _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff]")
 """Marks without width that web pages leave in copied text; joiners of emoji and scripts stay."""
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|amp|lt|gt|quot|apos|nbsp);", re.IGNORECASE)
 _LABEL = re.compile(r"\s*(?:tags?|captions?|(?:positive )?prompts?|description)\s*:", re.IGNORECASE)
-_QUOTES = {'"': '"', "“": "”", "'": "'"}
+_QUOTES = {'"': '"', "“": "”", "'": "'", "「": "」", "『": "』"}
 _BULLET = re.compile(r"(?:[-*•·]|\d{1,3}[.)])\s+(?=\S)")
 _HASHTAGS = re.compile(r"#[^\s,#]+(?:[\s,]+#[^\s,#]+)+[\s,]*")
 _SETTINGS = re.compile(r"^[^\S\n]*(?:Negative prompt:|Steps: *\d)", re.MULTILINE)
@@ -76,7 +76,7 @@ def _listed(text: str) -> str | None:
     if closing is None:
         return None
     inside = rf"{text[0]}([^{text[0]}{closing}]*){closing}"
-    if re.fullmatch(rf"{inside}(?:\s*,\s*{inside})*\s*,?", text):
+    if re.fullmatch(rf"{inside}(?:\s*[,，、]\s*{inside})*\s*[,，、]?", text):
         return ", ".join(re.findall(inside, text))
     return None
 

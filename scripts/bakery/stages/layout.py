@@ -34,6 +34,7 @@ from bakery.settings.layout import HOLDOUT, Concept, Layout
 from bakery.settings.named_files import expanded
 from bakery.settings.thresholds import Thresholds
 from bakery.sources import posts
+from bakery.sources.posts import Post
 from bakery.tags import captions, outfits, picture_sentences, tagging
 from bakery.tags.trigger import Trigger
 from bakery.vision import duplicates
@@ -69,13 +70,14 @@ def run(
     the pictures.
     """
     edited = {name: Path(path) for name, path in (edits or {}).items()}
-    entries, strangers = _pictures(scrape, prune, edited)
+    lineage = posts.by_image(scrape / "posts.csv")
+    entries, strangers = _pictures(scrape / "images", lineage, prune, edited)
     trigger, sentences = Trigger.read(prune), picture_sentences.read(prune)
     entries, held = _divided(settings, entries, prune, filter, out)
     entries += _details(settings, entries, tag, trigger, edited.get(details.BOXES), filter) + held
     forms = CaptionForms.read(settings.candidates, trigger, sentences, prune)
     entries = [_prefixed(settings, _with_candidates(forms, entry)) for entry in entries]
-    entries, refused = _admitted(entries, scrape, tag)
+    entries, refused = _admitted(entries, lineage, tag)
     unmarked = entries
     marks = CaptionMarks.made(settings.keep_tokens_separator, trigger, sentences)
     entries, held = _parted([_marked(marks, entry) for entry in entries])
@@ -140,17 +142,20 @@ def _about_candidates(settings: Layout, entries: Sequence[Entry]) -> dict[str, A
     return {"candidates": told}
 
 
-def _admitted(entries: Sequence[Entry], scrape: Path, tag: Path) -> tuple[list[Entry], int]:
+def _admitted(
+    entries: Sequence[Entry], lineage: Mapping[str, Post], tag: Path
+) -> tuple[list[Entry], int]:
     """The entries that pass the gate with their final captions, and the number that do not.
 
     A refused caption that was written by hand is an error: its author should know.
     """
-    told = [posts.facts_by_image(scrape / "posts.csv")]
+    believed: Mapping[str, gate.Facts] = {}
     if (tag / "tags.csv").is_file():
-        told.append(tagging.read_tags(tag).facts(Thresholds(**gate.BELIEVED)))
+        believed = tagging.read_tags(tag).facts(Thresholds(**gate.BELIEVED))
     admitted = []
     for entry in entries:
-        known = gate.together(facts.get(entry.image, gate.NOTHING) for facts in told)
+        known = posts.known(lineage.get(entry.image, Post()))
+        known |= believed.get(entry.image, gate.NOTHING)
         if not (known | gate.of_texts([entry.caption, *entry.candidates])).refused:
             admitted.append(entry)
         elif entry.by_hand:
@@ -169,7 +174,7 @@ def _admitted(entries: Sequence[Entry], scrape: Path, tag: Path) -> tuple[list[E
 
 
 def _pictures(
-    scrape: Path, prune: Path, edited: Mapping[str, Path]
+    pictures: Path, lineage: Mapping[str, Post], prune: Path, edited: Mapping[str, Path]
 ) -> tuple[list[Entry], tuple[str, ...]]:
     """The kept pictures with their captions, and a sentence for each caption of no picture."""
     table = tables.read(prune / "captions.csv", ("image", "caption")).sort_values("image")
@@ -177,15 +182,13 @@ def _pictures(
         raise BakeryError(
             f"{prune / 'captions.csv'} lists no picture; loosen the filter section or scrape more"
         )
-    known = tables.read(scrape / "posts.csv", ("image",)).set_index("image")
-    concept = dict(known["concept"]) if "concept" in known.columns else {}
     written = caption_edits.read_captions(edited.get("captions"), table["image"])
     written = caption_edits.with_table(written, edited.get(caption_edits.TABLE), table["image"])
     entries = [
         Entry(
             image=image,
-            source=scrape / "images" / image,
-            concept=concept.get(image, concepts.MAIN),
+            source=pictures / image,
+            concept=lineage[image].concept if image in lineage else concepts.MAIN,
             caption=written.captions.get(image, caption),
             by_hand=image in written.captions,
             automatic=caption,

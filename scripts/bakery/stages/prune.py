@@ -34,6 +34,7 @@ from bakery.settings import thresholds
 from bakery.settings.prune import Prune
 from bakery.settings.thresholds import Thresholds
 from bakery.sources import posts
+from bakery.sources.posts import Post
 from bakery.tags import (
     caption_facts,
     caption_lines,
@@ -75,31 +76,31 @@ def run(
 
     Writes `prune.csv` (a row for each tag seen), `outfits.csv`, `captions.csv` (image, caption),
     `sentences.csv` if `caption_order` names the sentence, `candidates.csv` if kept captions are of files
-    with several, `trigger.json` (trigger, class_tokens, pruned, thresholds, and traits: what pruning
-    takes for the character even when `enabled` is false), `prune.html`, which hands back `edits`
-    (decisions by hand about `dataset`), and `second_look.csv` (second_look.py).
-    Raises `BakeryError` when settings contradict each other or the pictures.
+    with several, `trigger.json` (and in it traits: what pruning takes for the character even when
+    `enabled` is false), `prune.html`, which hands back `edits` (by hand, about `dataset`), and
+    `second_look.csv`. Raises `BakeryError` when settings contradict each other or the pictures.
     """
     by_hand = tag_edits.read_decisions(edits) if edits else {}
     _check(settings, by_hand)
     tagged = tagging.read_tags(tag)
     limits = _limits(settings, tagged.model)
-    images, known = _admitted(settings, tagged, limits, decisions.kept(filter), scrape)
+    lineage = posts.by_image(scrape / "posts.csv")
+    images, known = _admitted(settings, tagged, limits, decisions.kept(filter), lineage)
     looked = second_look.look(filter, tagged, images, settings.second_look)
     out.mkdir(parents=True, exist_ok=True)
     images = second_look.leave_out(looked, images, out)
     beside = own_captions.beside(images, scrape)
     own = own_captions.kept(settings, beside)
     warnings = own_captions.warnings(settings, beside, images)
-    seen = _seen(settings, tagged, limits, images, scrape, own)
+    seen = _seen(settings, tagged, limits, images, lineage, own)
     worn = _worn(seen)
     found = evidence.gather(seen, images, tagged.vocabulary, worn)
     warnings += _check_words(settings, found, tagged.vocabulary)
     unseen, more = _unseen(settings, by_hand, found)
     ruled = pruning.decide(settings, [*found, *unseen], by_hand)
     decided = own_captions.told_of(settings, ruled, own)
-    about = {"scrape": scrape, "tag": tag}
-    written = caption_facts.gather(settings, images, decided, beside, tagged.ratings, about)
+    sources = caption_facts.Sources(lineage, beside, tagged.ratings, scrape, tag)
+    written = caption_facts.gather(settings, images, decided, sources)
     lines = caption_lines.lines(settings, images, seen, decided, written)
     lines, refused = _past_the_gate(lines, known)
     trigger = _trigger(settings, decided, limits, own)
@@ -177,7 +178,7 @@ def _admitted(
     tagged: tagging.Tagging,
     limits: Thresholds,
     kept: Sequence[str],
-    scrape: Path,
+    lineage: Mapping[str, Post],
 ) -> tuple[list[str], dict[str, gate.Facts]]:
     """The kept pictures that were tagged and pass the gate, and the gate's facts about all of them.
 
@@ -185,10 +186,10 @@ def _admitted(
     front of every caption.
     """
     images = [i for i in kept if i not in tagged.unreadable and i not in tagged.refused]
-    told, believed = posts.facts_by_image(scrape / "posts.csv"), tagged.facts(limits)
+    believed = tagged.facts(limits)
     front = gate.of_text(f"{settings.trigger}, {settings.class_tokens}")
     known = {
-        image: front | told.get(image, gate.NOTHING) | believed.get(image, gate.NOTHING)
+        image: front | posts.known(lineage.get(image, Post())) | believed.get(image, gate.NOTHING)
         for image in images
     }
     admitted = [image for image in images if not known[image].refused]
@@ -228,12 +229,11 @@ def _seen(
     tagged: tagging.Tagging,
     limits: Thresholds,
     images: list[str],
-    scrape: Path,
+    lineage: Mapping[str, Post],
     own: Mapping[str, str],
 ) -> pd.DataFrame:
     """Rows (image, tag, category, probability) of what is believed of the kept pictures."""
-    lineage = posts.read(scrape / "posts.csv") if settings.source != "tagger" else []
-    seen = evidence.with_booru(tagged.seen(limits), lineage, settings.source)
+    seen = evidence.with_booru(tagged.seen(limits), lineage.values(), settings.source)
     seen = seen[seen["image"].isin(images)]
     if own:
         trigger = Trigger.of(settings)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bakery.settings.prune import Prune
-from bakery.sources import caption_files, posts
+from bakery.sources import caption_files
 from bakery.sources.posts import Post
 from bakery.tags import caption_order, own_captions, picture_sentences, pruning
 from bakery.tags.caption_order import PictureFacts
@@ -78,35 +78,40 @@ class Written:
         return sum(image in self.unscored for image in images)
 
 
-def gather(
-    settings: Prune,
-    images: Sequence[str],
-    decided: Sequence[DecidedTag],
-    beside: Mapping[str, str],
-    rated: pd.DataFrame,
-    folders: Mapping[str, Path],
-) -> Written:
-    """What the captions of `images` are written from.
+@dataclass(frozen=True)
+class Sources:
+    """Where that is known from."""
 
-    `beside` are the captions beside them, `rated` the tagger's rows (image, tag, category), and
-    `folders` those of the stages scrape and tag.
-    """
-    own = own_captions.kept(settings, beside)
-    several = caption_files.read_candidates(folders["scrape"] / caption_files.CANDIDATES)
+    lineage: Mapping[str, Post]
+    """Picture -> its post."""
+    beside: Mapping[str, str]
+    """Picture -> the caption beside it."""
+    rated: pd.DataFrame
+    """The tagger's ratings: rows (image, tag, category)."""
+    scrape: Path
+    """The folder of that stage, as `tag`."""
+    tag: Path
+
+
+def gather(
+    settings: Prune, images: Sequence[str], decided: Sequence[DecidedTag], sources: Sources
+) -> Written:
+    """What the captions of `images` are written from."""
+    own = own_captions.kept(settings, sources.beside)
+    several = caption_files.read_candidates(sources.scrape / caption_files.CANDIDATES)
     several = {image: lines for image, lines in several.items() if image in own}
     if not settings.caption_order:
         naming = Naming(settings.trigger, settings.names) if settings.names else None
         return Written(own, several, naming=naming)
-    by_image = {post.image: post for post in posts.read(folders["scrape"] / "posts.csv")}
-    of = {image: by_image.get(image, Post(image=image)) for image in images}
+    of = {image: sources.lineage.get(image, Post(image=image)) for image in images}
     naming = Naming(settings.trigger, (*settings.names, *_names(settings, of, decided)))
     found = None
     if "sentence" in settings.caption_order:
-        seen = picture_sentences.read(folders["tag"])
-        found = picture_sentences.gather(images, beside, seen, naming)
+        seen = picture_sentences.read(sources.tag)
+        found = picture_sentences.gather(images, sources.beside, seen, naming)
     scores = {image: float(post.score) for image, post in of.items() if _is_number(post.score)}
     words = caption_order.by_score(settings.quality, scores) if settings.quality else {}
-    ratings = dict(zip(rated["image"], rated["tag"], strict=True))
+    ratings = dict(zip(sources.rated["image"], sources.rated["tag"], strict=True))
     facts = {
         image: caption_order.of_post(
             post,

@@ -43,8 +43,10 @@ def describe(
     """
     values: dict[str, object] = {f"bakery_{key}": value for key, value in extra.items()}
     values |= _settings(settings, counts, base.family)
-    if base.family.follows_flow:
-        values |= _flow(settings, base.family)
+    if base.family.follows_flow:  # how t is drawn
+        values |= {f"ss_{name}": value for name, value in flow_terms.metadata(settings).items()}
+    # what does nothing with the family: kohya's scripts leave it unset
+    values |= {f"ss_{name}": None for name in base.family.ignored_by_scripts}
     values |= _learning(settings, optimizer)
     values |= _dataset(folders, data, settings.keep_tokens_separator)
     values["ss_datasets"] = [_detailed(settings, folders, values)]
@@ -131,13 +133,6 @@ def _settings(settings: Train, counts: StepCounts, family: Family) -> dict[str, 
         "ss_lowram": False,
         "ss_seed": settings.seed,
     } | ({"ss_network_args": network_args(settings)} if settings.conv_dim else {})
-
-
-def _flow(settings: Train, family: Family) -> dict[str, object]:
-    """Of a model that follows a flow: how t is drawn, and None for what does nothing with it."""
-    found = {f"ss_{name}": value for name, value in flow_terms.metadata(settings).items()}
-    idle = {f"ss_{name}": None for name in family.ignored_by_scripts}
-    return found | idle
 
 
 def network_args(settings: Train) -> dict[str, str]:

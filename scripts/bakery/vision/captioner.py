@@ -42,7 +42,7 @@ FLORENCE_TASK = "<DETAILED_CAPTION>"
 _FLORENCE = "florence2"
 _LONGEST = 1536
 """Longest side in pixels of a picture that the model gets: it makes it smaller still."""
-_VERSION = 2
+_VERSION = 3
 """Raised when a cached sentence would be another."""
 _LETTER = re.compile(r"[^\W\d_]")
 

@@ -4,7 +4,7 @@ Such a model is a folder with `model_feat.onnx`, which turns a picture into numb
 `model_metrics.onnx`, which turns the numbers of N pictures into their differences, and `metrics.json`
 with the difference up to which two pictures show one character. Steps, as in its authors' package
 imgutils: stretch a picture to 384 pixels a side (bilinear), RGB from 0 to 1 less `MEAN`, over `STD`;
-features; differences.
+features (`features.py`); differences.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +20,17 @@ from PIL import Image
 from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 from bakery.vision import hub
+from bakery.vision.features import FeatureModel
 from bakery.vision.onnx_model import OnnxModel
 
 FEATURES, DIFFERENCES, FACTS = "model_feat.onnx", "model_metrics.onnx", "metrics.json"
 USUAL = "ccip-caformer-24-randaug-pruned"
 """The folder of a repository with several models that is taken where none is named."""
-SIDE = 384
-"""Pixels a side if the model does not fix it."""
-MEAN = np.array((0.48145466, 0.4578275, 0.40821073), np.float32)
+MEAN = (0.48145466, 0.4578275, 0.40821073)
 """Of red, green and blue, as CLIP has it."""
-STD = np.array((0.26862954, 0.26130258, 0.27577711), np.float32)
+STD = (0.26862954, 0.26130258, 0.27577711)
 _WHERE = "config: score.likeness_model"
-_BATCH, _AT_ONCE = 8, 256
+_AT_ONCE = 256
 _IN_A_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(@[\w./-]+)?")
 _CURE = "take a folder of CCIP as deepghs publishes it"
 
@@ -65,8 +63,9 @@ class CharacterModel:
     def __init__(self, folder: Path, threads: int = 0) -> None:
         """`threads` of the CPU, 0 for all. Raises `BakeryError` for a folder that is no such model."""
         self.threshold = _threshold(folder / FACTS)
-        self._features = OnnxModel(folder / FEATURES, _WHERE, threads=threads)
-        self._input = self._features.picture_input("[batch, 3, side, side]")
+        self._features = FeatureModel(
+            folder / FEATURES, _WHERE, _CURE, normal=(MEAN, STD), threads=threads
+        )
         self._metrics = OnnxModel(folder / DIFFERENCES, _WHERE, threads=threads)
         inputs = self._metrics.session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 2:
@@ -76,19 +75,7 @@ class CharacterModel:
 
     def features(self, pictures: Iterable[Image.Image]) -> np.ndarray:
         """Of RGB pictures, float32 (N, D)."""
-        pictures, rows = iter(pictures), []
-        size = self._input.batch or _BATCH
-        while batch := [self._pixels(p) for p in islice(pictures, size)]:
-            count = len(batch)
-            batch += batch[-1:] * ((self._input.batch or count) - count)
-            found = self._features.run(self._input.name, np.stack(batch), _CURE)
-            if found.ndim != 2 or len(found) != len(batch) or not found.shape[1]:
-                raise self._features.fault(
-                    f"gives {found.shape} where a row for each of {len(batch)} pictures is expected",
-                    _CURE,
-                )
-            rows.append(found[:count].astype(np.float32))
-        return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
+        return self._features.features(pictures).astype(np.float32, copy=False)
 
     def differences(self, features: np.ndarray, others: np.ndarray) -> np.ndarray:
         """(N, M) differences between pictures with `features` (N, D) and `others` (M, D)."""
@@ -104,13 +91,6 @@ class CharacterModel:
                 )
             found.append(matrix[len(others) :, : len(others)].astype(np.float64))
         return np.concatenate(found)
-
-    def _pixels(self, picture: Image.Image) -> np.ndarray:
-        side = self._input.side or SIDE
-        small = picture.resize((side, side), Image.Resampling.BILINEAR)
-        pixels = (np.asarray(small, np.float32) / 255 - MEAN) / STD
-        pixels = pixels.transpose(2, 0, 1) if self._input.channels_first else pixels
-        return pixels.astype(self._input.dtype)
 
 
 def _threshold(path: Path) -> float:

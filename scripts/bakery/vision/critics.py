@@ -26,6 +26,7 @@ from PIL import Image
 from bakery.io import picture_bounds
 from bakery.io.errors import BakeryError
 from bakery.settings.filter import CASCADE, FACES, FilterModel
+from bakery.settings.sections import Deviation, Mean
 from bakery.vision.cascade import Cascade
 from bakery.vision.onnx_model import OnnxModel
 
@@ -60,7 +61,7 @@ class ImageModel:
     """A loaded model. Raises `BakeryError` if the file is not such a model."""
 
     def __init__(
-        self, path: Path, kind: str, *, side: int = 0, mean: float = 0.0, std: float = 1.0
+        self, path: Path, kind: str, *, side: int = 0, mean: Mean = 0.0, std: Deviation = 1.0
     ) -> None:
         self.kind = kind
         self._mean, self._std = mean, std
@@ -82,10 +83,7 @@ class ImageModel:
         square = Image.new("RGB", (max(image.size),) * 2, "white")
         square.paste(image, _margins(image.size))
         square = square.resize((self.side, self.side), Image.Resampling.BICUBIC)
-        pixels = (np.asarray(square, np.float32) / 255 - self._mean) / self._std
-        if self._input.channels_first:
-            pixels = pixels.transpose(2, 0, 1)
-        given = pixels[None].astype(self._input.dtype, copy=False)
+        given = self._input.pixels(square, self._mean, self._std)[None]
         answer = self._model.run(self._input.name, given, f"is it of the kind {self.kind}?")
         self._check(answer)
         return answer[0].astype(np.float32, copy=False)

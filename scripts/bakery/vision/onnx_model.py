@@ -7,14 +7,19 @@ that does not come to an end is given up after `PATIENCE`, or after `LOADING`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+from PIL import Image
 
 from bakery.io.errors import BakeryError
+from bakery.jobs import giving_up
+from bakery.settings.sections import Deviation, Mean
 
 PATIENCE = 600.0
 """Seconds that one run of a model may take; then it is stopped."""
@@ -45,6 +50,28 @@ class PictureInput:
     """Pixels; None where the model leaves it open."""
     channels_first: bool
 
+    def pixels(self, picture: Image.Image, mean: Mean, std: Deviation) -> np.ndarray:
+        """What the model takes of an RGB picture of its size: 0 to 1, less `mean`, over `std`.
+
+        (3, side, side) or (side, side, 3); `mean` and `std` are a number, or one each for R, G and B.
+        """
+        values = np.asarray(picture, np.float32) / 255
+        values = (values - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+        if self.channels_first:
+            values = values.transpose(2, 0, 1)
+        return values.astype(self.dtype, copy=False)
+
+    def batches(self, pixels: Iterable[np.ndarray], usual: int) -> Iterator[tuple[np.ndarray, int]]:
+        """As many at once as the model takes, or `usual` where any number will do; and how many count.
+
+        Where the model's number is fixed, the last ones are repeated to fill it up.
+        """
+        pixels = iter(pixels)
+        while batch := list(islice(pixels, self.batch or usual)):
+            count = len(batch)
+            batch += batch[-1:] * ((self.batch or count) - count)
+            yield np.stack(batch), count
+
 
 class OnnxModel:
     """A loaded model. `where` is what its sentences begin with: the setting that names it."""
@@ -72,29 +99,18 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; its warnings speak to model authors
         options.intra_op_num_threads = threads
-        outcome: list[onnxruntime.InferenceSession | Exception] = []
 
-        def load() -> None:
-            try:
-                session = onnxruntime.InferenceSession(
-                    self.path, options, providers=list(providers)
-                )
-                outcome.append(session)
-            except Exception as problem:  # onnxruntime's errors have no common class of their own
-                outcome.append(problem)
+        def load() -> onnxruntime.InferenceSession:
+            return onnxruntime.InferenceSession(self.path, options, providers=list(providers))
 
-        # Nothing ends onnxruntime while it loads, and what a model has it compute beforehand may
-        # take for ever. As a daemon it ends with this process.
-        loader = threading.Thread(target=load, name="load-onnx-model", daemon=True)
-        loader.start()
-        loader.join(LOADING)
-        if not outcome:
-            raise self.fault(f"is not loaded after {LOADING:g} s", _OTHER)
-        if isinstance(outcome[0], Exception):
+        try:  # what a model has onnxruntime compute beforehand may take for ever
+            return giving_up.within(LOADING, load)
+        except giving_up.GivenUp:
+            raise self.fault(f"is not loaded after {LOADING:g} s", _OTHER) from None
+        except Exception as problem:  # onnxruntime's errors have no common class of their own
             raise self.fault(
-                f"cannot be loaded as an ONNX model ({brief(outcome[0])})", "download it again"
+                f"cannot be loaded as an ONNX model ({brief(problem)})", "download it again"
             ) from None
-        return outcome[0]
 
     def fault(self, what: str, cure: str) -> BakeryError:
         """The sentence for what is wrong with the model."""

@@ -44,6 +44,7 @@ class Anima(Family):
     """Anima."""
 
     name = "anima"
+    code_version = 2
     title = "Anima"
     article = "an"
     resolution = 1024
@@ -85,6 +86,9 @@ class Anima(Family):
 
     def owns_lora(self, keys: Iterable[str]) -> bool:
         return any(_LORA_SIGN.match(key) for key in keys)
+
+    def called_clip_skip(self, chosen: int) -> int | None:
+        return None
 
     def lora_name(self, path: str) -> str | None:
         return lora_names.name_of(path)
