@@ -25,6 +25,7 @@ with Job(snakemake) as job:  # noqa: F821
                     trigger=prune["settings"]["trigger"],
                     class_tokens=prune["settings"]["class_tokens"],
                     caption_order=prune["settings"].get("caption_order", ()),
+                    outfits=list(prune["settings"].get("outfits", {})),
                     layout=job.folder("layout"),
                     device=device(),
                     threads=job.threads,

@@ -146,6 +146,13 @@ class Train(Section):
     `reg/`, if there is one. They are repeated until there are as many as training pictures."""
     prior_loss_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the regularization pictures in the loss."""
+    output_preservation: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of a second loss: shown without the trigger, a training picture has to be predicted as the
+    base alone predicts it. It keeps the character from appearing unasked (bleed) and needs no
+    pictures; 1 is usual, 0 leaves it out."""
+    output_preservation_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of each batch that is also shown without the trigger, at least one picture. It costs the
+    same share of a step's time, and more for the base's prediction."""
     clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
     """Use the text encoder's n-th last layer; anime models of the SD1 family need 2."""
     max_token_length: Literal[75, 150, 225] = 225
@@ -217,6 +224,8 @@ class Train(Section):
             "keep_tokens_separator",
             "validation_seed",
             "validate_every_n_epochs",
+            "output_preservation",
+            "output_preservation_share",
         }
     )
     own: ClassVar[frozenset[str]] = frozenset(
@@ -336,6 +345,10 @@ class Train(Section):
                     f"{name} does nothing with timestep_sampling {self.timestep_sampling}: leave it "
                     f"out, or take {' or '.join(users)}"
                 )
+        if self.differs("output_preservation_share") and not self.output_preservation:
+            raise ValueError(
+                "output_preservation_share does nothing without output_preservation: set that as well"
+            )
         if self.persistent_data_loader_workers and not self.max_data_loader_n_workers:
             raise ValueError(
                 "persistent_data_loader_workers needs max_data_loader_n_workers above 0"
