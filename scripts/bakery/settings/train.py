@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -242,6 +243,7 @@ class Train(Section):
             "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "text_variants",
             "validation_seed", "validate_every_n_epochs",
             "flip_aug", "random_crop", "prior_loss_weight", "min_snr_gamma", "noise_offset",
+            "output_preservation", "output_preservation_share",
             "log_with", *FLOW,
         }
     )  # fmt: skip
@@ -259,6 +261,12 @@ class Train(Section):
         if self.network_train_unet_only:
             rates["text_encoder_lr"] = 0.0
         return rates
+
+    @property
+    def shown_again(self) -> int:
+        """Pictures of a full batch that are also shown without the trigger."""
+        share = self.output_preservation_share if self.output_preservation else 0.0
+        return math.ceil(share * self.train_batch_size)
 
     def validates(self, epoch: int) -> bool:
         """Whether the loss on held-out pictures is measured after `epoch`; 0 is before the first."""

@@ -40,11 +40,11 @@ class ShownAgain:
 
     def after(self, all_rows: torch.Tensor) -> torch.Tensor:
         """(B, ...) -> (B + n, ...): the batch's rows, then those that are shown again."""
-        return torch.cat([all_rows, all_rows[list(self.rows)]]) if self.rows else all_rows
+        return torch.cat([all_rows, self.of(all_rows)]) if self.rows else all_rows
 
     def of(self, all_rows: torch.Tensor) -> torch.Tensor:
         """(B, ...) -> (n, ...)"""
-        return all_rows[list(self.rows)]
+        return torch.stack([all_rows[row] for row in self.rows])  # an index would wait for the GPU
 
 
 NOTHING = ShownAgain()
