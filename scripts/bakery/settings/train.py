@@ -152,8 +152,8 @@ class Train(Section):
     base alone predicts it. It keeps the character from appearing unasked (bleed) and needs no
     pictures; 1 is usual, 0 leaves it out."""
     output_preservation_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of each batch that is also shown without the trigger, at least one picture. It costs the
-    same share of a step's time, and more for the base's prediction."""
+    """Share of each batch that is also shown without the trigger, at least one picture. A step takes
+    longer by this share, and by the base's prediction of it."""
     clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
     """Use the text encoder's n-th last layer; anime models of the SD1 family need 2."""
     max_token_length: Literal[75, 150, 225] = 225
