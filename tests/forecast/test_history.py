@@ -37,11 +37,20 @@ def test_what_costs_nothing_may_differ(tmp_path: Path, change: dict) -> None:
     "change",
     [{"network_dim": 4}, {"train_batch_size": 1}, {"resolution": 160}, {"text_encoder_lr": 0},
      {"learning_rate": 0, "unet_lr": 1e-3},
-     {"base": "other"}, {"mixed_precision": "bf16"}],
+     {"base": "other"}, {"mixed_precision": "bf16"}, {"output_preservation": 1}],
 )  # fmt: skip
 def test_what_costs_more_or_less_does_not_count(tmp_path: Path, change: dict) -> None:
     baked(outlined(tmp_path, "a", train=TRAIN), 1.0)
     assert recalled(tmp_path, **change) is None
+
+
+def test_the_weight_of_the_second_loss_costs_nothing_but_its_share_does(tmp_path: Path) -> None:
+    settings = {**TRAIN, "output_preservation": 1}
+    baked(outlined(tmp_path, "a", train=settings), 1.0)
+    assert recalled(tmp_path, output_preservation=0.3) is not None
+    share = {"output_preservation": 1, "output_preservation_share": 1}
+    assert recalled(tmp_path, **share) is None
+    assert recalled(tmp_path) is None
 
 
 def test_damaged_and_unfinished_bakes_are_passed_over(tmp_path: Path) -> None:

@@ -48,6 +48,19 @@ def test_more_pictures_epochs_and_pixels_ask_for_more_time(tmp_path: Path) -> No
     assert bake(tmp_path, num_epochs=4, resolution=512).training().runtime > once
 
 
+def test_what_is_shown_again_asks_for_more_time_and_memory(tmp_path: Path) -> None:
+    """A batch of 4 with 2 shown again: 2 more rows are kept, and their base's prediction takes half
+    the time of a pass in which is learnt."""
+    lay_out(tmp_path, 50_000)
+    settings = {"train_batch_size": 4, "resolution": 1024, "has_gpu": False}
+    plain = bake(tmp_path, **settings).training()
+    more = bake(tmp_path, output_preservation=1, **settings).training()
+    took, takes = plain.runtime - needs.START, more.runtime - needs.START
+    assert takes == pytest.approx(took * (4 + 2 * 1.5) / 4, rel=0.01)
+    fixed = needs.IMPORTS_MB + 2 * 2000
+    assert more.mem_mb - fixed == pytest.approx((plain.mem_mb - fixed) * 6 / 4, rel=0.01)
+
+
 def test_what_is_not_laid_out_yet_is_taken_for_a_large_set(tmp_path: Path) -> None:
     unknown = bake(tmp_path).training()
     lay_out(tmp_path, 200)

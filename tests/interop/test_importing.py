@@ -204,6 +204,23 @@ def test_ai_toolkit(tmp_path: Path) -> None:
     assert any("save_every = 100" in entry for entry in draft.left_out)
 
 
+def test_the_loss_without_the_trigger_of_ai_toolkit(tmp_path: Path) -> None:
+    raw = json.loads(json.dumps(AI_TOOLKIT))
+    train = raw["config"]["process"][0]["train"]
+    train |= {
+        "diff_output_preservation": True, "diff_output_preservation_multiplier": 0.5,
+        "diff_output_preservation_class": "person",
+    }  # fmt: skip
+    config, draft, _ = imported(tmp_path, raw, "c.yaml")
+    assert config.train.output_preservation == 0.5
+    assert config.train.output_preservation_share == 1
+    assert any("class person: there it replaces the trigger" in note for note in draft.notes)
+    assert not any("output_preservation" in entry for entry in draft.left_out)
+    train["diff_output_preservation"] = False
+    config, draft, _ = imported(tmp_path, raw, "c.yaml")
+    assert not config.train.output_preservation
+
+
 def dataset(*subsets: dict[str, Any], **general: Any) -> dict[str, Any]:
     return {"general": general, "datasets": [{"resolution": 512, "subsets": list(subsets)}]}
 

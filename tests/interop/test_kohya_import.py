@@ -429,11 +429,11 @@ SD_SCRIPTS = {
 def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, wanted: Train) -> None:
     """Our settings, sd-scripts' two files, a YAML of ours: the same settings, and all of them.
 
-    But `fuse`, as sd-scripts bakes one at a time, `save_format`, as it has one of its own, and
-    `text_variants`, as it shuffles anew in each showing.
+    But what only ours has: `fuse`, as sd-scripts bakes one at a time, `save_format`, as it has one of
+    its own, `text_variants`, as it shuffles anew in each showing, and the loss without the trigger.
     Settings of flow models are in test_flow_terms.py.
     """
-    elsewhere = {"num_epochs", "reg_data_dir", "fuse", "save_format", "text_variants", *FLOW}
+    elsewhere = {"num_epochs", "reg_data_dir", *kohya_terms.OURS_ALONE, *FLOW}
     assert wanted.model_fields_set | elsewhere == set(Train.model_fields)
     folder = tmp_path_factory.mktemp("toml")
     arguments, general = kohya_terms.to_kohya(wanted)
@@ -453,7 +453,10 @@ def test_there_and_back(tmp_path_factory: pytest.TempPathFactory, wanted: Train)
 @pytest.mark.parametrize("file", ["a.toml", "guide.json"])
 def test_what_sd_scripts_has_not_is_left_out_with_a_word(here: Path, file: str) -> None:
     """A name that only ours has means nothing there, so it asks for nothing here either."""
-    names = {"fuse": 3, "save_format": "diffusion_model", "text_variants": 4}
+    names = {
+        "fuse": 3, "save_format": "diffusion_model", "text_variants": 4,
+        "output_preservation": 2, "output_preservation_share": 0.3,
+    }  # fmt: skip
     assert set(names) == kohya_terms.OURS_ALONE
     plain = GUIDE if file.endswith("json") else {"train_data_dir": "imgs", "network_dim": 8}
     without, _, _ = imported(here / file, plain)

@@ -24,6 +24,7 @@ VARIES = {
     "detail_unknown": ({"layout.details", "train.seed"}, 4),
     "network_dim": ({"train.network_dim"}, 5),
     "pictures": ({"filter.max_pictures", "layout.repeats"}, 4),
+    "preservation": ({"train.output_preservation", "train.seed"}, 4),
     "pruned": ({"prune.enabled", "train.seed"}, 4),
     "repeats_or_epochs": (
         {"layout.repeats", "train.num_epochs", "train.save_every_n_epochs"},

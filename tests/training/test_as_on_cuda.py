@@ -84,13 +84,14 @@ def step(folder: Path) -> None:
 
     settings = Train(
         base=str(folder), resolution=32, enable_bucket=False, network_dim=4, train_batch_size=2,
-        mixed_precision="bf16", min_snr_gamma=5, lr_scheduler="linear",
+        mixed_precision="bf16", min_snr_gamma=5, lr_scheduler="linear", output_preservation=1,
     )  # fmt: skip
     other = settings.model_copy(update={"network_alpha": 3.0, "unet_lr": 1e-3})
     base = registry.load(str(folder), "cpu", torch.bfloat16)
     context = setup.make_context(
         settings, repeat_folders.read_folders(folder / "layout"), base, 1, None
     )
+    context.triggers = ("mirael",)
     context.latents.prepare(context.data.views(settings))
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False  # else autocast is off
     torch.cuda.is_bf16_supported = lambda *_: True
@@ -118,7 +119,7 @@ def step(folder: Path) -> None:
         # what is copied once and kept: the schedule and its ratios, and the two bakes' scales
         assert sorted(copies.waited_for) == [(2,), (1000,), (1000,)]
         assert copies.others > 0
-        assert answers == [torch.bfloat16]
+        assert answers == [torch.bfloat16] * 2  # the base's of what is shown again, then all rows
         for found in (*losses, *taken):
             assert found.device == base.device
             assert found.dtype == torch.float32

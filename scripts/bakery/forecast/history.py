@@ -183,7 +183,7 @@ def _together(files: Sequence[Path]) -> str:
 
 def _costly(settings: Mapping[str, Any]) -> str:
     """The settings that decide what a step costs, as JSON; of the rates, whether their part is
-    trained."""
+    trained, and whether there is a second loss."""
     costly = {
         name: value
         for name, value in settings.items()
@@ -192,6 +192,8 @@ def _costly(settings: Mapping[str, Any]) -> str:
     for name in RATES:
         own = settings.get(name)
         costly[name] = (settings.get("learning_rate") if own is None else own) != 0
+    if costly.get("output_preservation"):  # whatever its weight
+        costly["output_preservation"] = True
     return json.dumps(costly, sort_keys=True)
 
 

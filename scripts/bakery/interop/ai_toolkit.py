@@ -27,6 +27,7 @@ _TRAIN = {
     "gradient_checkpointing": "gradient_checkpointing", "max_grad_norm": "max_grad_norm",
     "reg_weight": "prior_loss_weight", "seed": "seed",
 }  # fmt: skip
+_PRESERVED = "diff_output_preservation"
 _NETWORK = {"linear": "network_dim", "rank": "network_dim", "alpha": "network_alpha",
             "linear_alpha": "network_alpha", "dropout": "network_dropout"}  # fmt: skip
 _DATASET = {"shuffle_tokens": "shuffle_caption", "keep_tokens": "keep_tokens", "flip_x": "flip_aug",
@@ -92,6 +93,8 @@ def _train(source: KohyaConfig, train: dict[str, Any], flows: bool) -> None:
             continue
         if word in _TRAIN:
             source.say(word, value, _TRAIN)
+        elif word.startswith(_PRESERVED) and plain_values.flag(train.get(_PRESERVED)):
+            source.say(word, value)
         elif word not in (
             "train_unet",
             "train_text_encoder",

@@ -128,6 +128,11 @@ def _differences(settings: Train, family: Family) -> list[str]:
         )
     if settings.text_variants is not None:
         lost.append("text_variants is left out: sd-scripts shuffles tags anew in each showing")
+    if settings.output_preservation:
+        lost.append(
+            "output_preservation is left out, since sd-scripts has no such loss: regularization "
+            "pictures (layout.reg) are its way to keep the character from appearing unasked"
+        )
     if settings.lr_scheduler == "rex":
         lost.append("lr_scheduler is cosine, since sd-scripts has no rex of its own")
     if settings.random_crop:

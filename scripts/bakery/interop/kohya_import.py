@@ -65,6 +65,7 @@ def _draft(paths: list[Path]) -> tuple[KohyaConfig, Draft]:
     _train(draft, source)
     _sample(draft, source)
     _validation(draft, source)
+    _preservation(draft, source)
     _others(draft, source)
     draft.notes[:0] = source.notes
     _validate(draft, source)
@@ -240,6 +241,24 @@ def _validation(draft: Draft, source: KohyaConfig) -> None:
         seed = draft.sections["train"].get("seed", Train().seed)
         draft.put("train.validation_seed", seed, "not in the file: the seed, as in that program")
     del given["validation_split"]
+
+
+def _preservation(draft: Draft, source: KohyaConfig) -> None:
+    """ai-toolkit's loss that keeps what is shown without the trigger; its trainer shows every picture
+    so, with a word for the class in the trigger's place."""
+    given, word = source.arguments, "diff_output_preservation"
+    strength = plain_values.number(given.get(f"{word}_multiplier", 1.0))
+    if not plain_values.flag(given.get(word)) or strength is None or strength <= 0:
+        return  # `_others` tells of it
+    draft.put("train.output_preservation", strength, source.words[word])
+    draft.put("train.output_preservation_share", 1.0, source.words[word])
+    kind = plain_values.text_of(given.pop(f"{word}_class", "")).strip()
+    if kind:
+        draft.notes.append(
+            f"{word}_class {kind}: there it replaces the trigger, here the trigger is left out"
+        )
+    for name in (word, f"{word}_multiplier"):
+        given.pop(name, None)
 
 
 def _others(draft: Draft, source: KohyaConfig) -> None:

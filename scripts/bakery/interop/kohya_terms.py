@@ -39,9 +39,11 @@ IN_DATASET = (
 IN_NETWORK_ARGS = ("conv_dim", "conv_alpha")
 """What is handed to the network module as `network_args = ["conv_dim=8"]`."""
 
-OURS_ALONE = frozenset({"fuse", "save_format", "text_variants"})
-"""What sd-scripts has not: it bakes one at a time, has a `save_model_as` of its own, and shuffles anew
-in each showing."""
+OURS_ALONE = frozenset(
+    {"fuse", "save_format", "text_variants", "output_preservation", "output_preservation_share"}
+)
+"""What sd-scripts has not: it bakes one at a time, has a `save_model_as` of its own, shuffles anew
+in each showing, and shows nothing without the trigger."""
 
 _NEXT_NAME = re.compile(r"\s+(?=[A-Za-z_]\w*=)")
 ARGUMENTS_OF = {"lr_scheduler_args", "network_args", "optimizer_args"}

@@ -16,7 +16,8 @@ A stock pipeline built from the same parts draws with the LoRA, and `remove` lea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import cast
@@ -154,6 +155,16 @@ class LoRANetwork(nn.Module):
     @multiplier.setter
     def multiplier(self, value: float) -> None:
         self.routing.multiplier[:] = [float(value)] * len(self)
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """Inside, the model is exactly the base."""
+        before = list(self.routing.multiplier)
+        self.multiplier = 0.0
+        try:
+            yield
+        finally:
+            self.routing.multiplier[:] = before
 
     def apply(self) -> LoRANetwork:  # type: ignore[override]
         """Switch the adapters on in the model."""

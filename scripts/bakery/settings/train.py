@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -146,6 +147,13 @@ class Train(Section):
     `reg/`, if there is one. They are repeated until there are as many as training pictures."""
     prior_loss_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the regularization pictures in the loss."""
+    output_preservation: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of a second loss: shown without the trigger, a training picture has to be predicted as the
+    base alone predicts it. It keeps the character from appearing unasked (bleed) and needs no
+    pictures; 1 is usual, 0 leaves it out."""
+    output_preservation_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of each batch that is also shown without the trigger, at least one picture. A step takes
+    longer by this share, and by the base's prediction of it."""
     clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
     """Use the text encoder's n-th last layer; anime models of the SD1 family need 2."""
     max_token_length: Literal[75, 150, 225] = 225
@@ -217,6 +225,8 @@ class Train(Section):
             "keep_tokens_separator",
             "validation_seed",
             "validate_every_n_epochs",
+            "output_preservation",
+            "output_preservation_share",
         }
     )
     own: ClassVar[frozenset[str]] = frozenset(
@@ -233,6 +243,7 @@ class Train(Section):
             "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "text_variants",
             "validation_seed", "validate_every_n_epochs",
             "flip_aug", "random_crop", "prior_loss_weight", "min_snr_gamma", "noise_offset",
+            "output_preservation", "output_preservation_share",
             "log_with", *FLOW,
         }
     )  # fmt: skip
@@ -250,6 +261,12 @@ class Train(Section):
         if self.network_train_unet_only:
             rates["text_encoder_lr"] = 0.0
         return rates
+
+    @property
+    def shown_again(self) -> int:
+        """Pictures of a full batch that are also shown without the trigger."""
+        share = self.output_preservation_share if self.output_preservation else 0.0
+        return math.ceil(share * self.train_batch_size)
 
     def validates(self, epoch: int) -> bool:
         """Whether the loss on held-out pictures is measured after `epoch`; 0 is before the first."""
@@ -336,6 +353,10 @@ class Train(Section):
                     f"{name} does nothing with timestep_sampling {self.timestep_sampling}: leave it "
                     f"out, or take {' or '.join(users)}"
                 )
+        if self.differs("output_preservation_share") and not self.output_preservation:
+            raise ValueError(
+                "output_preservation_share does nothing without output_preservation: set that as well"
+            )
         if self.persistent_data_loader_workers and not self.max_data_loader_n_workers:
             raise ValueError(
                 "persistent_data_loader_workers needs max_data_loader_n_workers above 0"

@@ -47,6 +47,8 @@ class TrainStage:
     cache: Path
     caption_order: Sequence[str] = ()
     """Of the captions (`prune.caption_order`)."""
+    outfits: Sequence[str] = ()
+    """Words that call an outfit of the character (`prune.outfits`)."""
     until: int | None = None
     """The epoch after which all pause; None trains to the end."""
     drawing: Callable[..., AfterEpochs] | None = None
@@ -59,7 +61,10 @@ class TrainStage:
         drawing = self.drawing and self.drawing(
             trained=self.abouts, device=self.device, threads=self.threads
         )
-        trainer = Trainer(self.layout, self.device, self.threads, self.cache, drawing or None)
+        triggers = tuple(filter(None, (self.trigger, *self.outfits)))
+        trainer = Trainer(
+            self.layout, self.device, self.threads, self.cache, drawing or None, triggers
+        )
         waiting = _groups([self._spec(folder) for folder in self.abouts])
         while waiting:
             group = waiting.pop(0)

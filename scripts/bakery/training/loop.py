@@ -41,8 +41,10 @@ def check_memory(context: TrainContext, runs: Sequence[Run]) -> None:
     """
     if len(runs) == 1:
         return
-    # those with smaller batches need less
-    each = memory_needed(context, max(runs, key=lambda one: one.settings.train_batch_size))
+    largest = max(
+        runs, key=lambda one: one.settings.train_batch_size + one.settings.shown_again
+    )  # the others need less
+    each = memory_needed(context, largest)
     memory.check(len(runs), each, memory.free(context.base.device, context.threads))
 
 

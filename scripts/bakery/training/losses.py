@@ -50,8 +50,16 @@ class Loss:
     ) -> torch.Tensor:
         """Mean over the batch of importance * weight(t) * squared error; importance is (B,)."""
         target = self.noise.target(latents, noise, t)
-        error = F.mse_loss(predicted.float(), target, reduction="none")
-        error = error.mean(dim=tuple(range(1, error.ndim))) * importance  # (B,)
+        return self._mean(_errors(predicted, target) * importance, t)
+
+    def deviation(
+        self, predicted: torch.Tensor, wanted: torch.Tensor, t: torch.Tensor
+    ) -> torch.Tensor:
+        """The same between two predictions, (B, C, h, w) each."""
+        return self._mean(_errors(predicted, wanted.float()), t)
+
+    def _mean(self, error: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Mean of weight(t) * error, both (B,)."""
         if self.min_snr_gamma is not None:
             error = error * self.weights(t)
         weights = self.noise.weights(t)
@@ -64,6 +72,12 @@ class Loss:
         """
         snr = self.noise.snr(t)
         return snr.clamp(max=self.min_snr_gamma) / self.noise.target_scale(snr)
+
+
+def _errors(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """(B,) mean squared errors."""
+    error = F.mse_loss(predicted.float(), target, reduction="none")
+    return error.mean(dim=tuple(range(1, error.ndim)))
 
 
 def of(settings: Train, noise: NoiseProcess) -> Loss:

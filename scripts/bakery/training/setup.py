@@ -17,7 +17,7 @@ from bakery.io.errors import BakeryError
 from bakery.jobs import phases
 from bakery.lora.network import Adapter, LoRANetwork
 from bakery.settings.train import Train
-from bakery.training import losses, optimizers, schedules
+from bakery.training import losses, optimizers, preservation, schedules
 from bakery.training.cache import Store
 from bakery.training.checkpoint import Checkpoint
 from bakery.training.latents import Latents
@@ -79,6 +79,8 @@ def encode(specs: Sequence[TrainSpec], context: TrainContext) -> None:
     """
     data, device = context.data, str(context.base.device)
     counts = [_counts(spec.settings, context) for spec in specs]  # errors first: this takes long
+    for spec in specs:
+        preservation.check(spec.settings, data, context.triggers)
     with phases.phase(phases.LATENTS, device):
         views = {view for spec in specs for view in data.views(spec.settings) or ()}
         context.latents.prepare(views)
@@ -87,6 +89,7 @@ def encode(specs: Sequence[TrainSpec], context: TrainContext) -> None:
     with phases.phase(phases.TEXTS, device):
         context.texts.prepare(
             batch.captions
+            + preservation.shown_again(spec.settings, batch, context.triggers).captions
             for spec, its in zip(specs, counts, strict=True)
             if is_kept(spec.settings, context.base)
             for epoch in range(1, min(its.epochs, spec.until or its.epochs) + 1)

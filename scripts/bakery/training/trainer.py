@@ -47,6 +47,8 @@ class Trainer:
     """Caches the outputs of the base's frozen parts, for these bakes and others."""
     after_epochs: loop.AfterEpochs | None = None
     """Called when epochs were saved."""
+    triggers: Sequence[str] = ()
+    """The words that call the character or an outfit of it (`train.output_preservation`)."""
 
     def fit_one(self, spec: TrainSpec) -> dict[str, Any]:
         """Train one bake; its epochs' LoRAs go into `spec.out`. Returns the facts of the bake.
@@ -79,6 +81,7 @@ class Trainer:
                 settings, folders, self._base(settings), self.threads, self.cache,
                 repeat_folders.read_holdout(self.layout),
             )  # fmt: skip
+            context.triggers = self.triggers
             setup.encode(specs, context)
             with phases.phase(phases.TRAINING, self.device):
                 return self._train(specs, context, folders, meter)
