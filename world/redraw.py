@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline
+from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from world import fitting
@@ -21,27 +21,29 @@ from world.judge_base import CFG_SCALE, STEPS
 from world.vae_fitting import HELD_OUT
 
 BATCH = 16
-STRENGTHS = (0.1, 0.15, 0.2, 0.25, 0.3)
-"""Shares of the steps that are drawn again: with more of them, a mouth may become another."""
+REDRAWN = (2, 3, 4, 5, 6)
+"""Last steps that are drawn again, of `STEPS`: with more of them, a mouth may become another."""
 
 
 @torch.no_grad()
 def redraw(base: Path, latents: Tensor, captions: list[str], seed: int) -> Tensor:
     """(N, C, h, w) of pictures with these captions -> the same, each finished by the base."""
-    pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(base, safety_checker=None)
-    pipeline.to(torch.float32).set_progress_bar_config(disable=True)
+    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None).to(torch.float32)
+    pipeline.scheduler.set_timesteps(STEPS)
+    generator = torch.Generator().manual_seed(seed)
     made = []
     for number, first in enumerate(range(0, len(latents), BATCH)):
-        made += pipeline(
-            captions[first : first + BATCH],
-            image=latents[first : first + BATCH].float(),
-            strength=STRENGTHS[number % len(STRENGTHS)],
-            num_inference_steps=STEPS,
-            guidance_scale=CFG_SCALE,
-            generator=torch.Generator().manual_seed(seed + first),
-            output_type="latent",
-        ).images
-    return torch.stack(made).half()
+        z = latents[first : first + BATCH].float()
+        times = pipeline.scheduler.timesteps[-REDRAWN[number % len(REDRAWN)] :]
+        z = pipeline.scheduler.add_noise(z, torch.randn(z.shape, generator=generator), times[:1])
+        asked, nothing = pipeline.encode_prompt(captions[first : first + BATCH], "cpu", 1, True)
+        text = torch.cat([nothing, asked])
+        for t in times:
+            without, having = pipeline.unet(torch.cat([z, z]), t, text).sample.chunk(2)
+            guess = without + CFG_SCALE * (having - without)
+            z = pipeline.scheduler.step(guess, t, z).prev_sample
+        made.append(z.half())
+    return torch.cat(made)
 
 
 def main() -> None:
