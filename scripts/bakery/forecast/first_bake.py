@@ -40,7 +40,7 @@ def of_example(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
             found.append(f"{setting} is still {EXAMPLE}, the example's character: give your own")
     if base in TOYS:
         found.append(
-            f"train.base is still {base}, a toy of 64 pixels: give your checkpoint, or keep it to "
+            f"train.base is still {base}, a toy for tiny pictures: give your checkpoint, or keep it to "
             "try your pictures out"
         )
     if tagger == _TAGGER:
