@@ -67,11 +67,9 @@ class Fit(vae_fitting.Fit):
         plain = self.loss(vae_fitting.some(train, size - len(rows), rng), generator)
         return self.learn((finished + plain) / 2)
 
-    def loss(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        loss = super().loss(x, generator)
-        if self.anchor:
-            loss = loss + 0.5 * self.distance(x, self.seen)
-        return loss
+    def asked_of_latents(self, x: Tensor, posterior: Any) -> Tensor:
+        asked = super().asked_of_latents(x, posterior)
+        return asked + 0.5 * self.distance(x, posterior.mean) if self.anchor else asked
 
     def distance(self, x: Tensor, mean: Tensor) -> Tensor:
         """Mean square of how far the first latent channels are from the anchor's, at half the side."""
@@ -82,9 +80,7 @@ class Fit(vae_fitting.Fit):
 
     def posterior(self, x: Tensor) -> Any:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.decoder_only):
-            posterior = self.vae.encode(x).latent_dist
-        self.seen = posterior.mean
-        return posterior
+            return self.vae.encode(x).latent_dist
 
     def pictures(self, z: Tensor) -> Tensor:
         return self.vae.decode(z).sample

@@ -81,14 +81,17 @@ class Fit(Resumable):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         return np.random.default_rng([self.seed, self.step]), generator
 
+    def asked_of_latents(self, x: Tensor, posterior: Any) -> Tensor:
+        """What the loss has besides the pictures: here, how far latents are from normal ones."""
+        return self.kl * posterior.kl().mean() / posterior.mean[0].numel()
+
     def loss(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """One batch (B, 3, H, W) -> loss; noise on the latents is a share of their own deviation."""
         posterior = self.posterior(x)
         z = _without_frames(posterior.sample(generator))
         level = self.noise * torch.rand(len(z), 1, 1, 1, generator=generator)
         z = z + level * torch.randn(z.shape, generator=generator) * z.detach().std()
-        loss = picture_loss(self.pictures(z), x)
-        return loss + self.kl * posterior.kl().mean() / posterior.mean[0].numel()
+        return picture_loss(self.pictures(z), x) + self.asked_of_latents(x, posterior)
 
     def train_step(self, train: np.ndarray, size: int) -> Tensor:
         """One step on `size` of the pictures; its loss."""
