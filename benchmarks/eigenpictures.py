@@ -14,6 +14,7 @@ fits the components to the renders of `proof.py` as the VAE shows them, and writ
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,12 @@ from diffusers import AutoencoderKL  # noqa: E402
 
 from bakery.io.images import open_rgb  # noqa: E402
 from world.fit_tagger import through_vae  # noqa: E402
-from world.render import reduce  # noqa: E402
+from world.render import reduce, reduced  # noqa: E402
 
 VAE = ROOT / "resources/world/base/vae"
 FILE = Path("yardstick/components.npz")
+LARGE = 128
+"""Side of the pictures that this VAE was trained with; what is compared is reduced."""
 RENDERS = 4000
 COMPONENTS = 200
 INSIDE = 0.95
@@ -62,6 +65,11 @@ class Eigenpictures:
     def write(self, path: Path) -> None:
         np.savez(path, mean=self.mean, components=self.components)
 
+    @property
+    def side(self) -> int:
+        """Of the pictures it compares, in pixels."""
+        return math.isqrt(len(self.mean) // 3)
+
     def distances(self, pictures: np.ndarray) -> np.ndarray:
         """(N,) root mean square of what the components do not explain, of 0..1."""
         rows = _flat(pictures) - self.mean
@@ -74,13 +82,14 @@ class Eigenpictures:
 
 
 def shown_by_the_vae(pictures: np.ndarray) -> np.ndarray:
-    """Uint8 (N, H, W, 3) as the base's VAE gives them back: nothing that is sampled is any sharper."""
-    return through_vae(AutoencoderKL.from_pretrained(VAE), pictures, 0.0, 1)
+    """Uint8 (N, LARGE, LARGE, 3) as the base's VAE gives them back, reduced: nothing that is sampled is
+    any sharper."""
+    return reduced(through_vae(AutoencoderKL.from_pretrained(VAE), pictures, 0.0, 1))
 
 
 def training_pictures(folder: Path) -> np.ndarray:
-    """The pictures of a character, at the world's size, uint8 (N, H, W, 3)."""
-    return np.stack([reduce(open_rgb(path)) for path in sorted(folder.glob("*.png"))])
+    """The pictures of a character, uint8 (N, LARGE, LARGE, 3)."""
+    return np.stack([reduce(open_rgb(path), LARGE) for path in sorted(folder.glob("*.png"))])
 
 
 def _flat(pictures: np.ndarray) -> np.ndarray:

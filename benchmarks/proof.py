@@ -56,6 +56,7 @@ from bakery.stages import compare  # noqa: E402
 from bakery.tags import captions  # noqa: E402
 from bakery.vision.tagger import Tagger  # noqa: E402
 from world import avatar, planting  # noqa: E402
+from world.render import reduce  # noqa: E402
 
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 1e-2)
 SEEDS = (23, 24)
@@ -94,7 +95,8 @@ class Yardstick:
         """(N,) bool: which pictures of a sample folder are whole."""
         if self.eye is None:
             return np.ones(len(images), bool)
-        pictures = [np.asarray(open_rgb(folder / "images" / image)) for image in images]
+        side = self.eye.side
+        pictures = [reduce(open_rgb(folder / "images" / image), side) for image in images]
         return self.eye.distances(np.stack(pictures)) <= self.limit
 
     def look(self, folder: Path, images: Sequence[str]) -> dict[str, set[str]]:

@@ -23,6 +23,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from world import avatar
+from world.render import reduced
 from world.vae_fitting import as_input
 
 SIDE = 64
@@ -154,7 +155,7 @@ def export(net: TaggerNet, truth: np.ndarray, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("renders", type=Path, help="OUT of render.py")
+    parser.add_argument("renders", type=Path, help="OUT of render.py, of the VAE's side")
     parser.add_argument("novel", type=Path, help="OUT of render.py --novel")
     parser.add_argument("vae", type=Path, help="folder of fit_vae.py")
     parser.add_argument("out", type=Path, help="folder to write")
@@ -167,7 +168,8 @@ def main() -> None:
     pictures = np.concatenate([np.load(s.with_suffix(".npy"))[:16_000] for s in sets])
     truth = np.concatenate([labels(s.with_suffix(".jsonl"))[:16_000] for s in sets])
     vae = AutoencoderKL.from_pretrained(args.vae).eval()
-    made = through_vae(vae, pictures[:3000], noise=0.35, seed=args.seed)
+    made = reduced(through_vae(vae, pictures[:3000], noise=0.35, seed=args.seed))
+    pictures = reduced(pictures)
     held, remade = slice(0, 1000), made[:1000]
     net = TaggerNet(len(RATINGS) + len(TAGS))
     fit(

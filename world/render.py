@@ -33,6 +33,13 @@ def reduce(picture: Image.Image, side: int = SIDE) -> np.ndarray:
     return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
 
 
+def reduced(pictures: np.ndarray) -> np.ndarray:
+    """uint8 (N, side, side, 3) of any side -> (N, SIDE, SIDE, 3)."""
+    if pictures.shape[1] == SIDE:
+        return pictures
+    return np.stack([reduce(Image.fromarray(picture)) for picture in pictures])
+
+
 def _render_chunk(task: tuple[int, int, int, bool, int]) -> tuple[np.ndarray, list[list[str]]]:
     seed, first, last, novel, side = task
     pictures = np.empty((last - first, side, side, 3), np.uint8)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from eigenpictures import LARGE
 from score_trials.design import DataSet, Design
 
 from world import avatar, planting
@@ -52,7 +53,7 @@ def make(design: Design, folder: Path) -> None:
     """Writes `pictures/`, with a sidecar beside each if the captions are noisy, and the facts.
 
     `character.json` lists the tags that the character always has, by the renderer; `whole.npy` are
-    further pictures of it, uint8 (KNOWN, 64, 64, 3).
+    further pictures of it, uint8 (KNOWN, LARGE, LARGE, 3).
     """
     place = folder / "pictures"
     place.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def make(design: Design, folder: Path) -> None:
     looks = [sitter.look(index, any_outfit=True) for index in range(KNOWN)]
     own = always([avatar.tags(look) for look in looks])
     (folder / FACTS).write_text(json.dumps({"own": own}), encoding="utf-8")
-    np.save(folder / WHOLE, np.stack([reduce(avatar.render(look, SIDE)) for look in looks]))
+    np.save(folder / WHOLE, np.stack([reduce(avatar.render(look, SIDE), LARGE) for look in looks]))
 
 
 def always(said: Sequence[Sequence[str]]) -> list[str]:

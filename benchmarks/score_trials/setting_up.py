@@ -51,12 +51,13 @@ class Base:
 
 
 BASES = {
-    "sd": Base("resources/world/base", (3e-4, 1e-3, 2e-3, 4e-3, 1e-2)),
+    "sd": Base("resources/world/base", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
     "anima": Base(
         "resources/world/anima",
         (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
         train={
             "text_encoder_lr": 0,
+            "output_preservation": 0,
             "timestep_sampling": "sigmoid",
             "resolution": 64,
             "min_bucket_reso": 48,

@@ -138,7 +138,7 @@ def test_a_prepared_trial_can_be_planned(tmp_path: Path, monkeypatch: pytest.Mon
     facts = json.loads((place / data_sets.FACTS).read_text("utf-8"))
     assert {"pink hair", "halo"} <= set(facts["own"])
     assert not {"1girl", "solo"} & set(facts["own"])
-    assert np.load(place / data_sets.WHOLE).shape == (data_sets.KNOWN, 64, 64, 3)
+    assert np.load(place / data_sets.WHOLE).shape == (data_sets.KNOWN, 128, 128, 3)
     made = setting_up.graph_of(place)
     assert len(made.of("train")) == 3, "both sweeps are of the same bakes"
     assert len(made.of("sample")) == 6
