@@ -21,6 +21,7 @@ from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.settings.sample import Sample
 from bakery.vision.tagger import Tagger
 from world import avatar
+from world.render import SIDE
 
 THRESHOLD = 0.35
 STEPS, CFG_SCALE = 20, 4.0
@@ -40,7 +41,7 @@ def draw(folder: Path, prompts: list[str]) -> list[Image.Image]:
 
 
 def _by_bakery(folder: Path, prompts: list[str], batch: int = 20) -> list[Image.Image]:
-    settings = Sample(sampler="Euler", steps=STEPS, cfg_scale=CFG_SCALE)
+    settings = Sample(sampler="Euler", steps=STEPS, cfg_scale=CFG_SCALE, width=SIDE, height=SIDE)
     pipeline = ImagePipeline.load(settings, base=str(folder), device="cpu")
     pipeline.use([(None, 0.0)])
     asked = [ImageRequest(0, prompt, seed) for seed, prompt in enumerate(prompts)]

@@ -283,7 +283,12 @@ def test_a_bake_of_the_world_beside_itself(shop: Workshop, tmp_path: Path, monke
     monkeypatch.setattr(
         models, "WORLD_BASE", tiny_sd1(tmp_path / "base", prediction_type="epsilon")
     )
-    smaller = {"resolution": 48, "text_encoder_lr": 0.0}
+    smaller = {
+        "resolution": 48,
+        "min_bucket_reso": 32,
+        "bucket_reso_steps": 16,
+        "text_encoder_lr": 0.0,
+    }
     monkeypatch.setattr(smoke, "SETTINGS", smoke.SETTINGS | smaller)
     monkeypatch.setattr(smoke, "PROMPTS", smoke.PROMPTS[:1])
     found = recorded(BY_NAME["smoke bake"], shop)["result"]

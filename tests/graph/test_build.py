@@ -264,6 +264,7 @@ def test_a_mended_family_remakes_its_own_bakes_and_no_others(
         (root / name).mkdir()
         (root / name / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
     raws = [{"train": {"base": base}} for base in ("one", "xl", "owner/name")]
+    families_of(monkeypatch)
     before = [nodes(root, raw) for raw in raws]
     families_of(monkeypatch, sdxl=2)
     after = [nodes(root, raw) for raw in raws]
