@@ -23,10 +23,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from world import avatar
-from world.render import reduced
+from world.render import SIDE, reduced
 from world.vae_fitting import as_input
 
-SIDE = 64
 RATINGS = ("general", "sensitive", "questionable", "explicit")
 TAGS = tuple(tag for group in avatar.GROUPS.values() for tag in group)
 

@@ -22,9 +22,8 @@ from PIL import Image
 from world import avatar
 
 SIDE = 64
-DRAWN = (
-    1.5  # times the side, then reduced, as the bakery reduces pictures: same softness, same edges
-)
+DRAWN = 1.5
+"""Times the side; then reduced, as the bakery reduces pictures: same softness, same edges."""
 CHUNK = 250
 
 
@@ -73,7 +72,7 @@ def main() -> None:
         ProcessPoolExecutor(os.cpu_count()) as pool,
         args.out.with_suffix(".jsonl").open("w", encoding="utf-8") as lines,
     ):
-        for (_, first, last, _), (chunk, captions) in zip(
+        for (_, first, last, *_), (chunk, captions) in zip(
             tasks, pool.map(_render_chunk, tasks), strict=True
         ):
             pictures[first:last] = chunk

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from bakery.families import registry
 from bakery.vision.tagger import Tagger
-from world import avatar, judge_base, words
+from world import avatar, judge_base, render, words
 from world.render import reduce
 
 WORLD = Path(__file__).parents[2] / "resources/world"
@@ -126,3 +126,19 @@ def obeyed(pictures: list[Image.Image]) -> int:
 
 def test_pictures_are_reduced_as_the_bakery_would() -> None:
     assert reduce(avatar.render(look(2), 96)).shape == (64, 64, 3)
+
+
+def test_the_same_pictures_are_rendered_at_any_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for side in ("64", "128"):
+        asked = ["render", str(tmp_path / side), "--count", "2", "--side", side]
+        monkeypatch.setattr("sys.argv", asked)
+        render.main()
+    small, large = (np.load(tmp_path / f"{side}.npy") for side in (64, 128))
+    assert (small.shape, large.shape) == ((2, 64, 64, 3), (2, 128, 128, 3))
+    error = np.abs(render.reduced(large).astype(int) - small).mean((1, 2, 3))
+    apart = np.abs(small[0].astype(int) - small[1]).mean()
+    assert error.max() < 0.2 * apart
+    said = [(tmp_path / f"{side}.jsonl").read_text("utf-8") for side in (64, 128)]
+    assert said[0] == said[1]
