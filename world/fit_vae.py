@@ -52,7 +52,7 @@ class Fit(vae_fitting.Fit):
             self.noise, self.kl = 0.25, 0.0
         else:
             learns += [*vae.encoder.parameters(), *vae.quant_conv.parameters()]
-            self.noise = 0.15
+            self.noise = 0.15 if args.anchor else self.noise
         super().__init__(vae, learns, args)
         self.anchor = args.anchor and AutoencoderKL.from_pretrained(args.anchor).float().eval()
         self.redrawn = args.redrawn and torch.load(args.redrawn, weights_only=True)

@@ -112,8 +112,7 @@ class Bake:
     @property
     def _kept(self) -> float:
         """Bytes of a batch that one bake keeps for its backward pass."""
-        shown = self.train.train_batch_size + self.train.shown_again
-        size = shown * (self.train.resolution / 1024) ** 2
+        size = self.train.rows * (self.train.resolution / 1024) ** 2
         wide = 2 if self.train.mixed_precision == "no" else 1
         each = KEPT_A_MEGAPIXEL[self.train.gradient_checkpointing]
         return wide * size * each * math.sqrt(min(1.0, self._weights / WHOLE))
@@ -121,8 +120,9 @@ class Bake:
     def training(self) -> Need:
         """Of a train job that bakes alone; side by side takes longer than one, and less than all."""
         past, weights = self._past, self._weights
-        again = (1 + FORWARD) * self.train.shown_again  # and the base's prediction of them
-        per_step = self._seconds_a_picture * (self.train.train_batch_size + again)
+        batch = self.train.train_batch_size
+        again = (1 + FORWARD) * self.train.shown_again(batch)  # and the base's prediction of them
+        per_step = self._seconds_a_picture * (batch + again)
         seconds = self._steps * (SPARE / past.steps_per_second if past else per_step)
         memory = IMPORTS_MB + _mb(2 * weights)  # read in half precision, held in full
         if not self.has_gpu:  # then activations and moments are here, too

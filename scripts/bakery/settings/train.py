@@ -262,11 +262,15 @@ class Train(Section):
             rates["text_encoder_lr"] = 0.0
         return rates
 
-    @property
-    def shown_again(self) -> int:
-        """Pictures of a full batch that are also shown without the trigger."""
+    def shown_again(self, batch: int) -> int:
+        """How many of so many pictures of a batch are also shown without the trigger."""
         share = self.output_preservation_share if self.output_preservation else 0.0
-        return math.ceil(share * self.train_batch_size)
+        return math.ceil(share * batch)
+
+    @property
+    def rows(self) -> int:
+        """Pictures that a full batch shows, those that are shown again included."""
+        return self.train_batch_size + self.shown_again(self.train_batch_size)
 
     def validates(self, epoch: int) -> bool:
         """Whether the loss on held-out pictures is measured after `epoch`; 0 is before the first."""

@@ -41,9 +41,7 @@ def check_memory(context: TrainContext, runs: Sequence[Run]) -> None:
     """
     if len(runs) == 1:
         return
-    largest = max(
-        runs, key=lambda one: one.settings.train_batch_size + one.settings.shown_again
-    )  # the others need less
+    largest = max(runs, key=lambda one: one.settings.rows)  # the others need less
     each = memory_needed(context, largest)
     memory.check(len(runs), each, memory.free(context.base.device, context.threads))
 

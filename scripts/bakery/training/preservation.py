@@ -10,7 +10,6 @@ preservation.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -73,8 +72,7 @@ def shown_again(settings: Train, batch: Batch, triggers: Sequence[str]) -> Shown
         return NOTHING
     without = [bare(caption, triggers) for caption in batch.captions]
     having = [i for i, text in enumerate(without) if text != batch.captions[i]]
-    wanted = math.ceil(settings.output_preservation_share * len(batch.captions))
-    taken = tuple(having[:wanted])
+    taken = tuple(having[: settings.shown_again(len(batch.captions))])
     return ShownAgain(taken, tuple(without[i] for i in taken))
 
 
