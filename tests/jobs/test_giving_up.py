@@ -41,15 +41,16 @@ from bakery.jobs import giving_up
 from bakery.jobs.job import Job
 
 os.chdir(sys.argv[1])
-libc = ctypes.CDLL(None)
 node = {"stage": "tag", "settings": {}}
 job = Job(SimpleNamespace(params=SimpleNamespace(node=node), output=["tag/manifest.json"],
                           log=["tag.log"], threads=1, input={}))
+libc = ctypes.CDLL(None)
+# C++ aborts likewise when a process ends while its threads work
+libc.__cxa_atexit(ctypes.cast(libc.abort, ctypes.c_void_p), None, None)
+print("the last line, in a buffer", end="")
 
-def load():  # C++ aborts likewise when a process ends while its threads work
-    libc.__cxa_atexit(ctypes.cast(libc.abort, ctypes.c_void_p), None, None)
-    print("loading", flush=True)
-    print("the last line, in a buffer", end="")
+def load():
+    os.write(1, b"loading\\n")  # past the buffer: the test may stop the job from here on
     libc.sleep(60)
 
 with job:
@@ -57,11 +58,11 @@ with job:
     FAULT
 """
 FAILS = """try:
-        giving_up.within(0.3, load)
+        giving_up.within(1, load)
     except giving_up.GivenUp:
         raise BakeryError("it is not loaded; take another model")"""
 GOES_ON = """with suppress(giving_up.GivenUp):
-        giving_up.within(0.3, load)
+        giving_up.within(1, load)
     job.finish({})"""
 WAITS = "giving_up.within(60, load)"
 
