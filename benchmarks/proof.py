@@ -163,9 +163,10 @@ def prepare(
             "scrape": {"name": name, "urls": [], "folders": [f"pictures/{name}"]},
             "prune": shipped["prune"] | {"trigger": name},
             "train": shipped["train"] | {"num_epochs": epochs},
+            "sample": shipped["sample"] | {"weights": []},
             "sweeps": {name: {"grid": {"train.unet_lr": list(rates), "train.seed": list(seeds)}}},
         }
-        unseen = config | {"sample": config.get("sample", {}) | UNSEEN}
+        unseen = config | {"sample": config["sample"] | UNSEEN}
         for file, chosen in ((f"{name}.yaml", config), (f"truth-{name}.yaml", unseen)):
             text = yaml.safe_dump(chosen, sort_keys=False)
             (folder / file).write_text(text, encoding="utf-8")

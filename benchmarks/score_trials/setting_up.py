@@ -64,7 +64,7 @@ BASES = {
             "max_bucket_reso": 96,
             "bucket_reso_steps": 16,
         },
-        sample={"sampler": "Euler", "width": 64, "height": 64},
+        sample={"sampler": "Euler", "steps": 20, "width": 64, "height": 64},
     ),
 }
 """The embedded bases by family; `--base-folder` names another place."""
@@ -101,7 +101,7 @@ def config_of(design: Design, base: Base, epochs: int) -> dict[str, Any]:
         "prune": shipped["prune"] | prune,
         "layout": shipped["layout"] | {"repeats": repeats},
         "train": shipped["train"] | train,
-        "sample": {"auto": {"recreate": 0}, **base.sample},
+        "sample": shipped["sample"] | {"weights": [], "auto": {"recreate": 0}, **base.sample},
         "sweeps": {SCORED: {"grid": grids[0]}, UNSEEN: {"grid": grids[1]}},
     }
 
