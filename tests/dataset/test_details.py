@@ -57,6 +57,19 @@ def test_what_the_captions_name_needs_no_folder_but_pruning() -> None:
     assert details.in_captions(details.propose(SHARES, [row(0, [])], []), []) == ""
 
 
+def test_a_bake_that_misses_most_of_the_character_gets_no_advice_about_details() -> None:
+    lost = details.propose(SHARES, [row(1, []), row(2, [])], SHARES)
+    assert all(line["proposal"] for line in lost)
+    (said,) = details.advice(lost, SHARES)
+    assert said.startswith("the samples miss most of the character (pink hair, halo): ")
+    one = details.propose(SHARES, [row(1, ["pink hair"])], SHARES)
+    assert details.advice(one, SHARES) == [one[0]["proposal"]]
+    alone = details.propose({"halo": 0.9}, [row(1, [])], ["halo"])
+    assert details.advice(alone, ["halo"]) == [alone[0]["proposal"]]
+    named = details.propose(SHARES, [row(1, [])], ["halo"])
+    assert len(details.advice(named, ["halo"])) == 2, "pink hair is in the captions"
+
+
 def test_the_base_and_other_prompts_do_not_count() -> None:
     everything = [row(1, ["halo", "pink hair"])]
     rows = [row(0, []), row(0, []), row(1, [], "flexibility"), *everything]

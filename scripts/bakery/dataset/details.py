@@ -1,6 +1,7 @@
 """Details: traits that the samples miss, and the folder of pictures that shows them again.
 
-`propose` looks at a finished bake and suggests traits that would benefit from their own folder.
+`propose` looks at a finished bake and suggests traits that would benefit from their own folder;
+`advice` says so, unless the bake misses most of them.
 `choose` finds the pictures of that folder once a person has accepted a trait: crops if a box
 around it is known (`boxes.csv` among the dataset's edits, or for faces in the filter's folder), else
 whole pictures.
@@ -81,6 +82,21 @@ def propose(
             }
         )
     return sorted(table, key=lambda row: (not row["proposal"], row["in_samples"] / row["in_data"]))
+
+
+def advice(table: Sequence[Mapping[str, Any]], absorbed: Collection[str]) -> list[str]:
+    """What to do about the traits that the samples miss, a sentence each; `table` is from `propose`.
+
+    Where they miss most of what the trigger stands for, no folder helps: that is one sentence.
+    """
+    missed = [row["trait"] for row in table if row["proposal"]]
+    if len(missed) > 1 and len(missed) > len(absorbed) / 2:
+        return [
+            f"the samples miss most of the character ({', '.join(missed)}): this bake is underbaked "
+            "or burnt; try another learning rate, or more or fewer epochs"
+        ]
+    proposals = [row["proposal"] for row in table if row["proposal"]]
+    return proposals + list(filter(None, [in_captions(table, absorbed)]))
 
 
 def in_captions(table: Iterable[Mapping[str, Any]], absorbed: Collection[str]) -> str:

@@ -130,9 +130,7 @@ def _finish(
     tables.write(out / "draws.csv", score_tables.draw_rows(epochs), score_tables.DRAWS)
     missed = details.propose(traits, _detail_rows(seen), absorbed)
     tables.write(out / "details.csv", missed, details.COLUMNS)
-    warnings = _warnings(inputs, epochs)
-    warnings += [row["proposal"] for row in missed if row["proposal"]]
-    warnings += filter(None, [details.in_captions(missed, absorbed)])
+    warnings = _warnings(inputs, epochs) + details.advice(missed, absorbed)
     for warning in warnings:
         _log.warning("score: %s", warning)
     return {
