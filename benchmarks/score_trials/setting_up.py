@@ -33,8 +33,8 @@ COST = "cost.jsonl"
 SHOWINGS = 240
 """Of an epoch, about, however few pictures there are: so all trials take as many steps."""
 UNSEEN_SAMPLE = {
-    "sample.seeds": [[101, 102, 103, 104]],
-    "sample.auto": [{"identity": 4, "flexibility": 6, "recreate": 0, "bleed": 0}],
+    "sample.seeds": [101, 102, 103, 104],
+    "sample.auto": {"identity": 4, "flexibility": 6, "recreate": 0, "bleed": 0},
 }
 
 
@@ -46,17 +46,20 @@ class Base:
     """As `train.base` has it."""
     rates: Sequence[float]
     """From underbaked to burnt; the UNet's, or the transformer's."""
+    text_encoder: float
+    """The text encoder's rate as a part of the UNet's: it learns the trigger, so it has to be underbaked
+    and burnt as well."""
     train: Mapping[str, Any] = field(default_factory=dict)
     sample: Mapping[str, Any] = field(default_factory=dict)
 
 
 BASES = {
-    "sd": Base("resources/world/base", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
+    "sd": Base("resources/world/base", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), text_encoder=0.6),
     "anima": Base(
         "resources/world/anima",
         (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+        text_encoder=0,
         train={
-            "text_encoder_lr": 0,
             "output_preservation": 0,
             "timestep_sampling": "sigmoid",
             "resolution": 64,
@@ -89,9 +92,9 @@ def prepare(trials: Sequence[Design], base: Base, folder: Path, epochs: int = 4)
 def config_of(design: Design, base: Base, epochs: int) -> dict[str, Any]:
     """The shipped config, changed to what the trial asks for."""
     shipped = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
-    grids = [
-        {"train.unet_lr": list(base.rates)},
-        {"train.unet_lr": list(base.rates), **UNSEEN_SAMPLE},
+    bakes = [
+        {"train.unet_lr": rate, "train.text_encoder_lr": round(rate * base.text_encoder, 8)}
+        for rate in base.rates
     ]
     prune = {"trigger": design.character} | ({"source": "booru"} if design.data.noisy else {})
     repeats = max(1, round(SHOWINGS / design.data.pictures))
@@ -102,7 +105,10 @@ def config_of(design: Design, base: Base, epochs: int) -> dict[str, Any]:
         "layout": shipped["layout"] | {"repeats": repeats},
         "train": shipped["train"] | train,
         "sample": shipped["sample"] | {"weights": [], "auto": {"recreate": 0}, **base.sample},
-        "sweeps": {SCORED: {"grid": grids[0]}, UNSEEN: {"grid": grids[1]}},
+        "sweeps": {
+            SCORED: {"variants": bakes},
+            UNSEEN: {"variants": [bake | UNSEEN_SAMPLE for bake in bakes]},
+        },
     }
 
 
