@@ -131,7 +131,7 @@ def test_captions_have_as_many_mistakes_as_stated() -> None:
 def test_a_prepared_trial_can_be_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_sets, "KNOWN", 5)
     trial = trial_of(pictures=2, dropped=0.2)
-    base = setting_up.Base("resources/world/base", (1e-3, 2e-3, 4e-3))
+    base = setting_up.Base("resources/world/base", (1e-3, 2e-3, 4e-3), text_encoder=0.6)
     setting_up.prepare([trial], base, tmp_path)
     place = tmp_path / "t99"
     assert len(list((place / "pictures").glob("*.png.json"))) == 2
@@ -150,6 +150,7 @@ def test_a_prepared_trial_can_be_planned(tmp_path: Path, monkeypatch: pytest.Mon
     assert [one.label for one in scored] == [one.label for one in unseen]
     assert not {*scored[0].settings["sample.seeds"]} & {*unseen[0].settings["sample.seeds"]}
     assert scored[0].settings["layout.repeats"] == setting_up.SHOWINGS // 2
+    assert [one.settings["train.text_encoder_lr"] for one in scored] == [6e-4, 1.2e-3, 2.4e-3]
     (place / "config.yaml").write_text("sweeps: {}\n", encoding="utf-8")
     setting_up.prepare([trial], base, tmp_path)
     assert (place / "config.yaml").read_text("utf-8") == "sweeps: {}\n", "it is not overwritten"
@@ -157,13 +158,14 @@ def test_a_prepared_trial_can_be_planned(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="there is no base at nowhere/base"):
-        setting_up.prepare([], setting_up.Base("nowhere/base", (1e-3,)), tmp_path)
+        setting_up.prepare([], setting_up.Base("nowhere/base", (1e-3,), text_encoder=0), tmp_path)
 
 
 def test_an_anima_base_is_drawn_as_it_can_be() -> None:
     made = setting_up.config_of(trial_of(), setting_up.BASES["anima"], 2)
     assert made["sample"]["sampler"] == "Euler"
-    assert made["train"]["text_encoder_lr"] == 0
+    bakes = made["sweeps"][setting_up.SCORED]["variants"]
+    assert [one["train.text_encoder_lr"] for one in bakes] == [0] * 5
     assert yaml.safe_load(yaml.safe_dump(made)) == made
 
 
