@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
 from scipy.stats import spearmanr
 from score_trials.design import Design
+from score_trials.doubts import Doubts
 
 from bakery.report import recommendation
 from bakery.report.recommendation import EpochScore
@@ -46,6 +47,7 @@ class Evidence:
     truth: Mapping[Key, float]
     rates: Mapping[str, float]
     """Label of a bake -> its learning rate."""
+    doubts: Doubts = field(default_factory=lambda: Doubts(np.empty(0), np.empty(0, bool)))
 
     @property
     def epochs(self) -> list[EpochScore]:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from eigenpictures import LARGE
 from score_trials.design import DataSet, Design
 
 from world import avatar, planting
@@ -16,6 +15,8 @@ from world.render import reduce
 
 SIDE = 192
 """Pixels of a training picture."""
+LARGE = 128
+"""Pixels of the pictures that the base draws."""
 KNOWN = 60
 """Further pictures of the character: from them follows what it always has, and which pictures are
 whole. No bake sees them."""

@@ -9,12 +9,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import proof
-from eigenpictures import Eigenpictures, shown_by_the_vae
-from proof import Yardstick
-from score_trials import data_sets, setting_up
+from score_trials import data_sets, setting_up, truth
 from score_trials.choices import Evidence
 from score_trials.design import Design
+from score_trials.yardstick import Yardstick
 
 from bakery.io import tables
 from bakery.report.recommendation import EpochScore, read_draws
@@ -27,24 +25,17 @@ def read(design: Design, place: Path, yardstick: Yardstick) -> Evidence:
     """The evidence of the finished trial in the folder `place`."""
     own = json.loads((place / data_sets.FACTS).read_text("utf-8"))["own"]
     own = [captions.same(tag) for tag in own]
-    eye = _for_character(yardstick, np.load(place / data_sets.WHOLE))
-    truth = {
+    yardstick = yardstick.of(np.load(place / data_sets.WHOLE))
+    known = {
         (bake.label, epoch): value
         for bake in setting_up.bakes(place, setting_up.UNSEEN)
-        for epoch, value in proof.truth_of(bake, own, eye).items()
+        for epoch, value in truth.of_bake(bake, own, yardstick).items()
         if epoch
     }
     scored = setting_up.bakes(place, setting_up.SCORED)
     rates = {bake.label: float(bake.settings["train.unet_lr"]) for bake in scored}
-    return Evidence(design, [epochs_of(bake) for bake in scored], truth, rates)
-
-
-def _for_character(yardstick: Yardstick, pictures: np.ndarray) -> Yardstick:
-    """The yardstick that takes nearly all of these pictures of the character for whole."""
-    eye: Eigenpictures | None = yardstick.eye
-    if eye is None:
-        return yardstick
-    return Yardstick(yardstick.tagger, eye, eye.limit(shown_by_the_vae(pictures)))
+    doubts = truth.doubts(scored, yardstick)
+    return Evidence(design, [epochs_of(bake) for bake in scored], known, rates, doubts)
 
 
 def epochs_of(bake: Bake) -> list[EpochScore]:

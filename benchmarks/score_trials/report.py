@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from score_trials import choices, intervals
@@ -70,6 +71,43 @@ def line(name: str, tried: Tried, found: Sequence[Evidence]) -> str:
     lost = _with_interval(tried.losses, groups, "{:.1%}")
     share = f"{tried.good} of {len(found)} ({low:.0%} to {high:.0%})"
     return f"| {name} | {correlation} | {share} | {lost} |"
+
+
+def best_epochs(found: Sequence[Evidence]) -> list[str]:
+    """A row a rate: how often each epoch is truly its bake's best, and what the second lacks of it.
+
+    Of equal epochs the earlier is the best.
+    """
+    by_rate: dict[float, list[dict[int, float]]] = {}
+    for trial in found:
+        for label, rate in trial.rates.items():
+            mine = {epoch: value for (bake, epoch), value in trial.truth.items() if bake == label}
+            by_rate.setdefault(rate, []).append(mine)
+    every = [one for bakes in by_rate.values() for one in bakes]
+    epochs = sorted({epoch for one in every for epoch in one})
+    rows = [f"| rate | {' | '.join(f'epoch {n} is best' for n in epochs)} | the second lacks |",
+            "| --- " * (len(epochs) + 2) + "|"]  # fmt: skip
+    for name, bakes in [
+        *((f"{rate:g}", by_rate[rate]) for rate in sorted(by_rate)),
+        ("all", every),
+    ]:
+        wins = Counter(max(one, key=lambda epoch: (one[epoch], -epoch)) for one in bakes)
+        lacks = [1 - one[2] / best for one in bakes if 2 in one and (best := max(one.values()))]
+        shares = " | ".join(f"{wins[epoch]} of {len(bakes)}" for epoch in epochs)
+        rows.append(f"| {name} | {shares} | {_known_mean(lacks):.0%} |")
+    return rows
+
+
+def doubts(found: Sequence[Evidence]) -> list[str]:
+    """A row a trial: does the doubt behind clarity tell broken pictures from whole ones?"""
+    rows = ["| trial | pictures | broken | more in doubt than a whole one |",
+            "| --- | --- | --- | --- |"]  # fmt: skip
+    for one in found:
+        told = "" if math.isnan(one.doubts.area) else f"{one.doubts.area:.0%} of pairs"
+        rows.append(
+            f"| {one.design.name} | {len(one.doubts.whole)} | {one.doubts.broken} | {told} |"
+        )
+    return rows
 
 
 def replays(first: str, cost: str, found: Iterable[Sequence[Replay]]) -> list[str]:

@@ -1,18 +1,19 @@
 """Is the score right? Two dozen trials, half of them to settle rule and weights, half to judge them.
 
+    python benchmarks/score_trials/run.py yardstick build/trials
     python benchmarks/score_trials/run.py prepare build/trials [--base sd|anima]
     python benchmarks/score_trials/run.py bake build/trials [t01 t02 ...]
     python benchmarks/score_trials/run.py report build/trials
     python benchmarks/score_trials/run.py settle build/trials
     python benchmarks/score_trials/run.py judge build/trials
 
-`prepare` writes a folder a trial: pictures and a config. `bake` bakes those that are not finished, one
-after the other; it may be stopped, and run again. Each is a folder of Snakemake's. `report` prints what
-is known of the finished trials of the first half, in Markdown. `settle` chooses rule and weights by it
-and writes them to `settled.json`. `judge` then looks at the second half, once: it writes `judged.md`
-and does not run again.
+`yardstick` makes what sees the truth. `prepare` writes a folder a trial: pictures and a config. `bake`
+bakes those that are not finished, one after the other; it may be stopped, and run again. Each is a
+folder of Snakemake's. `report` prints what is known of the finished trials of the first half, in
+Markdown. `settle` chooses rule and weights by it and writes them to `settled.json`. `judge` then looks
+at the second half, once: it writes `judged.md` and does not run again.
 
-The yardstick has to be in the folder, made as in docs/proof.md. The design: `design.py`.
+The design: `design.py`. What came of it: docs/proof.md.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROOT = Path(__file__).absolute().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 
 from hardware import describe  # noqa: E402
-from score_trials import choices, replays, report, setting_up  # noqa: E402
+from score_trials import choices, plot, replays, report, setting_up  # noqa: E402
 from score_trials.choices import RULES, SHIPPED, Evidence  # noqa: E402
 from score_trials.design import JUDGE, SETTLE, Design, designs, table  # noqa: E402
 from score_trials.seen import Seen  # noqa: E402
@@ -45,6 +46,18 @@ def asked(names: Sequence[str]) -> list[Design]:
     if unknown:
         raise SystemExit(f"there is no trial {', '.join(unknown)}: they are t01 to t24")
     return [one for one in designs() if not names or one.name in names]
+
+
+def make_yardstick(args: argparse.Namespace) -> None:
+    """Makes the yardstick, which needs no trial."""
+    from score_trials import yardstick
+
+    if yardstick.is_made(args.folder):
+        raise SystemExit(
+            f"{args.folder} has a yardstick already: another one would see other things"
+        )
+    args.folder.mkdir(parents=True, exist_ok=True)
+    yardstick.make(args.folder)
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -81,14 +94,13 @@ def finished(folder: Path, half: str) -> list[Design]:
 
 def read_all(folder: Path, half: str) -> list[Evidence]:
     """The evidence of a half's finished trials."""
-    if not (folder / "yardstick/components.npz").is_file():
-        raise SystemExit(f"{folder / 'yardstick'} is not complete: make it as docs/proof.md says")
-    # torch and diffusers take a while, and nothing else here needs them
-    from proof import Yardstick
-    from score_trials import evidence
+    # torch and diffusers take a while, and most steps here do not need them
+    from score_trials import evidence, yardstick
 
-    yardstick = Yardstick.read(folder)
-    found = [evidence.read(one, folder / one.name, yardstick) for one in finished(folder, half)]
+    if not yardstick.is_made(folder):
+        raise SystemExit(f"{folder} has no yardstick: run yardstick first")
+    measure = yardstick.Yardstick.read(folder)
+    found = [evidence.read(one, folder / one.name, measure) for one in finished(folder, half)]
     for one in found:
         if not one.has_verdict:
             why = "nothing was pruned, or nothing asked is known: its epochs have no trade-off"
@@ -126,8 +138,12 @@ def tell(args: argparse.Namespace) -> None:
         ("Without each metric", report.without_each(found, FIRST)),
         ("Fewer pictures", report.replays("drawn", "pictures", fewer)),
         ("Halving", report.replays("halving", "epochs baked", early)),
+        ("The second epoch", report.best_epochs(found)),
+        ("Broken pictures", report.doubts(found)),
     ):
         print(f"\n## {title}\n\n" + "\n".join(rows))
+    if args.plot:
+        plot.plot(found, args.plot, FIRST)
 
 
 def _scored(folder: Path, design: Design) -> list[Bake]:
@@ -169,15 +185,22 @@ def judge(args: argparse.Namespace) -> None:
         counted(args.folder, found, JUDGE), "",
         *report.trials(found, minutes(args.folder, found), FIRST), "",
         *report.rules(found),
-        report.line(f"as settled: {facts['rule']}; {said}", chosen, found),
+        report.line(f"as settled: {facts['rule']}; {said}", chosen, found), "",
+        *report.best_epochs(found), "",
+        *report.doubts(found),
     ]  # fmt: skip
+    if args.plot:
+        plot.plot(found, args.plot, FIRST)
     (args.folder / JUDGED).write_text("\n".join(text) + "\n", encoding="utf-8")
     print("\n".join(text))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    steps = {"prepare": prepare, "bake": bake, "report": tell, "settle": settle, "judge": judge}
+    steps = {
+        "yardstick": make_yardstick, "prepare": prepare, "bake": bake, "report": tell,
+        "settle": settle, "judge": judge,
+    }  # fmt: skip
     commands = parser.add_subparsers(dest="what", required=True)
     for name, step in steps.items():
         command = commands.add_parser(name, help=step.__doc__)
@@ -191,6 +214,8 @@ def main() -> None:
             command.add_argument("trials", nargs="*", help="these alone")
         if name == "bake":
             command.add_argument("--cores", default="all")
+        if name in ("report", "judge"):
+            command.add_argument("--plot", type=Path, help="picture to write beside the tables")
         if name == "judge":
             command.add_argument("--without-the-unfinished", action="store_true")
     args = parser.parse_args()

@@ -31,6 +31,7 @@ from score_trials import (  # noqa: E402
     data_sets,
     design,
     intervals,
+    plot,
     replays,
     report,
     setting_up,
@@ -377,6 +378,27 @@ def test_the_report_counts_and_says_how_far_it_can_be_trusted(
     assert "0.5, 0.1, 0.5 (shipped)" in report.weights(tried, found, best=1)[1]
 
 
+def test_epochs_are_counted_by_where_each_bake_is_best() -> None:
+    truths = {
+        "low": {1: 0.2, 2: 0.8}, "good": {1: 0.5, 2: 0.5}, "high": {1: 0.4, 2: 0.2},
+    }  # fmt: skip
+    truth = {(name, n): value for name, values in truths.items() for n, value in values.items()}
+    trial = evidence([[epoch(name, n) for n in (0, 1, 2)] for name in truths], truth)
+    assert report.best_epochs([trial])[2:] == [
+        "| 0.0005 | 0 of 1 | 1 of 1 | 0% |",
+        "| 0.002 | 1 of 1 | 0 of 1 | 0% |",  # of equals the earlier
+        "| 0.008 | 1 of 1 | 0 of 1 | 50% |",
+        "| all | 2 of 3 | 1 of 3 | 17% |",
+    ]
+    assert report.doubts([trial])[2] == "| t01 | 0 | 0 |  |"
+
+
+def test_a_plot_shows_every_trial(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
+    plot.plot([three_bakes()] * 5, tmp_path / "trials.png", "the highest trade-off")
+    assert (tmp_path / "trials.png").stat().st_size > 1000
+
+
 def test_each_trial_counts_once_however_often_it_was_drawn() -> None:
     def drawn(loss: float) -> replays.Replay:
         return replays.Replay("2 prompts", loss, 0.5, loss == 0, 0.4)
@@ -401,7 +423,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         run.bake(given)
     with pytest.raises(SystemExit, match="there is no trial t77"):
         run.asked(["t77"])
-    with pytest.raises(SystemExit, match="yardstick is not complete"):
+    with pytest.raises(SystemExit, match="has no yardstick: run yardstick first"):
         run.tell(given)
 
 
@@ -409,7 +431,7 @@ def test_a_second_look_at_the_judges_half_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = importlib.import_module("score_trials.run")
-    given = SimpleNamespace(folder=tmp_path, without_the_unfinished=False)
+    given = SimpleNamespace(folder=tmp_path, without_the_unfinished=False, plot=None)
     with pytest.raises(SystemExit, match="nothing is settled yet"):
         run.judge(given)
     trial = three_bakes()
@@ -421,7 +443,7 @@ def test_a_second_look_at_the_judges_half_is_refused(
     assert json.loads((tmp_path / run.SETTLED).read_text("utf-8"))["weights"] == choices.SHIPPED
     with pytest.raises(SystemExit, match="not finished: t13, t14"):
         run.judge(given)
-    run.judge(SimpleNamespace(folder=tmp_path, without_the_unfinished=True))
+    run.judge(SimpleNamespace(folder=tmp_path, without_the_unfinished=True, plot=None))
     assert "as settled: the page's recommendation" in (tmp_path / run.JUDGED).read_text("utf-8")
     for step in (run.judge, run.settle):
         with pytest.raises(SystemExit, match=r"judged already|is there"):

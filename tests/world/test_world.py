@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from bakery.families import registry
 from bakery.vision.tagger import Tagger
-from world import avatar, judge_base, render, words
+from world import avatar, judge_base, planting, portraits, render, words
 from world.render import reduce
 
 WORLD = Path(__file__).parents[2] / "resources/world"
@@ -142,3 +142,18 @@ def test_the_same_pictures_are_rendered_at_any_side(
     assert error.max() < 0.2 * apart
     said = [(tmp_path / f"{side}.jsonl").read_text("utf-8") for side in (64, 128)]
     assert said[0] == said[1]
+
+
+def test_portraits_show_a_character_and_its_headwear_where_it_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        portraits.avatar,
+        "render",
+        lambda look, side: drawn.append(look) or Image.new("RGB", (8, 8)),
+    )
+    portraits.draw(tmp_path / "halo", "mirael", 10, every=5)
+    assert len(list((tmp_path / "halo").glob("*.png"))) == 10
+    assert [look.headwear for look in drawn] == ["halo", None, None, None, None] * 2
+    assert {look.hair_color for look in drawn} == {planting.CAST["mirael"]["hair_color"]}

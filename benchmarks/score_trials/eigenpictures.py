@@ -4,37 +4,22 @@ The renders' principal components span what pictures of this world look like; wh
 is its distance from them, as Turk and Pentland told faces from other things (Eigenfaces for Recognition,
 1991). It sees no tags, and no tagger. A picture is whole if it is no farther out than the character's
 own training pictures are, all but the farthest twentieth.
-
-    python benchmarks/eigenpictures.py build/proof
-
-fits the components to the renders of `proof.py` as the VAE shows them, and writes
-`build/proof/yardstick/components.npz`.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).absolute().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+import numpy as np
+from diffusers import AutoencoderKL
 
-import numpy as np  # noqa: E402
-from diffusers import AutoencoderKL  # noqa: E402
+from world.fit_tagger import through_vae
+from world.render import reduced
 
-from bakery.io.images import open_rgb  # noqa: E402
-from world.fit_tagger import through_vae  # noqa: E402
-from world.render import reduce, reduced  # noqa: E402
-
+ROOT = Path(__file__).absolute().parents[2]
 VAE = ROOT / "resources/world/base/vae"
-FILE = Path("yardstick/components.npz")
-LARGE = 128
-"""Side of the pictures that this VAE was trained with; what is compared is reduced."""
-RENDERS = 4000
-COMPONENTS = 200
 INSIDE = 0.95
 """Share of the character's own pictures that are taken for whole."""
 
@@ -82,28 +67,10 @@ class Eigenpictures:
 
 
 def shown_by_the_vae(pictures: np.ndarray) -> np.ndarray:
-    """Uint8 (N, LARGE, LARGE, 3) as the base's VAE gives them back, reduced: nothing that is sampled is
-    any sharper."""
+    """Uint8 pictures (N, H, W, 3) of the size that the base draws, as its VAE gives them back, reduced:
+    nothing that is sampled is any sharper."""
     return reduced(through_vae(AutoencoderKL.from_pretrained(VAE), pictures, 0.0, 1))
-
-
-def training_pictures(folder: Path) -> np.ndarray:
-    """The pictures of a character, uint8 (N, LARGE, LARGE, 3)."""
-    return np.stack([reduce(open_rgb(path), LARGE) for path in sorted(folder.glob("*.png"))])
 
 
 def _flat(pictures: np.ndarray) -> np.ndarray:
     return pictures.reshape(len(pictures), -1).astype(np.float32) / 255
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="of proof.py, with base.npy and novel.npy")
-    args = parser.parse_args()
-    files = [np.load(args.folder / f"{name}.npy", mmap_mode="r") for name in ("base", "novel")]
-    renders = np.concatenate([file[: RENDERS // len(files)] for file in files])
-    Eigenpictures.fit(shown_by_the_vae(renders), COMPONENTS).write(args.folder / FILE)
-
-
-if __name__ == "__main__":
-    main()
