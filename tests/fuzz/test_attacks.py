@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import sys
+import os
 from pathlib import Path
 
 import pytest
@@ -47,12 +47,12 @@ def attack(seed, folder):
 
 
 @pytest.fixture
-def made_kind(monkeypatch: pytest.MonkeyPatch) -> str:
-    module = Path(__file__).with_name("made_for_this_test.py")
-    module.write_text(CASES)
-    yield module.stem
-    module.unlink()
-    sys.modules.pop(f"tests.fuzz.{module.stem}", None)
+def made_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Not beside the others: what reads all of the project meanwhile would meet it."""
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/cases.py").write_text(CASES)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    return "made.cases"
 
 
 def test_what_hangs_dies_raises_or_takes_all_memory_is_counted_and_the_rest_goes_on(
