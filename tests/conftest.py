@@ -1,14 +1,18 @@
-"""What the suite shares: workers' threads, markers, a browser."""
+"""What the suite shares: no test depends on luck, workers' threads, markers, a browser."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 OpenPage = Callable[..., AbstractContextManager[tuple[Any, list[str]]]]
@@ -17,6 +21,18 @@ OpenPage = Callable[..., AbstractContextManager[tuple[Any, list[str]]]]
 if "PYTEST_XDIST_WORKER" in os.environ:
     # A worker for each core: more threads would only wait for each other. Before torch is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples in each run, however slow the machine is; `--hypothesis-profile=search` tries others.
+PATIENT: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [hypothesis.HealthCheck.too_slow],
+}
+hypothesis.settings.register_profile("suite", derandomize=True, **PATIENT)
+hypothesis.settings.register_profile("search", **PATIENT)
+hypothesis.settings.load_profile("suite")
+
+PATIENCE = 60_000
+"""Milliseconds that a page may take for what takes moments: workers slow each other down."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -28,8 +44,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the fixtures are made
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Random numbers that a test does not seed are the same whichever tests its worker ran before."""
+    random.seed(0)
+    for library, seed in (("numpy.random", "seed"), ("torch", "manual_seed")):
+        if library in sys.modules:
+            getattr(sys.modules[library], seed)(0)
+
+
+@dataclass(frozen=True)
+class PatientBrowser:
+    """A browser whose pages wait for `PATIENCE`."""
+
+    running: Any
+
+    def new_context(self, **options: Any) -> Any:
+        context = self.running.new_context(**options)
+        context.set_default_timeout(PATIENCE)
+        return context
+
+    def new_page(self, **options: Any) -> Any:
+        page = self.running.new_page(**options)
+        page.set_default_timeout(PATIENCE)
+        return page
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[PatientBrowser]:
     """A real headless Chromium, one a module: its event loop must not outlive the page's tests."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)
@@ -37,15 +79,16 @@ def browser() -> Iterator[Any]:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     with playwright.sync_playwright() as driver:
+        playwright.expect.set_options(timeout=PATIENCE)
         running = driver.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"], timeout=PATIENCE
         )
-        yield running
+        yield PatientBrowser(running)
         running.close()
 
 
 @pytest.fixture(scope="module")
-def opened_page(browser: Any) -> OpenPage:
+def opened_page(browser: PatientBrowser) -> OpenPage:
     """Opens a page's file in a window of `width` and `height`; gives the page and the list, which grows,
     of what it asks for. Messages on the console and errors fail the test at the end, and so do dialogs,
     but for a page that `may_ask`: its tests answer."""
@@ -59,7 +102,6 @@ def opened_page(browser: Any) -> OpenPage:
             dialog.dismiss()
 
         context = browser.new_context(viewport={"width": width, "height": height})
-        context.set_default_timeout(60_000)  # workers for all cores slow each other down
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
         asked: list[str] = []

@@ -137,7 +137,7 @@ def results(grown: Grown, tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, "-m", "snakemake", "--snakefile", grown.tree / "Snakefile", "--cores", "2",
          "--directory", place, "--configfile", place / "config.yaml", "--until", "sample", "audit",
          "--workflow-profile", grown.tree / "profiles/default"],
-        capture_output=True, text=True, check=False, timeout=500, cwd=place,
+        capture_output=True, text=True, check=False, timeout=1200, cwd=place,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "TMPDIR": str(place)},
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr

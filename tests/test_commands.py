@@ -115,7 +115,7 @@ def results(sandbox: Path) -> dict[Command, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, ROOT / "tests/support/pasted.py"],
         input=json.dumps(list(jobs.values())), capture_output=True, text=True, check=True,
-        timeout=400, env={**environment, "COLUMNS": "200"},
+        timeout=1200, env={**environment, "COLUMNS": "200"},
     )  # fmt: skip
     said = dict(zip(jobs, json.loads(done.stdout), strict=True))
     return {command: said[command.argv] for command in RUN}
@@ -191,7 +191,7 @@ def test_a_target_that_is_swallowed_as_a_config_is_seen(tmp_path: Path) -> None:
     config = str(ROOT / "config/config.yaml")
     argv = as_read(("snakemake", "--cores", "1", "--configfile", config, "all"), tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", *argv], capture_output=True, text=True, timeout=120, cwd=ROOT
+        [sys.executable, "-m", *argv], capture_output=True, text=True, timeout=600, cwd=ROOT
     )
     assert done.returncode != 0
     assert "all is taken for a config" in done.stdout + done.stderr

@@ -173,7 +173,7 @@ def test_the_catalog_finds_what_it_asks_for() -> None:
 def dry_run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "-n", "--cores", "2", *arguments],
-        capture_output=True, text=True, check=False, timeout=120, cwd=cwd,
+        capture_output=True, text=True, check=False, timeout=600, cwd=cwd,
     )  # fmt: skip
 
 

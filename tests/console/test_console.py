@@ -220,6 +220,14 @@ def test_a_live_line_forgets_a_killed_run_and_knows_the_end_from_the_beginning(t
     assert handler._running(job, 80).plain == "train m  finishing"
 
 
+def test_what_a_job_says_at_once_is_of_this_run(tmp_path):
+    """The clock of files ticks some hundred times a second: its time may be of before the start."""
+    job = RunningJob(1, "train", "m", tmp_path / "m.log", None, started=1e9)
+    says(job, done=1, of=9)
+    os.utime(status.beside(job.log), (1e9 - 0.004, 1e9 - 0.004))
+    assert job.status()
+
+
 def test_captions_of_ones_own_are_said_to_be_kept():
     summary = {"pruned": [], "kept": 44, "own_captions": 30}
     assert sentences.line("prune", summary) == (
@@ -270,7 +278,7 @@ CLOSED = """
 import os, signal, subprocess, sys
 sys.path.insert(0, sys.argv[1])
 from bakery.console import stopping
-job = subprocess.Popen(["sleep", "60"])
+job = subprocess.Popen(["sleep", "600"])
 def say(sentence):
     raise OSError(5, "Input/output error")
 stopping.arm(lambda: (), say)
@@ -284,7 +292,7 @@ except KeyboardInterrupt:
 def test_a_closed_terminal_ends_the_jobs_although_nothing_can_be_said():
     ran = subprocess.run(
         [sys.executable, "-c", CLOSED, Path(handler.__file__).parents[2]],
-        capture_output=True, text=True, check=True, timeout=50,
+        capture_output=True, text=True, check=True, timeout=300,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )  # fmt: skip
     assert int(ran.stdout) == -signal.SIGTERM

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_power_cut_spares_what_was_synced_and_nothing_else(tmp_path: Path) -> 
     disk.mkdir()
     recorder = powercut.Recorder(disk)
     writer = run(WRITE, disk, **recorder.environment())
-    assert writer.wait(60) == 0
+    assert writer.wait(300) == 0  # its 80 syncs take as long as the disk is busy
     writer.stdout.close()
     done = recorder.cut(random.Random(0))
     assert all((disk / f"lasting-{n}").read_text() == "text" for n in range(40))
@@ -156,38 +157,57 @@ def test_a_job_that_was_killed_is_held_for_one_without_memory(tmp_path: Path) ->
     assert str(tmp_path / "train.log") in said
 
 
+@dataclass
+class Clock:
+    """Passes while somebody sleeps, and only then."""
+
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def test_seconds_in_line_for_a_cpu_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    began, line = time.monotonic(), iter(range(100))
-    monkeypatch.setattr(cpu_time, "queued", lambda processes: {1: 0.05 * next(line)})
-    assert not cpu_time.wait_until(lambda: False, 0.2, list, step=0.1)
-    assert time.monotonic() - began > 0.35, "half of them passed in line"
-    assert cpu_time.wait_until(lambda: True, 0.2, list)
+    clock = Clock()
+    monkeypatch.setattr(cpu_time, "time", clock)
+    monkeypatch.setattr(cpu_time, "queued", lambda processes: {1: clock.now / 2})
+    assert not cpu_time.wait_until(lambda: False, 2, list, step=1)
+    assert clock.now == 5, "half of them passed in line"
+    assert cpu_time.wait_until(lambda: True, 2, list)
+    assert clock.now == 5
 
 
 def test_a_process_stands_in_line_where_others_run() -> None:
     hogs = [run("while True: pass") for _ in range(2 * os.cpu_count())]
     try:
-        before = cpu_time.Use.of(hogs[0].pid)
-        time.sleep(0.6)
-        use = cpu_time.Use.of(hogs[0].pid).since(before)
+        before, began = cpu_time.Use.of(hogs[0].pid), time.monotonic()
+        told = False
+        while not told and time.monotonic() - began < 60:
+            time.sleep(0.2)
+            use = cpu_time.Use.of(hogs[0].pid).since(before)
+            passed = time.monotonic() - began
+            # the kernel counts a wait when it is over, so what is told may be late
+            told = use.queued > 0.1 and 0.6 * passed < use.cpu + use.queued < 1.1 * passed
     finally:
         for hog in hogs:
             hog.kill()
             hog.communicate()
-    assert use.queued > 0.1
-    assert use.cpu + use.queued > 0.4
+    assert told, f"{use} of {passed:.1f} s"
 
 
 def test_a_run_hears_signals_also_where_the_trials_do_not(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        waits = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
+        waits = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
         run = chain.Run(chain.Bakery(tmp_path), waits, terminal=True)
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert cpu_time.wait_until(lambda: "here" in run.said, 30, run.family)
+    assert cpu_time.wait_until(lambda: "here" in run.said, 60, run.family)
     run.hang_up()
-    assert run.wait(30) == -signal.SIGHUP
+    assert run.wait(60) == -signal.SIGHUP
 
 
 def test_every_stage_is_tried_on_a_full_disk() -> None:

@@ -34,9 +34,9 @@ from tests.fuzz.outcome import Outcome
 LONG, SHORT = 200, 9
 SOUND = (1, 2, 3, 4, 6)
 FAULTY = 5
-QUICK = {"file_seconds": 2.0, "page_seconds": 2.5, "file_megabytes": 0.3, "listing_megabytes": 2,
+QUICK = {"file_seconds": 3.0, "page_seconds": 3.5, "file_megabytes": 0.3, "listing_megabytes": 2,
          "longest_wait": 2, "redirects": 3, "minimum_share": 0}  # fmt: skip
-OPTIONS = {"extractor": {"sleep-request": 0, "sleep-429": 0, "retries": 0, "timeout": 5}}
+OPTIONS = {"extractor": {"sleep-request": 0, "sleep-429": 0, "retries": 0, "timeout": 60}}
 ODD: tuple[Any, ...] = (
     None, True, -1, 0, 10**40, 1.5, float("nan"), float("inf"), "", " ", "\ud800", "a\ud834b", [], {},
     [1, [2, [3]]], {"a": {"b": None}}, "x" * 300_000, "ada " * 250_000, "../../evil", "/etc/passwd",

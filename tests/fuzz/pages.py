@@ -311,7 +311,7 @@ def _opened(context: Any, file: Path, rng: random.Random) -> str:
     """What went wrong with a page that is opened, used, and at last attacked from inside."""
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
-    page.set_default_timeout(8000)
+    page.set_default_timeout(60_000)  # what hangs is the runner's to see: it knows a busy machine
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))

@@ -61,7 +61,8 @@ def hangs(use: Use, seconds: float) -> bool:
 
 
 def run(kind: str, first: int, count: int, *, seconds: float = SECONDS) -> Tally:
-    """Try `count` cases of `kind`, from the seed `first` on.
+    """Try `count` cases of `kind`, from the seed `first` on: a module of this folder, or any that can be
+    imported, by its name with dots.
 
     A case that takes longer than `seconds` because the machine is busy is none that hangs. So it is
     tried again by itself, up to `TRIES` times in all, unless it `hangs`.

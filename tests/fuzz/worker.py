@@ -1,7 +1,7 @@
 """Tries cases of one kind one after another: a line of JSON before and after each.
 
 Its parent sees from the lines which case hangs or kills the process, and goes on behind it. Started as
-`python -m tests.fuzz.worker KIND FIRST LAST MEGABYTES`.
+`python -m tests.fuzz.worker KIND FIRST LAST MEGABYTES`; a kind with a dot is a module from elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WARM_UP = -1
 
 def main(kind: str, first: int, last: int, megabytes: int) -> None:
     """Try the cases `first` to `last` - 1 with at most `megabytes` of address space more than now."""
-    module = importlib.import_module(f"tests.fuzz.{kind}")
+    module = importlib.import_module(kind if "." in kind else f"tests.fuzz.{kind}")
     answers, sys.stdout = sys.stdout, sys.stderr  # what a case prints is no answer
     with tempfile.TemporaryDirectory() as folder:
         module.attack(WARM_UP, Path(folder))  # imports and models are not part of a case's cost

@@ -16,19 +16,20 @@ from hypothesis import strategies as st
 from bakery.io.errors import BakeryError
 from bakery.jobs import claims
 
-# A job in a process of its own: "trains" by writing down what it claimed, slowly if asked.
+# A job in a process of its own: "trains" by writing down what it claimed, and is done when it may be.
 JOB = """
 import sys, time
 from pathlib import Path
 from bakery.jobs import claims
 
-own, workers, seconds, *group = sys.argv[1:]
+own, workers, may_end, *group = sys.argv[1:]
 
 def train(folders):
     for folder in folders:
         with (folder / "trained").open("a") as log:
             log.write(Path(own).name + " ")
-    time.sleep(float(seconds))
+    while not Path(may_end).exists():
+        time.sleep(0.02)
     for folder in folders:
         claims.finish(folder, {"by": Path(own).name})
 
@@ -36,6 +37,7 @@ group = [Path(folder) for folder in group]
 summary = claims.ensure_finished(Path(own), claims.deal(group, int(workers), 8), work=train)
 print(summary["by"])
 """
+NEVER = Path("there is no such file")
 
 
 @pytest.fixture
@@ -46,9 +48,13 @@ def bakes(tmp_path: Path) -> list[Path]:
     return folders
 
 
-def start(own: Path, bakes: list[Path], workers: int = 1, seconds: float = 0.0) -> subprocess.Popen:
+def start(
+    own: Path, bakes: list[Path], workers: int = 1, may_end: Path | None = None
+) -> subprocess.Popen:
+    """Its work ends when there is the file `may_end`; without one, at once."""
+    given = (own, workers, may_end or own, *bakes)
     return subprocess.Popen(
-        [sys.executable, "-c", JOB, str(own), str(workers), str(seconds), *map(str, bakes)],
+        [sys.executable, "-c", JOB, *map(str, given)],
         env={**os.environ, "PYTHONPATH": str(Path(claims.__file__).parents[2])},
         stdout=subprocess.PIPE,
         text=True,
@@ -114,7 +120,10 @@ def test_with_two_workers_each_takes_half_whichever_is_first(bakes, order) -> No
 
 
 def test_jobs_at_the_same_time_bake_everything_once_and_in_the_same_group(bakes) -> None:
-    jobs = [start(own, bakes, workers=2, seconds=0.3) for own in reversed(bakes)]
+    both = bakes[0].parent / "both shares are claimed"
+    jobs = [start(own, bakes, workers=2, may_end=both) for own in reversed(bakes)]
+    wait_until(lambda: all((bake / "trained").exists() for bake in bakes))
+    both.touch()
     assert [job.wait(60) for job in jobs] == [0, 0, 0, 0]
     a, b, c, d = trained(bakes)
     assert all(len(names.split()) == 1 for names in (a, b, c, d))
@@ -123,7 +132,8 @@ def test_jobs_at_the_same_time_bake_everything_once_and_in_the_same_group(bakes)
 
 @pytest.mark.slow
 def test_a_job_whose_bake_another_has_helps_first_and_then_waits(bakes) -> None:
-    first = start(bakes[0], bakes, workers=2, seconds=2)
+    helped = bakes[3] / claims.FINISHED
+    first = start(bakes[0], bakes, workers=2, may_end=helped)
     wait_until((bakes[2] / "trained").exists)
     second = start(bakes[2], bakes, workers=2)  # the first has it: it takes the other share
     assert second.wait(60) == 0
@@ -152,7 +162,7 @@ def test_a_job_s_own_bake_is_ready_whatever_is_said_of_it(bakes) -> None:
 
 
 def test_what_is_free_of_a_share_is_not_held_up_by_the_rest_of_it(bakes) -> None:
-    first = start(bakes[0], bakes[:2], seconds=600)
+    first = start(bakes[0], bakes[:2], may_end=NEVER)
     wait_until((bakes[1] / "trained").exists)
     log: list[list[str]] = []
     claims.ensure_finished(bakes[2], claims.deal(bakes, 1, 8), work=train_as("c", log))
@@ -167,7 +177,7 @@ def test_a_bake_belongs_to_its_own_group(bakes) -> None:
 
 
 def test_a_killed_job_s_claims_are_free_again(bakes) -> None:
-    first = start(bakes[0], bakes, seconds=600)
+    first = start(bakes[0], bakes, may_end=NEVER)
     wait_until((bakes[3] / "trained").exists)
     first.send_signal(signal.SIGKILL)
     first.wait()
@@ -193,7 +203,7 @@ def test_a_failed_bake_that_was_reported_is_not_for_helpers_to_try_again(bakes) 
     claims.fail(bakes[2], "the loss is nan at step 3")
     with pytest.raises(BakeryError, match="nan"):
         claims.ensure_finished(bakes[2], claims.deal(bakes, 2, 8), work=lambda folders: 1 / 0)
-    first = start(bakes[3], bakes, workers=2, seconds=600)
+    first = start(bakes[3], bakes, workers=2, may_end=NEVER)
     wait_until((bakes[1] / "trained").exists)
     log: list[list[str]] = []
     second = start(

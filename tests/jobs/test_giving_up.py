@@ -31,7 +31,7 @@ def test_a_call_that_is_not_done_is_given_up() -> None:
 
 
 JOB = """
-import ctypes, os, sys
+import ctypes, os, sys, threading
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -48,23 +48,32 @@ libc = ctypes.CDLL(None)
 # C++ aborts likewise when a process ends while its threads work
 libc.__cxa_atexit(ctypes.cast(libc.abort, ctypes.c_void_p), None, None)
 print("the last line, in a buffer", end="")
+begun = threading.Event()
 
 def load():
     os.write(1, b"loading\\n")  # past the buffer: the test may stop the job from here on
-    libc.sleep(60)
+    begun.set()
+    libc.sleep(600)
+
+def give_up():
+    try:
+        giving_up.within(0.1, load)
+    except giving_up.GivenUp:
+        begun.wait()  # its thread may come late
+        raise
 
 with job:
     status.tell("loading")
     FAULT
 """
 FAILS = """try:
-        giving_up.within(1, load)
+        give_up()
     except giving_up.GivenUp:
         raise BakeryError("it is not loaded; take another model")"""
 GOES_ON = """with suppress(giving_up.GivenUp):
-        giving_up.within(1, load)
+        give_up()
     job.finish({})"""
-WAITS = "giving_up.within(60, load)"
+WAITS = "giving_up.within(600, load)"
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,9 +46,32 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     assert len(job_times.read(log)) == 1
 
 
+@pytest.fixture
+def lent_process() -> Iterator[None]:
+    """Puts back what a job takes of its process: the log, the signals and the streams."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    signals = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGUSR1)}
+    streams = {number: os.dup(number) for number in (1, 2)}
+    yield
+    for number, stream in streams.items():
+        os.dup2(stream, number)
+        os.close(stream)
+    for one, handler in signals.items():
+        signal.signal(one, handler)
+    for file in set(root.handlers) - set(handlers):
+        file.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
 @pytest.mark.parametrize("error", [None, BakeryError("no"), ValueError("bug"), KeyboardInterrupt()])
 def test_a_job_notes_its_time_however_it_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lent_process: None,
+    error: BaseException | None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "logs/score").mkdir(parents=True)
@@ -54,16 +81,8 @@ def test_a_job_notes_its_time_however_it_ends(
         params=params, log=["logs/score/a.log"], output=["results/score/a/manifest.json"],
         threads=1, input=SimpleNamespace(),
     )  # fmt: skip
-    streams = [os.dup(number) for number in (1, 2)]
-    try:
-        with Job(snakemake):
-            if error is not None:
-                raise error
-    except (SystemExit, KeyboardInterrupt):
-        pass
-    finally:
-        for number, stream in zip((1, 2), streams, strict=True):
-            os.dup2(stream, number)
-            os.close(stream)
+    with suppress(SystemExit, KeyboardInterrupt), Job(snakemake):
+        if error is not None:
+            raise error
     (attempt,) = job_times.read(Path("logs/score/a.log"))
     assert attempt.done == (error is None)

@@ -52,7 +52,7 @@ from bakery.jobs.job import leased_gpu
 
 with leased_gpu():
     Path(snakemake.output[0]).write_text(os.environ["CUDA_VISIBLE_DEVICES"])
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while len(list(Path().glob("*.gpu"))) < 2:
         assert time.monotonic() < until, "the other job did not start meanwhile"
         time.sleep(0.05)

@@ -301,7 +301,6 @@ def spoken(browser: Any, tmp_path: Path) -> Iterator[Any]:
     file.write_text(html, encoding="utf-8")
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(20_000)
     troubles: list[str] = []
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.goto(file.as_uri())

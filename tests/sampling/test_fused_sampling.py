@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -301,17 +302,29 @@ def test_the_text_s_keys_are_computed_once_for_all_steps(
     assert "forward" not in vars(attention.to_k)
 
 
+def draw_in_turn(workdir: Path, out: Path, turns: Semaphore) -> None:
+    """In a process of its own: draw as many batches as there are turns, and wait."""
+    real = ImagePipeline.draw
+
+    def waiting(pipeline: ImagePipeline, batch: Any) -> Any:
+        turns.acquire()
+        return real(pipeline, batch)
+
+    ImagePipeline.draw = waiting
+    draw(workdir, out, steps=8)
+
+
 @pytest.mark.slow
 def test_killed_in_the_middle_and_started_again_ends_in_the_same_bytes(
     workdir: Path, tmp_path: Path, requests: list
 ) -> None:
     draw(workdir, tmp_path / "whole", steps=8)
     out = tmp_path / "killed"
-    job = multiprocessing.get_context("fork").Process(
-        target=draw, args=(workdir, out), kwargs={"steps": 8}
-    )
+    context = multiprocessing.get_context("fork")
+    turns = context.Semaphore(3)  # the base's pictures, one epoch's, and others' while it is killed
+    job = context.Process(target=draw_in_turn, args=(workdir, out, turns))
     job.start()
-    end = time.monotonic() + 240
+    end = time.monotonic() + 900
     while not any(out.glob("a/images/e1_*.png")):
         assert job.is_alive(), "ended before it could be killed"
         assert time.monotonic() < end

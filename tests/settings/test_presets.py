@@ -119,7 +119,7 @@ def test_snakemake_lays_a_preset_over_a_config(tmp_path: Path) -> None:
         [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--dry-run",
          "--directory", tmp_path, "--cores", "1", "--workflow-profile", ROOT / "profiles/default",
          "--configfile", ROOT / "config/config.yaml", ROOT / "config/presets/loose.yaml"],
-        capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path,
+        capture_output=True, text=True, check=False, timeout=1200, cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     said = run.stdout + run.stderr

@@ -86,7 +86,7 @@ def folder(tmp_path):
 
 
 def get(url: str) -> tuple[bytes, str]:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return answer.read(), answer.headers["Content-Type"]
 
 

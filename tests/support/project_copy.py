@@ -70,7 +70,7 @@ def python(tree: Path, *arguments: str) -> str:
     """What a command says that is run with the interpreter of this test, in `tree`."""
     ran = subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=tree,
-        timeout=500, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "scripts")},
+        timeout=1200, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "scripts")},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout

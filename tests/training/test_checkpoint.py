@@ -104,7 +104,7 @@ def killed(world: Path, out: Path, point: str, count: int, **changes) -> None:
         target=bake_until, args=(world, out, point, count, changes)
     )
     process.start()
-    process.join(300)
+    process.join(900)
     assert process.exitcode == -signal.SIGKILL
 
 
@@ -137,24 +137,43 @@ def test_killed_twice_with_weights_to_train_and_others_to_save(world, whole, tmp
     assert files(out) == whole["AdamWScheduleFree"]
 
 
+def bake_in_step(world: Path, out: Path) -> None:
+    """Bake; a step is on record when there is a line for it on stdin."""
+    write = Progress.write
+
+    def write_in_turn(*arguments):
+        sys.stdin.readline()
+        write(*arguments)
+
+    Progress.write = write_in_turn
+    bake(world, out)
+
+
 @pytest.mark.slow
 def test_killed_from_outside(world, whole, tmp_path):
-    """A whole Python of its own, and no help from the inside."""
+    """A whole Python of its own, killed anywhere in its fifth step of six."""
     out = tmp_path / "out"
     program = (
-        "import sys\nfrom pathlib import Path\nfrom test_checkpoint import bake\n"
-        "bake(Path(sys.argv[1]), Path(sys.argv[2]))"
+        "import sys\nfrom pathlib import Path\nfrom test_checkpoint import bake_in_step\n"
+        "bake_in_step(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     process = subprocess.Popen(
         [sys.executable, "-c", program, world, out],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        stdin=subprocess.PIPE, text=True,
     )  # fmt: skip
+    process.stdin.write("\n" * 4)
+    process.stdin.flush()
     progress = out / "progress.jsonl"
-    while process.poll() is None and not (progress.exists() and progress.stat().st_size > 300):
+    while process.poll() is None and not (
+        progress.exists() and progress.read_text().count("\n") == 4
+    ):
         time.sleep(0.001)
     process.kill()
-    assert process.wait() == -signal.SIGKILL, "ended before it could be killed"
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert len(progress.read_text().splitlines()) == 4
     bake(world, out)
     assert files(out) == whole["AdamW"]
 

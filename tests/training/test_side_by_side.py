@@ -271,7 +271,7 @@ def start_and_kill(
         target=bake_until, args=(claimed(base, layout, root, changes), at, free)
     )
     job.start()
-    job.join(240)
+    job.join(900)
     assert job.exitcode == -signal.SIGKILL
     assert not (root / "1").exists() or claims.finished(root / "1") is None
 

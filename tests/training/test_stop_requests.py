@@ -75,7 +75,7 @@ class Bakes:
 
         job = multiprocessing.get_context("fork").Process(target=work)
         job.start()
-        job.join(240)
+        job.join(900)
         assert job.exitcode == -signal.SIGKILL
 
     def files(self, bake: str) -> dict[str, bytes]:

@@ -61,7 +61,7 @@ def test_what_has_no_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     begun = time.monotonic()
     with pytest.raises(BakeryError, match=r"had no answer after 0.3 s and was stopped; wait less"):
         model.run("x", np.zeros((1, 3, SIDE, SIDE), np.float32), "wait less")
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 300
 
 
 LOAD = """
@@ -80,7 +80,7 @@ def test_what_takes_for_ever_to_load_ends_the_job(tmp_path: Path) -> None:
     path, log = made_onnx.slow_to_load(tmp_path / "a.onnx"), tmp_path / "filter.log"
     ran = subprocess.run(
         [sys.executable, "-c", LOAD, SCRIPTS, path, log],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     said = f"filter.models: {path} is not loaded after 0.5 s; take another model"
     assert (ran.returncode, ran.stderr) == (1, f"\nfilter: {said}\n\n")

@@ -100,7 +100,7 @@ def site() -> Iterator[tuple[hostile.Server, str]]:
 
 def give_account(home: Path) -> None:
     own = {"extractor": {
-        "sleep-request": 0, "retries": 0, "timeout": 5, "headers": {"X-Api-Key": KEY},
+        "sleep-request": 0, "retries": 0, "timeout": 60, "headers": {"X-Api-Key": KEY},
         "cookies": {"jar": COOKIE}, "username": ACCOUNT, "password": PASSWORD,
         "danbooru": {"filename": f"{PASSWORD}.jpg"}, "image-filter": f"'{PASSWORD}'",
     }}  # fmt: skip
@@ -111,7 +111,7 @@ def give_account(home: Path) -> None:
 
 def bake(work: Path, home: Path, url: str) -> subprocess.CompletedProcess[bytes]:
     raw = {
-        "scrape": {"name": "little", "urls": [url], "minimum_share": 0, "file_seconds": 30},
+        "scrape": {"name": "little", "urls": [url], "minimum_share": 0, "file_seconds": 60},
         "filter": {"monochrome": False, "duplicate_distance": -1, "min_side": 0},
         "tag": {"model": str(work.parent / "tagger")}, "prune": {"trigger": "littlest"},
     }  # fmt: skip
@@ -120,7 +120,7 @@ def bake(work: Path, home: Path, url: str) -> subprocess.CompletedProcess[bytes]
         [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "1",
          "--directory", work, "--configfile", work / "config.yaml", "--until", "prune",
          "--workflow-profile", ROOT / "profiles/default"],
-        capture_output=True, check=False, timeout=300, cwd=work,
+        capture_output=True, check=False, timeout=1200, cwd=work,
         env={**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(home), "TMPDIR": str(work.parent),
              "XDG_CONFIG_HOME": str(home / ".config")},
     )  # fmt: skip

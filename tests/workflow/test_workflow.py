@@ -96,7 +96,7 @@ def snakemake(
         [python, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
          "--directory", workdir, "--configfile", workdir / "config.yaml",
          "--workflow-profile", ROOT / "profiles/default", *arguments],
-        capture_output=True, text=True, check=False, timeout=300, cwd=workdir,
+        capture_output=True, text=True, check=False, timeout=1200, cwd=workdir,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": gpus,
              "TMPDIR": str(workdir.parent)},
     )  # fmt: skip

@@ -22,6 +22,9 @@ _RESERVED = re.compile(
 """Names of devices on Windows, whatever follows behind a full stop."""
 PASSING = (".part", ".lock")
 """Endings of files that nobody reads after a stop."""
+TICK = 0.01
+"""Seconds by which a file's time of change may be before the change: file systems read a clock that
+ticks."""
 _OF_PROCESS = re.compile(r"\.(\d+)\.part$")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bakery.io.files import whole
+from bakery.io.files import TICK, whole
 
 ENDING = ".status.json"
 """Instead of `.log`: the file is beside the job's log."""
@@ -87,7 +87,7 @@ def read(path: Path, *, since: float = 0.0) -> dict[str, Any]:
     """What is in a status file; {} without one, while it is written, or if it is older than `since`
     (seconds since 1970)."""
     try:
-        if path.stat().st_mtime < since:
+        if path.stat().st_mtime + TICK < since:
             return {}
         said = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -19,7 +19,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from bakery.io.files import write_text
+from bakery.io.files import TICK, write_text
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def asked(folder: Path, epoch: int, *, since: float) -> bool:
         made = everyone.stat().st_mtime
     except OSError:
         return False
-    return text is not None and made >= since and epoch >= _epoch(everyone, text)
+    return text is not None and made + TICK >= since and epoch >= _epoch(everyone, text)
 
 
 def ask_all(place: Path) -> None:

@@ -1,23 +1,29 @@
 """How much space results take, by stage; a file with several names counts once.
 
-Counting is repeated only for folders whose time of change is another, so asking often is cheap.
+Counting is repeated only for folders whose time of change is another, or so recent that a later change
+could have the same, so asking often is cheap.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bakery.settings.config import STAGES
 
+_COARSE = 2 * 10**9
+"""Nanoseconds: two changes within them may bear the same time, on the coarsest of file systems (FAT)."""
+
 
 @dataclass(frozen=True)
 class _Folder:
     """The files directly in a folder as they were at a time of change."""
 
-    changed: int
+    changed: int | None
+    """None if there could be another change at the same time."""
     alone: int
     """Bytes of the files with one name."""
     linked: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -72,6 +78,7 @@ def _folders(path: str) -> Iterator[_Folder]:
 
 
 def _count(place: str, changed: int) -> _Folder:
+    is_over = time.time_ns() - changed >= _COARSE
     alone, linked, below = 0, {}, []
     with os.scandir(place) as entries:
         for entry in entries:
@@ -83,4 +90,4 @@ def _count(place: str, changed: int) -> _Folder:
                     linked[status.st_dev, status.st_ino] = status.st_size
                 else:
                     alone += status.st_size
-    return _Folder(changed, alone, linked, tuple(below))
+    return _Folder(changed if is_over else None, alone, linked, tuple(below))
