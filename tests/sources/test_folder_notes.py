@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bakery.gate.sidecars import BrokenSidecar
-from bakery.sources.folder_notes import NOT_KNOWN, Notes
+from bakery.sources.folder_notes import NOT_KNOWN, NOT_READ, Notes
 
 
 @pytest.fixture
@@ -134,12 +134,19 @@ def test_what_says_nothing_of_any_picture(folder):
     put(folder, "b.txt", "solo")
     put(folder, "meta.json", {"a": {"tags": "x"}})
     put(folder, "long.csv", '"' + "x" * 200_000)
+    put(folder, "others.jsonl", '{"file_name": "x.png", "text": "hat"}')
+    put(folder, "b.urls.txt", "https://example.com/1")
     notes = Notes(folder)
+    for name in ("a.png", "b.jpg"):
+        notes.of(folder / name, "")
     assert {path.name: why for path, why in notes.strangers(folder)} == {
         "workflow.json": "no metadata that we know",
         "broken.json": "broken.json is not JSON (Expecting property name enclosed in double quotes: "
                        "line 1 column 2 (char 1)): repair or remove it",
         "readme.txt": "text that belongs to no picture",
+        "others.jsonl": "a table that names no picture here",
+        "b.urls.txt": NOT_READ,
+        "long.csv": "long.csv is no CSV (field larger than field limit (131072)): repair or remove it",
     }  # fmt: skip
 
 

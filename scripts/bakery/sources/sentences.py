@@ -115,6 +115,13 @@ def ends(text: str) -> bool:
     return text.rstrip("\n")[-1:] in _LAST and bool(_ENDS.search(text))
 
 
+def together(one: str, more: str) -> str:
+    """Two paragraphs in one line, if a space between them is enough; else empty. A comma behind the
+    first one's full stop would be none of the writer's."""
+    both = f"{one} {more}"
+    return both if ends(one) and parts(both) == [Part(both, True)] else ""
+
+
 def whole(text: str) -> str:
     """The sentences of a text without tags up to its last stop; "" where it has none."""
     ends = [stop.end() for stop in _STOP_IN_PROSE.finditer(text)]

@@ -160,9 +160,9 @@ class _Found:
 def _category(name: Any) -> str | None:
     if name is None:
         return None
-    if isinstance(name, int):
-        return _NUMBERED.get(name, GENERAL)
     plain = str(name).casefold()
+    if plain.isdecimal():  # rows of Danbooru's own tables have numbers as texts
+        return _NUMBERED.get(int(plain), GENERAL)
     for word in (plain, plain.rpartition("_")[2]):  # szurubooru: `art_artist`
         if word in CATEGORIES:
             return CATEGORIES[word]
