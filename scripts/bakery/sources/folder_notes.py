@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bakery.gate import linked_tables
 from bakery.gate import sidecars as gate_files
 from bakery.gate.gate import BELIEVED
 from bakery.gate.sidecars import BrokenSidecar
@@ -72,7 +73,8 @@ class Notes:
             post = metadata.filled(post, _of_tags(_of_cells(cells)))
         for above in (picture.parent, *picture.parent.parents):
             if of_table := self._folder(above).told(picture):
-                post = metadata.filled(post, of_table)
+                up = "../" * len(picture.parent.relative_to(above).parts)
+                post = metadata.filled(post, _under(up, of_table))
             if above == self.root:
                 break
         return Note(post, NOT_KNOWN if noted and not any(noted) else "")
@@ -204,6 +206,11 @@ def _named(post: Post | None, file: Path) -> Post | None:
     return post
 
 
+def _under(up: str, post: Post) -> Post:
+    """`post` with its caption's file as seen from the picture's folder; `up` leads to the file's."""
+    return replace(post, own=post.own and replace(post.own, file=up + post.own.file))
+
+
 def _of_caption(own: OwnCaption) -> Post:
     """The tags and the rating in a caption."""
     post = Post(rating=own.rating)
@@ -244,7 +251,7 @@ def _records(path: Path) -> Iterator[tuple[str, Post]]:
             if line.strip():
                 yield from _in_tree(_json(path, line))
     else:
-        yield from _in_tree(_parsed(path))
+        yield from _in_tree(linked_tables.together(_parsed(path)))
 
 
 def _in_tree(data: Any, above: str = "") -> Iterator[tuple[str, Post]]:

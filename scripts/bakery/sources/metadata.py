@@ -51,6 +51,8 @@ def several(data: Any, depth: int = 0) -> Iterator[Data]:
             yield of_words(data)
         elif _of_tagger(data):
             yield _as_table(*data)
+        elif _of_pairs(data):
+            yield {"tags": data}
         elif len(tables) == 1 < len(data):  # gallery-dl's --dump-json: [3, address, {...}]
             yield _with_site(tables[0])
         elif depth < _DEEPEST:
@@ -232,6 +234,17 @@ def _of_tagger(data: list[Any]) -> bool:
             for table in data
         )
         and bool(data[0] and any(data[1:]))
+    )
+
+
+def _of_pairs(data: list[Any]) -> bool:
+    """Whether it is a list of [tag, probability]."""
+    return bool(data) and all(
+        isinstance(one, list)
+        and len(one) == 2
+        and isinstance(one[0], str)
+        and isinstance(one[1], float)
+        for one in data
     )
 
 

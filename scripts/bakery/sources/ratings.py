@@ -41,6 +41,8 @@ _WORDS = {
     "r18g": "explicit", "x": "explicit", "xxx": "explicit",
 }
 # fmt: on
+_NOTHING = re.compile(r"|[\d.,/ ]+|[?-]|unknown|unrated|not rated|none|null|n/a")
+"""What fields called rating say of no rating: nothing, or stars, in lower case."""
 _NEWGROUNDS = {"e": "general", "t": "sensitive", "m": "questionable", "a": "explicit"}
 _ADULTS_ONLY = frozenset({"r-18", "r-18g", "r18", "r18g"})
 """Pixiv's tags for what only adults may see, in lower case."""
@@ -118,7 +120,9 @@ def _word(value: Any, site: str, data: Mapping[str, Any]) -> str:
         return highest(
             _word(one, site, data) for one in value if not isinstance(one, (list, tuple))
         )
-    return in_our_words(value, site, data) if isinstance(value, str) and value.strip() else ""
+    if not isinstance(value, str) or _NOTHING.fullmatch(value.strip().casefold()):
+        return ""
+    return in_our_words(value, site, data)
 
 
 def _flagged(data: Mapping[str, Any]) -> str:

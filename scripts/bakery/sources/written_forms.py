@@ -31,7 +31,7 @@ _PREFACE = re.compile(
 _FENCE = re.compile(r"\s*```\w*\n(.*?)\n?```\s*", re.DOTALL)
 _HEADING = re.compile(r"^[^\S\n]*#{1,6}[^\S\n]+\S[^\n]*$", re.MULTILINE)
 _BOLD_LABEL = re.compile(
-    r"^([^\S\n]*(?:[-*•·][^\S\n]+)?)\*\*[^*\n]{1,40}(?::\*\*|\*\*[^\S\n]*:)", re.MULTILINE
+    r"^[^\S\n]*(?:[-*•·][^\S\n]+)?\*\*[^*\n]{1,40}(?::\*\*|\*\*[^\S\n]*:)", re.MULTILINE
 )
 _BOLD = re.compile(r"\*\*(?=[^\s*])([^*\n]+)(?<=[^\s*])\*\*")
 _SCORED = re.compile(
@@ -76,7 +76,7 @@ def _without_chat(text: str, changes: Counter[str]) -> str:
         text = fence[1]
     for name, mark, by in (
         ("heading", _HEADING, ""),
-        ("label", _BOLD_LABEL, r"\1"),
+        ("label", _BOLD_LABEL, ""),
         ("Markdown", _BOLD, r"\1"),
         ("label", _LABEL, ""),
     ):
