@@ -38,6 +38,8 @@ _SCORED = re.compile(
     r"(?!\(.*\)$)(.*[^\s:=(])(?:\s*[:=]\s*|\s+|\s*\(\s*)(?:0?\.\d+|1\.0+|\d{1,3}(?:\.\d+)?\s*%)\s*\)?"
 )
 """A tag and its probability, as taggers print them."""
+_LONGEST_TAG = 200
+"""Letters of what may be a tag with a probability; longer ones take long to try."""
 CAPTION_FIELDS = ("caption", "text", "captions", "long_caption", "prompt", "description",
                   "high_level_description", "caption_short", "short_caption")  # fmt: skip
 """Fields in which trainers and captioners have captions, the one that counts first."""
@@ -89,7 +91,9 @@ def _without_scores(text: str, changes: Counter[str]) -> str:
     """A text without probabilities, where each of its tags has one."""
     found = re.split(r"([,\n])", text)
     tags = [one for one in found[::2] if one.strip()]
-    if len(tags) < 2 or not all(_SCORED.fullmatch(one.strip()) for one in tags):
+    if len(tags) < 2 or max(map(len, tags)) > _LONGEST_TAG:
+        return text
+    if not all(_SCORED.fullmatch(one.strip()) for one in tags):
         return text
     changes["weight"] += len(tags)
     found[::2] = [m[1] if (m := _SCORED.fullmatch(one.strip())) else one for one in found[::2]]
