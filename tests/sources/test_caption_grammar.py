@@ -279,6 +279,56 @@ def test_what_only_looks_like_such_a_form_stays(text, pieces):
     assert read(text) == pieces
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"{PARK}\n\nShe wears a hat.\n\nClouds pass by.", f"{PARK} She wears a hat. Clouds pass by."),
+        (f"Sure! Here's the caption:\n\n{PARK}", PARK),
+        (f'Here is a detailed description of the image: "{PARK}"', PARK),
+        (f"### Description\n{PARK}\n\n### Tags\n1girl, hat", f"{PARK} 1girl, hat"),
+        (f"Description: {PARK}\nTags: 1girl, hat", f"{PARK} 1girl, hat"),
+        ("**Hair:** long, blue\n- **Clothes**: white *shirt*", "long, blue, white *shirt*"),
+        ("* **Hair:** blue\n* **Clothes:** white shirt", "blue, white shirt"),
+        ("A **girl** stands in a park.", "A girl stands in a park."),
+        ("A girl stands in a park:\n- blue hair\n- hat", "A girl stands in a park, blue hair, hat"),
+        (f'["{PARK}", "1girl"]', f"{PARK} 1girl"),
+        (f'{{"caption": "{PARK}", "tags": ["1girl", "hat"]}}', f"{PARK} 1girl, hat"),
+        ('```json\n{"hair": "blue", "negative_prompt": "bad", "wears": ["hat"]}\n```', "blue, hat"),
+        ("hat, A girl is in the park, smiling., sky", "hat, A girl is in the park, smiling., sky"),
+        ("1girl:0.99, hoshi_(game):0.91, :3:0.5", "1girl, hoshi (game), :3"),
+        ("1girl (99.1%), blue hair (98%)", "1girl, blue hair"),
+        ("1girl\t0.99\nblue_hair\t0.98", "1girl, blue hair"),
+        ("(1girl:0.98234), (hoshi (game):0.91), ((o)_(o):0.4)", "1girl, hoshi (game), (o)_(o)"),
+        ("hat rating:g", "hat"),
+        ("miku 2.0, hat", "miku 2.0, hat"), ("*_*, hat", "*_*, hat"),
+    ],
+)  # fmt: skip
+def test_the_forms_of_captioning_programs(text, line):
+    assert parse(text).text == line
+    assert parse(line).text == line
+
+
+def test_what_of_a_form_goes_is_counted():
+    text = "Sure! Here is a caption:\n# Tags\n**Hair:** **blue** hair\n- hat\n- shoes"
+    assert parse(text).changes == {"Markdown": 1, "bullet": 2, "heading": 1, "label": 2}
+    assert parse("1girl: 0.98, hat: 0.7").changes == {"weight": 2}
+
+
+def test_a_full_stop_before_a_comma_ends_a_sentence_but_an_abbreviation():
+    text = "hat, A girl is in the park, smiling., sky, sea"
+    assert sentences(text) == ["A girl is in the park, smiling."]
+    text = "A girl wears a hat, shoes, etc., and smiles."
+    assert sentences(text) == [text]
+
+
+def test_ratings_are_no_tags():
+    caption = parse("explicit, 1girl, rating_safe, hat")
+    assert (caption.text, caption.tags("general")) == (
+        "explicit, 1girl, rating_safe, hat",
+        "1girl hat",
+    )
+
+
 def test_a_keyword_in_brackets_is_no_tag():
     assert read("hoshi, (BREAK), [AND], (BREAK, hat)") == ["hoshi", "hat"]
     assert read("女の子が立っている。BREAK hoshi") == ["女の子が立っている。", "hoshi"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bakery.gate.sidecars import BrokenSidecar
-from bakery.sources.folder_notes import NOT_KNOWN, Notes
+from bakery.sources.folder_notes import NOT_KNOWN, NOT_READ, Notes
 
 
 @pytest.fixture
@@ -134,12 +134,19 @@ def test_what_says_nothing_of_any_picture(folder):
     put(folder, "b.txt", "solo")
     put(folder, "meta.json", {"a": {"tags": "x"}})
     put(folder, "long.csv", '"' + "x" * 200_000)
+    put(folder, "others.jsonl", '{"file_name": "x.png", "text": "hat"}')
+    put(folder, "b.urls.txt", "https://example.com/1")
     notes = Notes(folder)
+    for name in ("a.png", "b.jpg"):
+        notes.of(folder / name, "")
     assert {path.name: why for path, why in notes.strangers(folder)} == {
         "workflow.json": "no metadata that we know",
         "broken.json": "broken.json is not JSON (Expecting property name enclosed in double quotes: "
                        "line 1 column 2 (char 1)): repair or remove it",
         "readme.txt": "text that belongs to no picture",
+        "others.jsonl": "a table that names no picture here",
+        "b.urls.txt": NOT_READ,
+        "long.csv": "long.csv is no CSV (field larger than field limit (131072)): repair or remove it",
     }  # fmt: skip
 
 
@@ -161,3 +168,60 @@ def test_captions_of_taggers_have_endings_of_their_own(folder, ending):
     assert Notes(folder).of(folder / "a.png", "").post.own.unused == (
         (f"a{ending}",) if not ending.startswith(".png") else ("a.txt",)
     )
+
+
+PARK = "A girl with blue hair stands in a park, smiling at the viewer."
+CAPTIONS = {
+    "texts": ("captions.json", {"a.png": PARK, "sub/c.png": "hoshi, hat"}),
+    "alternatives": ("captions.json", {"a.png": [PARK, "A girl."], "sub/c.png": ["hoshi, hat"]}),
+    "columns": ("metadata.csv", f'file_name,text\na.png,"{PARK}"\nsub/c.png,"hoshi, hat"\n'),
+    "cells": ("list.csv", f'a.png,"{PARK}"\nsub/c.png,"hoshi, hat"\n'),
+    "rated lines": ("metadata.jsonl", "".join(
+        json.dumps({"file_name": name, "text": text, "rating": "g"}) + "\n"
+        for name, text in (("a.png", PARK), ("sub/c.png", "hoshi, hat")))),
+    "COCO": ("captions_train.json", {
+        "images": [{"id": 4, "file_name": "c.png"}, {"id": 7, "file_name": "a.png"}],
+        "annotations": [{"image_id": 7, "id": 1, "caption": PARK},
+                        {"image_id": 4, "id": 2, "caption": "hoshi, hat"}]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", CAPTIONS)
+def test_a_sentence_in_a_table_is_whole(folder, shape):
+    put(folder, *CAPTIONS[shape])
+    notes = Notes(folder)
+    first, second = (notes.of(folder / name, "").post for name in ("a.png", "sub/c.png"))
+    assert (first.own.caption.text, first.tags_general) == (PARK, "")
+    assert (second.own.caption.text, second.tags_general) == ("hoshi, hat", "hoshi hat")
+    assert second.own.file == f"../{CAPTIONS[shape][0]}"
+    assert not list(notes.strangers(folder))
+
+
+def test_what_the_tagger_of_a1111_remembers(folder):
+    put(folder, "db.json", {
+        "rating": {"general": [0.1, 1.99], "explicit": [0.9, 1.01]},
+        "tag": {"1girl": [0.98, 1.97], "hat": [0.1, 1.8]},
+        "query": {"ab12": ["/pictures/a.png", 0], "cd34": ["C:\\pictures\\b.jpg", 1]},
+    })  # fmt: skip
+    notes = Notes(folder)
+    a, b = (notes.of(folder / name, "").post for name in ("a.png", "b.jpg"))
+    assert (a.rating, a.tags_general) == ("explicit", "1girl")
+    assert (b.rating, b.tags_general) == ("general", "1girl hat")
+
+
+def test_ratings_in_cells(folder):
+    put(folder, "a.csv", "tag,score\nexplicit,0.99\nhat,0.9\n")
+    put(folder, "all.csv", "image,tag,prob\nb.jpg,rating:sensitive,0.99\nb.jpg,hat,0.9\n")
+    notes = Notes(folder)
+    found = [notes.of(folder / name, "").post for name in ("a.png", "b.jpg")]
+    assert [(one.rating, one.tags_general) for one in found] == [
+        ("explicit", "hat"), ("sensitive", "hat"),
+    ]  # fmt: skip
+
+
+def test_captions_named_as_hydrus_names_them(folder):
+    put(folder, "a.png.tags.txt", "1girl\nhat\n")
+    put(folder, "a.png.urls.txt", "https://example.com/1")
+    notes = Notes(folder)
+    assert notes.of(folder / "a.png", "").post.own.caption.text == "1girl, hat"
+    assert [path.name for path, _ in notes.strangers(folder)] == ["a.png.urls.txt"]

@@ -202,3 +202,24 @@ def test_what_is_no_text_is_recorded_and_the_rest_goes_on(tmp_path, own_home):
     assert rows["in/c.png"].tags_general == "1girl ?x"
     own = caption_files.read(tmp_path / "out" / caption_files.NAME)
     assert sorted(own.values()) == ["1girl, smile", "hat"]
+
+
+def test_kohyas_folder_of_regularization_pictures_is_left_alone(tmp_path):
+    for name in ("img/5_hoshi/a.png", "reg/1_girl/r.png", "more/reg/b.png"):
+        picture(tmp_path / "in" / name)
+    found = read(tmp_path / "in")
+    assert {url for url, (status, _) in found.items() if status == "ok"} == {
+        "in/img/5_hoshi/a.png", "in/more/reg/b.png",
+    }  # fmt: skip
+    assert found["in/reg"][1].startswith("regularization pictures: give the folder as layout.reg")
+    assert read(tmp_path / "in/reg") == {"reg/1_girl/r.png": ("ok", "")}, "named, it is read"
+
+
+def test_a_table_that_is_read_is_not_left_alone(tmp_path):
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "in/metadata.jsonl").write_text('{"file_name": "a.png", "text": "hoshi, hat"}\n')
+    assert read(tmp_path / "in") == {"in/a.png": ("ok", "")}
+    (tmp_path / "in/metadata.jsonl").write_text('{"file_name": "b.png", "text": "hoshi, hat"}\n')
+    assert read(tmp_path / "in")["in/metadata.jsonl"] == (
+        "skipped", "a table that names no picture here",
+    )  # fmt: skip

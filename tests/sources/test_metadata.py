@@ -89,6 +89,23 @@ SHAPES = {
                     "solo", "explicit"),
     "pixiv's tag": ({"id": 4, "tags": ["solo", "R-18"]}, "solo R-18", "explicit"),
     "nulls": ({"id": None, "rating": None, "score": None, "tags": ["solo", None, 3]}, "solo", ""),
+    "rows of Danbooru's tables": ({"id": "9", "rating": "q", "tags": [
+        {"id": "1", "name": "solo", "category": "0"}, {"id": "2", "name": "ada", "category": "4"}]},
+        "solo", "questionable"),
+    "tables of a tagger": ([{"general": 0.2, "explicit": 0.8}, {"1girl": 0.9, "solo": 0.9, "hat": 0.1},
+                            {"ada": 0.9}], "1girl solo", "explicit"),
+    "pairs": ([["1girl", 0.9], ["hat", 0.1]], "1girl", ""),
+    "probabilities as text": ({"tags": {"1girl": "0.98", "hat": "0.1"}}, "1girl", ""),
+    "a field for each kind": ({"caption": "A girl stands.", "general_tags": ["1girl"],
+                               "character_tags": ["ada"]}, "1girl", ""),
+    "a tagger's field": ({"tagger_tags": "rating:sensitive, 1girl, blue hair"}, "1girl blue_hair",
+                         "sensitive"),
+    "kohya with ratings": ({"tags": "explicit, 1girl, hat"}, "1girl hat", "explicit"),
+    "stars": ({"category": "exhentai", "rating": "4.55", "tags": ["solo"]}, "solo", ""),
+    "no answer": ({"category": "realbooru", "rating": "?", "tags": ["solo"]}, "solo", ""),
+    "Twibooru": ({"category": "twibooru", "tags": ["suggestive", "hat"]}, "suggestive hat",
+                 "questionable"),
+    "one name": ({"tags": [{"names": "blue hair"}]}, "blue_hair", ""),
     "numbers as text": ({"id": "12", "score": "5", "rating": "Rating: Safe", "tags": "solo"}, "solo",
                         "general"),
 }  # fmt: skip
@@ -183,6 +200,41 @@ def test_letters_as_the_site_means_them(site, letter, rating):
     assert ratings.of({"rating": letter}, site, []) == rating
 
 
+@pytest.mark.parametrize(
+    ("data", "rating"),
+    [
+        ({"nsfw": True}, "explicit"), ({"nsfw": False}, ""), ({"nsfw": 0}, ""),
+        ({"nsfw": "yes"}, "explicit"),
+        ({"isNsfw": True}, "explicit"), ({"over_18": True}, "explicit"), ({"xRestrict": 1}, "explicit"),
+        ({"hasAdultContent": True}, "explicit"), ({"is_mature": True}, "questionable"),
+        ({"sensitive": True}, "questionable"), ({"possibly_sensitive": True}, "questionable"),
+        ({"sensitive_flags": ["Other"]}, "questionable"), ({"sensitive_flags": []}, ""),
+        ({"file": {"isSensitive": True}}, "questionable"),
+        ({"nsfwLevel": "None"}, "general"), ({"nsfwLevel": "X"}, "explicit"),
+        ({"nsfwLevel": 1}, "general"), ({"nsfwLevel": 6}, "questionable"),
+        ({"nsfwLevel": 8}, "explicit"),
+        ({"rating": ["Mature"]}, "questionable"), ({"rating": ["explicit", 0.9]}, "explicit"),
+        ({"ratings": {"general": 0.1, "explicit": 0.9}}, "explicit"),
+        ({"ratings": {"average": 4.5, "count": 10}}, ""), ({"rating": "s", "nsfw": True}, "explicit"),
+        ({"rating": "odd", "nsfw": True}, "odd"),
+    ],
+)  # fmt: skip
+def test_a_rating_in_fields_of_other_names(data, rating):
+    assert ratings.of(data, "", []) == rating
+
+
+@pytest.mark.parametrize(
+    ("tags", "rating"),
+    [
+        (["1girl", "general"], "general"), (["rating_explicit"], "explicit"),
+        (["NSFW", "safe"], "explicit"),
+        (["rating:q"], "questionable"), (["explicit_content", "general_store", "sensitive_skin"], ""),
+    ],
+)  # fmt: skip
+def test_a_rating_among_tags(tags, rating):
+    assert ratings.in_tags(tags) == rating
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
@@ -219,3 +271,31 @@ def test_the_same_tags_in_every_shape(tags):
     ]
     read = [tag_shapes.read({"tags": shape}).get("general", []) for shape in shapes]
     assert all(found == tags for found in read)
+
+
+SENTENCE = "A girl with blue hair stands in a park, smiling at the viewer."
+
+
+@pytest.mark.parametrize(
+    ("data", "captions"),
+    [
+        ({"file_name": "a.png", "text": SENTENCE, "rating": "g"}, [SENTENCE]),
+        ({"file_name": "a.png", "prompt": SENTENCE}, [SENTENCE]),
+        ({"caption": "hoshi, hat", "description": SENTENCE}, ["hoshi, hat"]),
+        ({"caption": [SENTENCE, "hoshi, hat"]}, [SENTENCE, "hoshi, hat"]),
+        ({"tags": ["1girl", "hat"]}, ["1girl, hat"]),
+        ({"tags": "1girl, hat"}, ["1girl, hat"]),
+        ({"caption": [SENTENCE], "tags": ["1girl", "hat"]}, [f"{SENTENCE} 1girl, hat"]),
+        ([SENTENCE, "hoshi, hat"], [SENTENCE, "hoshi, hat"]),
+        (["1girl", "hat"], ["1girl, hat"]),
+    ],
+)
+def test_captions_of_trainers(data, captions):
+    own = one(data).own
+    assert [own.caption.text, *own.candidates[1:]] == captions
+
+
+def test_what_artists_write_is_no_caption():
+    assert (
+        one({"category": "pixiv", "id": 1, "caption": "Thank you!", "tags": ["solo"]}).own is None
+    )

@@ -175,6 +175,42 @@ def _rows(picture: Path, tags: list[str], rating: str) -> None:
         csv.writer(file).writerow([picture.name, _listed(tags, rating)])
 
 
+def _captions(picture: Path, tags: list[str], rating: str) -> object:
+    """As diffusion-pipe reads them."""
+    return {picture.name: ["1girl", _listed(tags, rating)]}
+
+
+def _coco(picture: Path, tags: list[str], rating: str) -> None:
+    file = picture.with_name("captions_train.json")
+    empty = '{"images": [], "annotations": []}'
+    table = json.loads(file.read_text(encoding="utf-8") if file.exists() else empty)
+    number = len(table["images"])
+    table["images"].append({"id": number, "file_name": picture.name})
+    table["annotations"].append({"image_id": number, "caption": _listed(tags, rating)})
+    file.write_text(json.dumps(table), encoding="utf-8")
+
+
+def _database(picture: Path, tags: list[str], rating: str) -> None:
+    """As the WD14 tagger for A1111 keeps what it saw."""
+    file = picture.with_name("db.json")
+    empty = '{"rating": {}, "tag": {}, "query": {}}'
+    table = json.loads(file.read_text(encoding="utf-8") if file.exists() else empty)
+    number = len(table["query"])
+    table["query"][f"{number:064x}wd14"] = [f"/pictures/{picture.name}", number]
+    for name in [rating] if rating else []:
+        table["rating"].setdefault(name, []).append(number + 0.9)
+    for name in tags:
+        table["tag"].setdefault(name, []).append(number + 0.9)
+    file.write_text(json.dumps(table), encoding="utf-8")
+
+
+def _messages(picture: Path, tags: list[str], rating: str) -> None:
+    said = [{"role": "user", "content": "<image>"},
+            {"role": "assistant", "content": _listed(tags, rating)}]  # fmt: skip
+    with (picture.parent / "chats.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"messages": said, "images": [picture.name]}) + "\n")
+
+
 def _raw(wrap: Callable[[dict[str, object]], object]) -> Writer:
     """A site's own answer, as it was saved."""
 
@@ -262,6 +298,10 @@ SHAPES: dict[str, Writer] = {
     "kohya": _table_of("meta_cap.json", _kohya),
     "tree": _table_of("all.json", _tree),
     "wd14.csv": _rows,
+    "captions.json": _table_of("captions.json", _captions),
+    "coco": _coco,
+    "db.json": _database,
+    "chats": _messages,
     "megabytes": _megabytes,
     "caption field": _data(caption=", ".join, id=lambda _: 7),
     "text in text": _data(info=lambda tags: json.dumps({"prompt": ", ".join(tags)})),

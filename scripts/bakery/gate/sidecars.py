@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bakery.gate import gate
+from bakery.gate import gate, linked_tables
 from bakery.gate.gate import Facts
 from bakery.io import images, text_files
 from bakery.io.png_texts import MOST_TEXT, TooMuchText
@@ -225,7 +225,7 @@ def _records(path: Path) -> Iterator[tuple[str, Facts]]:
         data = _lines(path, text) if kind in _LINES else gate.parse(text)
     except (BrokenSidecar, OSError, ValueError, RecursionError, csv.Error):
         return  # it belongs to no picture in particular
-    waiting: list[Any] = [data]
+    waiting: list[Any] = [linked_tables.together(data)]
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
@@ -234,9 +234,18 @@ def _records(path: Path) -> Iterator[tuple[str, Facts]]:
             for key, inner in value.items():  # {"folder/a.png": {...}}
                 if isinstance(inner, (dict, list, str)):
                     yield _stem(key), gate.of_json({"tags": inner})
-            names = [text for text in value.values() if isinstance(text, str) and len(text) < 500]
-            yield from ((_stem(name), gate.of_json(value)) for name in names if "." in name)
+            if names := {_stem(name) for name in _names(value)}:
+                facts = gate.of_json(value)
+                yield from ((name, facts) for name in names)
             waiting += [inner for inner in value.values() if isinstance(inner, (dict, list))]
+
+
+def _names(table: Mapping[str, Any]) -> Iterator[str]:
+    """What may be the name of a picture that a table is about."""
+    for value in table.values():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and "." in one and len(one) < 500:
+                yield one
 
 
 def _of_row(row: list[str]) -> Facts:

@@ -18,7 +18,7 @@ from bakery.settings.sections import Section
 from bakery.settings.train import Train
 
 CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
-    "scrape": 4,
+    "scrape": 5,
     "filter": 4,
     "tag": 2,
     "prune": 3,

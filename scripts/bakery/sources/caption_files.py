@@ -1,7 +1,7 @@
 """Captions that lie beside pictures: which file is a picture's, and what it says.
 
 For a picture `a.jpg` these are looked for, in any case: `a.jpg.txt`, `a.jpg.caption` ..., `a.txt`,
-`a.caption` ... with each of `EXTENSIONS`. The first that is not empty counts, as most programs write
+`a.caption` ... with each of `ENDINGS`. The first that is not empty counts, as most programs write
 `.txt`; the others are on record.
 Pictures whose names differ in their extension only share one caption.
 """
@@ -19,11 +19,14 @@ from bakery.gate import sidecars
 from bakery.gate.sidecars import BrokenSidecar
 from bakery.io import images, tables, walk
 from bakery.io.text_files import UTF8, DecodedText
-from bakery.sources import candidates
+from bakery.sources import candidates, ratings
 from bakery.sources.caption_grammar import TooLong, WrittenCaption, parse, together
 
 EXTENSIONS = (".txt", ".caption", ".captions", ".cap", ".text", ".tags", ".tag", ".wd14", ".blip")
 """Of caption files, the one that counts first."""
+ENDINGS = (*EXTENSIONS, ".tags.txt", ".caption.txt")
+"""What may follow a picture's name or stem in its caption's name, the one that counts first. Hydrus
+writes `.tags.txt` where it writes addresses or notes, too."""
 NAME = "captions.csv"
 """The table beside posts.csv, where there are captions."""
 CANDIDATES = "candidates.csv"
@@ -32,7 +35,6 @@ COLUMNS = ("image", "caption", "file", "changes")
 """Of `NAME`: the caption as one line, the file it is from, and what was taken out of it."""
 _CANDIDATE_COLUMNS = ("image", "caption")
 """Of `CANDIDATES`, a row for each candidate."""
-_RATINGS = {"g": "general", "s": "general", "safe": "general", "q": "questionable", "e": "explicit"}
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class OwnCaption:
     @property
     def rating(self) -> str:
         """What it says of the rating, in our words."""
-        said = self.caption.rating.strip().lower()
-        return _RATINGS.get(said, said)
+        said = ratings.in_our_words(self.caption.rating)
+        return said or ratings.in_tags(one.text for one in self.caption.pieces)
 
 
 @dataclass
@@ -77,7 +79,7 @@ class CaptionFiles:
         return OwnCaption(caption, path.name, text.encoding, unused, several)
 
     def beside(
-        self, picture: Path, *, stem_only: bool = False, endings: Sequence[str] = EXTENSIONS
+        self, picture: Path, *, stem_only: bool = False, endings: Sequence[str] = ENDINGS
     ) -> list[Path]:
         """The caption files of a picture, the one that counts first; their content is not looked at.
 

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from bakery.sources import sentences, written_forms
+from bakery.sources import ratings, sentences, written_forms
 from bakery.sources.emoticons import is_emoticon
 
 PLACEHOLDER = "{trigger}"
@@ -48,7 +48,7 @@ _COMMAS = re.compile(f"[{sentences.SEPARATORS}]")
 _SEMICOLON = re.compile(r"(?<=[^;:_]);(?=\s|[^\W_]{2}|$)")
 _STROKE = re.compile(r"(?<=[\w)])\s*\|\s*(?=[\w(])")
 _IN_BRACKETS = re.compile(r"[\[{(<][^\]})>]*\|")
-_WHOLE_TAG = re.compile(r"\w\S*_\S+|\d+\+?(?:girl|boy|other)s?", re.IGNORECASE)
+_WHOLE_TAG = re.compile(r"\w\S*_\S+|\d+\+?(?:girl|boy|other)s?|rating:\w+", re.IGNORECASE)
 _NAMED_TAG = re.compile(r"[a-z]+:\w\S+", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\+([()\[\]{}])")
 _HIDDEN = {bracket: chr(0xE010 + n) for n, bracket in enumerate("()[]{}")}
@@ -117,8 +117,11 @@ class WrittenCaption:
         return line
 
     def tags(self, category: str) -> str:
-        """The tags of a category, underscored and separated by spaces; placeholders left out."""
-        mine = [one.text for one in self.pieces if one.kind == category]
+        """The tags of a category, underscored and separated by spaces; placeholders and ratings left
+        out."""
+        mine = [
+            one.text for one in self.pieces if one.kind == category and not ratings.is_tag(one.text)
+        ]
         if category == "artist":
             mine = [text.partition(":")[2] for text in mine]
         return " ".join(
@@ -166,12 +169,17 @@ def _read(text: str) -> WrittenCaption:
     for line in lines:
         line, found = _without_keywords(line)
         changes += found
+        begin = len(pieces)
         for part in sentences.parts(line):
             texts = [part.text] if part.is_sentence else split_tags(part.text, spaced)
             for one in texts:
                 piece, said = _piece(one, part.is_sentence, changes)
                 rating = rating or said
                 pieces += [piece] if piece else []
+        around = pieces[begin - 1 : begin + 1] if begin else []
+        told = [one.text for one in around if one.kind == SENTENCE]
+        if len(told) == 2 and (both := sentences.together(*told)):
+            pieces[begin - 1 : begin + 1] = [Piece(both, SENTENCE)]
     return WrittenCaption(tuple(pieces), rating, dict(sorted((+changes).items())))
 
 

@@ -20,20 +20,22 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bakery.gate import linked_tables
 from bakery.gate import sidecars as gate_files
 from bakery.gate.gate import BELIEVED
 from bakery.gate.sidecars import BrokenSidecar
 from bakery.io import images
-from bakery.sources import metadata, tag_shapes
-from bakery.sources.caption_files import EXTENSIONS, CaptionFiles, OwnCaption
+from bakery.sources import metadata, ratings, tag_shapes
+from bakery.sources.caption_files import ENDINGS, EXTENSIONS, CaptionFiles, OwnCaption
 from bakery.sources.caption_grammar import CATEGORIES, TooLong
 from bakery.sources.posts import Post
 
+NOT_READ = "text beside a picture that is not named as its caption or metadata"
 NOT_KNOWN = "its .json holds no metadata that we know"
-SIDECARS = frozenset({*EXTENSIONS, ".json"})
-"""Files that are never pictures; those of no picture are recorded by name."""
-PICTURES = frozenset({*images.REAL_EXTENSIONS.values(), ".jpeg", ".tif", ".jfif", ".heic", ".jxl"})
 _LINES, _CELLS = {".jsonl", ".ndjson"}, {".csv", ".tsv"}
+SIDECARS = frozenset({*EXTENSIONS, ".json", *_LINES, *_CELLS})
+"""Files that are never pictures; those that say nothing of any picture are recorded by name."""
+PICTURES = frozenset({*images.REAL_EXTENSIONS.values(), ".jpeg", ".tif", ".jfif", ".heic", ".jxl"})
 _NAME_COLUMNS = {"filename", "file_name", "file", "image", "image_path", "image_file", "path", "name",
                  "filepath"}  # fmt: skip
 _TAG_COLUMNS = {"tag", "tags", "name", "label", "category", "score", "confidence", "probability", "prob",
@@ -68,10 +70,11 @@ class Notes:
             post = metadata.filled(post, _of_caption(own))
             post.own = own
         for cells in folder.own(picture, (".csv", ".tsv"))[:1]:
-            post = metadata.filled(post, Post(tags_general=" ".join(_of_cells(cells))))
+            post = metadata.filled(post, _of_tags(_of_cells(cells)))
         for above in (picture.parent, *picture.parent.parents):
             if of_table := self._folder(above).told(picture):
-                post = metadata.filled(post, of_table)
+                up = "../" * len(picture.parent.relative_to(above).parts)
+                post = metadata.filled(post, _under(up, of_table))
             if above == self.root:
                 break
         return Note(post, NOT_KNOWN if noted and not any(noted) else "")
@@ -97,6 +100,8 @@ class _Folder:
         pictures = [path for path in paths if path.suffix.lower() not in gate_files.TEXT_LIKE]
         self._stems = {_same(name) for path in pictures for name in (path.name, path.stem)}
         self._useless: dict[Path, str] = {}
+        self._of_none: set[Path] = set()
+        """Tables of which no record is of a picture here, as far as pictures were asked for."""
 
     def own(self, picture: Path, endings: tuple[str, ...]) -> list[Path]:
         """The sidecars of `picture` with these endings, the most exact name first."""
@@ -111,21 +116,37 @@ class _Folder:
         """What the folder's tables say of `picture`, which is in it or below; None for nothing."""
         parts = tuple(_same(part) for part in picture.relative_to(self.folder).parts)
         best: tuple[int, Post] | None = None
-        for key, post in self._told.get(_same(picture.stem), ()):
-            alike = _alike(key, parts)
-            if alike and (best is None or alike > best[0]):
-                best = alike, post
+        for key, post, table in self._told.get(_same(picture.stem), ()):
+            if alike := _alike(key, parts):
+                self._of_none.discard(table)
+                if best is None or alike > best[0]:
+                    best = alike, post
         return best and best[1]
 
     def strangers(self) -> Iterator[tuple[Path, str]]:
         _ = self._told  # tables are read by now, or never are
         for path in self._texts:
-            if path.suffix.lower() in SIDECARS and not self._owned(path):
-                why = self._useless.get(path, "")
-                if path.suffix.lower() != ".json":
-                    why = "text that belongs to no picture"
-                if why:
-                    yield path, why
+            if path.suffix.lower() not in SIDECARS:
+                continue
+            why = self._useless.get(path, "")
+            if self._owned(path):
+                why = "" if self._read(path) else NOT_READ
+            elif path in self._of_none:
+                why = "a table that names no picture here"
+            elif path.suffix.lower() in EXTENSIONS:
+                why = "text that belongs to no picture"
+            if why:
+                yield path, why
+
+    def _read(self, path: Path) -> bool:
+        """Whether a text that has a picture's name is one of those that are read."""
+        plain = _same(path.name)
+        if plain.endswith("_meta.json"):
+            return True
+        return any(
+            plain.endswith(end) and plain.removesuffix(end) in self._stems
+            for end in (*ENDINGS, ".json", *_CELLS)
+        )
 
     def _owned(self, path: Path) -> bool:
         """Whether a text's name is that of a picture here."""
@@ -139,9 +160,9 @@ class _Folder:
         return False
 
     @cached_property
-    def _told(self) -> Mapping[str, list[tuple[tuple[str, ...], Post]]]:
-        """Stem -> (parts of the path as the table has it, post)."""
-        told: defaultdict[str, list[tuple[tuple[str, ...], Post]]] = defaultdict(list)
+    def _told(self) -> Mapping[str, list[tuple[tuple[str, ...], Post, Path]]]:
+        """Stem -> (parts of the path as the table has it, post, the table)."""
+        told: defaultdict[str, list[tuple[tuple[str, ...], Post, Path]]] = defaultdict(list)
         for path in self._texts:
             kind = path.suffix.lower()
             if kind not in {".json", *_LINES, *_CELLS} or self._owned(path):
@@ -156,11 +177,13 @@ class _Folder:
                 continue
             if not found:
                 self._useless[path] = "no metadata that we know"
+            else:
+                self._of_none.add(path)
             for name, post in found:
                 _named(post, path)
                 parts = tuple(map(_same, PurePosixPath(name.replace("\\", "/")).parts))
                 if parts:
-                    told[_stem(parts[-1])].append((parts, post))
+                    told[_stem(parts[-1])].append((parts, post, path))
         return told
 
 
@@ -181,6 +204,11 @@ def _named(post: Post | None, file: Path) -> Post | None:
     if post and post.own:
         post.own = replace(post.own, file=file.name)
     return post
+
+
+def _under(up: str, post: Post) -> Post:
+    """`post` with its caption's file as seen from the picture's folder; `up` leads to the file's."""
+    return replace(post, own=post.own and replace(post.own, file=up + post.own.file))
 
 
 def _of_caption(own: OwnCaption) -> Post:
@@ -223,7 +251,7 @@ def _records(path: Path) -> Iterator[tuple[str, Post]]:
             if line.strip():
                 yield from _in_tree(_json(path, line))
     else:
-        yield from _in_tree(_parsed(path))
+        yield from _in_tree(linked_tables.together(_parsed(path)))
 
 
 def _in_tree(data: Any, above: str = "") -> Iterator[tuple[str, Post]]:
@@ -257,8 +285,9 @@ def _said_under(key: str, value: Any) -> Post | None:
         return post if post and (_extension(key) or not _holds_pictures(value)) else None
     if not _extension(key) or not isinstance(value, (str, list)):
         return None
-    post = metadata.of_table({"tags": value})
-    return post if post.tags() else None
+    texts = value if isinstance(value, str) else [one for one in value if isinstance(one, str)]
+    post = metadata.of_table(metadata.of_words(texts))
+    return post if metadata.known(post) else None
 
 
 def _holds_pictures(table: Mapping[str, Any]) -> bool:
@@ -274,16 +303,21 @@ def _of_rows(rows: list[list[str]]) -> Iterator[tuple[str, Post]]:
         if not row or len(row) <= (column or 0):
             continue
         if column is None:
-            name, post = row[0], Post(tags_general=" ".join(_of_row(row[1:])))
+            text = row[1] if len(row) == 2 else ""
+            name, post = row[0], metadata.of_table({"caption": text})
+            if not metadata.known(post):
+                post = _of_tags(_of_row(row[1:]))
         else:
             table = dict(zip(heads, row, strict=False))
             name = table.pop(heads[column])
             post = metadata.of_table(table)
-            if not post.tags() and not post.rating:
-                post = Post(tags_general=" ".join(_of_row([c for c in row if c != name])))
+            if not metadata.known(post) or not (post.tags() or post.own):
+                rest = _of_tags(_of_row([c for c in row if c != name]))
+                post = metadata.filled(post, rest)
         before = told.get(name)
         if before is not None:  # a line for each tag
             post.tags_general = f"{before.tags_general} {post.tags_general}".strip()
+            post.rating = ratings.highest([before.rating, post.rating])
         told[name] = post
     yield from ((name, post) for name, post in told.items() if metadata.known(post))
 
@@ -293,6 +327,11 @@ def _of_cells(path: Path) -> list[str]:
     rows = _rows(path)
     heads = {cell.strip().casefold() for cell in rows[0]} if len(rows) > 1 else set()
     return [tag for row in rows[heads <= _TAG_COLUMNS and bool(heads) :] for tag in _of_row(row)]
+
+
+def _of_tags(tags: list[str]) -> Post:
+    """What a list of tags in cells says; no caption, as the cells hold tags only."""
+    return replace(metadata.of_table({"tags": tags}), own=None)
 
 
 def _of_row(cells: Iterable[str]) -> list[str]:

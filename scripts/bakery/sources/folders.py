@@ -37,6 +37,9 @@ REJECTS = frozenset({
     "reject", "rejects", "rejected", "discard", "discarded", "deleted", "trash", "excluded",
 })  # fmt: skip
 """Names of folders into which people sort what is not to be trained on."""
+REGULARIZATION = frozenset({"reg", "regs", "regularization", "regularisation"})
+"""Names of folders in which trainers look for pictures of the class, if there are repeats in them."""
+_REPEATS = re.compile(r"\d+_.")
 _OF_SYSTEMS = frozenset({
     "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r", "@eadir",
     "$recycle.bin", "system volume information", "lost+found",
@@ -193,7 +196,17 @@ def _not_entered(folder: Path) -> str:
         return HIDDEN_FOLDER
     if name.strip("_- ") in REJECTS:
         return f"a folder named {folder.name}: give it as an entry of its own to use it"
+    if name in REGULARIZATION and any(map(_REPEATS.match, _names_in(folder))):
+        return "regularization pictures: give the folder as layout.reg, or as an entry of its own"
     return ""
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Names in a folder; none where it cannot be read, which is told when it is entered."""
+    try:
+        return [path.name for path in folder.iterdir() if path.is_dir()]
+    except OSError:
+        return []
 
 
 def _no_picture(path: Path) -> tuple[str, str] | None:

@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 from bakery.sources import ratings, tag_shapes
 from bakery.sources.caption_files import OwnCaption
-from bakery.sources.caption_grammar import CATEGORIES, parse, split_tags
+from bakery.sources.caption_grammar import CATEGORIES, SENTENCE, parse, split_tags
 from bakery.sources.posts import Post
+from bakery.sources.written_forms import CAPTION_FIELDS
 
 Data = Mapping[str, Any]
 
@@ -30,7 +32,6 @@ _SITES = {"danbooru", "safebooru", "e621", "e926", "konachan", "konachan_net", "
           "safebooru_org"}  # fmt: skip
 """Under these waifuc keeps what the site itself said."""
 _FILE_NAMES = ("file_name", "filename", "image_path", "image_file", "image", "file", "path", "name")
-_CAPTIONS = ("caption", "text", "captions")
 _DEEPEST = 3
 
 
@@ -47,14 +48,25 @@ def several(data: Any, depth: int = 0) -> Iterator[Data]:
     elif isinstance(data, list):
         tables = [one for one in data if isinstance(one, Mapping)]
         if depth == 0 and _of_words(data):
-            yield {"caption": ", ".join(data)}
+            yield of_words(data)
         elif _of_tagger(data):
-            yield {"rating": data[0], "tags": data[1]}
+            yield _as_table(*data)
+        elif _of_pairs(data):
+            yield {"tags": data}
         elif len(tables) == 1 < len(data):  # gallery-dl's --dump-json: [3, address, {...}]
             yield _with_site(tables[0])
         elif depth < _DEEPEST:
             for one in data:
                 yield from several(one, depth + 1)
+
+
+def of_words(words: str | list[str]) -> Data:
+    """The table for a text, or a list of texts: tags, or alternative captions."""
+    if isinstance(words, str):
+        return {"caption": words}
+    read = [parse(text).pieces for text in words]
+    whole = any(len(pieces) > 1 or any(one.kind == SENTENCE for one in pieces) for pieces in read)
+    return {"caption": list(words) if whole else ", ".join(words)}
 
 
 def of_table(data: Data, site: str = "") -> Post:
@@ -63,31 +75,35 @@ def of_table(data: Data, site: str = "") -> Post:
     post = Post()
     for name, text in _fields(data).items():
         setattr(post, name, text)
-    of_site = site or post.id or post.md5 or any(data.get(name) for name in ("rating", "safety"))
-    if not of_site and isinstance(data.get("tags"), str):
-        data = {**data, "tags": split_tags(data["tags"])}  # `blue hair`; a site's text is two tags
+    of_site = site or post.id or post.md5
+    rated = any(data.get(name) for name in ("rating", "safety"))
+    tags = data.get("tags")
+    if not of_site and isinstance(tags, str) and ("," in tags or not rated):
+        data = {**data, "tags": split_tags(tags)}  # `blue hair`; a site's text is two tags
     groups = tag_shapes.read(data)
     if not of_site:  # a site's `caption` is its artist's description
         _add_caption(post, data, groups)
     said = groups.pop("rating", [])
     post.rating = ratings.of(data, site, list(tag_shapes.flat(groups))) or post.rating
-    post.rating = post.rating or ratings.of({"rating": next(iter(said), "")}, site, [])
+    post.rating = post.rating or ratings.of({"rating": said}, site, [])
     for name in tag_shapes.OURS:
         if name in groups:
-            setattr(post, f"tags_{name}", " ".join(groups[name]))
+            tags = groups[name] if of_site else [t for t in groups[name] if not ratings.is_tag(t)]
+            setattr(post, f"tags_{name}", " ".join(tags))
     return post
 
 
 def _add_caption(post: Post, data: Data, groups: tag_shapes.Groups) -> None:
-    """The caption in a trainer's metadata; where there are no tags besides, its tags."""
-    text = next((t for name in _CAPTIONS if (t := _caption(data.get(name)))), "")
-    if not text:
+    """The caption in a trainer's metadata, where its tags are one, too; without tags, the tags in it."""
+    texts = next((t for name in CAPTION_FIELDS if (t := _captions(data.get(name)))), [])
+    tags = data.get("tags")
+    beside = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+    if not texts and not beside:
         return
-    beside = data.get("tags")
-    tags = beside if isinstance(beside, list) else []
-    whole = ", ".join([text, *(tag for tag in tags if isinstance(tag, str))])
-    post.own = OwnCaption(parse(whole), "")
-    post.rating = ratings.in_our_words(post.own.caption.rating)
+    wholes = [", ".join([text, *beside]) for text in texts] or [", ".join(beside)]
+    several = tuple(line for whole in wholes if (line := parse(whole).text))
+    post.own = OwnCaption(parse(wholes[0]), "", candidates=several if len(set(several)) > 1 else ())
+    post.rating = post.own.rating
     if not groups:
         for name in CATEGORIES:
             setattr(post, f"tags_{name}", post.own.caption.tags(name))
@@ -201,21 +217,41 @@ def _date(data: Data, *names: str) -> str:
     return ""
 
 
-def _caption(value: Any) -> str:
-    """A caption as text; a list's first."""
-    if isinstance(value, (list, tuple)):
-        value = next(iter(value), "")
-    return value.strip() if isinstance(value, str) else ""
+def _captions(value: Any) -> list[str]:
+    """The captions in a field: a text, or a list of alternatives."""
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    return [text.strip() for text in texts if isinstance(text, str) and text.strip()]
 
 
 def _of_tagger(data: list[Any]) -> bool:
-    """Whether it is what WD taggers write: [{rating: probability}, {tag: probability}]."""
-    return len(data) == 2 and all(
-        isinstance(table, Mapping)
-        and table
-        and all(isinstance(p, (int, float)) and not isinstance(p, bool) for p in table.values())
-        for table in data
+    """Whether it is what WD taggers write: [{rating: probability}, {tag: probability}], perhaps with
+    characters in a table of their own."""
+    return (
+        len(data) in (2, 3)
+        and all(
+            isinstance(table, Mapping)
+            and all(isinstance(p, (int, float)) and not isinstance(p, bool) for p in table.values())
+            for table in data
+        )
+        and bool(data[0] and any(data[1:]))
     )
+
+
+def _of_pairs(data: list[Any]) -> bool:
+    """Whether it is a list of [tag, probability]."""
+    return bool(data) and all(
+        isinstance(one, list)
+        and len(one) == 2
+        and isinstance(one[0], str)
+        and isinstance(one[1], float)
+        for one in data
+    )
+
+
+def _as_table(rating: Data, tags: Data, more: Data = MappingProxyType({})) -> Data:
+    """A tagger's tables as one; of two tables of tags the longer has the general ones."""
+    general, characters = (tags, more) if len(tags) >= len(more) else (more, tags)
+    return {"rating": rating, "tags": {"general": general, "character": characters}}
 
 
 def _of_words(data: list[Any]) -> bool:

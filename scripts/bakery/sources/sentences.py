@@ -46,8 +46,10 @@ _ENDS = re.compile(rf"[^\s.!?][.!?]+{_CLOSES}$|{_WIDE}{_CLOSES_WIDE}$")
 _LAST = frozenset(f".!?。！？｡．\"'){CLOSING}")
 """The letters that `_ENDS` may end with: whatever else a long text ends with, it is not searched."""
 _STOP = re.compile(
-    rf"(?<=[^\s.!?])([.!?]+){_CLOSES}(?:\s+(?=[\"'“(]?[A-ZÀ-ÞА-Я0-9])|\s*$)|{_WIDE}{_CLOSES_WIDE}"
+    rf"(?<=[^\s.!?])([.!?]+){_CLOSES}(?:\s+(?=[\"'“(]?[A-ZÀ-ÞА-Я0-9])|\s*$)|{_WIDE}{_CLOSES_WIDE}|"
+    rf"(?<=[^\s.!?])(?<!etc)\.{_CLOSES}(?=,)"
 )
+"""Also before a comma, as where a sentence stands among tags: `smiling., hat`."""
 _STOP_IN_PROSE = re.compile(rf"(?:[.!?]|{_WIDE})+{_CLOSES}(?=\s|$|[^\x00-\x7f])")
 """Where no tags are, the next sentence may begin small."""
 _ABBREVIATED = re.compile(
@@ -113,6 +115,13 @@ def is_prose(segment: str, *, first: bool = True, stopped: bool = False) -> bool
 def ends(text: str) -> bool:
     """Whether a text ends like a sentence."""
     return text.rstrip("\n")[-1:] in _LAST and bool(_ENDS.search(text))
+
+
+def together(one: str, more: str) -> str:
+    """Two paragraphs in one line, if a space between them is enough; else empty. A comma behind the
+    first one's full stop would be none of the writer's."""
+    both = f"{one} {more}"
+    return both if ends(one) and parts(both) == [Part(both, True)] else ""
 
 
 def whole(text: str) -> str:

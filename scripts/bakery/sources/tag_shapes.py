@@ -3,6 +3,7 @@
 | shape | from |
 | --- | --- |
 | `tag_string_general: "1girl solo"`, `tags_artist: [...]` | Danbooru, gallery-dl |
+| `general_tags: [...]`, `wd14_tags: "1girl, hat"` | makers of data sets |
 | `tags: {general: [...], species: [...]}` | e621, and gallery-dl before 2020 |
 | `tags: "1girl solo"`, `"1girl, blue hair"`, `[...]` | Gelbooru, moebooru, kohya's meta_cap.json |
 | `tags: [{names: [...], category: ...}]`, `[{name: ..., type: 4}]` | szurubooru, Sankaku, Pixiv |
@@ -46,6 +47,9 @@ general."""
 _NUMBERED = {1: ARTIST, 2: COPYRIGHT, 3: COPYRIGHT, 4: CHARACTER, 8: META, 9: META}
 """Categories as Danbooru, Gelbooru and Sankaku number them; others are general."""
 _OF_CATEGORY = re.compile(r"(?:tags|tag_string)_(?!string|count|search|ids?$|locked)(\w+)")
+_TAGGERS = ("tagger", "auto", "wd", "wd14", "booru", "danbooru")
+"""Whose tags they are, where a field is called so: `wd14_tags`."""
+_NAMED_TAGS = re.compile(rf"({'|'.join((*CATEGORIES, *_TAGGERS))})_tags")
 _FLAT = ("tags", "tag_string", "tag_names", "tag_list", "keywords", "service_keys_to_statuses_to_tags",
          "service_names_to_statuses_to_tags")  # fmt: skip
 _OF_TAGGERS = ("general", "character", "copyright", "artist")
@@ -58,6 +62,7 @@ _DEEPEST = 20
 """Tables in tables in which tags are looked for; Hydrus' are four deep."""
 _ESCAPED = re.compile(r"\\([()])")  # as prompts need them
 _ENTITY = re.compile(r"&#?\w+;")  # Gelbooru's API gives tags as its pages have them
+_DECIMAL = re.compile(r"[01]?\.\d+")
 _WITH_NUMBER = re.compile(r"(?:page|chapter|volume|score|id|parent|pool|width|height):\d+")
 
 
@@ -65,7 +70,8 @@ def read(data: Mapping[str, Any]) -> Groups:
     """The tags in a post's metadata, each once."""
     found = _Found()
     for key, value in data.items():
-        if match := _OF_CATEGORY.fullmatch(str(key)):
+        name = str(key)
+        if match := _OF_CATEGORY.fullmatch(name) or _NAMED_TAGS.fullmatch(name):
             found.add(value, _category(match[1]))
     for key in _FLAT:  # those that are in no category; moebooru's have one only where it is known
         found.add(data.get(key), GENERAL)
@@ -119,7 +125,9 @@ class _Found:
             if _believed(entry[1]):
                 self._one(_underscored(entry[0]), category)
         elif isinstance(entry, Mapping):
-            names = entry.get("names") or [entry.get(name) for name in _NAMES]
+            several = entry.get("names")
+            names = several if isinstance(several, list) else []
+            names = names or [entry.get(name) for name in ("names", *_NAMES)]
             name = next((n for n in names if isinstance(n, str) and n.strip()), None)
             if name is None or not all(_believed(entry[c]) for c in _CHANCES if c in entry):
                 return
@@ -129,6 +137,8 @@ class _Found:
     def _table(self, table: Mapping[str, Any], category: str | None) -> None:
         """Probabilities by tag, tags by category, or Hydrus' services."""
         for key, value in table.items():
+            if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+                value = float(value)
             if value is None or isinstance(value, (int, float)):
                 if _believed(value):
                     self._one(_underscored(str(key)), category)
@@ -160,9 +170,9 @@ class _Found:
 def _category(name: Any) -> str | None:
     if name is None:
         return None
-    if isinstance(name, int):
-        return _NUMBERED.get(name, GENERAL)
     plain = str(name).casefold()
+    if plain.isdecimal():  # rows of Danbooru's own tables have numbers as texts
+        return _NUMBERED.get(int(plain), GENERAL)
     for word in (plain, plain.rpartition("_")[2]):  # szurubooru: `art_artist`
         if word in CATEGORIES:
             return CATEGORIES[word]
