@@ -100,7 +100,7 @@ def test_the_gui(tmp_path: Path) -> None:
         ({"max_train_steps": "300", "max_train_epochs": "5"}, {"num_epochs": 5, "max_steps": 0}),
         ({"LoRA_type": "Kohya LoCon"}, {"conv_dim": 8, "conv_alpha": 4}),
         ({"LoRA_type": "LyCORIS/LoKr", "conv_dim": 0}, {"conv_dim": None, "conv_alpha": None}),
-        ({"LoRA_type": "LyCORIS/LoKr", "network_dim": 100000}, {"network_dim": 1024}),
+        ({"LoRA_type": "LyCORIS/LoKr", "network_dim": 100000}, {"network_dim": 8, "network_alpha": 8}),
         ({"text_encoder_lr": 0}, {"rates": {"unet_lr": 2e-4, "text_encoder_lr": 0}}),
         ({"unet_lr": "", "text_encoder_lr": 1e-5}, {"rates": {"unet_lr": 0, "text_encoder_lr": 1e-5}}),
         ({"unet_lr": 0, "text_encoder_lr": 0}, {"rates": {"unet_lr": 2e-4, "text_encoder_lr": 2e-4}}),
