@@ -136,7 +136,7 @@ def test_what_the_gui_means(tmp_path: Path, changes: dict, expected: dict) -> No
         ({"optimizer": "SGDNesterov"}, "optimizer SGDNesterov is not here: AdamW"),
         ({"lr_scheduler": "piecewise"}, "lr_scheduler piecewise is not here: constant"),
         ({"train_batch_size": "many"}, "train_batch_size = 'many' (cannot be read)"),
-        ({"flux1_checkbox": True}, "a Flux model"),
+        ({"flux1_checkbox": True}, "flux1_checkbox (Flux) is for a kind of model"),
         ({"rank_dropout": 0.1}, "rank_dropout = 0.1"),
         ({"brand_new_word": 5}, "brand_new_word = 5"),
         ({"optimizer_args": "betas=0.9,0.99,0.999"}, "Lion takes 2 betas"),

@@ -17,6 +17,7 @@ from bakery.interop import config_text, flow_terms, kohya_terms, picture_folders
 from bakery.interop.other_config import KohyaConfig, Subset, table, tables
 from bakery.interop.readers import (
     ai_toolkit,
+    civitai,
     diffusion_pipe,
     kohya_gui,
     launch_script,
@@ -25,7 +26,7 @@ from bakery.interop.readers import (
 )  # fmt: skip
 from bakery.io.errors import BakeryError
 
-GUIDE, GUI, EASY, ARGUMENTS, DATASET, ONETRAINER, AI_TOOLKIT, SCRIPT, PIPE, LORA = (
+GUIDE, GUI, EASY, ARGUMENTS, DATASET, ONETRAINER, AI_TOOLKIT, SCRIPT, PIPE, LORA, CIVITAI = (
     "JSON of the guide's script",
     "JSON of kohya_ss' GUI",
     "TOML of LoRA_Easy_Training_Scripts",
@@ -36,6 +37,7 @@ GUIDE, GUI, EASY, ARGUMENTS, DATASET, ONETRAINER, AI_TOOLKIT, SCRIPT, PIPE, LORA
     "command line of sd-scripts",
     "TOML of diffusion-pipe",
     "metadata of a LoRA of sd-scripts",
+    "parameters of Civitai's trainer",
 )
 _GUIDE_SIGNS = {"net_dim", "base_model", "img_folder", "train_resolution", "num_epochs", "scheduler",
                 "batch_size", "change_output_name", "warmup_lr_ratio", "cosine_restarts",
@@ -80,7 +82,9 @@ def read_configs(paths: Iterable[Path]) -> KohyaConfig:
         further = source.arguments.pop("dataset_config", None)
         if further:
             waiting += [
-                p for p in _beside(further, path, source) if p.resolve() not in seen and p not in waiting
+                p
+                for p in _beside(further, path, source)
+                if p.resolve() not in seen and p not in waiting
             ]
     if datasets:
         for name in ("train_data_dir", "reg_data_dir"):
@@ -160,7 +164,7 @@ def _read(source: KohyaConfig, kind: str, raw: dict[str, Any], path: Path) -> No
         SCRIPT: launch_script.read, PIPE: diffusion_pipe.read, LORA: trained_lora.read,
     }  # fmt: skip
     plain: dict[str, Callable[[KohyaConfig, dict[str, Any]], None]] = {
-        GUIDE: _guide, GUI: kohya_gui.read, ARGUMENTS: _arguments,
+        GUIDE: _guide, GUI: kohya_gui.read, ARGUMENTS: _arguments, CIVITAI: civitai.read,
     }  # fmt: skip
     if kind in with_folder:
         with_folder[kind](source, raw, path)
@@ -169,7 +173,7 @@ def _read(source: KohyaConfig, kind: str, raw: dict[str, Any], path: Path) -> No
     source.tidy()
     if kind == GUIDE:
         _end_of_guide(source, raw)
-    elif kind in (EASY, ARGUMENTS, DATASET, SCRIPT, LORA):
+    elif kind in (EASY, ARGUMENTS, DATASET, SCRIPT, LORA, CIVITAI):
         _epochs_win(source)
 
 
@@ -197,6 +201,8 @@ def recognise(raw: dict[str, Any], path: Path) -> str:
         return SCRIPT
     if trained_lora.recognised(raw):
         return LORA
+    if civitai.recognised(raw):
+        return CIVITAI
     if ai_toolkit.recognised(raw):
         return AI_TOOLKIT
     if len(onetrainer.SIGNS & set(raw)) >= 2:

@@ -49,7 +49,9 @@ def recognised(raw: dict[str, Any]) -> bool:
     """Whether this is either of the two."""
     kind = raw.get("model")
     return _is_dataset(raw) or (
-        isinstance(kind, dict) and "type" in kind and bool({"optimizer", "adapter", "dataset"} & set(raw))
+        isinstance(kind, dict)
+        and "type" in kind
+        and bool({"optimizer", "adapter", "dataset"} & set(raw))
     )
 
 
@@ -67,7 +69,9 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
         if raw.get(word) is not None:
             source.say(word, raw[word], {word: name})
     if raw.get("activation_checkpointing"):
-        source.say("activation_checkpointing", True, {"activation_checkpointing": "gradient_checkpointing"})
+        source.say(
+            "activation_checkpointing", True, {"activation_checkpointing": "gradient_checkpointing"}
+        )
     schedule = str(raw.get("lr_scheduler", "constant"))
     source.say("lr_scheduler", _SCHEDULES.get(schedule, schedule))
     model = table(raw.get("model"), path, "model")
@@ -76,7 +80,15 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     _optimizer(source, table(raw.get("optimizer"), path, "optimizer"))
     if raw.get("dataset"):
         source.say("dataset", raw["dataset"], {"dataset": "dataset_config"})
-    known = {*_NAMES, "activation_checkpointing", "lr_scheduler", "model", "adapter", "optimizer", "dataset"}
+    known = {
+        *_NAMES,
+        "activation_checkpointing",
+        "lr_scheduler",
+        "model",
+        "adapter",
+        "optimizer",
+        "dataset",
+    }
     for word, value in raw.items():
         if word in _NOTHING or word.startswith("eval_"):
             source.idle.append(word)
@@ -93,7 +105,9 @@ def _model(source: KohyaConfig, model: dict[str, Any]) -> None:
     for word, value in model.items():
         if word in names and value is not None:
             source.say(f"model.{word}", value, {f"model.{word}": names[word]})
-        elif word != "type" and not (flows and word in _DRAWN) and value not in (False, None, "", []):
+        elif (
+            word != "type" and not (flows and word in _DRAWN) and value not in (False, None, "", [])
+        ):
             if word != "text_encoder_2_lr" or value != model.get("text_encoder_1_lr"):
                 source.lost.append(plain_values.entry(f"model.{word}", value))
     if not model.get("dtype"):
@@ -123,7 +137,9 @@ def _adapter(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     """The rank, which is the alpha as well; no adapter is a full fine-tuning."""
     adapter = table(raw.get("adapter"), path, "adapter")
     if not adapter:
-        source.notes.append("the file has no [adapter], so it is a full fine-tuning: a LoRA is baked")
+        source.notes.append(
+            "the file has no [adapter], so it is a full fine-tuning: a LoRA is baked"
+        )
         return
     kind = adapter.get("type", "lora")
     if kind != "lora":
@@ -143,7 +159,9 @@ def _adapter(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
 def _optimizer(source: KohyaConfig, given: dict[str, Any]) -> None:
     theirs = str(given.get("type", "adamw"))
     plain = {"adamw_optimi": "AdamW", "adamw": "AdamW", "adamw8bitkahan": "AdamW8bit"}
-    source.say("optimizer.type", plain.get(theirs.lower(), theirs), {"optimizer.type": "optimizer_type"})
+    source.say(
+        "optimizer.type", plain.get(theirs.lower(), theirs), {"optimizer.type": "optimizer_type"}
+    )
     if given.get("lr") is not None:
         source.say("optimizer.lr", given["lr"], {"optimizer.lr": "learning_rate"})
     arguments = {k: given[k] for k in ("betas", "weight_decay", "eps") if given.get(k) is not None}
@@ -167,7 +185,11 @@ def _dataset(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     source.say("resolutions", size, {"resolutions": "resolution"})
     side = max(64, round((size[0] * size[1]) ** 0.5 / 64) * 64)
     source.arguments |= {"min_bucket_reso": max(64, side // 128 * 64), "max_bucket_reso": 2 * side}
-    source.say("enable_ar_bucket", bool(first.get("enable_ar_bucket")), {"enable_ar_bucket": "enable_bucket"})
+    source.say(
+        "enable_ar_bucket",
+        bool(first.get("enable_ar_bucket")),
+        {"enable_ar_bucket": "enable_bucket"},
+    )
     if first.get("enable_ar_bucket"):
         source.notes.append("bucket limits are half and twice the resolution, not ratios of sides")
     if first.get("shuffle_tags") or first.get("cache_shuffle_num"):

@@ -38,8 +38,14 @@ _NAMES = {
 def recognised(path: Path, text: str) -> bool:
     """Whether a file is a script, or a text with a command that trains."""
     suffix = path.suffix.lower()
-    return suffix in shell_words.SUFFIXES or suffix == NOTEBOOK or (
-        suffix in _SUFFIXES and _CALLED.search(text) is not None and re.search(r"\s--\w", text) is not None
+    return (
+        suffix in shell_words.SUFFIXES
+        or suffix == NOTEBOOK
+        or (
+            suffix in _SUFFIXES
+            and _CALLED.search(text) is not None
+            and re.search(r"\s--\w", text) is not None
+        )
     )
 
 
@@ -84,7 +90,9 @@ def _cells(path: Path, text: str) -> str:
         cells = [c for c in raw["cells"] if c.get("cell_type") == "code"]
         sources = ["".join(c["source"]) for c in cells]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise BakeryError(f"{path} is no notebook that can be read: save it again as .ipynb") from None
+        raise BakeryError(
+            f"{path} is no notebook that can be read: save it again as .ipynb"
+        ) from None
     lines: list[str] = []
     for source in sources:
         goes_on = source.lstrip().startswith(("%%bash", "%%shell"))
@@ -113,7 +121,9 @@ def _options(command: list[str], notes: list[str]) -> dict[str, Any]:
         word = rest.pop(0)
         if not word.startswith("--"):
             if word.strip():
-                notes.append(f"{shell_words.readable(word)} behind the options is no option and is left out")
+                notes.append(
+                    f"{shell_words.readable(word)} behind the options is no option and is left out"
+                )
             continue
         name, equals, value = word[2:].partition("=")
         values = [value] if equals else []

@@ -10,23 +10,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from bakery.interop.readers import shell_words
+from bakery.interop.readers import shell_conditions, shell_words
 from bakery.interop.readers.shell_words import Shell, Value
 
 TRAINS = re.compile(r"(?:^|[\\/])(\w*?)_?train_network(?:\.py)?$")
 """A word that names sd-scripts' script for networks; group 1 is its family, "" for Stable Diffusion."""
 _MENTIONED = re.compile(r"train_network(\.py)?\b")
-_BASH_SET = re.compile(r"(?:(?:export|local|declare|readonly)\s+(?:-\w+\s+)*)?(\w+)(\+?=)(.*)", re.DOTALL)
-_PS_SET = re.compile(r"(?:\[[\w.\[\]]+\]\s*)?\$((?:env:|script:|global:)?\w+)\s*(\+?=)\s*(.*)",
-                     re.DOTALL | re.IGNORECASE)  # fmt: skip
-_CMD_SET = re.compile(r"(?:set\s+(?:/a\s+)?\"(\w+)=(.*)\"\s*$|set\s+(?:/a\s+)?(\w+)=(.*))", re.IGNORECASE)
-_PS_ADD = re.compile(r"(?:\[void\]\s*)?\$(\w+)\.Add\((.*)\)\s*$", re.IGNORECASE | re.DOTALL)
-_PS_IF = re.compile(r"(?:\$(\w+)\s*=\s*)?(if|elseif)\s*\((.*)\)\s*$", re.IGNORECASE | re.DOTALL)
-_JOIN = re.compile(r"Join-Path\s+(?:-Path\s+)?(\S+)\s+(?:-ChildPath\s+)?(.+)", re.IGNORECASE)
-_CMD_IF = re.compile(r"(?:\)\s*else\s+)?if\s+(?:/i\s+)?(not\s+)?(?:/i\s+)?(.*?)\s*$", re.IGNORECASE)
-_COMPARED = re.compile(
-    r"\s*(?P<left>\"[^\"]*\"|'[^']*'|\S*?)\s*(?P<sign>==|!=|=|-c?eq|-i?eq|-ne|-gt|-lt|-ge|-le|>=|<=|>|<|equ|neq)"
-    r"\s*(?P<right>\"[^\"]*\"|'[^']*'|\S*)\s*$", re.IGNORECASE)  # fmt: skip
+_SHOWS = re.compile(r"@?(echo|printf|write-\w+|title)\b", re.IGNORECASE)
+_BASH_SET = re.compile(
+    r"(?:(?:export|local|declare|readonly)\s+(?:-\w+\s+)*)?(\w+)(\+?=)(.*)", re.DOTALL
+)
+_PS_SET = re.compile(
+    r"(?:\[[\w.\[\]]+\]\s*)?\$((?:env:|script:|global:)?\w+)\s*(\+?=)\s*(.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+_PS_ADD = re.compile(r"(?:\[void\]\s*)?\$(\w+)\.Add\((.*)\)", re.IGNORECASE | re.DOTALL)
+_PS_IF = re.compile(r"(?:\$(\w+)\s*=\s*)?(if|elseif)\s*\((.*)\)", re.IGNORECASE | re.DOTALL)
+_PS_LIST = re.compile(r"\[System|New-Object|@\(\s*\)$", re.IGNORECASE)
+_PS_JOIN = re.compile(r"Join-Path\s+(?:-Path\s+)?(\S+)\s+(?:-ChildPath\s+)?(.+)", re.IGNORECASE)
+_PS_PIECE = re.compile(r"(?:\"(?:`.|[^\"])*\"|'[^']*'|[^+\"'])+")
+_CMD_SET = re.compile(r"set\s+(?:/a\s+)?(?:\"(\w+)=(.*)\"\s*|(\w+)=([^&|]*).*)", re.IGNORECASE)
+_CMD_IF = re.compile(r"(\)\s*else\s+)?if\s+(.*)", re.IGNORECASE)
+_CMD_ELSE = re.compile(r"\)\s*else\s*\(?", re.IGNORECASE)
 
 
 @dataclass
@@ -49,6 +54,7 @@ class ScriptReader:
     here: str
     """The folder that the script is in."""
     known: dict[str, Value] = field(default_factory=dict)
+    """Variables that are set; names in lower case but for bash."""
     commands: list[list[str]] = field(default_factory=list)
     """Commands that train, as words."""
     skipped: list[list[str]] = field(default_factory=list)
@@ -61,8 +67,9 @@ class ScriptReader:
 
     def read(self, text: str) -> None:
         """Go through the script; without a command of its own, one that a variable holds counts."""
+        take = {"bash": self._bash, "PowerShell": self._powershell, "cmd": self._cmd}[self.shell]
         for statement in shell_words.statements(text, self.shell):
-            self._take(statement)
+            take(statement)
             if not self._active and _MENTIONED.search(statement):
                 self._command(statement, self.skipped)
         self.commands = self.commands or self.skipped
@@ -71,17 +78,14 @@ class ScriptReader:
         for value in self.known.values():
             held = " ".join(value) if isinstance(value, list) else value
             if _MENTIONED.search(held) and "--" in held:
-                self._command(held)
-
-    def _take(self, statement: str) -> None:
-        {"bash": self._bash, "PowerShell": self._powershell, "cmd": self._cmd}[self.shell](statement)
+                self._command(held, self.commands)
 
     @property
     def _active(self) -> bool:
         return all(branch.counts for branch in self._open)
 
     def _begin(self, condition: str, target: str = "") -> None:
-        met = self._met(condition) if self._active else False
+        met = self._active and self._met(condition)
         self._open.append(_Branch(met, met, target))
 
     def _next(self, condition: str | None) -> None:
@@ -90,55 +94,67 @@ class ScriptReader:
             return
         branch = self._open[-1]
         branch.counts = branch.closed = False
-        if all(one.counts for one in self._open[:-1]):
-            met = not branch.done and (condition is None or self._met(condition))
-            branch.counts, branch.done = met, branch.done or met
+        if not branch.done and all(one.counts for one in self._open[:-1]):
+            branch.counts = branch.done = condition is None or self._met(condition)
 
     def _end(self) -> None:
         if self._open:
             self._open.pop()
 
+    def _met(self, condition: str) -> bool:
+        told = shell_conditions.met(condition, self.shell, self._value)
+        return self._noted(told, condition)
+
+    def _noted(self, told: bool | None, condition: str) -> bool:
+        """`told`, where None is noted and counts as no."""
+        if told is None:
+            self.untold.append(" ".join(condition.split()))
+        return bool(told)
+
     def _bash(self, statement: str) -> None:
-        first, _, rest = statement.partition(" ")
-        first = first.split("\n")[0]
-        if first in ("if", "elif"):
-            condition, then, after = rest.partition("; then")
-            (self._begin if first == "if" else self._next)(condition)
-            if then and after.strip():
-                self._take(after.strip())
-        elif first in ("then", "else", "do") or statement in ("else", "then", "do"):
+        first, *behind = statement.split(None, 1)
+        rest = behind[0] if behind else ""
+        if first == "if":
+            self._begin(rest)
+        elif first == "elif":
+            self._next(rest)
+        elif first in ("then", "else", "do"):
             if first == "else":
                 self._next(None)
-            if statement[len(first) :].strip():
-                self._take(statement[len(first) :].strip())
-        elif first.rstrip(")") == "fi":
+            if rest:
+                self._bash(rest)
+        elif first == "fi":
             self._end()
         elif self._active:
-            self._assign_or_run(statement, _BASH_SET.fullmatch(statement))
+            found = _BASH_SET.fullmatch(statement)
+            if found and not re.match(r"\S+\s+\S*python|\S+\s+accelerate", found[3]):
+                self._assign(found[1], found[2], found[3].strip())
+            else:
+                self._command(statement, self.commands)
 
-    def _assign_or_run(self, statement: str, found: re.Match[str] | None) -> None:
-        if found is None or (" " in found[3] and _MENTIONED.search(found[3]) and found[3][0] not in "\"'("):
-            self._command(statement)
-            return
-        name, sign, text = found[1], found[2], found[3].strip()
+    def _assign(self, name: str, sign: str, text: str) -> None:
+        """bash's `name=value`, `name=(...)` and both with +=."""
         several = text.startswith("(")
         given = self._words(text[1:].rstrip().removesuffix(")") if several else text)
-        value: Value = given if several else " ".join(given[:1])
+        value: Value = given if several else "".join(given[:1])
         if sign == "+=":
             before = self.known.get(name, [] if several else "")
-            joined = [*before] if isinstance(before, list) else [before]
-            value = joined + given if several or isinstance(before, list) else before + " ".join(given[:1])
+            if isinstance(before, list) or several:
+                value = [*([before] if isinstance(before, str) else before), *given]
+            else:
+                value = before + "".join(given[:1])
         self.known[name] = value
 
     def _powershell(self, statement: str) -> None:
         if statement == "{":
             if not self._begun:
-                self._open.append(_Branch(self._active, True))
+                self._open.append(_Branch(True, True))
             self._begun = False
             return
-        after = statement.lower()
         found = _PS_IF.fullmatch(statement)
-        follows = after == "else" or (found is not None and found[2].lower() == "elseif")
+        follows = statement.lower() == "else" or (
+            found is not None and found[2].lower() == "elseif"
+        )
         if self._open and self._open[-1].closed and not follows:
             self._open.pop()
         if statement == "}":
@@ -154,140 +170,79 @@ class ScriptReader:
             self._powershell_plain(statement)
 
     def _powershell_plain(self, statement: str) -> None:
+        """An assignment, an option that is added to a list, a value of an if, or a command."""
         if added := _PS_ADD.fullmatch(statement):
             before = self.known.get(added[1].lower(), [])
-            self.known[added[1].lower()] = [*(before if isinstance(before, list) else [before]),
-                                            self._expression(added[2])]  # fmt: skip
+            listed = before if isinstance(before, list) else [before]
+            self.known[added[1].lower()] = [*listed, self._expression(added[2])]
             return
         found = _PS_SET.fullmatch(statement)
         target = next((one.target for one in reversed(self._open) if one.target), "")
         if found is None and target and statement[:1] in "\"'$0123456789":
             self.known[target] = self._expression(statement)
         elif found is None:
-            self._command(statement)
+            self._command(statement, self.commands)
         else:
-            name, text = found[1].lower().rpartition(":")[2], found[3].strip()
-            value: Value = [] if re.match(r"(\[System|@\(|New-Object)", text) else self._expression(text)
-            if text.startswith("@("):
-                value = [self._expression(one) for one in re.split(r"[,\n]", text[2:].rstrip(")")) if one.strip()]
+            name = found[1].lower().rpartition(":")[2]
+            value = self._value_of(found[3].strip())
             before = self.known.get(name, "")
-            if found[2] == "+=":
-                if isinstance(before, list):
-                    value = [*before, *([value] if isinstance(value, str) else value)]
-                elif isinstance(value, str):
-                    value = before + value
+            if found[2] == "+=" and isinstance(before, list):
+                value = [*before, *([value] if isinstance(value, str) else value)]
+            elif found[2] == "+=" and isinstance(value, str):
+                value = before + value if isinstance(before, str) else value
             self.known[name] = value
+
+    def _value_of(self, text: str) -> Value:
+        """What PowerShell assigns: a list, or one value."""
+        if _PS_LIST.match(text):
+            return []
+        if text.startswith("@("):
+            items = re.split(r"[,\n]", text[2:].rstrip().removesuffix(")"))
+            return [self._expression(item) for item in items if item.strip()]
+        return self._expression(text)
 
     def _expression(self, text: str) -> str:
         """A PowerShell value: texts and variables, joined by +."""
-        if joined := _JOIN.fullmatch(text.strip()):
+        if joined := _PS_JOIN.fullmatch(text.strip().strip("()")):
             return f"{self._expression(joined[1])}/{self._expression(joined[2])}"
-        pieces = re.findall(r"(?:\"(?:`.|[^\"])*\"|'[^']*'|[^+\"'])+", text)
-        return "".join(self._quoted(piece.strip()) for piece in pieces)
-
-    def _quoted(self, text: str) -> str:
-        """The one word that a quoted text or a variable is; a number's `f` or comment is left out."""
-        whole = text[:1] in "\"'" and text[-1:] == text[:1]
-        return " ".join(self._words(text if whole else text.strip("()")))
+        pieces = (piece.strip() for piece in _PS_PIECE.findall(text))
+        return "".join(self._value(piece) for piece in pieces)
 
     def _cmd(self, statement: str) -> None:
         statement = statement.lstrip("@")
-        if statement.startswith(")"):
-            if re.match(r"\)\s*else\s*\(?\s*$", statement, re.IGNORECASE):
-                self._next(None)
-            else:
-                self._end()
-            return
         condition = _CMD_IF.fullmatch(statement)
-        if condition:
-            self._cmd_if(bool(condition[1]), condition[2])
+        if _CMD_ELSE.fullmatch(statement):
+            self._next(None)
+        elif condition:
+            if condition[1]:
+                self._end()
+            told, words, then = shell_conditions.of_cmd(condition[2], self._value)
+            met = self._active and self._noted(told, words)
+            if then.startswith("(") and not then.endswith(")"):
+                self._open.append(_Branch(met, met))
+            elif met and then:
+                self._cmd(then.strip(" ()"))
+        elif statement.startswith(")"):
+            self._end()
         elif self._active:
-            found = _CMD_SET.match(statement)
-            if found is None:
-                self._command(statement)
-            else:
-                name = (found[1] or found[3]).lower()
+            if found := _CMD_SET.fullmatch(statement):
                 text = found[2] if found[1] else found[4]
-                self.known[name] = " ".join(self._words(f'"{text.strip()}"'))
+                self.known[(found[1] or found[3]).lower()] = self._value(f'"{text.strip()}"')
+            else:
+                self._command(statement, self.commands)
 
-    def _cmd_if(self, negated: bool, text: str) -> None:
-        """`if a==b command`, or `if a==b (` with lines to follow."""
-        body = re.match(r"(\"[^\"]*\"\s*==\s*\"[^\"]*\"|\S+\s*==\s*\S+|(?:exist|defined|errorlevel)\s+"
-                        r"(?:\"[^\"]*\"|\S+)|\S+\s+(?:equ|neq)\s+\S+)\s*(.*)$", text, re.IGNORECASE)  # fmt: skip
-        condition, then = (body[1], body[2]) if body else (text, "")
-        known = re.match(r"defined\s+(\w+)", condition, re.IGNORECASE)
-        met = bool(self.known.get(known[1].lower())) if known else self._met(condition)
-        met = met != negated if met or not self.untold or self.untold[-1] != condition else False
-        if then.strip().startswith("(") and ")" not in then:
-            self._open.append(_Branch(met and self._active, met))
-        elif met and self._active and then:
-            self._take(then.strip(" ()"))
-
-    def _met(self, condition: str) -> bool:
-        """Whether a condition is met; one that cannot be told is noted and is not."""
-        parts = re.split(r"\s(-or|\|\|)\s", condition)
-        if len(parts) > 1:
-            return any([self._met(part) for part in parts[::2]])
-        parts = re.split(r"\s(-and|&&)\s", condition)
-        if len(parts) > 1:
-            return all([self._met(part) for part in parts[::2]])
-        text = condition.strip()
-        while text[:1] in "([" and text[-1:] in ")]":
-            text = text[1:-1].strip()
-        negated = text.startswith(("! ", "-not "))
-        if negated:
-            text = text.partition(" ")[2].strip()
-        told = self._told(text)
-        if told is None:
-            self.untold.append(condition.strip())
-            return False
-        return told != negated
-
-    def _told(self, text: str) -> bool | None:
-        """The truth of one comparison or of a variable, None if it cannot be told."""
-        if match := re.fullmatch(r"-([nz])\s+(.*)", text):
-            return bool(self._quoted(match[2]).strip()) == (match[1] == "n")
-        match = _COMPARED.fullmatch(text)
-        if match is None:
-            single = re.fullmatch(r"[\"']?\$\{?\w+(?::-\w*)?\}?[\"']?", text)
-            if not single:
-                return None
-            value = self._quoted(text).strip()
-            if shell_words.unknown(value):
-                value = ""
-            return bool(value) and (self.shell == "bash" or value.lower() not in ("0", "$false", "false"))
-        left, right = (self._quoted(match[side]).strip() for side in ("left", "right"))
-        if shell_words.unknown(left) or shell_words.unknown(right):
-            left, right = ("" if shell_words.unknown(x) else x for x in (left, right))
-        return _compare(left, match["sign"].lower(), right)
+    def _value(self, text: str) -> str:
+        """The one word that a text is."""
+        whole = text[:1] in ("'", '"') and text[-1:] == text[:1]
+        return " ".join(self._words(text if whole else text.strip("()")))
 
     def _words(self, text: str) -> list[str]:
         return shell_words.words(text, self.shell, self.known, self.here)
 
-    def _command(self, statement: str, into: list[list[str]] | None = None) -> None:
-        if not _MENTIONED.search(statement) and not re.search(r"\$\{?\w+", statement):
+    def _command(self, statement: str, into: list[list[str]]) -> None:
+        """Keep a command if it trains."""
+        if _SHOWS.match(statement) or not re.search(r"train_network|[$%]\{?\w", statement):
             return
         found = self._words(statement)
-        names = [n for n, word in enumerate(found) if TRAINS.search(word)]
-        if names and not re.match(r"echo|write-\w+|#", found[0], re.IGNORECASE):
-            (self.commands if into is None else into).append(found)
-
-
-def _compare(left: str, sign: str, right: str) -> bool | None:
-    """`left sign right` of two known values; None of texts that have no order."""
-    if sign in ("==", "=", "-eq", "-ceq", "-ieq", "equ"):
-        return left.lower() == right.lower() or _number(left) == _number(right) is not None
-    if sign in ("!=", "-ne", "neq"):
-        return not _compare(left, "==", right)
-    a, b = _number(left or "0"), _number(right or "0")
-    if a is None or b is None:
-        return None
-    return {"-gt": a > b, ">": a > b, "-lt": a < b, "<": a < b, "-ge": a >= b, ">=": a >= b,
-            "-le": a <= b, "<=": a <= b}[sign]  # fmt: skip
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text or "0")
-    except ValueError:
-        return None
+        if any(TRAINS.search(word) for word in found):
+            into.append(found)

@@ -31,7 +31,8 @@ _BASH_NAME = re.compile(
     r"\$(?:\{(?P<braced>\w+)(?:\[[@*]\])?(?::?-(?P<otherwise>[^{}]*))?\}|(?P<plain>[A-Za-z_]\w*|[0-9@*#?!]))"
 )
 _PS_NAME = re.compile(
-    r"\$(?:\{(?P<braced>[\w:]+)\}|\(\$(?P<inner>\w+)\)|(?P<plain>(?:env:|script:|global:)?\w+))", re.IGNORECASE
+    r"\$(?:\{(?P<braced>[\w:]+)\}|\(\$(?P<inner>\w+)\)|(?P<plain>(?:env:|script:|global:)?\w+))",
+    re.IGNORECASE,
 )
 _CMD_NAME = re.compile(r"%(?P<percent>[A-Za-z_]\w*)%|!(?P<late>[A-Za-z_]\w*)!|%~?(?P<place>dp0|\d|\*)",
                        re.IGNORECASE)  # fmt: skip

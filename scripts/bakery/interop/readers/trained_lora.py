@@ -41,7 +41,13 @@ _SAME = (
 _SUBSET = ("shuffle_caption", "keep_tokens", "keep_tokens_separator", "caption_dropout_rate",
            "caption_tag_dropout_rate", "flip_aug", "random_crop", "secondary_separator",
            "enable_wildcard")  # fmt: skip
-_DATASET = ("resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso", "batch_size_per_device")
+_DATASET = (
+    "resolution",
+    "enable_bucket",
+    "min_bucket_reso",
+    "max_bucket_reso",
+    "batch_size_per_device",
+)
 _OPTIMIZER = re.compile(r"(?P<name>[\w.]+)\s*(?:\((?P<arguments>.*)\))?\s*$", re.DOTALL)
 _BETWEEN = re.compile(r",(?=[A-Za-z_]\w*=)")
 LARGEST = 2**24
@@ -56,7 +62,11 @@ def recognised(raw: dict[str, Any]) -> bool:
 def _held(raw: dict[str, Any]) -> dict[str, Any] | None:
     """The table with the `ss_` names."""
     for one in (raw, *(raw.get(key) for key in _HOLDERS)):
-        if isinstance(one, dict) and {"ss_network_module", "ss_network_dim", "ss_learning_rate"} & set(one):
+        if isinstance(one, dict) and {
+            "ss_network_module",
+            "ss_network_dim",
+            "ss_learning_rate",
+        } & set(one):
             return one
     return None
 
@@ -93,9 +103,11 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     _optimizer(source, held.get("ss_optimizer"))
     if isinstance(found := held.get("ss_network_args"), dict):
         source.say("ss_network_args", found, {"ss_network_args": "network_args"})
-    for word in ("ss_text_encoder_lr",):
-        if isinstance(rates := held.get(word), str) and rates.startswith("["):
-            source.say(word, json.loads(rates), {word: "text_encoder_lr"})
+    warmup, steps = (
+        plain_values.whole(held.get(f"ss_{word}_steps"), 0) for word in ("lr_warmup", "max_train")
+    )
+    if warmup > 0 and steps > 0:
+        source.arguments["lr_warmup_steps"] = kohya_terms.warmup_share(warmup, steps)
     version = str(held.get("ss_base_model_version") or "")
     if version.endswith("_v"):
         source.say("ss_base_model_version", True, {"ss_base_model_version": "v_parameterization"})
