@@ -119,11 +119,12 @@ def _another_model(source: KohyaConfig) -> None:
     if plain_values.flag(given.get("v2")) and source.words.pop("v2", ""):
         source.other_model("v2")
     task = plain_values.text_of(given.get("model_train_type"))
-    if task and task.partition("-")[2] == "lora" and source.words.pop("model_train_type", ""):
-        if task.partition("-")[0] not in launch_script.NETWORKS and task != "sd-lora":
-            source.other_model(f"model_train_type {task}")
+    kind, _, form = task.partition("-")
+    told = form == "lora" and source.words.pop("model_train_type", "")
+    if told and kind not in launch_script.NETWORKS and kind != "sd":
+        source.other_model(f"model_train_type {task}")
     ours = (ARGUMENTS, SCRIPT)
-    if any(kind.endswith(f"({one})") for kind in source.kinds for one in ours) and not (
+    if any(said.endswith(f"({one})") for said in source.kinds for one in ours) and not (
         {"network_module", "network_dim"} & set(source.words)
     ):
         source.notes.append(
@@ -224,8 +225,8 @@ def recognise(raw: dict[str, Any], path: Path) -> str:
         return GUIDE
     raise BakeryError(
         f"{path} is no config known here: give the JSON of the guide's script, of kohya_ss or of "
-        "OneTrainer, the YAML of ai-toolkit, the TOML of LoRA_Easy_Training_Scripts or diffusion-pipe, a "
-        "config or dataset TOML or a command line of sd-scripts, or a LoRA that it trained"
+        "OneTrainer, the YAML of ai-toolkit, the TOML of LoRA_Easy_Training_Scripts or diffusion-pipe, "
+        "a config or dataset TOML or a command line of sd-scripts, or a LoRA that it trained"
     )
 
 
@@ -296,8 +297,8 @@ def _arguments(source: KohyaConfig, raw: dict[str, Any]) -> None:
 def _dataset(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     if beside := {k: v for k, v in raw.items() if k not in ("general", "datasets")}:
         source.notes.append(
-            f"{path.name} holds {len(beside)} settings of training beside datasets, which sd-scripts wants "
-            "in a file of their own: they are read as its --config_file"
+            f"{path.name} holds {len(beside)} settings of training beside datasets, which sd-scripts "
+            "wants in a file of their own: they are read as its --config_file"
         )
         _arguments(source, beside)
     source.fall_back(kohya_terms.SD_SCRIPTS_DEFAULTS)

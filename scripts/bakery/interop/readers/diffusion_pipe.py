@@ -100,16 +100,16 @@ def _model(source: KohyaConfig, model: dict[str, Any]) -> None:
     kind = str(model.get("type"))
     names = _KINDS.get(kind, _FLOW)
     flows = names is _FLOW and kind in _KINDS
+    told = {"type", *(_DRAWN if flows else ())}
+    if model.get("text_encoder_2_lr") == model.get("text_encoder_1_lr"):
+        told.add("text_encoder_2_lr")
     if kind not in _KINDS:
         source.other_model(f"model.type {kind}")
     for word, value in model.items():
         if word in names and value is not None:
             source.say(f"model.{word}", value, {f"model.{word}": names[word]})
-        elif (
-            word != "type" and not (flows and word in _DRAWN) and value not in (False, None, "", [])
-        ):
-            if word != "text_encoder_2_lr" or value != model.get("text_encoder_1_lr"):
-                source.lost.append(plain_values.entry(f"model.{word}", value))
+        elif word not in told and value not in (False, None, "", []):
+            source.lost.append(plain_values.entry(f"model.{word}", value))
     if not model.get("dtype"):
         source.arguments["mixed_precision"] = "bf16"
     if flows:

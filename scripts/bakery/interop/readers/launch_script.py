@@ -24,7 +24,11 @@ NETWORKS = {"": "", "sdxl": "", "anima": flow_terms.MODULE}
 """Families of scripts whose models are baked here -> the network that a run without one has."""
 NOTEBOOK = ".ipynb"
 _ASSIGNED = re.compile(r"^\s*(\w+)\s*=\s*(\"[^\"\n]*\"|'[^'\n]*'|[-\d.eE]+|True|False)\s*(?:#.*)?$")
-_SUFFIXES = {*shell_words.SUFFIXES, ".txt", ""}
+_TEXTS = (".txt", "")
+_NO_NETWORK = re.compile(
+    r"\b(sdxl_train|train_db|fine_tune|flux_train|train_textual_inversion|train_dreambooth\w*|"
+    r"train_text_to_image\w*)\.py"
+)
 _CALLED = re.compile(r"train_network(\.py)?\b")
 _SEVERAL = ("network_args", "optimizer_args", "lr_scheduler_args", "text_encoder_lr", "base_weights",
             "base_weights_multiplier")  # fmt: skip
@@ -38,49 +42,46 @@ _NAMES = {
 def recognised(path: Path, text: str) -> bool:
     """Whether a file is a script, or a text with a command that trains."""
     suffix = path.suffix.lower()
-    return (
-        suffix in shell_words.SUFFIXES
-        or suffix == NOTEBOOK
-        or (
-            suffix in _SUFFIXES
-            and _CALLED.search(text) is not None
-            and re.search(r"\s--\w", text) is not None
-        )
-    )
+    if suffix in shell_words.SUFFIXES or suffix == NOTEBOOK:
+        return True
+    return suffix in _TEXTS and bool(_CALLED.search(text) and re.search(r"\s--\w", text))
 
 
 def table(path: Path, text: str) -> tuple[dict[str, Any], list[str]]:
-    """(options of the first command that trains a network, notes). Raises `BakeryError` if none does."""
+    """(options of the first command that trains a network, notes). Raises `BakeryError`
+    if none does."""
     here = path.parent.as_posix()
     notebook = path.suffix.lower() == NOTEBOOK
     text = _cells(path, text) if notebook else text
     reader = ScriptReader("bash" if notebook else shell_words.shell_of(path.suffix, text), here)
     reader.read(text)
     if not reader.commands:
-        other = re.search(r"\b(sdxl_train|train_db|fine_tune|flux_train|train_textual_inversion|train_dreambooth\w*"
-                          r"|train_text_to_image\w*)\.py", text)  # fmt: skip
-        if notebook:
-            raise BakeryError(
-                f"{path} is a notebook, and no command in it runs sd-scripts' train_network.py with its "
-                "options: give the config files that it writes, such as training_config.toml and "
-                "dataset_config.toml"
-            )
-        what = f"it runs {other[0]}, which trains no LoRA of sd-scripts" if other else (
-            "no command in it runs sd-scripts' train_network.py"
-        )  # fmt: skip
-        raise BakeryError(
-            f"{path} is a script, and {what}: give the config file that it uses, or the command line "
-            "of the training in a text file"
-        )
+        raise BakeryError(_nothing(path, text))
     notes = []
     if len(reader.commands) > 1:
         notes.append(f"{path.name} trains {len(reader.commands)} times: the first is read")
     for condition in dict.fromkeys(reader.untold):
-        notes.append(
-            f"whether `{shell_words.readable(condition)}` cannot be told from {path.name}: it counts as no"
-        )
+        shown = shell_words.readable(condition)
+        notes.append(f"whether `{shown}` cannot be told from {path.name}: it counts as no")
     raw = _options(reader.commands[0], notes)
     return raw, notes
+
+
+def _nothing(path: Path, text: str) -> str:
+    """The sentence about a script that trains no network."""
+    if path.suffix.lower() == NOTEBOOK:
+        return (
+            f"{path} is a notebook, and no command in it runs sd-scripts' train_network.py with its "
+            "options: give the config files that it writes, such as training_config.toml and "
+            "dataset_config.toml"
+        )
+    what = "no command in it runs sd-scripts' train_network.py"
+    if other := _NO_NETWORK.search(text):
+        what = f"it runs {other[0]}, which trains no LoRA of sd-scripts"
+    return (
+        f"{path} is a script, and {what}: give the config file that it uses, or the command line of the "
+        "training in a text file"
+    )
 
 
 def _cells(path: Path, text: str) -> str:
@@ -142,7 +143,7 @@ def _in_full(name: str) -> str:
 
 
 def config_of(raw: dict[str, Any], path: Path) -> Path | None:
-    """The `--config_file` that the command names, where it lies or beside the script; None if nowhere."""
+    """The `--config_file` that the command names, where it is or beside the script; else None."""
     name = plain_values.path_of(raw.get("--config_file"))
     if not name:
         return None
@@ -160,7 +161,7 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     elif NETWORKS[family]:
         source.arguments.setdefault("network_module", NETWORKS[family])
     named = Path(plain_values.path_of(raw.get("--config_file"))).name
-    given = any(kind.startswith(named.removesuffix(".toml")) for kind in source.kinds)
+    given = any(kind.startswith(f"{named.removesuffix('.toml')}.toml (") for kind in source.kinds)
     if named and not given and config_of(raw, path) is None:
         source.notes.append(
             f"--config_file {shell_words.readable(str(raw['--config_file']))} is not here: give it as a "

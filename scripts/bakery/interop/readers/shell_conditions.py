@@ -28,20 +28,32 @@ Read = Callable[[str], str]
 
 def met(condition: str, shell: Shell, read: Read) -> bool | None:
     """Whether it is met; None if that cannot be told."""
+    condition = _unwrapped(condition)
     for joins, several in ((r"-or|\|\|", any), (r"-and|&&", all)):
         parts = re.split(rf"\s(?:{joins})\s", condition)
         if len(parts) > 1:
             told = [met(part, shell, read) for part in parts]
             decides = several is any
             return None if None in told and decides not in told else several(map(bool, told))
-    text = condition.strip()
-    while text[:1] in ("(", "[") and text[-1:] in (")", "]"):
-        text = text[1:-1].strip()
+    text = condition
     for negation in ("! ", "-not ", "!"):
         if text.startswith(negation) and not text.startswith("!="):
             inner = met(text.removeprefix(negation), shell, read)
             return None if inner is None else not inner
     return _one(text, shell, read)
+
+
+def _unwrapped(text: str) -> str:
+    """`text` without the brackets that are around the whole of it."""
+    text = text.strip()
+    while text[:1] in ("(", "[") and text[-1:] in (")", "]"):
+        depth = 0
+        for at, sign in enumerate(text):
+            depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(sign, 0)
+            if not depth and at < len(text) - 1:
+                return text
+        text = text[1:-1].strip()
+    return text
 
 
 def of_cmd(text: str, read: Read) -> tuple[bool | None, str, str]:

@@ -16,6 +16,11 @@ from bakery.interop.readers.shell_words import Shell, Value
 TRAINS = re.compile(r"(?:^|[\\/])(\w*?)_?train_network(?:\.py)?$")
 """A word that names sd-scripts' script for networks; group 1 is its family, "" for Stable Diffusion."""
 _MENTIONED = re.compile(r"train_network(\.py)?\b")
+_MATTERS = re.compile(
+    r"train_network|^\s*(?:then\s+|else\s+)?(?:set\s|(?:export\s+)?[$\w]+\s*\+?=)|\.Add\(",
+    re.IGNORECASE,
+)
+"""A statement that has a say in what is trained."""
 _SHOWS = re.compile(r"@?(echo|printf|write-\w+|title)\b", re.IGNORECASE)
 _BASH_SET = re.compile(
     r"(?:(?:export|local|declare|readonly)\s+(?:-\w+\s+)*)?(\w+)(\+?=)(.*)", re.DOTALL
@@ -42,6 +47,8 @@ class _Branch:
     done: bool
     target: str = ""
     """The variable that is given the branch's value, where PowerShell assigns an if."""
+    untold: str = ""
+    """The condition, where it cannot be told."""
     closed: bool = False
     """Whether its brace is closed, so that only an else can go on with it."""
 
@@ -60,7 +67,7 @@ class ScriptReader:
     skipped: list[list[str]] = field(default_factory=list)
     """The same in branches that do not count; what is read where there is no other."""
     untold: list[str] = field(default_factory=list)
-    """Conditions that cannot be told."""
+    """Conditions that cannot be told, of branches that set or train something."""
     _open: list[_Branch] = field(default_factory=list)
     _begun: bool = False
     """Whether the brace of a branch is still to come."""
@@ -70,8 +77,8 @@ class ScriptReader:
         take = {"bash": self._bash, "PowerShell": self._powershell, "cmd": self._cmd}[self.shell]
         for statement in shell_words.statements(text, self.shell):
             take(statement)
-            if not self._active and _MENTIONED.search(statement):
-                self._command(statement, self.skipped)
+            if not self._active:
+                self._skip(statement)
         self.commands = self.commands or self.skipped
         if self.commands:
             return
@@ -84,9 +91,17 @@ class ScriptReader:
     def _active(self) -> bool:
         return all(branch.counts for branch in self._open)
 
+    def _skip(self, statement: str) -> None:
+        """A statement of a branch that does not count."""
+        if _MENTIONED.search(statement):
+            self._command(statement, self.skipped)
+        if _MATTERS.search(statement):
+            self.untold += [one.untold for one in self._open if one.untold and not one.counts]
+
     def _begin(self, condition: str, target: str = "") -> None:
-        met = self._active and self._met(condition)
-        self._open.append(_Branch(met, met, target))
+        told = self._met(condition) if self._active else False
+        untold = " ".join(condition.split()) if told is None else ""
+        self._open.append(_Branch(bool(told), bool(told), target, untold))
 
     def _next(self, condition: str | None) -> None:
         """An elif with its condition, or an else."""
@@ -95,21 +110,16 @@ class ScriptReader:
         branch = self._open[-1]
         branch.counts = branch.closed = False
         if not branch.done and all(one.counts for one in self._open[:-1]):
-            branch.counts = branch.done = condition is None or self._met(condition)
+            told = True if condition is None else self._met(condition)
+            branch.counts = branch.done = bool(told)
+            branch.untold = " ".join((condition or "").split()) if told is None else branch.untold
 
     def _end(self) -> None:
         if self._open:
             self._open.pop()
 
-    def _met(self, condition: str) -> bool:
-        told = shell_conditions.met(condition, self.shell, self._value)
-        return self._noted(told, condition)
-
-    def _noted(self, told: bool | None, condition: str) -> bool:
-        """`told`, where None is noted and counts as no."""
-        if told is None:
-            self.untold.append(" ".join(condition.split()))
-        return bool(told)
+    def _met(self, condition: str) -> bool | None:
+        return shell_conditions.met(condition, self.shell, self._value)
 
     def _bash(self, statement: str) -> None:
         first, *behind = statement.split(None, 1)
@@ -217,11 +227,11 @@ class ScriptReader:
             if condition[1]:
                 self._end()
             told, words, then = shell_conditions.of_cmd(condition[2], self._value)
-            met = self._active and self._noted(told, words)
-            if then.startswith("(") and not then.endswith(")"):
-                self._open.append(_Branch(met, met))
-            elif met and then:
-                self._cmd(then.strip(" ()"))
+            met = self._active and bool(told)
+            self._open.append(_Branch(met, met, untold=words if told is None else ""))
+            if not then.startswith("(") or then.endswith(")"):
+                (self._cmd if met else self._skip)(then.strip(" ()"))
+                self._end()
         elif statement.startswith(")"):
             self._end()
         elif self._active:

@@ -123,6 +123,7 @@ def words(statement: str, shell: Shell, known: Mapping[str, Value], here: str) -
                 several = value if isinstance(value, list) else [value]
                 for one in several:
                     found += _again(one) if one.strip().startswith("-") else [one]
+                word = word or None
             else:
                 word = (word or "") + value
             continue
