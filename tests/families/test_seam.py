@@ -11,7 +11,9 @@ from bakery.families import registry
 
 OUTSIDE = sorted(name for name in modules() if not name.startswith("families."))
 NAMES = {family.name for family in registry.FAMILIES}
-WORDS_OF_OTHERS = {"interop.kohya_terms": 1, "interop.ai_toolkit": 2}
+WORDS_OF_OTHERS = {"interop.kohya_terms": 1, "interop.readers.ai_toolkit": 2,
+                   "interop.readers.launch_script": 2, "interop.readers.diffusion_pipe": 2,
+                   "interop.readers.civitai": 2}  # fmt: skip
 """Where such a name is another program's word: kohya_ss and ai-toolkit have names of their own."""
 
 

@@ -36,7 +36,8 @@ elif [ $kind == "v2" ]; then
   extra+=("--v2")
 fi
 if [[ $use_reg == 1 ]]; then extra+=("--reg_data_dir $reg"); fi
-if [[ $use_reg -ne 1 && -n $optimizer ]]; then extra+=("--optimizer_type=$optimizer"); else extra+=("--lowram"); fi
+if [[ $use_reg -ne 1 && -n $optimizer ]]; then extra+=("--optimizer_type=$optimizer")
+else extra+=("--lowram"); fi
 if [[ $module == "lycoris.kohya" ]]; then extra+=("--network_args conv_dim=8 conv_alpha=4"); fi
 accelerate launch --num_cpu_threads_per_process=2 $script \\
   --pretrained_model_name_or_path="$model" --train_data_dir "$folder" \\
@@ -163,20 +164,24 @@ def test_a_script_of_cmd(tmp_path: Path) -> None:
     ("name", "text", "expected"),
     [
         ("a.txt", "accelerate launch train_network.py --network_dim 8 --lowram", {"--lowram": True}),
-        ("a.sh", "TRAIN='python x/train_network.py --seed=3'\ntmux send-keys \"$TRAIN\"", {"--seed": "3"}),
+        ("a.sh", "TRAIN='python x/train_network.py --seed=3'\ntmux send-keys \"$TRAIN\"",
+         {"--seed": "3"}),
         ("a.sh", "CMD=(python train_network.py\n  --seed 3)\nCMD+=(--v2)\n\"${CMD[@]}\"",
          {"--seed": "3", "--v2": True}),
         ("a.sh", "python train_network.py --max_train_epoch 5 --sample_every_n_e 2",
          {"--max_train_epochs": "5", "--sample_every_n_epochs": "2"}),
         ("a.sh", "accelerate launch ^\ntrain_network.py --seed=3 ^\n--lr_scheduler_args=\"T_max=30\"",
          {"--seed": "3", "--lr_scheduler_args": ["T_max=30"]}),
-        ("a.sh", "python train_network.py --seed=1 \\\n# --seed=2 \\\n  --clip_skip=2", {"--clip_skip": "2"}),
-        ("a.sh", "cat > c.toml <<EOF\nseed = 'no\nEOF\npython train_network.py --seed=4", {"--seed": "4"}),
+        ("a.sh", "python train_network.py --seed=1 \\\n# --seed=2 \\\n  --clip_skip=2",
+         {"--clip_skip": "2"}),
+        ("a.sh", "cat > c.toml <<EOF\nseed = 'no\nEOF\npython train_network.py --seed=4",
+         {"--seed": "4"}),
         ("a.ps1", "$p = \" --seed=7\"\n$p += \" --output_name=`\"a b`\"\"\n"
          "foreach ($x in 1..2) { Write-Output $x }\npython train_network.py $p",
          {"--seed": "7", "--output_name": "a b"}),
         ("a.sh", "if [ -f x ]; then\n python train_network.py --seed=5\nfi", {"--seed": "5"}),
-        ("a.sh", "python 'C:\\sd scripts\\train_network.py' --vae \"D:\\v a.pt\"", {"--vae": "D:\\v a.pt"}),
+        ("a.sh", "python 'C:\\sd scripts\\train_network.py' --vae \"D:\\v a.pt\"",
+         {"--vae": "D:\\v a.pt"}),
     ],
 )  # fmt: skip
 def test_ways_of_writing_a_command(
@@ -201,7 +206,7 @@ def test_a_config_file_comes_first_and_options_win(tmp_path: Path) -> None:
 
 
 def test_what_the_script_does_not_say_is_left_out(tmp_path: Path) -> None:
-    text = 'python train_network.py --output_name="$1" --seed=$(date +%s) --network_dim=$DIM --clip_skip=2'
+    text = "python train_network.py --output_name=$1 --seed=$(date +%s) --network_dim=$DIM --clip_skip=2"
     config, draft = imported(tmp_path / "a.sh", text)
     assert config.train.clip_skip == 2
     assert config.train.network_dim == 4
@@ -243,7 +248,8 @@ def test_options_that_others_replaced(tmp_path: Path) -> None:
 def test_a_notebook(tmp_path: Path) -> None:
     cells = [
         {"cell_type": "markdown", "source": ["# yuzu"]},
-        {"cell_type": "code", "source": ['name = "yuzu" #@param {type:"string"}\n', "dim = 24\n", "f(dim)"]},
+        {"cell_type": "code",
+         "source": ['name = "yuzu" #@param {type:"string"}\n', "dim = 24\n", "f(dim)"]},
         {"cell_type": "code", "source": [
             "%cd sd-scripts\n", '!accelerate launch "train_network.py" \\\n',
             "  --network_dim={dim} \\\n", "  --output_name=$name\n", "print('done')"]},

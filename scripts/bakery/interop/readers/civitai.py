@@ -60,7 +60,7 @@ def read(source: KohyaConfig, raw: dict[str, Any]) -> None:
         elif value not in (None, "", False):
             source.lost.append(plain_values.entry(word, value))
     source.notes.append(
-        "Civitai's other settings are not shown: sd-scripts' defaults stand for them, with mixed_precision no"
+        "Civitai shows no other settings: sd-scripts' defaults stand for them, with mixed_precision no"
     )
     if str(given.get("engine", "kohya")).lower() not in ("kohya", ""):
         source.notes.append(f"engine {given['engine']} is another trainer than sd-scripts")
@@ -70,5 +70,5 @@ def read(source: KohyaConfig, raw: dict[str, Any]) -> None:
         source.other_model(f"baseModelType {kind}")
     if isinstance(outer, dict) and outer.get("baseModel") and outer is not given:
         source.notes.append(
-            f"baseModel {outer['baseModel']} is Civitai's name: set train.base to your file"
+            f"baseModel {outer['baseModel']} is a name there: set train.base to your file"
         )

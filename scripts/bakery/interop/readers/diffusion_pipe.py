@@ -30,8 +30,8 @@ _MODEL = {
     "text_encoder_1_lr": "text_encoder_lr", "min_snr_gamma": "min_snr_gamma",
     "v_pred": "v_parameterization", "checkpoint_path": "pretrained_model_name_or_path",
 }  # fmt: skip
-_FLOW = {"transformer_path": "pretrained_model_name_or_path", "vae_path": "vae", "dtype": "mixed_precision",
-         "qwen_path": "qwen3", "llm_path": "qwen3"}  # fmt: skip
+_FLOW = {"transformer_path": "pretrained_model_name_or_path", "vae_path": "vae",
+         "dtype": "mixed_precision",         "qwen_path": "qwen3", "llm_path": "qwen3"}  # fmt: skip
 _DRAWN = ("timestep_sample_method", "sigmoid_scale", "shift", "flux_shift")
 _KINDS = {"sdxl": _MODEL, "anima": _FLOW}
 """What [model] type says of models that are baked here -> the names of its settings."""
@@ -60,7 +60,7 @@ def _is_dataset(raw: dict[str, Any]) -> bool:
 
 
 def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
-    """Take over the settings of one file. Raises `BakeryError` for what is no table where one must be."""
+    """Take over the settings of one file. Raises `BakeryError` where a table must be."""
     source.fall_back(DEFAULTS)
     if _is_dataset(raw):
         _dataset(source, raw, path)
@@ -195,8 +195,8 @@ def _dataset(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     if first.get("shuffle_tags") or first.get("cache_shuffle_num"):
         word = "shuffle_tags" if first.get("shuffle_tags") else "cache_shuffle_num"
         source.say(word, True, {word: "shuffle_caption"})
-    known = {"directory", "resolutions", "enable_ar_bucket", "min_ar", "max_ar", "num_ar_buckets", "path",
-             "num_repeats", "shuffle_tags", "cache_shuffle_num", "frame_buckets"}  # fmt: skip
+    known = {"directory", "resolutions", "enable_ar_bucket", "min_ar", "max_ar", "num_ar_buckets",
+             "path",             "num_repeats", "shuffle_tags", "cache_shuffle_num", "frame_buckets"}  # fmt: skip
     for word, value in first.items():
         if word not in known and value not in (False, None, "", []):
             source.lost.append(plain_values.entry(word, value))

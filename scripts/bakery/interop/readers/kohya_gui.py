@@ -17,7 +17,7 @@ SIGNS = frozenset({"LoRA_type", "max_resolution", "lr_warmup", "epoch", "optimiz
                    "stop_text_encoder_training", "stop_text_encoder_training_pct"})  # fmt: skip
 _IN_RUNS = {"epoch", "stop_text_encoder_training"}
 _RUN_SIGNS = {"network_module", "optimizer_type", "network_args"}
-"""What the GUI writes into the file that it starts sd-scripts with, in sd-scripts' words, and never saves."""
+"""sd-scripts' words in the file that the GUI starts it with; what the GUI saves has none of them."""
 DEFAULTS: dict[str, Any] = kohya_terms.SD_SCRIPTS_DEFAULTS | {
     "network_dim": 8, "network_alpha": 1, "learning_rate": 1e-4, "lr_scheduler": "cosine",
     "optimizer_type": "AdamW", "enable_bucket": True, "min_bucket_reso": 256,

@@ -93,6 +93,8 @@ class ScriptReader:
 
     def _skip(self, statement: str) -> None:
         """A statement of a branch that does not count."""
+        if _SHOWS.match(statement):
+            return
         if _MENTIONED.search(statement):
             self._command(statement, self.skipped)
         if _MATTERS.search(statement):

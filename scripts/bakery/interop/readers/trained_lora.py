@@ -86,8 +86,8 @@ def header(path: Path) -> dict[str, Any]:
         ) from None
     if not recognised(raw):
         raise BakeryError(
-            f"{path} does not say how it was trained: its metadata have no ss_ names of sd-scripts; give "
-            "the config file that it was trained with"
+            f"{path} does not say how it was trained: its metadata have no ss_ names of sd-scripts; "
+            "give the config file that it was trained with"
         )
     return {name: value for name, value in raw.items() if name.startswith(_PREFIX)}
 
@@ -115,8 +115,8 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
         source.other_model(f"ss_base_model_version {version}")
     _datasets(source, held)
     source.notes.append(
-        f"{path.name} says what it was trained with, not where: set train.base and scrape.folders to your "
-        "own paths"
+        f"{path.name} says what it was trained with, not where: set train.base and scrape.folders to "
+        "your own paths"
     )
 
 
