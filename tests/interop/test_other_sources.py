@@ -1,4 +1,4 @@
-"""What people hand on instead of a config: a LoRA's metadata, Civitai's parameters, diffusion-pipe's TOML."""
+"""What people hand on: a LoRA's metadata, Civitai's parameters, diffusion-pipe's TOML."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from bakery.lora import lora_file
 from bakery.settings import config as cfg
 
 METADATA = {
-    "ss_output_name": "yuzu", "ss_sd_model_name": "base.safetensors", "ss_network_module": "networks.lora",
+    "ss_output_name": "yuzu", "ss_sd_model_name": "base.safetensors",
+    "ss_network_module": "networks.lora",
     "ss_network_dim": "24", "ss_network_alpha": "12.0", "ss_learning_rate": "0.0001",
-    "ss_unet_lr": "0.0002", "ss_text_encoder_lr": "3e-05", "ss_num_epochs": "9", "ss_max_train_steps": "900",
+    "ss_unet_lr": "0.0002", "ss_text_encoder_lr": "3e-05", "ss_num_epochs": "9",
+    "ss_max_train_steps": "900",
     "ss_lr_warmup_steps": "90", "ss_lr_scheduler": "cosine", "ss_resolution": "(768, 512)",
     "ss_optimizer": "bitsandbytes.optim.adamw.AdamW8bit(weight_decay=0.1,betas=(0.9, 0.98))",
     "ss_batch_size_per_device": "3", "ss_clip_skip": "2", "ss_max_token_length": "None",
@@ -43,8 +45,9 @@ PIPE: dict[str, Any] = {
     "adapter": {"type": "lora", "rank": 24, "dtype": "bfloat16"},
     "optimizer": {"type": "adamw_optimi", "lr": 2e-4, "betas": [0.9, 0.98], "weight_decay": 0.02},
 }  # fmt: skip
-XL = {"type": "sdxl", "checkpoint_path": "base.safetensors", "dtype": "bfloat16", "v_pred": True,
-      "unet_lr": 3e-4, "text_encoder_1_lr": 4e-5, "text_encoder_2_lr": 4e-5, "min_snr_gamma": 5}  # fmt: skip
+XL = {"type": "sdxl", "checkpoint_path": "base.safetensors", "dtype": "bfloat16", 
+      "v_pred": True, "unet_lr": 3e-4, "text_encoder_1_lr": 4e-5, "text_encoder_2_lr": 4e-5,
+      "min_snr_gamma": 5}  # fmt: skip
 FLOW = {"type": "anima", "transformer_path": "anima.safetensors", "vae_path": "vae.safetensors",
         "qwen_path": "qwen", "dtype": "bfloat16"}  # fmt: skip
 
@@ -144,7 +147,8 @@ def test_civitai_s_other_models_are_told(tmp_path: Path) -> None:
 
 def test_diffusion_pipe_and_its_dataset(tmp_path: Path) -> None:
     file(tmp_path / "dataset.toml", {
-        "resolutions": [640], "enable_ar_bucket": True, "min_ar": 0.5, "max_ar": 2.0, "num_ar_buckets": 7,
+        "resolutions": [640], "enable_ar_bucket": True, "min_ar": 0.5, "max_ar": 2.0,
+        "num_ar_buckets": 7,
         "directory": [{"path": "sets/yuzu", "num_repeats": 5}, {"path": "sets/hat", "mask_path": "m"}],
     })  # fmt: skip
     config, draft = imported(file(tmp_path / "main.toml", {**PIPE, "model": XL}))
@@ -212,7 +216,8 @@ def test_what_diffusion_pipe_does_otherwise_is_told(
 
 
 def test_one_toml_with_training_and_datasets(tmp_path: Path) -> None:
-    raw = {"network_dim": 24, "learning_rate": 3e-4, "max_train_epochs": 9, "network_module": "networks.lora",
+    raw = {"network_dim": 24, "learning_rate": 3e-4, "max_train_epochs": 9,
+           "network_module": "networks.lora",
            "general": {"shuffle_caption": True},
            "datasets": [{"batch_size": 3, "subsets": [{"image_dir": "sets/yuzu"}]}]}  # fmt: skip
     config, draft = imported(file(tmp_path / "both.toml", raw))
@@ -224,7 +229,8 @@ def test_one_toml_with_training_and_datasets(tmp_path: Path) -> None:
 
 def test_what_kohya_ss_hands_to_sd_scripts(tmp_path: Path) -> None:
     """The file of a run has `epoch` as the saved config has, and sd-scripts' words for the rest."""
-    raw = {"epoch": 9, "lr_warmup_steps": 0.1, "max_train_epochs": 9, "network_dim": 24,
+    raw = {"epoch": 9, "lr_warmup_steps": 0.1, "lr_scheduler": "cosine", "max_train_epochs": 9,
+            "network_dim": 24,
            "network_module": "networks.lora", "optimizer_type": "Lion", "learning_rate": 1e-4,
            "noise_offset_type": "Original", "resolution": "768,768"}  # fmt: skip
     config, draft = imported(file(tmp_path / "run.toml", raw))

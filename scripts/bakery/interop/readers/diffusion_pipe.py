@@ -196,7 +196,7 @@ def _dataset(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
         word = "shuffle_tags" if first.get("shuffle_tags") else "cache_shuffle_num"
         source.say(word, True, {word: "shuffle_caption"})
     known = {"directory", "resolutions", "enable_ar_bucket", "min_ar", "max_ar", "num_ar_buckets",
-             "path",             "num_repeats", "shuffle_tags", "cache_shuffle_num", "frame_buckets"}  # fmt: skip
+             "path", "num_repeats", "shuffle_tags", "cache_shuffle_num", "frame_buckets"}  # fmt: skip
     for word, value in first.items():
         if word not in known and value not in (False, None, "", []):
             source.lost.append(plain_values.entry(word, value))
