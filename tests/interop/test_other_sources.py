@@ -45,7 +45,7 @@ PIPE: dict[str, Any] = {
     "adapter": {"type": "lora", "rank": 24, "dtype": "bfloat16"},
     "optimizer": {"type": "adamw_optimi", "lr": 2e-4, "betas": [0.9, 0.98], "weight_decay": 0.02},
 }  # fmt: skip
-XL = {"type": "sdxl", "checkpoint_path": "base.safetensors", "dtype": "bfloat16", 
+XL = {"type": "sdxl", "checkpoint_path": "base.safetensors", "dtype": "bfloat16",
       "v_pred": True, "unet_lr": 3e-4, "text_encoder_1_lr": 4e-5, "text_encoder_2_lr": 4e-5,
       "min_snr_gamma": 5}  # fmt: skip
 FLOW = {"type": "anima", "transformer_path": "anima.safetensors", "vae_path": "vae.safetensors",
