@@ -136,7 +136,7 @@ def _value(value: Any) -> Any:
 
 
 def _optimizer(source: KohyaConfig, said: Any) -> None:
-    """`bitsandbytes.optim.adamw.AdamW8bit(weight_decay=0.1,betas=(0.9, 0.99))`"""
+    """A class with its module, and arguments in brackets: AdamW8bit(weight_decay=0.1,betas=(0.9, 0.99))."""
     match = _OPTIMIZER.fullmatch(said) if isinstance(said, str) else None
     if match is None:
         return
