@@ -50,8 +50,6 @@ _DATASET = (
 )
 _OPTIMIZER = re.compile(r"(?P<name>[\w.]+)\s*(?:\((?P<arguments>.*)\))?\s*$", re.DOTALL)
 _BETWEEN = re.compile(r",(?=[A-Za-z_]\w*=)")
-LARGEST = 2**24
-"""Bytes of a header that is read: tag counts of large sets are some MB."""
 
 
 def recognised(raw: dict[str, Any]) -> bool:
@@ -136,7 +134,7 @@ def _value(value: Any) -> Any:
 
 
 def _optimizer(source: KohyaConfig, said: Any) -> None:
-    """A class with its module, and arguments in brackets: AdamW8bit(weight_decay=0.1,betas=(0.9, 0.99))."""
+    """A class with its module, and arguments: AdamW8bit(weight_decay=0.1,betas=(0.9, 0.99))."""
     match = _OPTIMIZER.fullmatch(said) if isinstance(said, str) else None
     if match is None:
         return
