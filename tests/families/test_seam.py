@@ -11,8 +11,10 @@ from bakery.families import registry
 
 OUTSIDE = sorted(name for name in modules() if not name.startswith("families."))
 NAMES = {family.name for family in registry.FAMILIES}
-WORDS_OF_OTHERS = {"interop.kohya_terms": 1, "interop.ai_toolkit": 2}
-"""Where such a name is another program's word: kohya_ss and ai-toolkit have names of their own."""
+WORDS_OF_OTHERS = {"interop.kohya_terms": 1, "interop.readers.ai_toolkit": 2,
+                   "interop.readers.launch_script": 2, "interop.readers.diffusion_pipe": 2,
+                   "interop.readers.civitai": 2, "interop.readers.trained_lora": 2}  # fmt: skip
+"""Where such a name is another program's word: other trainers have names of their own."""
 
 
 def asks(tree: ast.AST) -> list[int]:

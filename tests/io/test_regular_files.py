@@ -144,6 +144,7 @@ REVIEWED = {
     "interop.infotext": OURS,
     "interop.kohya_export": ASKED,
     "interop.previews": OURS,
+    "interop.readers.trained_lora": ASKED,
     "interop.sidecar": OURS,
     "io.files": OURS,
     "io.images": "what `regular_files` opened",

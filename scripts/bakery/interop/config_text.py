@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from bakery.interop import plain_values
+from bakery.interop.readers import launch_script, trained_lora
 from bakery.io import plain_data, text_files
 from bakery.io.errors import BakeryError
 from bakery.io.text_files import UTF8, UnreadableText
@@ -30,6 +31,8 @@ def parse(path: Path) -> tuple[dict[str, Any], list[str]]:
 
     Of a name that JSON or YAML has twice the last counts, as for the programs that read it.
     """
+    if path.suffix.lower() == ".safetensors":
+        return trained_lora.header(path), []
     text, notes = _text(path)
     if not text.strip():
         raise BakeryError(f"{path} is empty: give the file that the other program saved")
@@ -37,7 +40,11 @@ def parse(path: Path) -> tuple[dict[str, Any], list[str]]:
     def twice(name: str) -> None:
         notes.append(f"{name} is in {path.name} more than once: the last one counts, as there")
 
-    raw = _read(path, text, twice)
+    if launch_script.recognised(path, text):
+        raw, told = launch_script.table(path, text)
+        notes += told
+    else:
+        raw = _read(path, text, twice)
     if isinstance(raw, list) and len(raw) == 1 and isinstance(raw[0], dict):
         (raw,) = raw
     if not isinstance(raw, dict):

@@ -40,6 +40,9 @@ def fill(draft: Draft, source: KohyaConfig) -> None:
             draft.put("scrape.name", _name(draft, str(source.arguments["output_name"])))
         if source.trigger:
             draft.put("prune.trigger", _one_word(source.trigger), "trigger_word")
+        if repeats := int(source.arguments.get("num_repeats") or 0):
+            draft.put("layout.repeats", max(1, min(repeats, _MOST_REPEATS)),
+                      source.words.get("num_repeats", ""))  # fmt: skip
         return
     main = max(folders, key=lambda s: s.num_repeats * max(s.images, 1))
     called, front, where = _trigger(draft, source, folders, main)

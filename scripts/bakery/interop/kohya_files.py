@@ -8,23 +8,25 @@ sd-scripts' `--config_file`, and its `--dataset_config`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bakery.interop import (
-    ai_toolkit,
-    config_text,
-    kohya_gui,
-    kohya_terms,
-    onetrainer,
-    picture_folders,
-    plain_values,
-)
+from bakery.interop import config_text, flow_terms, kohya_terms, picture_folders, plain_values
 from bakery.interop.other_config import KohyaConfig, Subset, table, tables
+from bakery.interop.readers import (
+    ai_toolkit,
+    civitai,
+    diffusion_pipe,
+    kohya_gui,
+    launch_script,
+    onetrainer,
+    trained_lora,
+)  # fmt: skip
 from bakery.io.errors import BakeryError
 
-GUIDE, GUI, EASY, ARGUMENTS, DATASET, ONETRAINER, AI_TOOLKIT = (
+GUIDE, GUI, EASY, ARGUMENTS, DATASET, ONETRAINER, AI_TOOLKIT, SCRIPT, PIPE, LORA, CIVITAI = (
     "JSON of the guide's script",
     "JSON of kohya_ss' GUI",
     "TOML of LoRA_Easy_Training_Scripts",
@@ -32,6 +34,10 @@ GUIDE, GUI, EASY, ARGUMENTS, DATASET, ONETRAINER, AI_TOOLKIT = (
     "dataset TOML of sd-scripts",
     "JSON of OneTrainer",
     "YAML of ai-toolkit",
+    "command line of sd-scripts",
+    "TOML of diffusion-pipe",
+    "metadata of a LoRA of sd-scripts",
+    "parameters of Civitai's trainer",
 )
 _GUIDE_SIGNS = {"net_dim", "base_model", "img_folder", "train_resolution", "num_epochs", "scheduler",
                 "batch_size", "change_output_name", "warmup_lr_ratio", "cosine_restarts",
@@ -42,6 +48,9 @@ _SUBSET_SETTINGS = ("shuffle_caption", "keep_tokens", "caption_dropout_rate", "f
                     "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
                     "keep_tokens_separator", "secondary_separator", "enable_wildcard",
                     "caption_separator")  # fmt: skip
+_OF_FRONT_ENDS = ("epoch", "noise_offset_type")
+"""What kohya_ss' GUI writes into the file of a run, and sd-scripts does not know."""
+_OTHER_NETWORK = re.compile(r"(?:sd_scripts\.)?networks\.(?:lora|dylora|loha|lokr|oft)_(?!fa$)\w+")
 _OURS = {"scrape", "filter", "prune", "layout", "train", "sample", "score", "sweeps"}
 _ZERO_MEANS_UNSET = ("learning_rate", "unet_lr", "text_encoder_lr")
 
@@ -59,21 +68,68 @@ def read_configs(paths: Iterable[Path]) -> KohyaConfig:
             continue
         seen.add(path.resolve())
         raw, notes = config_text.parse(path)
-        source.notes += notes
         kind = recognise(raw, path)
+        config = launch_script.config_of(raw, path) if kind == SCRIPT else None
+        if config and config.resolve() not in seen:
+            # options win over the file that they name, so that is read first
+            seen.remove(path.resolve())
+            waiting[:0] = [config, path]
+            continue
+        source.notes += notes
         datasets = datasets or kind == DATASET
         source.kinds.append(f"{plain_values.printable(path.name)} ({kind})")
         _read(source, kind, raw, path)
         further = source.arguments.pop("dataset_config", None)
         if further:
-            waiting += [p for p in [_beside(further, path)] if p.resolve() not in seen]
+            waiting += [
+                p
+                for p in _beside(further, path, source)
+                if p.resolve() not in seen and p not in waiting
+            ]
     if datasets:
         for name in ("train_data_dir", "reg_data_dir"):
             if source.arguments.pop(name, None):
                 word = source.words.pop(name, name)
                 source.notes.append(f"{word} does nothing beside a dataset TOML, there as here")
+    _old_words(source)
+    _another_model(source)
     picture_folders.look(source)
     return source
+
+
+def _old_words(source: KohyaConfig) -> None:
+    """Options of sd-scripts that others replaced, and which it still heeds."""
+    given = source.arguments
+    for old, optimizer in (("use_8bit_adam", "AdamW8bit"), ("use_lion_optimizer", "Lion")):
+        word = source.words.get(old, "")
+        if word and plain_values.flag(given.get(old)) and "optimizer_type" not in source.words:
+            source.say(word, optimizer, {word: "optimizer_type"})
+            source.words.pop(old)
+    if word := source.words.pop("caption_extention", ""):
+        source.say(word, given.pop("caption_extention"), {word: "caption_extension"})
+
+
+def _another_model(source: KohyaConfig) -> None:
+    """Tell where sd-scripts' arguments are of a model that is not baked here, or of no network."""
+    given = source.arguments
+    module = plain_values.text_of(given.get("network_module"))
+    if _OTHER_NETWORK.fullmatch(module) and not flow_terms.flows(given):
+        source.other_model(f"network_module {module}")
+        source.arguments["network_module"] = "networks.lora"
+    if plain_values.flag(given.get("v2")) and source.words.pop("v2", ""):
+        source.other_model("v2")
+    task = plain_values.text_of(given.get("model_train_type"))
+    kind, _, form = task.partition("-")
+    told = form == "lora" and source.words.pop("model_train_type", "")
+    if told and kind not in launch_script.NETWORKS and kind != "sd":
+        source.other_model(f"model_train_type {task}")
+    ours = (ARGUMENTS, SCRIPT)
+    if any(said.endswith(f"({one})") for said in source.kinds for one in ours) and not (
+        {"network_module", "network_dim"} & set(source.words)
+    ):
+        source.notes.append(
+            "the file names no network_module, so it may be of a full fine-tuning: a LoRA is baked"
+        )
 
 
 def runs_in(paths: list[Path]) -> list[Path]:
@@ -106,9 +162,10 @@ def _read(source: KohyaConfig, kind: str, raw: dict[str, Any], path: Path) -> No
     """One file: take its settings over, give them types, and decide how long the bake is."""
     with_folder: dict[str, Callable[[KohyaConfig, dict[str, Any], Path], None]] = {
         EASY: _easy, DATASET: _dataset, ONETRAINER: onetrainer.read, AI_TOOLKIT: ai_toolkit.read,
+        SCRIPT: launch_script.read, PIPE: diffusion_pipe.read, LORA: trained_lora.read,
     }  # fmt: skip
     plain: dict[str, Callable[[KohyaConfig, dict[str, Any]], None]] = {
-        GUIDE: _guide, GUI: kohya_gui.read, ARGUMENTS: _arguments,
+        GUIDE: _guide, GUI: kohya_gui.read, ARGUMENTS: _arguments, CIVITAI: civitai.read,
     }  # fmt: skip
     if kind in with_folder:
         with_folder[kind](source, raw, path)
@@ -117,17 +174,21 @@ def _read(source: KohyaConfig, kind: str, raw: dict[str, Any], path: Path) -> No
     source.tidy()
     if kind == GUIDE:
         _end_of_guide(source, raw)
-    elif kind in (EASY, ARGUMENTS, DATASET):
+    elif kind in (EASY, ARGUMENTS, DATASET, SCRIPT, LORA, CIVITAI):
         _epochs_win(source)
 
 
-def _beside(further: str, path: Path) -> Path:
-    """The dataset TOML that `path` names: as it stands, or beside it."""
+def _beside(further: str, path: Path, source: KohyaConfig) -> list[Path]:
+    """The dataset TOML that `path` names: as it stands, or beside it; none with a note if it is gone."""
     name = plain_values.path_of(further)
     for place in (Path(name), path.parent / name, path.parent / Path(name).name):
         if place.is_file():
-            return place
-    raise BakeryError(f"{path} names the dataset_config {further}, which does not exist")
+            return [place]
+    source.notes.append(
+        f"dataset_config {name} is not here, so its pictures and settings are not known: give it as one "
+        "more file"
+    )
+    return []
 
 
 def recognise(raw: dict[str, Any], path: Path) -> str:
@@ -137,10 +198,18 @@ def recognise(raw: dict[str, Any], path: Path) -> str:
         raise BakeryError(
             f"{path} is a config of this project already: give it to snakemake as --configfile"
         )
+    if launch_script.SCRIPT in raw:
+        return SCRIPT
+    if trained_lora.recognised(raw):
+        return LORA
+    if civitai.recognised(raw):
+        return CIVITAI
     if ai_toolkit.recognised(raw):
         return AI_TOOLKIT
     if len(onetrainer.SIGNS & set(raw)) >= 2:
         return ONETRAINER
+    if diffusion_pipe.recognised(raw):
+        return PIPE
     if "subsets" in raw or any({"args", "dataset_args"} & set(one) for one in nested):
         return EASY
     if "datasets" in raw:
@@ -148,7 +217,7 @@ def recognise(raw: dict[str, Any], path: Path) -> str:
     names = set(raw).union(*nested)
     if _GUIDE_SIGNS & set(raw):
         return GUIDE
-    if kohya_gui.SIGNS & set(raw):
+    if kohya_gui.recognised(raw):
         return GUI
     if _ARGUMENT_SIGNS & names:
         return ARGUMENTS
@@ -156,8 +225,8 @@ def recognise(raw: dict[str, Any], path: Path) -> str:
         return GUIDE
     raise BakeryError(
         f"{path} is no config known here: give the JSON of the guide's script, of kohya_ss or of "
-        "OneTrainer, the YAML of ai-toolkit, the TOML of LoRA_Easy_Training_Scripts, or a config or "
-        "dataset TOML of sd-scripts"
+        "OneTrainer, the YAML of ai-toolkit, the TOML of LoRA_Easy_Training_Scripts or diffusion-pipe, "
+        "a config or dataset TOML or a command line of sd-scripts, or a LoRA that it trained"
     )
 
 
@@ -216,13 +285,22 @@ def _arguments(source: KohyaConfig, raw: dict[str, Any]) -> None:
     source.fall_back(kohya_terms.SD_SCRIPTS_DEFAULTS)
     for word, value in raw.items():
         for name, inner in (value if isinstance(value, dict) else {word: value}).items():
-            source.say(name, inner)
+            if name in _OF_FRONT_ENDS:
+                source.idle.append(name)
+            else:
+                source.say(name, inner)
     if custom := source.arguments.pop("lr_scheduler_type", None):
         source.words.pop("lr_scheduler_type", None)
         source.say("lr_scheduler_type", custom, {"lr_scheduler_type": "lr_scheduler"})
 
 
 def _dataset(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
+    if beside := {k: v for k, v in raw.items() if k not in ("general", "datasets")}:
+        source.notes.append(
+            f"{path.name} holds {len(beside)} settings of training beside datasets, which sd-scripts "
+            "wants in a file of their own: they are read as its --config_file"
+        )
+        _arguments(source, beside)
     source.fall_back(kohya_terms.SD_SCRIPTS_DEFAULTS)
     datasets = tables(raw.get("datasets"), path, "datasets")
     for word, value in table(raw.get("general"), path, "general").items():

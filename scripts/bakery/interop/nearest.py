@@ -29,6 +29,8 @@ _OPTIMIZERS = (
     ("came", "CAME"), ("lion", "Lion"), ("adafactor", "Adafactor"),
     ("schedulefree", "AdamWScheduleFree"), ("8bit", "AdamW8bit"),
 )  # fmt: skip
+_MOST_RANK = 4096
+"""Of a matrix, not of a LoRA: kohya_ss' presets for LoKr say 10000 and more."""
 Said = tuple[dict[str, Any], list[str], list[str]]
 
 
@@ -42,6 +44,7 @@ def settle(given: dict[str, Any], defaults: dict[str, Any]) -> Said:
     lost: list[str] = []
     _optimizer(ours, notes, lost)
     _scheduler(ours, notes)
+    _whole_matrices(ours, defaults, notes, lost)
     for name in list(ours):
         if name in Train.model_fields and ours[name] is not None:
             _into_range(name, ours, defaults, notes, lost)
@@ -115,6 +118,23 @@ def _scheduler(ours: dict[str, Any], notes: list[str]) -> None:
         long = f"{steps} steps" if steps else f"{share:g} of all steps"
         notes.append(f"the warm-up of {long} is left out: constant has none")
         ours["lr_warmup_ratio"], ours["lr_warmup_steps"] = 0.0, 0
+
+
+def _whole_matrices(
+    ours: dict[str, Any], defaults: dict[str, Any], notes: list[str], lost: list[str]
+) -> None:
+    """A rank that no LoRA has is LyCORIS' word for a LoKr of whole matrices, which has no scale."""
+    asked = plain_values.number(ours.get("network_dim")) or 0
+    if asked > _MOST_RANK:
+        instead = defaults.get("network_dim") or 16
+        notes.append(
+            f"network_dim {asked} asks LyCORIS for whole matrices, which a LoRA has not: {instead} is "
+            "taken, with as much alpha"
+        )
+        ours["network_dim"] = ours["network_alpha"] = instead
+    if (plain_values.number(ours.get("conv_dim")) or 0) > _MOST_RANK:
+        lost.append(plain_values.entry("conv_dim", ours.pop("conv_dim")))
+        ours.pop("conv_alpha", None)
 
 
 def _into_range(

@@ -59,6 +59,13 @@ class KohyaConfig:
         self.arguments[name] = value
         self.words[name] = word
 
+    def other_model(self, said: str) -> None:
+        """Tell that the file is for a model that is not baked here; `said` is its word for it."""
+        self.notes.append(
+            f"{said} is for a kind of model that is not baked here: name one that is as train.base, and "
+            "look at resolution and learning rates again"
+        )
+
     def fall_back(self, defaults: Mapping[str, Any]) -> None:
         """Fill in what the file does not say."""
         self.defaults = {**defaults, **self.defaults}

@@ -177,7 +177,7 @@ def _model(source: KohyaConfig, model: dict[str, Any]) -> None:
         if value and not (
             word == "arch" and str(value).lower() in ("sd1", "sd15", "xl", "sd", *_FLOWS)
         ):
-            source.notes.append(f"model.{word} {value}: such a model may not be known here")
+            source.other_model(f"model.{word} {value}")
     known = {"name_or_path", "vae_path", "is_v_pred", "is_xl", *_OTHERS}
     source.lost += [plain_values.entry(f"model.{k}", v) for k, v in model.items()
                     if k not in known and v]  # fmt: skip

@@ -127,7 +127,7 @@ def _kind(source: KohyaConfig, raw: dict[str, Any]) -> bool:
         source.lost.append("lora_decompose = True")
     model = str(raw.get("model_type", "STABLE_DIFFUSION_15"))
     if not model.startswith(("STABLE_DIFFUSION_15", "STABLE_DIFFUSION_XL", "ANIMA")):
-        source.notes.append(f"model_type {model} may not be known here")
+        source.other_model(f"model_type {model}")
     return model == "ANIMA"
 
 

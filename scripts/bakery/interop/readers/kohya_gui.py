@@ -15,6 +15,9 @@ from bakery.interop.other_config import KohyaConfig
 
 SIGNS = frozenset({"LoRA_type", "max_resolution", "lr_warmup", "epoch", "optimizer",
                    "stop_text_encoder_training", "stop_text_encoder_training_pct"})  # fmt: skip
+_IN_RUNS = {"epoch", "stop_text_encoder_training"}
+_RUN_SIGNS = {"network_module", "optimizer_type", "network_args"}
+"""sd-scripts' words in the file that the GUI starts it with; what the GUI saves has none of them."""
 DEFAULTS: dict[str, Any] = kohya_terms.SD_SCRIPTS_DEFAULTS | {
     "network_dim": 8, "network_alpha": 1, "learning_rate": 1e-4, "lr_scheduler": "cosine",
     "optimizer_type": "AdamW", "enable_bucket": True, "min_bucket_reso": 256,
@@ -51,6 +54,13 @@ _NO_NUMBER = {"lr_scheduler_num_cycles": None, "max_token_length": 75, "lr_sched
               "learning_rate": 0.0}  # fmt: skip
 
 
+def recognised(raw: dict[str, Any]) -> bool:
+    """Whether this is what the GUI saves: all in one level, and not the file that it makes for a run."""
+    plain = {word for word, value in raw.items() if not isinstance(value, dict)}
+    own = SIGNS & plain
+    return bool(own - _IN_RUNS) or (bool(own) and not _RUN_SIGNS & plain)
+
+
 def read(source: KohyaConfig, raw: dict[str, Any]) -> None:
     """Take over the GUI's settings."""
     source.fall_back(DEFAULTS)
@@ -67,7 +77,7 @@ def read(source: KohyaConfig, raw: dict[str, Any]) -> None:
             source.idle.append(word)
         elif word in _MODELS:
             if plain_values.flag(value):
-                source.notes.append(f"{word}: a {_MODELS[word]} model may not be known here")
+                source.other_model(f"{word} ({_MODELS[word]})")
         else:
             name = NAMES.get(word, word.removeprefix(_FLOW))
             source.say(word, _read(source, word, value), {word: name})
