@@ -64,6 +64,14 @@ def test_broken_json_is_an_error(folder):
         tags(folder, "a.png")
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.tsv"])
+def test_tags_that_are_longer_than_any_caption_are_told(folder, name):
+    data = json.dumps({"tags": ["x" * 21_000]}) if name.endswith(".json") else "x" * 21_000 + ","
+    put(folder, name, data)
+    with pytest.raises(BrokenSidecar, match=rf"{name} holds a caption of 21,\d\d\d letters"):
+        tags(folder, "a.png")
+
+
 def test_of_several_posts_its_own(folder):
     posts = [{"id": n, "md5": f"{n:032x}", "tags": f"tag{n}"} for n in (1, 2, 3)]
     put(folder, "a.json", posts)

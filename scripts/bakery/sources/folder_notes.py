@@ -70,7 +70,7 @@ class Notes:
             post = metadata.filled(post, _of_caption(own))
             post.own = own
         for cells in folder.own(picture, (".csv", ".tsv"))[:1]:
-            post = metadata.filled(post, _of_tags(_of_cells(cells)))
+            post = metadata.filled(post, _of_own_cells(cells))
         for above in (picture.parent, *picture.parent.parents):
             if of_table := self._folder(above).told(picture):
                 up = "../" * len(picture.parent.relative_to(above).parts)
@@ -322,11 +322,15 @@ def _of_rows(rows: list[list[str]]) -> Iterator[tuple[str, Post]]:
     yield from ((name, post) for name, post in told.items() if metadata.known(post))
 
 
-def _of_cells(path: Path) -> list[str]:
-    """The tags in a CSV that belongs to one picture."""
-    rows = _rows(path)
+def _of_own_cells(file: Path) -> Post:
+    """What a CSV that belongs to one picture says of it."""
+    rows = _rows(file)
     heads = {cell.strip().casefold() for cell in rows[0]} if len(rows) > 1 else set()
-    return [tag for row in rows[heads <= _TAG_COLUMNS and bool(heads) :] for tag in _of_row(row)]
+    tagged = rows[heads <= _TAG_COLUMNS and bool(heads) :]
+    try:
+        return _of_tags([tag for row in tagged for tag in _of_row(row)])
+    except TooLong as problem:
+        raise BrokenSidecar(f"{file.name} {problem}") from None
 
 
 def _of_tags(tags: list[str]) -> Post:
