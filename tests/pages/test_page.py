@@ -89,8 +89,9 @@ def text(page: Any, selector: str) -> str:
     return page.locator(selector).inner_text()
 
 
-def focused(page: Any) -> str:
-    return page.evaluate("document.activeElement.getAttribute('aria-label')")
+def wait_until_focused(page: Any, label: str) -> None:
+    """Until what has this beginning of a label is focused: a dialog tells later that it is closed."""
+    page.locator(f':focus[aria-label^="{label}"]').wait_for()
 
 
 def shown_name(page: Any) -> str:
@@ -122,12 +123,10 @@ def test_click_arrows_seeds_and_escape(page: Any) -> None:
     assert text(page, "#viewer-title") == "trigger, seed 2"
     page.keyboard.press("Escape")
     assert not viewer.is_visible()
-    assert focused(page).startswith(
-        "unet_lr 0.002, epoch 2: trigger, seed 2; 1 of 2 requested tags"
-    )
+    wait_until_focused(page, "unet_lr 0.002, epoch 2: trigger, seed 2; 1 of 2 requested tags")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowUp")
-    assert focused(page).startswith("unet_lr 0.0003, epoch 1: nobody, seed 2")
+    wait_until_focused(page, "unet_lr 0.0003, epoch 1: nobody, seed 2")
     page.keyboard.press("Enter")
     assert viewer.is_visible()
     page.locator("[data-close]").click()
