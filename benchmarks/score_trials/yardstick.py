@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,9 @@ def is_made(folder: Path) -> bool:
 
 
 def make(folder: Path, renders: int = RENDERS, steps: int = 3000) -> None:
-    """Draws pictures, trains the tagger on them, and fits the eye: some minutes on two cores."""
+    """Draws pictures, trains the tagger on them, and fits the eye: half an hour of a core, or more."""
+    if find_spec("onnx") is None:
+        raise SystemExit("the tagger is written with onnx: pip install -r requirements-dev.txt")
     drawn = [folder / "base", folder / "novel"]
     for seed, (place, more) in enumerate(zip(drawn, ((), ("--novel",)), strict=True), start=101):
         _run("render", "--count", renders, "--seed", seed, "--side", LARGE, *more, place)

@@ -144,6 +144,11 @@ def test_a_yardstick_is_made_and_read_again(
 
     monkeypatch.setattr(yardstick, "_run", run)
     monkeypatch.setattr(yardstick, "shown_by_the_vae", lambda pictures: pictures)
+    with monkeypatch.context() as bare:
+        bare.setattr(yardstick, "find_spec", lambda name: None)
+        with pytest.raises(SystemExit, match=r"pip install -r requirements-dev\.txt"):
+            yardstick.make(tmp_path)
+    monkeypatch.setattr(yardstick, "find_spec", lambda name: "there")
     assert not yardstick.is_made(tmp_path)
     (tmp_path / yardstick.FOLDER).mkdir()
     yardstick.make(tmp_path, renders=30)
