@@ -89,14 +89,14 @@ def advice(table: Sequence[Mapping[str, Any]], absorbed: Collection[str]) -> lis
 
     Where they miss most of what the trigger stands for, no folder helps: that is one sentence.
     """
-    missed = [row["trait"] for row in table if row["proposal"]]
+    missed = [row for row in table if row["proposal"]]
     if len(missed) > 1 and len(missed) > len(absorbed) / 2:
+        lost = ", ".join(row["trait"] for row in missed)
         return [
-            f"the samples miss most of the character ({', '.join(missed)}): this bake is underbaked "
+            f"the samples miss most of the character ({lost}): this bake is underbaked "
             "or burnt; try another learning rate, or more or fewer epochs"
         ]
-    proposals = [row["proposal"] for row in table if row["proposal"]]
-    return proposals + list(filter(None, [in_captions(table, absorbed)]))
+    return [*(row["proposal"] for row in missed), *filter(None, [in_captions(table, absorbed)])]
 
 
 def in_captions(table: Iterable[Mapping[str, Any]], absorbed: Collection[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery.interop import config_text, flow_terms, kohya_terms, picture_folders, plain_values
-from bakery.interop.other_config import KohyaConfig, Subset, table, tables
+from bakery.interop.other_config import KohyaConfig, Subset, beside, table, tables
 from bakery.interop.readers import (
     ai_toolkit,
     civitai,
@@ -181,9 +181,8 @@ def _read(source: KohyaConfig, kind: str, raw: dict[str, Any], path: Path) -> No
 def _beside(further: str, path: Path, source: KohyaConfig) -> list[Path]:
     """The dataset TOML that `path` names: as it stands, or beside it; none with a note if it is gone."""
     name = plain_values.path_of(further)
-    for place in (Path(name), path.parent / name, path.parent / Path(name).name):
-        if place.is_file():
-            return [place]
+    if found := beside(name, path):
+        return [found]
     source.notes.append(
         f"dataset_config {name} is not here, so its pictures and settings are not known: give it as one "
         "more file"
@@ -289,18 +288,16 @@ def _arguments(source: KohyaConfig, raw: dict[str, Any]) -> None:
                 source.idle.append(name)
             else:
                 source.say(name, inner)
-    if custom := source.arguments.pop("lr_scheduler_type", None):
-        source.words.pop("lr_scheduler_type", None)
-        source.say("lr_scheduler_type", custom, {"lr_scheduler_type": "lr_scheduler"})
+    source.rename("lr_scheduler_type", "lr_scheduler")
 
 
 def _dataset(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
-    if beside := {k: v for k, v in raw.items() if k not in ("general", "datasets")}:
+    if training := {k: v for k, v in raw.items() if k not in ("general", "datasets")}:
         source.notes.append(
-            f"{path.name} holds {len(beside)} settings of training beside datasets, which sd-scripts "
+            f"{path.name} holds {len(training)} settings of training beside datasets, which sd-scripts "
             "wants in a file of their own: they are read as its --config_file"
         )
-        _arguments(source, beside)
+        _arguments(source, training)
     source.fall_back(kohya_terms.SD_SCRIPTS_DEFAULTS)
     datasets = tables(raw.get("datasets"), path, "datasets")
     for word, value in table(raw.get("general"), path, "general").items():

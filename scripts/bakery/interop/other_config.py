@@ -59,6 +59,21 @@ class KohyaConfig:
         self.arguments[name] = value
         self.words[name] = word
 
+    def rename(self, old: str, name: str) -> None:
+        """Take over a setting under another name, if the file says it."""
+        if value := self.arguments.pop(old, None):
+            word = self.words.pop(old, old)
+            self.say(word, value, {word: name})
+
+    def size(self, word: str, sides: list[int]) -> None:
+        """Take over a resolution, with the buckets of programs that limit ratios and not sides: half
+        and twice its side, in steps of 64 pixels."""
+        self.say(word, sides, {word: "resolution"})
+        side = max(64, round((sides[0] * sides[1]) ** 0.5 / 64) * 64)
+        self.arguments |= {
+            "min_bucket_reso": max(64, side // 128 * 64), "max_bucket_reso": 2 * side,
+        }  # fmt: skip
+
     def other_model(self, said: str) -> None:
         """Tell that the file is for a model that is not baked here; `said` is its word for it."""
         self.notes.append(
@@ -87,6 +102,12 @@ class KohyaConfig:
             empty = isinstance(value, str) and value.strip().lower() in plain_values.EMPTY
             if not empty and value is not None and value != []:
                 self.lost.append(f"{plain_values.entry(word, value)} (cannot be read)")
+
+
+def beside(name: str, path: Path) -> Path | None:
+    """The file that the config at `path` names: as it stands, or beside the config; else None."""
+    places = [Path(name), path.parent / name, path.parent / Path(name).name]
+    return next((place for place in places if place.is_file()), None)
 
 
 def tables(value: Any, path: Path, key: str) -> list[dict[str, Any]]:

@@ -101,8 +101,9 @@ def _add_caption(post: Post, data: Data, groups: tag_shapes.Groups) -> None:
     if not texts and not beside:
         return
     wholes = [", ".join([text, *beside]) for text in texts] or [", ".join(beside)]
-    several = tuple(line for whole in wholes if (line := parse(whole).text))
-    post.own = OwnCaption(parse(wholes[0]), "", candidates=several if len(set(several)) > 1 else ())
+    read = [parse(whole) for whole in wholes]
+    several = tuple(one.text for one in read if one.text)
+    post.own = OwnCaption(read[0], "", candidates=several if len(set(several)) > 1 else ())
     post.rating = post.own.rating
     if not groups:
         for name in CATEGORIES:

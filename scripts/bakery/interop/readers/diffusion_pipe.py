@@ -31,7 +31,7 @@ _MODEL = {
     "v_pred": "v_parameterization", "checkpoint_path": "pretrained_model_name_or_path",
 }  # fmt: skip
 _FLOW = {"transformer_path": "pretrained_model_name_or_path", "vae_path": "vae",
-         "dtype": "mixed_precision",         "qwen_path": "qwen3", "llm_path": "qwen3"}  # fmt: skip
+         "dtype": "mixed_precision", "qwen_path": "qwen3", "llm_path": "qwen3"}  # fmt: skip
 _DRAWN = ("timestep_sample_method", "sigmoid_scale", "shift", "flux_shift")
 _KINDS = {"sdxl": _MODEL, "anima": _FLOW}
 """What [model] type says of models that are baked here -> the names of its settings."""
@@ -182,9 +182,7 @@ def _dataset(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     size = max(found, key=lambda sides: sides[0] * sides[1])
     if len(found) > 1:
         source.notes.append(f"resolutions {several} are all trained there: the largest is taken")
-    source.say("resolutions", size, {"resolutions": "resolution"})
-    side = max(64, round((size[0] * size[1]) ** 0.5 / 64) * 64)
-    source.arguments |= {"min_bucket_reso": max(64, side // 128 * 64), "max_bucket_reso": 2 * side}
+    source.size("resolutions", size)
     source.say(
         "enable_ar_bucket",
         bool(first.get("enable_ar_bucket")),

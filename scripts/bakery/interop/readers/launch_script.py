@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery.interop import flow_terms, kohya_terms, plain_values
-from bakery.interop.other_config import KohyaConfig
+from bakery.interop.other_config import KohyaConfig, beside
 from bakery.interop.readers import shell_words
 from bakery.interop.readers.shell_script import TRAINS, ScriptReader
 from bakery.io.errors import BakeryError
@@ -148,8 +148,7 @@ def config_of(raw: dict[str, Any], path: Path) -> Path | None:
     if not name:
         return None
     name = name if name.endswith(".toml") else f"{name}.toml"
-    places = [Path(name), path.parent / name, path.parent / Path(name).name]
-    return next((place for place in places if place.is_file()), None)
+    return beside(name, path)
 
 
 def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
@@ -181,6 +180,4 @@ def read(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
             source.idle.append(word)
         else:
             source.say(word, value, {word: word[2:]})
-    if custom := source.arguments.pop("lr_scheduler_type", None):
-        source.words.pop("lr_scheduler_type", None)
-        source.say("--lr_scheduler_type", custom, {"--lr_scheduler_type": "lr_scheduler"})
+    source.rename("lr_scheduler_type", "lr_scheduler")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bakery.interop import flow_terms, kohya_terms, plain_values
-from bakery.interop.other_config import KohyaConfig, Subset, table, tables
+from bakery.interop.other_config import KohyaConfig, Subset, beside, table, tables
 from bakery.io import regular_files
 
 SIGNS = frozenset({"training_method", "base_model_name", "concept_file_name", "model_type",
@@ -249,9 +249,7 @@ def _sizes(source: KohyaConfig, raw: dict[str, Any]) -> None:
         found = [[512, 512]]
     if len(found) > 1:
         source.notes.append(f"resolution {text} are several: the first is taken")
-    source.say("resolution", found[0])
-    side = max(64, round((found[0][0] * found[0][1]) ** 0.5 / 64) * 64)
-    source.arguments |= {"min_bucket_reso": max(64, side // 128 * 64), "max_bucket_reso": 2 * side}
+    source.size("resolution", found[0])
     source.notes.append("bucket limits are half and twice the resolution, about as OneTrainer's")
 
 
@@ -281,8 +279,7 @@ def _concepts(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
     given = raw.get("concepts")
     name = plain_values.path_of(raw.get("concept_file_name"))
     if given is None and name:
-        places = [Path(name), path.parent / name, path.parent / Path(name).name]
-        found = next((place for place in places if place.is_file()), None)
+        found = beside(name, path)
         if found is None:
             source.notes.append(f"concept_file_name {name} is not here, so no folder is known")
         else:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from bakery.interop import flow_terms, kohya_terms, plain_values
 from bakery.interop.other_config import KohyaConfig, Subset
 from bakery.io import regular_files
-from bakery.io.errors import BakeryError
+from bakery.io.errors import BakeryError, first_line
 
 _PREFIX = "ss_"
 _HOLDERS = ("__metadata__", "metadata", "ss_metadata", "trainingDetails", "training_data")
@@ -79,7 +79,7 @@ def header(path: Path) -> dict[str, Any]:
         raise BakeryError(f"{path} does not exist: check the spelling") from None
     except (SafetensorError, OSError) as problem:
         raise BakeryError(
-            f"{path} is damaged or not a safetensors file ({str(problem).splitlines()[0]}): download it "
+            f"{path} is damaged or not a safetensors file ({first_line(problem)}): download it "
             "again, or give the config file"
         ) from None
     if not recognised(raw):
