@@ -186,7 +186,9 @@ def test_jobs_on_kubernetes(tmp_path: Path) -> None:
         disk = [int(limit["ephemeral-storage"][:-1]) for limit in limits]
         assert disk[0] < disk[1] < disk[2]
     (secret,) = found["secret"]
-    assert {"bakery_parts", "bakery_jobs_at_once"} == set(secret["data"])
+    # an installed storage plugin adds its own settings, whatever the workflow uses
+    ours = {name for name in secret["data"] if not name.startswith("snakemake_storage_")}
+    assert ours == {"bakery_parts", "bakery_jobs_at_once"}
     names = {one["valueFrom"]["secretKeyRef"]["name"] for one in containers[0]["env"]}
     assert names == {secret["metadata"]["name"]}
 
