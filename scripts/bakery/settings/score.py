@@ -22,13 +22,15 @@ class Score(Section):
     memorised_distance: Annotated[int, Field(ge=0, le=32)] = 6
     """Largest Hamming distance between the 64-bit perceptual hashes of a sample and a training
     picture at which the sample counts as a copy."""
-    leak_weight: Annotated[float, Field(ge=0)] = 0.5
-    """How much leak costs in the trade-off."""
+    leak_weight: Annotated[float, Field(ge=0)] = 0.1
+    """How much leak costs in the trade-off: little, as what is often on the pictures may be the
+    character's own."""
     bleed_weight: Annotated[float, Field(ge=0)] = 0.1
     """How much bleed costs in the trade-off: little, as you load a character's LoRA to see that
     character."""
-    clarity_weight: Annotated[float, Field(ge=0)] = 0.5
-    """How much pictures that are less clear than the base's cost in the trade-off."""
+    clarity_weight: Annotated[float, Field(ge=0)] = 0.1
+    """How much pictures that are less clear than the base's cost in the trade-off: little, as broken
+    ones also lose their tags."""
     embedding_model: Annotated[str, Model()] = ""
     """ONNX file of a model of your own that turns pictures into vectors, whose directions are close for
     the same character; gives likeness. For CCIP, take likeness_model instead. Empty leaves likeness
