@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from score_trials.choices import RULES, Evidence, Weights
+from score_trials.choices import RULES, SHIPPED, Evidence
 from score_trials.seen import Seen
 
 from bakery.report.recommendation import EpochScore
 from bakery.scoring import bootstrap
 from bakery.scoring.metric import PictureSet, ScoreInputs
-from bakery.scoring.metrics import COSTS, DECISIVE, METRICS, TRADEOFF, tradeoff
+from bakery.scoring.metrics import DECISIVE, METRICS, TRADEOFF, tradeoff
 from bakery.settings.halve import Halving
 from bakery.stages import halve
 
@@ -81,17 +81,14 @@ def _chosen(seen: Seen, prompts: set[str], seeds: set[str]) -> np.ndarray:
 def _scored(seen: Seen, rows: np.ndarray) -> list[EpochScore]:
     """The epochs of a bake, scored by these pictures alone."""
     inputs = seen.inputs(rows)
-    weights = {metric.name: getattr(seen.settings, metric.cost) for metric in COSTS}
     number, nominal = inputs.seen.samples["epoch"], inputs.seen.samples["nominal"]
     return [
-        _epoch(seen.label, int(epoch), inputs, ((number == epoch) & nominal).to_numpy(), weights)
+        _epoch(seen.label, int(epoch), inputs, ((number == epoch) & nominal).to_numpy())
         for epoch in sorted(number.unique())
     ]
 
 
-def _epoch(
-    label: str, epoch: int, inputs: ScoreInputs, rows: np.ndarray, weights: Weights
-) -> EpochScore:
+def _epoch(label: str, epoch: int, inputs: ScoreInputs, rows: np.ndarray) -> EpochScore:
     at = np.flatnonzero(rows)
     part = inputs.seen.samples.iloc[at]
     names = part["prompt_id"] + ": " + part["prompt"]
@@ -99,7 +96,7 @@ def _epoch(
     pictures = PictureSet(inputs, at, draws)
     wanted = {metric.name for metric in DECISIVE}
     numbers = {m.name: m.compute(pictures) for m in METRICS if m.compute and m.name in wanted}
-    numbers[TRADEOFF.name] = tradeoff(numbers, weights)
+    numbers[TRADEOFF.name] = tradeoff(numbers, SHIPPED)
     return EpochScore(
         label,
         epoch,

@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def finished(folder: Path, half: str) -> list[Design]:
 
 
 def read_all(folder: Path, half: str) -> list[Evidence]:
-    """The evidence of a half's finished trials."""
+    """The evidence of a half's finished trials, by the shipped weights whatever they were scored by."""
     # torch and diffusers take a while, and most steps here do not need them
     from score_trials import evidence, yardstick
 
@@ -105,7 +105,7 @@ def read_all(folder: Path, half: str) -> list[Evidence]:
         if not one.has_verdict:
             why = "nothing was pruned, or nothing asked is known: its epochs have no trade-off"
             print(f"{one.design.name} is left out: {why}\n")
-    return [one for one in found if one.has_verdict]
+    return [choices.weighed(one, SHIPPED) for one in found if one.has_verdict]
 
 
 def minutes(folder: Path, found: Sequence[Evidence]) -> dict[str, float]:
@@ -159,13 +159,19 @@ def settle(args: argparse.Namespace) -> None:
         raise SystemExit("no trial to settle by is finished: bake one first")
     best = choices.settle(found)[0]
     names = [one.design.name for one in found]
-    facts = {"rule": best.rule, "weights": dict(best.weights), "trials": names}
+    facts = {
+        "rule": best.rule, "weights": dict(best.weights), "shipped": dict(SHIPPED), "trials": names,
+    }  # fmt: skip
     (args.folder / SETTLED).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(counted(args.folder, found, SETTLE), json.dumps(facts), sep="\n")
 
 
+def _said(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weights[name]:g}" for name in SHIPPED)
+
+
 def judge(args: argparse.Namespace) -> None:
-    """Reports on the half `JUDGE`, once: the shipped rule and weights, the settled ones, the others."""
+    """Reports on the half `JUDGE`, once: what was settled, what was shipped before, other rules."""
     if (args.folder / JUDGED).is_file():
         raise SystemExit(f"judged already: {args.folder / JUDGED}. A second look would be a choice")
     if not (args.folder / SETTLED).is_file():
@@ -179,18 +185,19 @@ def judge(args: argparse.Namespace) -> None:
     found = read_all(args.folder, JUDGE)
     if not found:
         raise SystemExit("no trial to judge by is finished: bake one first")
-    chosen = choices.attempt(found, facts["rule"], facts["weights"])
-    said = ", ".join(f"{name} {facts['weights'][name]:g}" for name in SHIPPED)
+    settled = [choices.weighed(one, facts["weights"]) for one in found]
+    before = choices.attempt(found, FIRST, facts["shipped"])
     text = [
-        counted(args.folder, found, JUDGE), "",
-        *report.trials(found, minutes(args.folder, found), FIRST), "",
-        *report.rules(found),
-        report.line(f"as settled: {facts['rule']}; {said}", chosen, found), "",
+        counted(args.folder, found, JUDGE),
+        f"As settled: {facts['rule']}; {_said(facts['weights'])}.", "",
+        *report.trials(settled, minutes(args.folder, found), facts["rule"]), "",
+        *report.rules(found, facts["weights"]),
+        report.line(f"as shipped before: {FIRST}; {_said(facts['shipped'])}", before, found), "",
         *report.best_epochs(found), "",
         *report.doubts(found),
     ]  # fmt: skip
     if args.plot:
-        plot.plot(found, args.plot, FIRST)
+        plot.plot(settled, args.plot, facts["rule"])
     (args.folder / JUDGED).write_text("\n".join(text) + "\n", encoding="utf-8")
     print("\n".join(text))
 

@@ -1,8 +1,8 @@
 """Which epoch of which bake to take, and the sentences that explain it.
 
-Several epochs may be the best: those within one standard error of the highest trade-off, compared
-draw by draw, since all epochs start from the same noise. The most certain of them is recommended:
-the one whose interval has the highest lower end. docs/scores.md explains the numbers.
+The highest trade-off is recommended. Others may be as good: those within one standard error of it,
+compared draw by draw, since all epochs start from the same noise. The reasons say so. Why it is not
+the most certain of them, nor the earliest: docs/proof.md.
 """
 
 from __future__ import annotations
@@ -58,12 +58,6 @@ class EpochScore:
         tradeoff = self.score(TRADEOFF.name)
         return self.balance if math.isnan(tradeoff) else tradeoff
 
-    @property
-    def at_least(self) -> float:
-        """The lower end of the rank's interval; the rank itself without draws."""
-        low, _ = bootstrap.interval(self.values("rank"))
-        return self.rank if math.isnan(low) else low
-
     def values(self, name: str) -> np.ndarray:
         """A metric as measured and its draws, (1 + D,); `rank` is what epochs are ranked by."""
         ranked = name == "rank"
@@ -80,9 +74,6 @@ class Recommendation:
     """The recommended epoch."""
     title: str
     reasons: Sequence[str] = field(default=())
-    top: EpochScore | None = None
-    """The epoch with the highest trade-off; the recommended one may be equal to it and more
-    certain."""
     beats_base: bool = True
     """False where the base without a LoRA ranks as high: then `best` is merely the best of them."""
 
@@ -116,7 +107,7 @@ def recommend(bakes: Sequence[Sequence[EpochScore]]) -> Recommendation:
     ranked = _ranked(epochs)
     if not ranked:
         return _no_recommendation(epochs)
-    top, best = _chosen(ranked)
+    best = ranked[0]
     siblings = next(bake for bake in bakes if any(epoch is best for epoch in bake))
     base = next((epoch for epoch in siblings if not epoch.number), None)
     title = f"{best.bake}, epoch {best.number}" if len(bakes) > 1 else f"Epoch {best.number}"
@@ -126,16 +117,16 @@ def recommend(bakes: Sequence[Sequence[EpochScore]]) -> Recommendation:
         title = "No epoch beats the base"
         reasons.append(
             f"The base without a LoRA has a trade-off of {fixed(base.rank)}; the best of "
-            f"{_count(len(ranked), 'epoch')}, {_name(top, len(bakes))} only {fixed(top.rank)}."
+            f"{_count(len(ranked), 'epoch')}, {_name(best, len(bakes))} only {fixed(best.rank)}."
         )
     else:
-        reasons.append(_rank(best, top, len(ranked), len(bakes)))
+        reasons.append(_rank(best, len(ranked), len(bakes)))
     reasons += _side_effects(best)
     reasons += _later(best, siblings)
-    reasons += _rival(best, top, bakes)
+    reasons += _rival(best, bakes)
     if best.number == max(epoch.number for epoch in siblings) > 1:
         reasons.append("It is the last epoch baked: more epochs might be better still.")
-    return Recommendation(best, title, reasons, top, beats_base)
+    return Recommendation(best, title, reasons, beats_base)
 
 
 def _ranked(epochs: Sequence[EpochScore]) -> list[EpochScore]:
@@ -146,44 +137,10 @@ def _ranked(epochs: Sequence[EpochScore]) -> list[EpochScore]:
     )
 
 
-def _chosen(ranked: Sequence[EpochScore]) -> tuple[EpochScore, EpochScore]:
-    """The epoch with the highest rank of those that no other beats in everything, and the surest of
-    those as good as it: the recommended one."""
-    undominated = [one for one in ranked if not any(dominated(one, other) for other in ranked)]
-    top = (undominated or ranked)[0]
-    return top, _surest(top, undominated or ranked)
-
-
-def dominated(one: EpochScore, other: EpochScore) -> bool:
-    """Whether `other` beats `one` beyond noise in every metric of `DECISIVE` that both have.
-
-    Beyond noise: by more than one standard error of the paired difference.
-    """
-    compared = 0
-    for metric in DECISIVE:
-        here, there = (metric.better(epoch.values(metric.name)) for epoch in (one, other))
-        if math.isnan(here[0]) or math.isnan(there[0]):
-            continue
-        compared += 1
-        if close(there, here):
-            return False
-    return compared > 0
-
-
 def close(best: np.ndarray, other: np.ndarray) -> bool:
     """`bootstrap.close`, also where only one of the two, or neither, has draws."""
     draws = min(len(best), len(other))
     return bootstrap.close(best[:draws], other[:draws])
-
-
-def _surest(top: EpochScore, ranked: Sequence[EpochScore]) -> EpochScore:
-    """The epoch within the noise of `top` with the highest lower end; among equals the earliest.
-
-    Without draws it is `top` itself: how certain the others are is not known.
-    """
-    level = top.values("rank")
-    near = [epoch for epoch in ranked if close(level, epoch.values("rank"))]
-    return min(near, key=lambda epoch: (-epoch.at_least, epoch.number, epoch.bake))
 
 
 def _no_recommendation(epochs: Sequence[EpochScore]) -> Recommendation:
@@ -217,19 +174,11 @@ def _numbers(best: EpochScore, base: EpochScore | None, bakes: int) -> str:
     )
 
 
-def _rank(best: EpochScore, top: EpochScore, epochs: int, bakes: int) -> str:
+def _rank(best: EpochScore, epochs: int, bakes: int) -> str:
     among = f"{_count(epochs, 'epoch')} in {bakes} bakes" if bakes > 1 else _count(epochs, "epoch")
     if epochs == 1:
         return f"Its trade-off is {fixed(best.rank)}."
-    if best is top:
-        return f"Its trade-off, {fixed(best.rank)}, is the highest of {among}."
-    return (
-        f"The highest trade-off of {among} is {fixed(top.rank)} "
-        f"({_name(top, bakes).rstrip(',')}), but "
-        f"by chance it may be as low as {fixed(top.at_least)}. This one has {fixed(best.rank)}, "
-        "equal "
-        f"within noise, and is more certain (as low as {fixed(best.at_least)})."
-    )
+    return f"Its trade-off, {fixed(best.rank)}, is the highest of {among}."
 
 
 def _side_effects(best: EpochScore) -> Iterator[str]:
@@ -267,17 +216,12 @@ def _later(best: EpochScore, siblings: Sequence[EpochScore]) -> Iterator[str]:
     yield f"Epoch {later.number} {listed(parts)}."
 
 
-def _rival(
-    best: EpochScore, top: EpochScore, bakes: Sequence[Sequence[EpochScore]]
-) -> Iterator[str]:
-    """The best of the other bakes, each at the epoch that the page's table shows: its own choice."""
-    ranked = [_ranked(bake) for bake in bakes if all(epoch is not best for epoch in bake)]
-    others = _ranked([_chosen(epochs)[1] for epochs in ranked if epochs])
+def _rival(best: EpochScore, bakes: Sequence[Sequence[EpochScore]]) -> Iterator[str]:
+    """The best of the other bakes."""
+    others = _ranked([e for bake in bakes if all(one is not best for one in bake) for e in bake])
     if not others:
         return
     rival = others[0]
-    if rival is top:
-        return
     said = f"Next is {_name(rival, len(bakes))} with {fixed(rival.rank)}"
     if close(best.values("rank"), rival.values("rank")):
         yield f"{said}, too close to tell apart with these prompts and seeds."

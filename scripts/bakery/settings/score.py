@@ -28,7 +28,7 @@ class Score(Section):
     bleed_weight: Annotated[float, Field(ge=0)] = 0.1
     """How much bleed costs in the trade-off: little, as you load a character's LoRA to see that
     character."""
-    clarity_weight: Annotated[float, Field(ge=0)] = 0.1
+    clarity_weight: Annotated[float, Field(ge=0)] = 0.2
     """How much pictures that are less clear than the base's cost in the trade-off: little, as broken
     ones also lose their tags."""
     embedding_model: Annotated[str, Model()] = ""
