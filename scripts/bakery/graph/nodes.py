@@ -25,7 +25,7 @@ CODE_VERSIONS = dict.fromkeys(cfg.STAGES, 1) | {
     "layout": 2,
     "train": 3,
     "sample": 4,
-    "score": 6,
+    "score": 7,
     "compare": 8,
     "halve": 1,
 }
