@@ -27,6 +27,9 @@ def test_usual_settings_are_no_foot_gun() -> None:
     assert told({"shuffle_caption": False, "keep_tokens": 0}) == []
     assert told({"shuffle_caption": False, "caption_tag_dropout_rate": 0.1}) == []
     assert told({"unet_lr": 1e-3, "learning_rate": 5e-4}) == []
+    again = {"unet_lr": 1e-4, "text_encoder_lr": 5e-5, "learning_rate": 1e-4}
+    assert told(again) == [], "the same rate once more misleads nobody"
+    assert told({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 1}) == []
     assert footguns.of_buckets(Train(), ((64, 64), (48, 80)), 0.1) == []
     folders = [RepeatFolder("", "mirael", 5, 10, 0.8), RepeatFolder("halo", "halo", 5, 3, 0.2, 0.2)]
     assert footguns.of_concepts(folders) == []
@@ -37,7 +40,8 @@ def test_usual_settings_are_no_foot_gun() -> None:
     [
         ({"shuffle_caption": False, "keep_tokens": 2}, {}, "keep_tokens 2 does nothing, because"),
         ({}, {"class_tokens": "1girl, solo"}, "keep_tokens 1 is less than the 3 tags"),
-        ({"max_steps": 25, "num_epochs": 6}, {}, "max_steps 25 wins over num_epochs 6: .* epoch 3"),
+        ({"keep_tokens": 0}, {}, "keep_tokens 0 is less than the 1 tag that"),
+        ({"max_steps": 25, "num_epochs": 6}, {}, "max_steps 25 decides, not num_epochs: .* epoch 3"),
         ({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 4}, {}, "num_cycles 4 does nothing"),
         ({"unet_lr": 1e-3, "text_encoder_lr": 1e-4, "learning_rate": 5e-4}, {},
             "learning_rate 0.0005 does nothing: each part"),

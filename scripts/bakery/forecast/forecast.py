@@ -17,7 +17,7 @@ from typing import Any
 from bakery.dataset import buckets
 from bakery.dataset.buckets import Fit
 from bakery.families.recognise import main_part
-from bakery.forecast import captions_told, family_habits, first_bake, footguns, together
+from bakery.forecast import captions_told, family_habits, first_bake, footguns, rate_habits, together
 from bakery.forecast import history as past
 from bakery.forecast.known_pictures import KnownPictures, PlannedBake, ShownPicture, known_pictures
 from bakery.io import tables
@@ -118,11 +118,20 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *first_bake.of_names(bake.settings["scrape"], bake.configs),
         *first_bake.of_size(train, family),
         *first_bake.of_machine(train, bake.has_gpu),
-        *first_bake.of_length(train, sum(folder.shown for folder in known.folders)),
+        *first_bake.of_length(train, sum(folder.shown for folder in known.folders), counts),
         *family_habits.of_training(train, family, sum(f.images for f in known.folders)),
+        *bake.once(
+            f"predictions {bake.base} {train.v_parameterization} {train.zero_terminal_snr}",
+            (),
+            lambda: family_habits.of_prediction(train, bake.base),
+        ),
         *family_habits.of_target(family, bake.gathered_to),
         *footguns.of_buckets(train, sizes, lost),
         *footguns.of_training(train, prune, counts),
+        *footguns.of_files(train, counts, len(files)),
+        *rate_habits.of_optimizer(train),
+        *rate_habits.of_scale(train),
+        *rate_habits.of_warmup(train, counts),
         *footguns.of_concepts(known.folders),
         *footguns.of_trigger(prune, Path(main_part(bake.base))),
         *bake.once("captions", ("scrape", "prune"), lambda: _of_captions(bake, prune)),

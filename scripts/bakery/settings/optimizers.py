@@ -87,6 +87,15 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     ),
 }
 """By the name in the config, in the order in which the config offers them."""
+SMALL = 0.1
+"""A rate up to this is small for an optimizer that finds its own, and from here on far too high for all
+others."""
+
+
+def chooses_its_rate(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether the optimizer `name` with these arguments ignores both rates and schedule."""
+    relative = arguments.get("relative_step", True) or arguments.get("warmup_init", False)
+    return OPTIMIZERS[name].relative_step and bool(relative)
 
 
 def problem(name: str, arguments: Mapping[str, Any]) -> str:
