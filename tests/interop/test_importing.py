@@ -83,7 +83,7 @@ def test_the_gui(tmp_path: Path) -> None:
         "Lion", {"weight_decay": 0.2, "betas": [0.9, 0.98]},
     )  # fmt: skip
     assert got.rates == {"unet_lr": 2e-4, "text_encoder_lr": 3e-5}
-    assert (got.lr_warmup_ratio, got.lr_scheduler_num_cycles, got.max_token_length) == (0.1, 9, 225)
+    assert (got.lr_warmup_ratio, got.max_token_length) == (0.1, 225)
     assert (got.resolution, got.max_bucket_reso, got.min_snr_gamma) == (768, 1536, None)
     assert got.conv_dim is None, "a Standard LoRA has no convolutions"
     assert "conv_dim" in draft.switched_off

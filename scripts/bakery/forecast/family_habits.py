@@ -68,8 +68,8 @@ def of_prediction(train: Train, base: Place) -> list[str]:
         ("zero_terminal_snr", header.zero_terminal_snr, "has a schedule that ends in pure noise"),
     )
     return [
-        f"{name} is false, and the base's own files say that it {what}: with the wrong one a LoRA learns "
-        "to undo it, and pictures turn grey; leave it out."
+        f"{name} is false, and the base's own files say that it {what}: with the wrong one a LoRA "
+        "learns to undo it, and pictures turn grey; leave it out."
         for name, says, what in told
         if says and getattr(train, name) is False
     ]

@@ -11,6 +11,7 @@ from bakery.dataset.concepts import RepeatFolder
 from bakery.families import tokenizer_probe
 from bakery.io import manifest
 from bakery.io.images import Size
+from bakery.settings import optimizers
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
 from bakery.sources import caption_files
@@ -83,6 +84,11 @@ def of_training(train: Train, prune: Prune, counts: StepCounts | None) -> list[s
             f"keep_tokens {train.keep_tokens} is less than the {front} tag{'s' * (front > 1)} that "
             "trigger and class tokens make: shuffling moves them away from the front."
         )
+    if strange := optimizers.unknown(train.optimizer_type, train.optimizer_args):
+        found.append(
+            f"optimizer_args names {', '.join(strange)}, which {train.optimizer_type} does not know: "
+            "the bake would end where it starts to train; remove it."
+        )
     if train.text_variants is not None:
         found += _of_variants(train)
     if train.max_steps and counts is not None:
@@ -140,16 +146,15 @@ def of_files(train: Train, counts: StepCounts | None, files: int) -> list[str]:
     if counts is None or counts.epochs < 2:
         return []
     every = math.ceil(counts.epochs / SAVED)
-    kept = f"save_every_n_epochs {train.save_every_n_epochs}"
     if files == 1:
         return [
-            f"{kept} saves only the last of {counts.epochs} epochs, so there is none to compare it "
-            f"with: take {every}."
+            f"Only the last of {counts.epochs} epochs is saved, so there is none to compare it with: set "
+            f"save_every_n_epochs to {every}."
         ]
     if files > MANY_FILES:
         return [
-            f"{kept} saves {files} of {counts.epochs} epochs, and each is drawn and scored: take "
-            f"{every}."
+            f"{files} of {counts.epochs} epochs are saved, and each is drawn and scored: set "
+            f"save_every_n_epochs to {every}."
         ]
     return []
 

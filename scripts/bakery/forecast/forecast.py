@@ -17,7 +17,14 @@ from typing import Any
 from bakery.dataset import buckets
 from bakery.dataset.buckets import Fit
 from bakery.families.recognise import main_part
-from bakery.forecast import captions_told, family_habits, first_bake, footguns, rate_habits, together
+from bakery.forecast import (
+    captions_told,
+    family_habits,
+    first_bake,
+    footguns,
+    rate_habits,
+    together,
+)
 from bakery.forecast import history as past
 from bakery.forecast.known_pictures import KnownPictures, PlannedBake, ShownPicture, known_pictures
 from bakery.io import tables

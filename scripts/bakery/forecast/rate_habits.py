@@ -9,6 +9,8 @@ from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.train import Train
 from bakery.training.schedules import StepCounts
 
+LOW = 1e-5
+"""Rates below this are for whole models; Lion's are smaller."""
 DOWN = 1 / 32
 """Scales below this need higher rates than the usual ones."""
 LONG = 0.5
@@ -21,8 +23,9 @@ def of_optimizer(train: Train) -> list[str]:
     kind, name, rate = train.optimizer_type, *_highest(train)
     record = OPTIMIZERS[kind]
     if optimizers.chooses_its_rate(kind, train.optimizer_args):
+        schedule = f" and lr_scheduler {train.lr_scheduler}" * (train.lr_scheduler not in _FLAT)
         return [
-            f"{name} {rate:g} and lr_scheduler {train.lr_scheduler} do nothing: {kind} chooses its own "
+            f"{name} {rate:g}{schedule} {'do' if schedule else 'does'} nothing: {kind} chooses its own "
             "rates unless optimizer_args has relative_step: false (and no warmup_init)."
         ]
     found = []
@@ -35,6 +38,11 @@ def of_optimizer(train: Train) -> list[str]:
         found.append(
             f"{name} {rate:g} is a rate for optimizers that find their own, such as Prodigy: {kind} "
             "burns the LoRA within a few steps; 1e-4 is usual."
+        )
+    if not record.finds_rate and kind != "Lion" and rate < LOW:
+        found.append(
+            f"{name} {rate:g} is of the size for a whole model: a LoRA hardly learns with it; 1e-4 is "
+            "usual."
         )
     if not record.scheduled and train.differs("lr_scheduler") and train.lr_scheduler not in _FLAT:
         found.append(f"lr_scheduler {train.lr_scheduler} does nothing: {kind} needs no schedule.")

@@ -49,6 +49,10 @@ _NEXT_NAME = re.compile(r"\s+(?=[A-Za-z_]\w*=)")
 ARGUMENTS_OF = {"lr_scheduler_args", "network_args", "optimizer_args"}
 """Arguments that hold further ones by name."""
 
+HEEDING_RATES = ("scale_parameter", "relative_step", "warmup_init")
+"""Arguments of Adafactor that are all false where it heeds rates: so in OneTrainer and ai-toolkit, not
+in sd-scripts."""
+
 ZERO_IS_LEFT_OUT = {"network_dropout", "noise_offset", "max_steps"}
 
 SD_SCRIPTS_DEFAULTS: dict[str, Any] = {
