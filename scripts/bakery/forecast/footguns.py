@@ -82,7 +82,8 @@ def of_training(train: Train, prune: Prune, counts: StepCounts | None) -> list[s
     if train.shuffle_caption and train.keep_tokens < front:
         found.append(
             f"keep_tokens {train.keep_tokens} is less than the {front} tag{'s' * (front > 1)} that "
-            "trigger and class tokens make: shuffling moves them away from the front."
+            f"trigger and class tokens make: shuffling moves {'them' if front > 1 else 'it'} away from "
+            "the front."
         )
     if strange := optimizers.unknown(train.optimizer_type, train.optimizer_args):
         found.append(
@@ -148,8 +149,8 @@ def of_files(train: Train, counts: StepCounts | None, files: int) -> list[str]:
     every = math.ceil(counts.epochs / SAVED)
     if files == 1:
         return [
-            f"Only the last of {counts.epochs} epochs is saved, so there is none to compare it with: set "
-            f"save_every_n_epochs to {every}."
+            f"Only the last of {counts.epochs} epochs is saved, so there is none to compare it with: "
+            f"set save_every_n_epochs to {every}."
         ]
     if files > MANY_FILES:
         return [

@@ -145,7 +145,7 @@ ANOTHER_WAY = {
     "resume": "a bake that was stopped goes on by itself",
     "lowram": "not needed",
     "highvram": "not needed",
-    "no_half_vae": "say mixed_precision bf16 or no if latents become NaN",
+    "no_half_vae": "SDXL's VAE is always in float32; with SD 1.5 mixed_precision bf16 or no does it",
     "tag_occurrence": "tags are counted in results/prune/*/prune.csv",
     "tag_occurrence_txt_file": "tags are counted in results/prune/*/prune.csv",
     "sort_tag_occurrence_alphabetically": "tags are counted in results/prune/*/prune.csv",
