@@ -127,18 +127,12 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *first_bake.of_machine(train, bake.has_gpu),
         *first_bake.of_length(train, sum(folder.shown for folder in known.folders), counts),
         *family_habits.of_training(train, family, sum(f.images for f in known.folders)),
-        *bake.once(
-            f"predictions {bake.base} {train.v_parameterization} {train.zero_terminal_snr}",
-            (),
-            lambda: family_habits.of_prediction(train, bake.base),
-        ),
+        *_of_prediction(bake, train),
         *family_habits.of_target(family, bake.gathered_to),
         *footguns.of_buckets(train, sizes, lost),
         *footguns.of_training(train, prune, counts),
         *footguns.of_files(train, counts, len(files)),
-        *rate_habits.of_optimizer(train),
-        *rate_habits.of_scale(train),
-        *rate_habits.of_warmup(train, counts),
+        *rate_habits.told(train, counts),
         *footguns.of_concepts(known.folders),
         *footguns.of_trigger(prune, Path(main_part(bake.base))),
         *bake.once("captions", ("scrape", "prune"), lambda: _of_captions(bake, prune)),
@@ -182,6 +176,12 @@ def _about_captions(bake: PlannedBake, known: KnownPictures, train: Train) -> st
     still = Shuffling.of(train).still
     pictures = [tuple(map(still, texts)) for texts in known.captions]
     return captions_told.count(pictures, base, most, spoken).told(most)
+
+
+def _of_prediction(bake: PlannedBake, train: Train) -> list[str]:
+    """What the base's header contradicts, which is read once for all bakes that say the same."""
+    said = f"predictions {bake.base} {train.v_parameterization} {train.zero_terminal_snr}"
+    return bake.once(said, (), lambda: family_habits.of_prediction(train, bake.base))
 
 
 def _of_captions(bake: PlannedBake, prune: Prune) -> list[str]:

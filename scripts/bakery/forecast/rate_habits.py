@@ -18,6 +18,11 @@ LONG = 0.5
 _FLAT = ("constant", "constant_with_warmup")
 
 
+def told(train: Train, counts: StepCounts | None) -> list[str]:
+    """All that is to be said of rates, a sentence each."""
+    return of_optimizer(train) + of_scale(train) + of_warmup(train, counts)
+
+
 def of_optimizer(train: Train) -> list[str]:
     """Rates and schedules that the optimizer makes something else of than they say."""
     kind, name, rate = train.optimizer_type, *_highest(train)

@@ -24,7 +24,7 @@ DRAWN = {"steps": 30, "cfg_scale": 4.5, "sampler": "Euler"}
 """How a flow model's pictures are usually drawn, in settings of `sample`."""
 MODULE = "networks.lora_anima"
 _ANY_MODULE = "_anima"
-"""How the names of all modules with networks for Anima end: `networks.lokr_anima`, too."""
+"""How the names of all modules with networks for Anima end, a LoKr's, too."""
 DEFAULTS: dict[str, Any] = {
     "timestep_sampling": "sigmoid", "discrete_flow_shift": 1.0, "sigmoid_scale": 1.0,
     "weighting_scheme": "uniform", "logit_mean": 0.0, "logit_std": 1.0,
