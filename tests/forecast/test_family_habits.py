@@ -69,6 +69,26 @@ def test_stable_diffusion_and_unknown_bases_are_not_talked_of(tmp_path: Path) ->
         assert not family_habits.of_target(family, "stable-diffusion-webui")
 
 
+def test_a_prediction_that_the_base_s_files_contradict(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    scheduler = tmp_path / "scheduler" / "scheduler_config.json"
+    scheduler.parent.mkdir()
+    scheduler.write_text('{"prediction_type": "v_prediction", "rescale_betas_zero_snr": true}')
+
+    def told(**train: bool | None) -> list[str]:
+        return family_habits.of_prediction(Train(**train), str(tmp_path))
+
+    (sentence,) = told(v_parameterization=False)
+    assert sentence.startswith("v_parameterization is false, and the base's own files say")
+    (sentence,) = told(v_parameterization=True, zero_terminal_snr=False)
+    assert sentence.startswith("zero_terminal_snr is false")
+    assert told() == told(v_parameterization=True, zero_terminal_snr=True) == []
+    scheduler.write_text('{"prediction_type": "epsilon"}')
+    assert told(v_parameterization=False, zero_terminal_snr=False) == []
+    for place in ("owner/model", str(tmp_path / "missing.safetensors")):
+        assert family_habits.of_prediction(Train(v_parameterization=False), place) == []
+
+
 @pytest.mark.parametrize(("toy", "known"), [("resources/world/anima", False), ("mine/anima", True)])
 def test_a_toy_has_no_habits(tmp_path: Path, toy: str, known: bool) -> None:
     place = tmp_path / toy

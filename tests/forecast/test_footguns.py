@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from bakery.dataset.concepts import RepeatFolder
 from bakery.families import tokenizer_probe
-from bakery.forecast import footguns
+from bakery.forecast import first_bake, footguns
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
 from bakery.training.schedules import step_counts
@@ -27,6 +27,9 @@ def test_usual_settings_are_no_foot_gun() -> None:
     assert told({"shuffle_caption": False, "keep_tokens": 0}) == []
     assert told({"shuffle_caption": False, "caption_tag_dropout_rate": 0.1}) == []
     assert told({"unet_lr": 1e-3, "learning_rate": 5e-4}) == []
+    again = {"unet_lr": 1e-4, "text_encoder_lr": 5e-5, "learning_rate": 1e-4}
+    assert told(again) == [], "the same rate once more misleads nobody"
+    assert told({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 1}) == []
     assert footguns.of_buckets(Train(), ((64, 64), (48, 80)), 0.1) == []
     folders = [RepeatFolder("", "mirael", 5, 10, 0.8), RepeatFolder("halo", "halo", 5, 3, 0.2, 0.2)]
     assert footguns.of_concepts(folders) == []
@@ -37,7 +40,8 @@ def test_usual_settings_are_no_foot_gun() -> None:
     [
         ({"shuffle_caption": False, "keep_tokens": 2}, {}, "keep_tokens 2 does nothing, because"),
         ({}, {"class_tokens": "1girl, solo"}, "keep_tokens 1 is less than the 3 tags"),
-        ({"max_steps": 25, "num_epochs": 6}, {}, "max_steps 25 wins over num_epochs 6: .* epoch 3"),
+        ({"keep_tokens": 0}, {}, "keep_tokens 0 is less than the 1 tag that"),
+        ({"max_steps": 25, "num_epochs": 6}, {}, "max_steps 25 decides, not num_epochs: .* epoch 3"),
         ({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 4}, {}, "num_cycles 4 does nothing"),
         ({"unet_lr": 1e-3, "text_encoder_lr": 1e-4, "learning_rate": 5e-4}, {},
             "learning_rate 0.0005 does nothing: each part"),
@@ -52,6 +56,39 @@ def test_settings_without_effect_are_told(train: dict, prune: dict, words: str) 
     (sentence,) = told(train, prune)
     assert re.search(words, sentence), sentence
     assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        ({"num_epochs": 12, "save_every_n_epochs": 12}, "Only the last of 12 epochs .* to 2.$"),
+        (
+            {"max_steps": 530, "save_every_n_epochs": 999_999},
+            "Only the last of 53 epochs .* to 6.$",
+        ),
+        ({"max_steps": 1600, "save_every_n_epochs": 1}, "160 of 160 epochs are saved.* to 16.$"),
+        ({"num_epochs": 1, "save_every_n_epochs": 999_999}, ""),
+        ({"num_epochs": 100, "save_every_n_epochs": 2}, ""),
+    ],
+)
+def test_epochs_of_which_none_or_too_many_are_kept(train: dict, words: str) -> None:
+    settings = Train(**train)
+    counts = step_counts(settings, 10)
+    files = sum(counts.saves(settings, epoch) for epoch in range(1, counts.epochs + 1))
+    told = footguns.of_files(settings, counts, files)
+    assert len(told) == bool(words)
+    assert all(re.search(words, sentence) for sentence in told), told
+    assert footguns.of_files(settings, None, 0) == []
+
+
+def test_a_number_of_steps_that_looks_mistyped() -> None:
+    settings = Train(max_steps=40_000)
+    (sentence,) = first_bake.of_length(settings, 40, step_counts(settings, 10))
+    assert "an epoch shows 40 pictures, and 40,000 steps 160,000" in sentence
+    assert sentence.endswith("lower layout.repeats or max_steps.")
+    settings = Train(max_steps=4000)
+    assert first_bake.of_length(settings, 40, step_counts(settings, 10)) == []
+    assert first_bake.of_length(settings, 0, None) == []
 
 
 def test_one_bucket_is_told_before_any_picture_is_known() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,77 @@ def pictures(folder: Path, *captions: str) -> None:
         (folder / f"{number}.txt").write_text(caption, encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "given", "arguments", "left_out"),
+    [
+        ("DAdaptAdam", "decouple=True weight_decay=0.2 use_bias_correction=True",
+            {"weight_decouple": True, "weight_decay": 0.2, "bias_correction": True}, ""),
+        ("Prodigy", "decouple=True d_coef=0.8", {"decouple": True, "d_coef": 0.8}, ""),
+        ("AdamW", "decouple=True weight_decay=0.1", {"weight_decay": 0.1},
+            "optimizer_args.decouple = True (AdamW takes no such argument)"),
+    ],
+)  # fmt: skip
+def test_an_optimizer_gets_what_its_class_takes(
+    tmp_path: Path, optimizer: str, given: str, arguments: dict[str, Any], left_out: str
+) -> None:
+    changes = {"optimizer": optimizer, "optimizer_args": given, "text_encoder_lr": "0.0002"}
+    config, draft, _ = imported(tmp_path, GUI | changes)
+    assert config.train.optimizer_args == arguments
+    said = [entry for entry in draft.left_out if entry.startswith("optimizer_args")]
+    assert said == ([left_out] if left_out else [])
+
+
+def test_adafactor_heeds_rates_where_it_does_so_there(tmp_path: Path) -> None:
+    heeds = {"scale_parameter": False, "relative_step": False, "warmup_init": False}
+    plain = {"optimizer": {"optimizer": "ADAFACTOR"}}
+    assert imported(tmp_path, ONETRAINER | plain)[0].train.optimizer_args == heeds
+    own = {"optimizer": {"optimizer": "ADAFACTOR", "relative_step": True}}
+    got = imported(tmp_path, ONETRAINER | own)[0].train.optimizer_args
+    assert got == heeds | {"relative_step": True}
+    toolkit = copy.deepcopy(AI_TOOLKIT)
+    toolkit["config"]["process"][0]["train"]["optimizer"] = "adafactor"
+    assert imported(tmp_path, toolkit, "c.yaml")[0].train.optimizer_args == heeds
+    gui, _, _ = imported(tmp_path, GUI | {"optimizer": "Adafactor", "optimizer_args": ""})
+    assert gui.train.optimizer_args == {}, "sd-scripts' Adafactor chooses its own rates"
+
+
+def test_what_the_file_does_not_say_and_does_nothing_is_not_written(tmp_path: Path) -> None:
+    def words(**changes: Any) -> set[str]:
+        raw = {k: v for k, v in (GUI | changes).items() if v not in (None, "")}
+        return set(yaml.safe_load(imported(tmp_path, raw)[2])["train"])
+
+    idle = {"learning_rate", "lr_scheduler_num_cycles", "lr_scheduler_power"}
+    assert not words(learning_rate=None) & idle
+    assert words() & idle == {"learning_rate"}, "this one stands in the file"
+    restarts = words(lr_scheduler="cosine_with_restarts", learning_rate=None)
+    assert restarts & idle == {"lr_scheduler_num_cycles"}
+
+
+def test_a_file_without_pictures_says_all_that_is_missing(tmp_path: Path) -> None:
+    config, draft, _ = imported(tmp_path, GUI | {"train_data_dir": ""})
+    assert config.tag.model == "SmilingWolf/wd-swinv2-tagger-v3", "not the example's"
+    (note,) = [note for note in draft.notes if "names no pictures" in note]
+    assert note.endswith("set scrape.name, scrape.urls or scrape.folders, and prune.trigger")
+
+
+def test_pictures_of_one_name_in_several_folders_are_told_once(tmp_path: Path) -> None:
+    for folder in ("sets/5_yuzu", "sets/2_yuzu hat"):
+        pictures(tmp_path / folder, "yuzu, hat", "yuzu, smile")
+    _, draft, _ = imported(tmp_path, GUI | {"train_data_dir": str(tmp_path / "sets"),
+                                            "caption_extension": ".txt"})  # fmt: skip
+    (note,) = [note for note in draft.notes if "another folder" in note]
+    assert note.startswith("2 pictures have the name of one in another folder")
+
+
+def test_every_network_for_anima_is_known_as_one(tmp_path: Path) -> None:
+    raw = {"network_module": "networks.lokr_anima", "network_dim": 8, "max_train_epochs": 4,
+           "learning_rate": 1e-4, "pretrained_model_name_or_path": "anima.safetensors"}  # fmt: skip
+    config, draft, _ = imported(tmp_path, raw, "c.toml")
+    assert config.train.network_train_unet_only
+    assert config.train.max_token_length == 225, "75 would be refused"
+    assert not any("not baked here" in note for note in draft.notes)
+
+
 def test_the_gui(tmp_path: Path) -> None:
     config, draft, text = imported(tmp_path, GUI)
     got = config.train
@@ -83,7 +155,7 @@ def test_the_gui(tmp_path: Path) -> None:
         "Lion", {"weight_decay": 0.2, "betas": [0.9, 0.98]},
     )  # fmt: skip
     assert got.rates == {"unet_lr": 2e-4, "text_encoder_lr": 3e-5}
-    assert (got.lr_warmup_ratio, got.lr_scheduler_num_cycles, got.max_token_length) == (0.1, 9, 225)
+    assert (got.lr_warmup_ratio, got.max_token_length) == (0.1, 225)
     assert (got.resolution, got.max_bucket_reso, got.min_snr_gamma) == (768, 1536, None)
     assert got.conv_dim is None, "a Standard LoRA has no convolutions"
     assert "conv_dim" in draft.switched_off

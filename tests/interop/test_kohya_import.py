@@ -335,6 +335,7 @@ def learning(draw: st.DrawFn, steps: int) -> dict[str, Any]:
     scheduler = draw(st.sampled_from([name for name in get_args(LrScheduler) if name != "rex"]))
     optimizer = draw(st.sampled_from(get_args(OptimizerType)))
     one_rate = OPTIMIZERS[optimizer].finds_rate
+    odd = dict(zip(OPTIMIZERS[optimizer].takes.split()[-2:], (True, "slow"), strict=True))
     betas = {"betas": [0.9, 0.99, 0.999][:count]} if (count := OPTIMIZERS[optimizer].betas) else {}
     given = {
         "learning_rate": draw(rate),
@@ -342,7 +343,7 @@ def learning(draw: st.DrawFn, steps: int) -> dict[str, Any]:
         "text_encoder_lr": None if one_rate else draw(some | st.just(0.0)),
         "optimizer_type": optimizer,
         "optimizer_args": draw(st.sampled_from(
-            [{}, {"weight_decay": 0.1, **betas}, {"decouple": True, "growth": "slow"}])),
+            [{}, {"weight_decay": 0.1, **betas}, odd])),
         "lr_scheduler": scheduler,
         "lr_scheduler_num_cycles": draw(st.integers(1, 9)),
         "lr_scheduler_power": draw(st.floats(0.1, 3)),

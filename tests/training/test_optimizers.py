@@ -1,5 +1,7 @@
 """The optimizers: each learns, each says what it cannot do."""
 
+import importlib
+import inspect
 import logging
 from dataclasses import replace
 
@@ -135,3 +137,20 @@ def test_a_package_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(optimizers, "OPTIMIZERS", {**OPTIMIZERS, "Lion": elsewhere})
     with pytest.raises(BakeryError, match="needs the package no-such-package: pip install"):
         make("Lion")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_arguments_that_are_known_are_those_of_the_class(kind):
+    """Else an import leaves out what could stay, or keeps what ends the bake."""
+    record = OPTIMIZERS[kind]
+    parameters = inspect.signature(getattr(importlib.import_module(record.module), kind).__init__)
+    takes = {p.name for p in parameters.parameters.values() if p.kind is not p.VAR_KEYWORD}
+    assert set(record.takes.split()) == takes - {"self", "params", "lr"}
+
+
+def test_arguments_of_another_package_are_taken_under_our_names():
+    theirs = {"decouple": True, "use_bias_correction": True}
+    with pytest.raises(BakeryError, match="names decouple, which DAdaptAdam does not know"):
+        make("DAdaptAdam", optimizer_args=theirs)
+    called = OPTIMIZERS["DAdaptAdam"].called
+    make("DAdaptAdam", optimizer_args={called[name]: value for name, value in theirs.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bakery.families import registry
+from bakery.families import recognise, registry
 from bakery.families.family import Family
 from bakery.families.recognise import Place, main_part
 from bakery.io.errors import BakeryError
@@ -53,6 +53,26 @@ def of_training(train: Train, family: Family | None, pictures: int) -> list[str]
                 "filter.min_score or by hand."
             )
     return found
+
+
+def of_prediction(train: Train, base: Place) -> list[str]:
+    """Settings of what the model predicts that its own files contradict."""
+    try:
+        header = recognise.header(main_part(base))
+    except BakeryError:
+        return []  # refused before any job
+    if header is None:
+        return []
+    told = (
+        ("v_parameterization", header.predicts_v, "predicts v"),
+        ("zero_terminal_snr", header.zero_terminal_snr, "has a schedule that ends in pure noise"),
+    )
+    return [
+        f"{name} is false, and the base's own files say that it {what}: with the wrong one a LoRA "
+        "learns to undo it, and pictures turn grey; leave it out."
+        for name, says, what in told
+        if says and getattr(train, name) is False
+    ]
 
 
 def of_target(family: Family | None, folder: str) -> list[str]:

@@ -12,6 +12,7 @@ from bakery.io.errors import BakeryError
 from bakery.settings import config_file
 from bakery.settings.scrape import EMBEDDED_BOORU, Scrape
 from bakery.settings.train import Train
+from bakery.training.schedules import StepCounts
 
 EXAMPLE = "mirael"
 """The embedded character."""
@@ -61,14 +62,19 @@ def of_size(train: Train, family: Family | None) -> list[str]:
     ]
 
 
-def of_length(train: Train, shown: int) -> list[str]:
-    """Repeats times epochs that look mistyped; `shown` are the showings of an epoch."""
-    epochs = 1 if train.max_steps else train.num_epochs
-    if shown * epochs < MANY_SHOWINGS:
+def of_length(train: Train, shown: int, counts: StepCounts | None) -> list[str]:
+    """Repeats times epochs, or steps, that look mistyped; `shown` are the showings of an epoch."""
+    if train.max_steps:
+        whole = 0 if counts is None else shown * counts.total // counts.steps_per_epoch
+        said, cure = f"{train.max_steps:,} steps", "layout.repeats or max_steps"
+    else:
+        whole = shown * train.num_epochs
+        said, cure = f"{train.num_epochs} epochs", "layout.repeats or num_epochs"
+    if whole < MANY_SHOWINGS:
         return []
     return [
-        f"an epoch shows {shown:,} pictures, and {train.num_epochs} epochs {shown * epochs:,}: some "
-        "500 an epoch and 6 epochs are usual for a character; lower layout.repeats or num_epochs."
+        f"an epoch shows {shown:,} pictures, and {said} {whole:,}: some 500 an epoch and 6 epochs are "
+        f"usual for a character; lower {cure}."
     ]
 
 

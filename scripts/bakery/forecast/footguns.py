@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bakery.dataset.concepts import RepeatFolder
 from bakery.families import tokenizer_probe
 from bakery.io import manifest
 from bakery.io.images import Size
+from bakery.settings import optimizers
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
 from bakery.sources import caption_files
@@ -21,6 +23,10 @@ DROWNED = 0.05
 """A concept with less than this share of the showings is hardly seen."""
 COMMON = 0.5
 """The base knows a word well if it is in this first part of the vocabulary."""
+SAVED = 10
+"""Epochs from which the best is easily chosen ..."""
+MANY_FILES = 50
+"""... and far more than that, each of which is drawn."""
 PAGE: Size = (1000, 1414)
 """A page of a book, as an example of what a bucket cuts if no picture is known yet."""
 
@@ -75,15 +81,21 @@ def of_training(train: Train, prune: Prune, counts: StepCounts | None) -> list[s
         )
     if train.shuffle_caption and train.keep_tokens < front:
         found.append(
-            f"keep_tokens {train.keep_tokens} is less than the {front} tags that trigger and class "
-            "tokens make: shuffling moves them away from the front."
+            f"keep_tokens {train.keep_tokens} is less than the {front} tag{'s' * (front > 1)} that "
+            f"trigger and class tokens make: shuffling moves {'them' if front > 1 else 'it'} away from "
+            "the front."
+        )
+    if strange := optimizers.unknown(train.optimizer_type, train.optimizer_args):
+        found.append(
+            f"optimizer_args names {', '.join(strange)}, which {train.optimizer_type} does not know: "
+            "the bake would end where it starts to train; remove it."
         )
     if train.text_variants is not None:
         found += _of_variants(train)
     if train.max_steps and counts is not None:
         found.append(
-            f"max_steps {train.max_steps} wins over num_epochs {train.num_epochs}: the bake ends in "
-            f"epoch {counts.epochs}."
+            f"max_steps {train.max_steps} decides, not num_epochs: the bake ends in epoch "
+            f"{counts.epochs}."
         )
     return found + _without_effect(train)
 
@@ -104,7 +116,8 @@ def _of_variants(train: Train) -> list[str]:
 
 def _without_effect(train: Train) -> list[str]:
     found = []
-    if train.lr_scheduler != "cosine_with_restarts" and train.differs("lr_scheduler_num_cycles"):
+    cycles = train.lr_scheduler_num_cycles > 1 and train.differs("lr_scheduler_num_cycles")
+    if cycles and train.lr_scheduler != "cosine_with_restarts":
         found.append(
             f"lr_scheduler_num_cycles {train.lr_scheduler_num_cycles} does nothing: the schedule is "
             f"{train.lr_scheduler}, and only cosine_with_restarts has cycles."
@@ -120,12 +133,31 @@ def _without_effect(train: Train) -> list[str]:
             "the text encoder as it is."
         )
     text = train.text_encoder_lr is not None or train.network_train_unet_only
-    if train.unet_lr is not None and text and train.differs("learning_rate"):
+    idle = train.unet_lr is not None and text and train.differs("learning_rate")
+    if idle and train.learning_rate not in train.rates.values():  # the same again misleads nobody
         found.append(
             f"learning_rate {train.learning_rate:g} does nothing: each part that is trained has a "
             "rate of its own."
         )
     return found
+
+
+def of_files(train: Train, counts: StepCounts | None, files: int) -> list[str]:
+    """Too few saved epochs to choose the best of, or too many to draw; `files` are as many."""
+    if counts is None or counts.epochs < 2:
+        return []
+    every = math.ceil(counts.epochs / SAVED)
+    if files == 1:
+        return [
+            f"Only the last of {counts.epochs} epochs is saved, so there is none to compare it with: "
+            f"set save_every_n_epochs to {every}."
+        ]
+    if files > MANY_FILES:
+        return [
+            f"{files} of {counts.epochs} epochs are saved, and each is drawn and scored: set "
+            f"save_every_n_epochs to {every}."
+        ]
+    return []
 
 
 def of_concepts(folders: Sequence[RepeatFolder]) -> list[str]:

@@ -17,7 +17,14 @@ from typing import Any
 from bakery.dataset import buckets
 from bakery.dataset.buckets import Fit
 from bakery.families.recognise import main_part
-from bakery.forecast import captions_told, family_habits, first_bake, footguns, together
+from bakery.forecast import (
+    captions_told,
+    family_habits,
+    first_bake,
+    footguns,
+    rate_habits,
+    together,
+)
 from bakery.forecast import history as past
 from bakery.forecast.known_pictures import KnownPictures, PlannedBake, ShownPicture, known_pictures
 from bakery.io import tables
@@ -118,11 +125,14 @@ def make(bake: PlannedBake, trained: Path) -> Forecast:
         *first_bake.of_names(bake.settings["scrape"], bake.configs),
         *first_bake.of_size(train, family),
         *first_bake.of_machine(train, bake.has_gpu),
-        *first_bake.of_length(train, sum(folder.shown for folder in known.folders)),
+        *first_bake.of_length(train, sum(folder.shown for folder in known.folders), counts),
         *family_habits.of_training(train, family, sum(f.images for f in known.folders)),
+        *_of_prediction(bake, train),
         *family_habits.of_target(family, bake.gathered_to),
         *footguns.of_buckets(train, sizes, lost),
         *footguns.of_training(train, prune, counts),
+        *footguns.of_files(train, counts, len(files)),
+        *rate_habits.told(train, counts),
         *footguns.of_concepts(known.folders),
         *footguns.of_trigger(prune, Path(main_part(bake.base))),
         *bake.once("captions", ("scrape", "prune"), lambda: _of_captions(bake, prune)),
@@ -166,6 +176,12 @@ def _about_captions(bake: PlannedBake, known: KnownPictures, train: Train) -> st
     still = Shuffling.of(train).still
     pictures = [tuple(map(still, texts)) for texts in known.captions]
     return captions_told.count(pictures, base, most, spoken).told(most)
+
+
+def _of_prediction(bake: PlannedBake, train: Train) -> list[str]:
+    """What the base's header contradicts, which is read once for all bakes that say the same."""
+    said = f"predictions {bake.base} {train.v_parameterization} {train.zero_terminal_snr}"
+    return bake.once(said, (), lambda: family_habits.of_prediction(train, bake.base))
 
 
 def _of_captions(bake: PlannedBake, prune: Prune) -> list[str]:

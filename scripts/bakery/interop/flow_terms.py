@@ -23,6 +23,8 @@ PARTS = {"qwen3": "text_encoder", "t5_tokenizer_path": "t5_tokenizer"}
 DRAWN = {"steps": 30, "cfg_scale": 4.5, "sampler": "Euler"}
 """How a flow model's pictures are usually drawn, in settings of `sample`."""
 MODULE = "networks.lora_anima"
+_ANY_MODULE = "_anima"
+"""How the names of all modules with networks for Anima end, a LoKr's, too."""
 DEFAULTS: dict[str, Any] = {
     "timestep_sampling": "sigmoid", "discrete_flow_shift": 1.0, "sigmoid_scale": 1.0,
     "weighting_scheme": "uniform", "logit_mean": 0.0, "logit_std": 1.0,
@@ -42,7 +44,7 @@ _WEIGHTS = ("sigma_sqrt", "cosmap")
 def flows(arguments: Mapping[str, Any]) -> bool:
     """Whether sd-scripts' arguments are those of a run on a flow model that is baked here."""
     module = plain_values.text_of(arguments.get("network_module"))
-    return module.endswith(MODULE.partition(".")[2]) or any(arguments.get(m) for m in MARKS)
+    return module.endswith(_ANY_MODULE) or any(arguments.get(m) for m in MARKS)
 
 
 def to_kohya(settings: Train) -> dict[str, Any]:

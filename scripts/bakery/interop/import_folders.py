@@ -26,6 +26,7 @@ EVERY_PICTURE: dict[str, Any] = {
 }  # fmt: skip
 """The filter that lets pass what other trainers would train on; ratings still count."""
 _MOST_REPEATS = 1000
+_TAGGER = "SmilingWolf/wd-swinv2-tagger-v3"
 
 
 def fill(draft: Draft, source: KohyaConfig) -> None:
@@ -33,9 +34,11 @@ def fill(draft: Draft, source: KohyaConfig) -> None:
     folders = [subset for subset in source.subsets if not subset.is_reg]
     _regularization(draft, source)
     if not folders:
+        trigger = "" if source.trigger else ", and prune.trigger"
         draft.notes.append(
-            "the file names no pictures: set scrape.name, scrape.urls or scrape.folders"
+            f"the file names no pictures: set scrape.name, scrape.urls or scrape.folders{trigger}"
         )
+        draft.put("tag.model", _TAGGER, "a choice: not in the file")
         if source.arguments.get("output_name"):
             draft.put("scrape.name", _name(draft, str(source.arguments["output_name"])))
         if source.trigger:
@@ -52,7 +55,7 @@ def fill(draft: Draft, source: KohyaConfig) -> None:
     draft.put("scrape.folders", _places(draft, source, folders, main, [called, *front]))
     for setting, value in EVERY_PICTURE.items():
         draft.put(f"filter.{setting}", value, "other trainers take every picture")
-    draft.put("tag.model", "SmilingWolf/wd-swinv2-tagger-v3", "a choice: not in the file")
+    draft.put("tag.model", _TAGGER, "a choice: not in the file")
     draft.put("prune.trigger", called, where)
     if front:
         draft.put("prune.class_tokens", captions.join(front), where)
@@ -127,13 +130,19 @@ def _of_folder(subset: Subset, source: KohyaConfig) -> str:
 def _captions(draft: Draft, source: KohyaConfig, folders: list[Subset], name: str) -> None:
     """What is written beside the pictures, under the names that the scrape stage gives them."""
     keep = source.arguments.get("keep_tokens_separator")
+    twice = []
     for subset in folders:
         for picture, text in subset.captions.items():
             stem = safe_stem(picture)
             if stem in draft.captions:
-                draft.notes.append(f"{picture} is not the only {stem}: its caption is made anew")
+                twice.append(picture)
             else:
                 draft.captions[stem] = subset.marked.get(picture, text) if keep else text
+    if twice:
+        draft.notes.append(
+            f"{len(twice)} pictures have the name of one in another folder ({twice[0].name}, for one): "
+            "--captions copies the first caption of a name"
+        )
     if keep:
         draft.put("layout.keep_tokens_separator", keep, "keep_tokens_separator")
     if not draft.captions:

@@ -148,11 +148,25 @@ def _train(draft: Draft, source: KohyaConfig) -> None:
     draft.notes += notes
     draft.left_out += lost
     _base(draft, source, ours)
+    for name in _unasked(source, ours):
+        ours.pop(name, None)
     for name in Train.model_fields:
         if name in ours and ours[name] is not None:
             draft.put(
                 f"train.{name}", ours[name], _origin(source, kohya_terms.kohya_name(name), name)
             )
+
+
+def _unasked(source: KohyaConfig, ours: dict[str, Any]) -> list[str]:
+    """Settings that the file does not name and that do nothing beside what it does name: the owner
+    would look for them in vain."""
+    text = ours.get("text_encoder_lr") is not None or ours.get("network_train_unet_only")
+    found = {
+        "learning_rate": ours.get("unet_lr") is not None and text,
+        "lr_scheduler_num_cycles": ours["lr_scheduler"] != "cosine_with_restarts",
+        "lr_scheduler_power": ours["lr_scheduler"] != "polynomial",
+    }
+    return [name for name, idle in found.items() if idle and name not in source.words]
 
 
 def _base(draft: Draft, source: KohyaConfig, ours: dict[str, Any]) -> None:

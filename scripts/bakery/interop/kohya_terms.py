@@ -49,6 +49,10 @@ _NEXT_NAME = re.compile(r"\s+(?=[A-Za-z_]\w*=)")
 ARGUMENTS_OF = {"lr_scheduler_args", "network_args", "optimizer_args"}
 """Arguments that hold further ones by name."""
 
+HEEDING_RATES = ("scale_parameter", "relative_step", "warmup_init")
+"""Arguments of Adafactor that are all false where it heeds rates: so in OneTrainer and ai-toolkit, not
+in sd-scripts."""
+
 ZERO_IS_LEFT_OUT = {"network_dropout", "noise_offset", "max_steps"}
 
 SD_SCRIPTS_DEFAULTS: dict[str, Any] = {
@@ -141,7 +145,7 @@ ANOTHER_WAY = {
     "resume": "a bake that was stopped goes on by itself",
     "lowram": "not needed",
     "highvram": "not needed",
-    "no_half_vae": "say mixed_precision bf16 or no if latents become NaN",
+    "no_half_vae": "SDXL's VAE is always in float32; with SD 1.5 mixed_precision bf16 or no does it",
     "tag_occurrence": "tags are counted in results/prune/*/prune.csv",
     "tag_occurrence_txt_file": "tags are counted in results/prune/*/prune.csv",
     "sort_tag_occurrence_alphabetically": "tags are counted in results/prune/*/prune.csv",

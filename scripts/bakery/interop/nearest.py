@@ -97,6 +97,7 @@ def _optimizer(ours: dict[str, Any], notes: list[str], lost: list[str]) -> None:
     arguments = {k: v for k, v in arguments.items() if k and not plain_values.is_secret(k, v)}
     if "lr" in arguments:
         lost.append(plain_values.entry("optimizer_args.lr", arguments.pop("lr")))
+    _arguments(ours["optimizer_type"], arguments, notes, lost)
     if problem := optimizers.problem(ours["optimizer_type"], arguments):
         lost.append(
             f"{plain_values.entry('optimizer_args.betas', arguments.pop('betas'))} ({problem})"
@@ -105,6 +106,17 @@ def _optimizer(ours: dict[str, Any], notes: list[str], lost: list[str]) -> None:
         ours["optimizer_args"] = arguments
     else:
         ours.pop("optimizer_args", None)
+
+
+def _arguments(kind: str, arguments: dict[str, Any], notes: list[str], lost: list[str]) -> None:
+    """Only what our class of the optimizer takes; another one would end the bake when it trains."""
+    for theirs, name in optimizers.OPTIMIZERS[kind].called.items():
+        if theirs in arguments and name not in arguments:
+            arguments[name] = arguments.pop(theirs)
+            notes.append(f"optimizer_args {theirs} is called {name} here")
+    for name in optimizers.unknown(kind, arguments):
+        entry = plain_values.entry(f"optimizer_args.{name}", arguments.pop(name))
+        lost.append(f"{entry} ({kind} takes no such argument)")
 
 
 def _scheduler(ours: dict[str, Any], notes: list[str]) -> None:

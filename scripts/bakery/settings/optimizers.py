@@ -36,16 +36,26 @@ class Optimizer:
     """How many numbers its argument `betas` has, if it takes one."""
     package: str = ""
     """The name of its package for pip, if it is not the module's first name."""
+    takes: str = ""
+    """The arguments that its class takes, rates left out, with spaces between them."""
+    called: Mapping[str, str] = field(default_factory=dict)
+    """Arguments of the same optimizer in sd-scripts' package -> what they are called in ours."""
 
 
 OPTIMIZERS: Mapping[str, Optimizer] = {
     "AdamW": Optimizer(
-        "torch.optim", "the usual one", defaults={"fused": True}, instead=("foreach",)
+        "torch.optim",
+        "the usual one",
+        defaults={"fused": True},
+        instead=("foreach",),
+        takes="amsgrad betas capturable differentiable eps foreach fused maximize weight_decay",
     ),
     "AdamW8bit": Optimizer(
         "bitsandbytes.optim",
         "AdamW with its state in 8 bits; needs a GPU",
         without_gpu="take AdamW, which learns the same",
+        takes="amsgrad args betas block_wise eps is_paged min_8bit_size optim_bits "
+        "percentile_clipping weight_decay",
     ),
     "Adafactor": Optimizer(
         "transformers.optimization",
@@ -53,15 +63,26 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         relative_step=True,
         kohya="AdaFactor",
         betas=0,
+        takes="beta1 clip_threshold decay_rate eps relative_step scale_parameter warmup_init "
+        "weight_decay",
     ),
-    "Lion": Optimizer("lion_pytorch", "half of AdamW's memory; wants a smaller rate"),
+    "Lion": Optimizer(
+        "lion_pytorch",
+        "half of AdamW's memory; wants a smaller rate",
+        takes="betas decoupled_weight_decay use_triton weight_decay",
+    ),
     "Prodigy": Optimizer(
-        "prodigyopt", "finds its own rate: one `learning_rate` of 1 for all parts", finds_rate=True
+        "prodigyopt",
+        "finds its own rate: one `learning_rate` of 1 for all parts",
+        finds_rate=True,
+        takes="beta3 betas d0 d_coef decouple eps fsdp_in_use growth_rate safeguard_warmup slice_p "
+        "use_bias_correction weight_decay",
     ),
     "AdamWScheduleFree": Optimizer(
         "schedulefree",
         "needs no schedule; `optimizer_args` takes `warmup_steps`",
         scheduled=False,
+        takes="betas eps foreach r warmup_steps weight_decay weight_lr_power",
     ),
     "CAME": Optimizer(
         "pytorch_optimizer.optimizer.came",
@@ -69,6 +90,8 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         betas=3,
         kohya="pytorch_optimizer.CAME",
         package="pytorch-optimizer",
+        takes="ams_bound betas clip_threshold eps1 eps2 fixed_decay foreach maximize weight_decay "
+        "weight_decouple",
     ),
     "DAdaptAdam": Optimizer(
         "pytorch_optimizer.optimizer.dadapt",
@@ -76,6 +99,9 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         finds_rate=True,
         kohya="pytorch_optimizer.DAdaptAdam",
         package="pytorch-optimizer",
+        takes="betas bias_correction d0 eps fixed_decay foreach growth_rate maximize weight_decay "
+        "weight_decouple",
+        called={"decouple": "weight_decouple", "use_bias_correction": "bias_correction"},
     ),
     "ProdigyPlusScheduleFree": Optimizer(
         "prodigyplus",
@@ -84,9 +110,27 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         finds_rate=True,
         kohya="prodigyplus.ProdigyPlusScheduleFree",
         package="prodigy-plus-schedule-free",
+        takes="beta3 betas d0 d_coef d_limiter eps factored factored_fp32 fused_back_pass prodigy_steps "
+        "schedulefree_c split_groups split_groups_mean stochastic_rounding use_adopt "
+        "use_bias_correction use_cautious use_focus use_grams use_orthograd use_schedulefree use_speed "
+        "use_stableadamw weight_decay weight_decay_by_lr",
     ),
 }
 """By the name in the config, in the order in which the config offers them."""
+SMALL = 0.1
+"""A rate up to this is small for an optimizer that finds its own, and from here on far too high for all
+others."""
+
+
+def chooses_its_rate(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether the optimizer `name` with these arguments ignores both rates and schedule."""
+    relative = arguments.get("relative_step", True) or arguments.get("warmup_init", False)
+    return OPTIMIZERS[name].relative_step and bool(relative)
+
+
+def unknown(name: str, arguments: Mapping[str, Any]) -> list[str]:
+    """The arguments that the class of the optimizer `name` does not take, as far as it is known here."""
+    return [one for one in arguments if one not in OPTIMIZERS[name].takes.split()]
 
 
 def problem(name: str, arguments: Mapping[str, Any]) -> str:

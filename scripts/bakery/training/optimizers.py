@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from bakery.io.errors import BakeryError
+from bakery.settings import optimizers
 from bakery.settings.optimizers import OPTIMIZERS
 from bakery.settings.train import Train
 
@@ -57,9 +58,7 @@ def trains(optimizer: torch.optim.Optimizer, on: bool) -> None:
 
 def chooses_its_rate(settings: Train) -> bool:
     """Whether the optimizer ignores both rates and schedule."""
-    relative = settings.optimizer_args.get("relative_step", True)
-    warmup = settings.optimizer_args.get("warmup_init", False)
-    return OPTIMIZERS[settings.optimizer_type].relative_step and bool(relative or warmup)
+    return optimizers.chooses_its_rate(settings.optimizer_type, settings.optimizer_args)
 
 
 def scheduled(settings: Train) -> bool:
@@ -129,5 +128,5 @@ def _tell(settings: Train, optimizer: torch.optim.Optimizer) -> None:
             "lr_scheduler and lr_warmup_ratio do nothing: optimizer_type %s %s", kind,
             OPTIMIZERS[kind].about,
         )  # fmt: skip
-    elif OPTIMIZERS[kind].finds_rate and optimizer.param_groups[0]["full_lr"] <= 0.1:
+    elif OPTIMIZERS[kind].finds_rate and optimizer.param_groups[0]["full_lr"] <= optimizers.SMALL:
         log.warning("optimizer_type %s finds its own rate: set learning_rate to about 1", kind)

@@ -115,6 +115,8 @@ def _train(source: KohyaConfig, train: dict[str, Any], flows: bool) -> None:
     if theirs in _EPS:
         given = {"eps": 1e-6, **given}
         source.notes.append(f"eps 1e-6 is what ai-toolkit gives {theirs}")
+    if theirs == "adafactor":
+        given = dict.fromkeys(kohya_terms.HEEDING_RATES, False) | given
     source.arguments["optimizer_args"] = given
     rate = plain_values.number(source.arguments.get("learning_rate"))
     if theirs.startswith(("prodigy", "dadapt")) and rate is not None and rate < 0.1:

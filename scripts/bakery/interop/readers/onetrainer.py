@@ -211,6 +211,8 @@ def _optimizer(source: KohyaConfig, raw: dict[str, Any]) -> None:
     source.say("optimizer", name, {"optimizer": "optimizer_type"})
     known = _ARGUMENTS.get(name, ())
     arguments = {word: given[word] for word in known if given.get(word) not in (None, "")}
+    if name == "Adafactor":  # what its window fills in: the rates count
+        arguments = dict.fromkeys(kohya_terms.HEEDING_RATES, False) | arguments
     betas = [plain_values.number(given.get(f"beta{i}")) for i in (1, 2, 3)]
     count = {"Adafactor": 0, "CAME": 3}.get(name, 2)
     if known and count and None not in betas[:count]:
