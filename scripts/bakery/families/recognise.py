@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from bakery.families.weights import pickled
+from bakery.io import weight_files
 from bakery.io.errors import BakeryError, first_line
 from bakery.io.manifest import digest
 
@@ -245,22 +244,15 @@ def header(path: str) -> Header | None:
 
 def of_file(path: str) -> Header:
     """Of a safetensors file."""
-    try:
-        with safe_open(path, framework="np") as tensors:
-            names = tensors.keys()
-            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
-            return Header(shapes, dict(tensors.metadata() or {}))
-    except (SafetensorError, OSError) as error:
-        _refuse_other_files(path)
-        raise BakeryError(
-            f"train.base: {path} is damaged or not a safetensors file ({first_line(error)}"
-            f"{_missing(Path(path))}): download it again"
-        ) from None
+    with weight_files.opened(Path(path), where="train.base: ") as tensors:
+        names = tensors.keys()
+        shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
+        return Header(shapes, dict(tensors.metadata() or {}))
 
 
 def of_pickle(path: str) -> Header:
     """Of a `.ckpt` or `.pt`; nothing in it is run."""
-    _refuse_other_files(path)
+    weight_files.refuse_others(Path(path), where="train.base: ")
     if Path(path).suffix.lower() not in PICKLES:
         raise BakeryError(
             f"train.base: {path} is neither .safetensors nor .ckpt: give a checkpoint, a "
@@ -284,48 +276,6 @@ def of_pickle(path: str) -> Header:
             "checkpoint"
         )
     return Header(found)
-
-
-_OTHER_FILES = (
-    (rb"version https://git-lfs", "a git-lfs pointer, not the model itself",
-     "run `git lfs pull` where you cloned it, or download the file from its page"),
-    (rb"\s*(<!doctype|<html|<\?xml)", "a web page, not a model",
-     "the download needs a login or another link; open it in a browser"),
-    (rb"\s*\{\s*\"(error|message|detail)", "an error message of a site, not a model",
-     "open it in a text editor to read why the download failed"),
-    (rb"GGUF", "a quantised model (GGUF)", "train on the full checkpoint"),
-    (rb"(Rar!|7z\xbc\xaf|\x1f\x8b)", "an archive", "unpack it first"),
-)  # fmt: skip
-"""How files begin that people take for a checkpoint: what they are, and what to do."""
-
-
-def _refuse_other_files(path: str) -> None:
-    """`BakeryError` for a file that has the name of a checkpoint and is something else."""
-    with Path(path).open("rb") as file:
-        begins = file.read(256)
-    for sign, what, cure in _OTHER_FILES:
-        if re.match(sign, begins, re.IGNORECASE):
-            raise BakeryError(f"train.base: {path} is {what}: {cure}")
-    if not begins.strip(b"\0"):
-        size = Path(path).stat().st_size
-        what = "is empty" if not size else f"begins with nothing but zeros ({size} bytes)"
-        raise BakeryError(f"train.base: {path} {what}: the file is damaged, download it again")
-
-
-def _missing(path: Path) -> str:
-    """Of a safetensors file that was cut off: how much of it is there."""
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length <= size:
-                return ""
-            listed = json.loads(file.read(length))
-        whole = 8 + length + max(entry["data_offsets"][1] for name, entry in listed.items()
-                                 if name != "__metadata__")  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-        return ""
-    return f"; {size:,} of {whole:,} bytes are there" if size < whole else ""
 
 
 def index_of(folder: Path) -> Path | None:

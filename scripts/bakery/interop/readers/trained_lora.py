@@ -11,12 +11,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from bakery.interop import flow_terms, kohya_terms, plain_values
 from bakery.interop.other_config import KohyaConfig, Subset
-from bakery.io import regular_files
-from bakery.io.errors import BakeryError, first_line
+from bakery.io import weight_files
+from bakery.io.errors import BakeryError
 
 _PREFIX = "ss_"
 _HOLDERS = ("__metadata__", "metadata", "ss_metadata", "trainingDetails", "training_data")
@@ -71,17 +69,7 @@ def _held(raw: dict[str, Any]) -> dict[str, Any] | None:
 
 def header(path: Path) -> dict[str, Any]:
     """The metadata of a LoRA file. Raises `BakeryError` for one without, or that is damaged."""
-    try:
-        regular_files.check(path)
-        with safe_open(path, framework="pt") as file:
-            raw = dict(file.metadata() or {})
-    except FileNotFoundError:
-        raise BakeryError(f"{path} does not exist: check the spelling") from None
-    except (SafetensorError, OSError) as problem:
-        raise BakeryError(
-            f"{path} is damaged or not a safetensors file ({first_line(problem)}): download it "
-            "again, or give the config file"
-        ) from None
+    raw = weight_files.metadata(path, "download it again, or give the config file")
     if not recognised(raw):
         raise BakeryError(
             f"{path} does not say how it was trained: its metadata have no ss_ names of sd-scripts; "
