@@ -89,7 +89,8 @@ def statements(text: str, shell: Shell) -> Iterator[str]:
     """The script's statements in their order, without comments; blocks of PowerShell are opened."""
     text = text.replace("\r\n", "\n").lstrip("\ufeff") + "\n"
     grammar = _GRAMMARS[shell]
-    text = grammar.goes_on.sub(" ", grammar.left_out.sub("", text))
+    # the last line may go on, and lose its end
+    text = grammar.goes_on.sub(" ", grammar.left_out.sub("", text)) + "\n"
     pieces = text.split("\n") if shell == "cmd" else _split(text, shell)
     yield from filter(None, (piece.strip() for piece in pieces))
 
