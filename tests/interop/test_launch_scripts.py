@@ -290,7 +290,8 @@ def _file(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "text", ["'", '"', "$(", "${", "if", "fi", "}", "{", ")", "else", "`", "\\", "((", "a=(", "# \\"]
+    "text",
+    ["'", '"', "$(", "${", "if", "fi", "}", "{", ")", "else", "`", "\\", "((", "a=(", "# \\"],
 )
 @pytest.mark.parametrize("shell", ["bash", "PowerShell", "cmd"])
 def test_broken_scripts_end(text: str, shell: shell_words.Shell) -> None:

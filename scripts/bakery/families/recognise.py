@@ -48,56 +48,37 @@ _HARMLESS = tuple(
     for pattern, what in (
         (r"model_ema\.", "averaged copies of weights"),
         (r".*\.position_ids", "position numbers"),
-        (
-            rf"(?:{_CLIP}|cond_stage_model\.|conditioner\.embedders\.\d\.)logit_scale",
-            "CLIP's scale of likeness",
-        ),
-        (
-            r"(?:cond_stage_model|conditioner\.embedders\.0)\.transformer\.text_projection(?:\.weight)?",
-            "a projection that only SDXL's second text encoder has a use for",
-        ),
+        (rf"(?:{_CLIP}|cond_stage_model\.|conditioner\.embedders\.\d\.)logit_scale",
+         "CLIP's scale of likeness"),
+        (r"(?:cond_stage_model|conditioner\.embedders\.0)\.transformer\.text_projection(?:\.weight)?",
+         "a projection that only SDXL's second text encoder has a use for"),
         (rf"{_CLIP}(?:vision_model|visual_projection|visual)\.", "CLIP's encoder of pictures"),
         (rf"{_CLIP}attn_mask", "an attention mask"),
-        (
-            r"(?:model\.|denoiser\.|model_sampling\.)?(?:(?:log_)?sigmas|betas|alphas_cumprod(?:_prev)?"
-            r"|(?:sqrt|log)_\w*alphas_cumprod\w*|posterior_\w+|logvar|lvlb_weights|scale_factor)",
-            "numbers of the noise schedule",
-        ),
-        (
-            r"(?:first_stage_model\.)?(?:loss|discriminator|model_ema)\.",
-            "what the VAE was trained with",
-        ),
-        (
-            r"(?:optimizers?|optimizer_states?|lr_schedulers?|callbacks|loops|epoch|(?:global_)?step)"
-            r"(?:[._]|$)",
-            "a trainer's state",
-        ),
+        (r"(?:model\.|denoiser\.|model_sampling\.)?(?:(?:log_)?sigmas|betas|alphas_cumprod(?:_prev)?"
+         r"|(?:sqrt|log)_\w*alphas_cumprod\w*|posterior_\w+|logvar|lvlb_weights|scale_factor)",
+         "numbers of the noise schedule"),
+        (r"(?:first_stage_model\.)?(?:loss|discriminator|model_ema)\.", "what the VAE was trained with"),
+        (r"(?:optimizers?|optimizer_states?|lr_schedulers?|callbacks|loops|epoch|(?:global_)?step)"
+         r"(?:[._]|$)", "a trainer's state"),
         (r"(?:__metadata__|metadata|modelspec|ss_\w+|sshs_\w+)(?:[._]|$)", "notes"),
     )
-)
+)  # fmt: skip
 """Tensors that no program draws with: how their names begin, and what they are."""
 _MARKS = ("v_pred", "ztsnr")
 """Empty tensors that say what a model predicts."""
 _BESIDE = tuple(
     (re.compile(pattern), what)
     for pattern, what in (
-        (
-            r"lora_(?:unet|te|transformer)|.*\.(?:lora_\w+|hada_w\w*|lokr_w\w*|dora_scale)\b",
-            "a LoRA",
-        ),
+        (r"lora_(?:unet|te|transformer)|.*\.(?:lora_\w+|hada_w\w*|lokr_w\w*|dora_scale)\b", "a LoRA"),
         (r"control_model\.|(?:.*\.)?input_hint_block\.", "a ControlNet"),
         (r"ip_adapter\.|image_proj\.", "an IP-Adapter"),
         (r"(?:.*\.)?(?:motion_modules?|temporal_transformer)\.", "a motion module"),
-        (
-            r"(?:.*\.)?(?:scaled_fp8|scale_weight|scale_input|weight_scale|input_scale|comfy_quant)$",
-            "weights in scaled fp8",
-        ),
-        (
-            r".*\.(?:absmax|quant_map|nested_absmax|quant_state\b.*|qweight)",
-            "weights quantised to few bits",
-        ),
+        (r"(?:.*\.)?(?:scaled_fp8|scale_weight|scale_input|weight_scale|input_scale|comfy_quant)$",
+         "weights in scaled fp8"),
+        (r".*\.(?:absmax|quant_map|nested_absmax|quant_state\b.*|qweight)",
+         "weights quantised to few bits"),
     )
-)
+)  # fmt: skip
 """What a program that reads it draws with, and that is not trained on here."""
 
 

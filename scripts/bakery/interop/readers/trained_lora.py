@@ -39,13 +39,10 @@ _SAME = (
 _SUBSET = ("shuffle_caption", "keep_tokens", "keep_tokens_separator", "caption_dropout_rate",
            "caption_tag_dropout_rate", "flip_aug", "random_crop", "secondary_separator",
            "enable_wildcard")  # fmt: skip
-_DATASET = (
-    "resolution",
-    "enable_bucket",
-    "min_bucket_reso",
-    "max_bucket_reso",
-    "batch_size_per_device",
-)
+_DATASET = ("resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso",
+            "batch_size_per_device")  # fmt: skip
+_SIGNS = {"ss_network_module", "ss_network_dim", "ss_learning_rate"}
+"""One of these is in what a LoRA says of its training."""
 _OPTIMIZER = re.compile(r"(?P<name>[\w.]+)\s*(?:\((?P<arguments>.*)\))?\s*$", re.DOTALL)
 _BETWEEN = re.compile(r",(?=[A-Za-z_]\w*=)")
 
@@ -58,11 +55,7 @@ def recognised(raw: dict[str, Any]) -> bool:
 def _held(raw: dict[str, Any]) -> dict[str, Any] | None:
     """The table with the `ss_` names."""
     for one in (raw, *(raw.get(key) for key in _HOLDERS)):
-        if isinstance(one, dict) and {
-            "ss_network_module",
-            "ss_network_dim",
-            "ss_learning_rate",
-        } & set(one):
+        if isinstance(one, dict) and _SIGNS & set(one):
             return one
     return None
 
