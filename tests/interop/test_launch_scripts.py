@@ -157,7 +157,7 @@ def test_a_script_of_cmd(tmp_path: Path) -> None:
     assert not any("exist" in note for note in draft.notes)
     asked = CMD.replace("exit /b 1", "set LR=1")
     _, draft = imported(tmp_path / "train.bat", asked)
-    assert any('`exist "%MODEL%"` cannot be told' in note for note in draft.notes)
+    assert any('`not exist "%MODEL%"` cannot be told' in note for note in draft.notes)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,8 @@ def _file(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "text", ["'", '"', "$(", "${", "if", "fi", "}", "{", ")", "else", "`", "\\", "((", "a=("]
+    "text",
+    ["'", '"', "$(", "${", "if", "fi", "}", "{", ")", "else", "`", "\\", "((", "a=(", "# \\"],
 )
 @pytest.mark.parametrize("shell", ["bash", "PowerShell", "cmd"])
 def test_broken_scripts_end(text: str, shell: shell_words.Shell) -> None:

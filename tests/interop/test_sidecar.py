@@ -93,5 +93,5 @@ def test_the_description_calls_the_file_by_its_name(tmp_path: Path) -> None:
 
 def test_a_broken_lora_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"junk")
-    with pytest.raises(BakeryError, match="not a readable LoRA file"):
+    with pytest.raises(BakeryError, match="not a safetensors file"):
         sidecar.write(tmp_path / "x.safetensors")

@@ -511,7 +511,7 @@ def test_what_is_missing_or_wrong_is_said(
         draw(settings(), base, bake, tmp_path, tmp_path / "a")
     (lost / "mirael-000001.safetensors").write_bytes(b"no weights")
     (lost / "mirael.safetensors").write_bytes(b"no weights")
-    with pytest.raises(BakeryError, match=r"mirael-000001.safetensors is not a readable LoRA"):
+    with pytest.raises(BakeryError, match=r"mirael-000001.safetensors is damaged or not a"):
         draw(settings(seeds=(1,)), base, lost, prune, tmp_path / "a")
     odd = settings().model_copy(update={"width": 36})
     with pytest.raises(BakeryError, match=r"sample.width is 36.*give 32 or 40"):

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from bakery.families.recognise import Header
+from bakery.io import weight_files
 from bakery.io.errors import BakeryError, first_line, reworded
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def check_numbers(path: str, name: str, folder: Path) -> None:
     The libraries would turn them into such, and the model would be another one.
     """
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="np") as tensors:
+        with weight_files.opened(file, where="train.base: ") as tensors:
             for key in tensors.keys():  # noqa: SIM118  no dict
                 kind = tensors.get_slice(key).get_dtype()
                 if key.endswith(_WEIGHTS) and not kind.startswith(_FLOATS):

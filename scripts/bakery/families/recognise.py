@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from bakery.families.weights import pickled
+from bakery.io import weight_files
 from bakery.io.errors import BakeryError, first_line
 from bakery.io.manifest import digest
 
@@ -49,56 +48,37 @@ _HARMLESS = tuple(
     for pattern, what in (
         (r"model_ema\.", "averaged copies of weights"),
         (r".*\.position_ids", "position numbers"),
-        (
-            rf"(?:{_CLIP}|cond_stage_model\.|conditioner\.embedders\.\d\.)logit_scale",
-            "CLIP's scale of likeness",
-        ),
-        (
-            r"(?:cond_stage_model|conditioner\.embedders\.0)\.transformer\.text_projection(?:\.weight)?",
-            "a projection that only SDXL's second text encoder has a use for",
-        ),
+        (rf"(?:{_CLIP}|cond_stage_model\.|conditioner\.embedders\.\d\.)logit_scale",
+         "CLIP's scale of likeness"),
+        (r"(?:cond_stage_model|conditioner\.embedders\.0)\.transformer\.text_projection(?:\.weight)?",
+         "a projection that only SDXL's second text encoder has a use for"),
         (rf"{_CLIP}(?:vision_model|visual_projection|visual)\.", "CLIP's encoder of pictures"),
         (rf"{_CLIP}attn_mask", "an attention mask"),
-        (
-            r"(?:model\.|denoiser\.|model_sampling\.)?(?:(?:log_)?sigmas|betas|alphas_cumprod(?:_prev)?"
-            r"|(?:sqrt|log)_\w*alphas_cumprod\w*|posterior_\w+|logvar|lvlb_weights|scale_factor)",
-            "numbers of the noise schedule",
-        ),
-        (
-            r"(?:first_stage_model\.)?(?:loss|discriminator|model_ema)\.",
-            "what the VAE was trained with",
-        ),
-        (
-            r"(?:optimizers?|optimizer_states?|lr_schedulers?|callbacks|loops|epoch|(?:global_)?step)"
-            r"(?:[._]|$)",
-            "a trainer's state",
-        ),
+        (r"(?:model\.|denoiser\.|model_sampling\.)?(?:(?:log_)?sigmas|betas|alphas_cumprod(?:_prev)?"
+         r"|(?:sqrt|log)_\w*alphas_cumprod\w*|posterior_\w+|logvar|lvlb_weights|scale_factor)",
+         "numbers of the noise schedule"),
+        (r"(?:first_stage_model\.)?(?:loss|discriminator|model_ema)\.", "what the VAE was trained with"),
+        (r"(?:optimizers?|optimizer_states?|lr_schedulers?|callbacks|loops|epoch|(?:global_)?step)"
+         r"(?:[._]|$)", "a trainer's state"),
         (r"(?:__metadata__|metadata|modelspec|ss_\w+|sshs_\w+)(?:[._]|$)", "notes"),
     )
-)
+)  # fmt: skip
 """Tensors that no program draws with: how their names begin, and what they are."""
 _MARKS = ("v_pred", "ztsnr")
 """Empty tensors that say what a model predicts."""
 _BESIDE = tuple(
     (re.compile(pattern), what)
     for pattern, what in (
-        (
-            r"lora_(?:unet|te|transformer)|.*\.(?:lora_\w+|hada_w\w*|lokr_w\w*|dora_scale)\b",
-            "a LoRA",
-        ),
+        (r"lora_(?:unet|te|transformer)|.*\.(?:lora_\w+|hada_w\w*|lokr_w\w*|dora_scale)\b", "a LoRA"),
         (r"control_model\.|(?:.*\.)?input_hint_block\.", "a ControlNet"),
         (r"ip_adapter\.|image_proj\.", "an IP-Adapter"),
         (r"(?:.*\.)?(?:motion_modules?|temporal_transformer)\.", "a motion module"),
-        (
-            r"(?:.*\.)?(?:scaled_fp8|scale_weight|scale_input|weight_scale|input_scale|comfy_quant)$",
-            "weights in scaled fp8",
-        ),
-        (
-            r".*\.(?:absmax|quant_map|nested_absmax|quant_state\b.*|qweight)",
-            "weights quantised to few bits",
-        ),
+        (r"(?:.*\.)?(?:scaled_fp8|scale_weight|scale_input|weight_scale|input_scale|comfy_quant)$",
+         "weights in scaled fp8"),
+        (r".*\.(?:absmax|quant_map|nested_absmax|quant_state\b.*|qweight)",
+         "weights quantised to few bits"),
     )
-)
+)  # fmt: skip
 """What a program that reads it draws with, and that is not trained on here."""
 
 
@@ -245,22 +225,15 @@ def header(path: str) -> Header | None:
 
 def of_file(path: str) -> Header:
     """Of a safetensors file."""
-    try:
-        with safe_open(path, framework="np") as tensors:
-            names = tensors.keys()
-            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
-            return Header(shapes, dict(tensors.metadata() or {}))
-    except (SafetensorError, OSError) as error:
-        _refuse_other_files(path)
-        raise BakeryError(
-            f"train.base: {path} is damaged or not a safetensors file ({first_line(error)}"
-            f"{_missing(Path(path))}): download it again"
-        ) from None
+    with weight_files.opened(Path(path), where="train.base: ") as tensors:
+        names = tensors.keys()
+        shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
+        return Header(shapes, dict(tensors.metadata() or {}))
 
 
 def of_pickle(path: str) -> Header:
     """Of a `.ckpt` or `.pt`; nothing in it is run."""
-    _refuse_other_files(path)
+    weight_files.refuse_others(Path(path), where="train.base: ")
     if Path(path).suffix.lower() not in PICKLES:
         raise BakeryError(
             f"train.base: {path} is neither .safetensors nor .ckpt: give a checkpoint, a "
@@ -284,48 +257,6 @@ def of_pickle(path: str) -> Header:
             "checkpoint"
         )
     return Header(found)
-
-
-_OTHER_FILES = (
-    (rb"version https://git-lfs", "a git-lfs pointer, not the model itself",
-     "run `git lfs pull` where you cloned it, or download the file from its page"),
-    (rb"\s*(<!doctype|<html|<\?xml)", "a web page, not a model",
-     "the download needs a login or another link; open it in a browser"),
-    (rb"\s*\{\s*\"(error|message|detail)", "an error message of a site, not a model",
-     "open it in a text editor to read why the download failed"),
-    (rb"GGUF", "a quantised model (GGUF)", "train on the full checkpoint"),
-    (rb"(Rar!|7z\xbc\xaf|\x1f\x8b)", "an archive", "unpack it first"),
-)  # fmt: skip
-"""How files begin that people take for a checkpoint: what they are, and what to do."""
-
-
-def _refuse_other_files(path: str) -> None:
-    """`BakeryError` for a file that has the name of a checkpoint and is something else."""
-    with Path(path).open("rb") as file:
-        begins = file.read(256)
-    for sign, what, cure in _OTHER_FILES:
-        if re.match(sign, begins, re.IGNORECASE):
-            raise BakeryError(f"train.base: {path} is {what}: {cure}")
-    if not begins.strip(b"\0"):
-        size = Path(path).stat().st_size
-        what = "is empty" if not size else f"begins with nothing but zeros ({size} bytes)"
-        raise BakeryError(f"train.base: {path} {what}: the file is damaged, download it again")
-
-
-def _missing(path: Path) -> str:
-    """Of a safetensors file that was cut off: how much of it is there."""
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length <= size:
-                return ""
-            listed = json.loads(file.read(length))
-        whole = 8 + length + max(entry["data_offsets"][1] for name, entry in listed.items()
-                                 if name != "__metadata__")  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-        return ""
-    return f"; {size:,} of {whole:,} bytes are there" if size < whole else ""
 
 
 def index_of(folder: Path) -> Path | None:

@@ -14,11 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from bakery.families import registry
 from bakery.interop import prompt_syntax
-from bakery.io.errors import BakeryError
+from bakery.io import weight_files
 from bakery.io.files import write_text
 
 VERSIONS = ("SD1", "SD2", "SDXL")
@@ -78,13 +76,8 @@ def write(lora: Path, **facts: Any) -> Path:
 
 
 def metadata_of(lora: Path) -> dict[str, str]:
-    """The metadata of a LoRA file, its tensors left unread."""
-    try:
-        with safe_open(lora, framework="np") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BakeryError(f"{lora} is not a readable LoRA file ({reason}): bake it again") from None
+    """The metadata of a LoRA file. Raises `BakeryError` for one that cannot be read."""
+    return weight_files.metadata(lora, "download or bake it again")
 
 
 def trained_together(lora: Path) -> str:

@@ -18,7 +18,6 @@ from typing import TypeVar
 import torch
 
 from bakery.families import registry
-from bakery.io import regular_files
 from bakery.io.errors import BakeryError
 from bakery.lora import lora_file
 
@@ -65,12 +64,6 @@ def convert(source: Path, target: Path, form: str | None = None) -> Converted:
     Its metadata go along, with the hashes of the new file and that of the old one. Raises `BakeryError`
     for what is no LoRA file, or has no such form.
     """
-    try:
-        regular_files.check(source)
-    except OSError as problem:
-        raise BakeryError(
-            f"{source} cannot be read ({problem.strerror}): give a LoRA file"
-        ) from None
     state, metadata = lora_file.read_lora(source)
     before = form_of(state)
     form = form or {KOHYA: DOTTED, DOTTED: KOHYA}[before]

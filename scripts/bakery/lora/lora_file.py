@@ -13,10 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from bakery.io.errors import BakeryError, first_line
+from bakery.io import weight_files
 from bakery.io.files import whole
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -76,17 +75,9 @@ def legacy_hash(layout: Mapping[str, object], metadata: Mapping[str, str], data:
 
 def read_lora(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """(tensors, metadata) of a LoRA file; `BakeryError` if it is missing or damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
-    except FileNotFoundError:
-        raise BakeryError(f"{path} does not exist: bake it, or check the path") from None
-    except (SafetensorError, OSError) as error:
-        raise BakeryError(
-            f"{path} is damaged or not a safetensors file ({first_line(error)}): "
-            "remove it and bake it again"
-        ) from None
+    with weight_files.opened(path, "download or bake it again", framework="pt") as file:
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
 
 
 def _header(layout: Mapping[str, object], metadata: Mapping[str, str]) -> bytes:

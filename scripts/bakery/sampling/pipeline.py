@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 
 from bakery.families import registry
 from bakery.families.family import (
@@ -37,7 +36,7 @@ from bakery.families.family import (
     rows,
 )
 from bakery.families.recognise import Place, label
-from bakery.io import devices
+from bakery.io import devices, weight_files
 from bakery.io.errors import BakeryError
 from bakery.lora import file_forms
 from bakery.lora.network import LoRANetwork
@@ -241,11 +240,8 @@ def _named(file: Path | None) -> Iterator[None]:
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     """A LoRA file of any form, no tensor of it read yet, and kohya's names for its keys."""
-    try:
-        with safe_open(file, framework="pt") as tensors, _named(file):
-            yield tensors, file_forms.kohya({key: key for key in tensors.keys()})  # noqa: SIM118
-    except (OSError, SafetensorError) as problem:
-        raise BakeryError(f"{file} is not a readable LoRA file ({problem}): train again") from None
+    with weight_files.opened(file, "bake it again", framework="pt") as tensors, _named(file):
+        yield tensors, file_forms.kohya({key: key for key in tensors.keys()})  # noqa: SIM118
 
 
 def _names(file: Path) -> list[str]:

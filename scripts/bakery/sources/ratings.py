@@ -68,14 +68,7 @@ _LEVELS = ("nsfwlevel", "nsfw", "browsinglevel")
 _OF_LEVEL = {
     "none": "general", "soft": "sensitive", "mature": "questionable", "x": "explicit",
 }  # fmt: skip
-_OF_BIT = {
-    1: "general",
-    2: "sensitive",
-    3: "questionable",
-    4: "explicit",
-    5: "explicit",
-    6: "explicit",
-}
+_OF_BIT = dict(enumerate((*ORDER, "explicit", "explicit"), start=1))
 """The bits of Civitai's numbers (PG, PG-13, R, X, XXX, blocked), counted from 1."""
 
 

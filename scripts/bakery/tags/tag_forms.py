@@ -135,23 +135,10 @@ _PANELS = re.compile(r"[2-9]koma")
 _QUALIFIED = re.compile(r"(.+?)(?: \([^()]*\))* \(([^()]*)\)")
 _FIRST = tuple((re.compile(rf"(?:{words}) .+"), entry) for words, entry in _BEGINNINGS)
 _LAST = tuple((re.compile(rf"(?:.+ )?(?:{words})"), entry) for words, entry in _ENDINGS)
-_NOT_DOING = frozenset(
-    {
-        "building",
-        "ceiling",
-        "clothing",
-        "during",
-        "evening",
-        "flaming",
-        "glowing",
-        "living",
-        "morning",
-        "o-ring",
-        "spring",
-        "string",
-        "wedding",
-    }
-)
+_NOT_DOING = frozenset({
+    "building", "ceiling", "clothing", "during", "evening", "flaming", "glowing", "living", "morning",
+    "o-ring", "spring", "string", "wedding",
+})  # fmt: skip
 
 
 def judge(tag: str, known: Mapping[str, Entry], sexual: frozenset[str]) -> Entry:

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from bakery.families import recognise
 from bakery.families.recognise import PICKLES
-from bakery.io import walk
+from bakery.io import walk, weight_files
 from bakery.io.errors import BakeryError, first_line
 from bakery.io.manifest import digest
 
@@ -31,14 +30,9 @@ def read(path: str, file: Path, wanted: Sequence[str] | None = None) -> Tensors:
     if file.suffix.lower() != ".safetensors":
         pickled = unpickle(path, file)
         return {name: pickled[name] for name in (pickled if wanted is None else wanted)}
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            names = tensors.keys() if wanted is None else wanted
-            return {name: tensors.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise BakeryError(
-            f"train.base: cannot read {path} ({first_line(error)}): download it again"
-        ) from None
+    with weight_files.opened(file, where="train.base: ", framework="pt") as tensors:
+        names = tensors.keys() if wanted is None else wanted
+        return {name: tensors.get_tensor(name) for name in names}
 
 
 def unpickle(path: str, file: Path) -> Tensors:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from bakery.interop.readers import shell_words
 from bakery.interop.readers.shell_words import Shell
 
-_ONE = r"(?:\"[^\"]*\"|'[^']*'|\S+)"
 _SIGNS = r"==|!=|=|-[ci]?eq|-ne|-gt|-lt|-ge|-le|>=|<=|>|<|equ|neq"
 _COMPARED = re.compile(
     rf"(?P<left>\"[^\"]*\"|'[^']*'|\S*?)\s*(?P<sign>{_SIGNS})\s*(?P<right>\"[^\"]*\"|'[^']*'|\S*)",
@@ -16,11 +15,11 @@ _COMPARED = re.compile(
 )
 _VARIABLE = re.compile(r"[\"']?\$\{?\w+(?::-\w*)?\}?[\"']?")
 _LENGTH = re.compile(r"-([nz])\s+(.*)")
-_OF_CMD = re.compile(
-    rf"(?P<not>not\s+)?(?P<condition>{_ONE}\s*==\s*{_ONE}|(?:exist|defined|errorlevel)\s+{_ONE}|"
-    rf"{_ONE}\s+(?:equ|neq)\s+{_ONE})\s*(?P<then>.*)",
-    re.IGNORECASE,
-)
+_NEGATIONS = {
+    "bash": re.compile(r"!(?!=)"),
+    "PowerShell": re.compile(r"!(?!=)|-not\s", re.IGNORECASE),
+    "cmd": re.compile(r"not\s", re.IGNORECASE),
+}
 _DEFINED = re.compile(r"defined\s+(\w+)", re.IGNORECASE)
 Read = Callable[[str], str]
 """Puts the values of variables into one word."""
@@ -35,12 +34,10 @@ def met(condition: str, shell: Shell, read: Read) -> bool | None:
             told = [met(part, shell, read) for part in parts]
             decides = several is any
             return None if None in told and decides not in told else several(map(bool, told))
-    text = condition
-    for negation in ("! ", "-not ", "!"):
-        if text.startswith(negation) and not text.startswith("!="):
-            inner = met(text.removeprefix(negation), shell, read)
-            return None if inner is None else not inner
-    return _one(text, shell, read)
+    if negation := _NEGATIONS[shell].match(condition):
+        inner = met(condition[negation.end() :], shell, read)
+        return None if inner is None else not inner
+    return _one(condition, shell, read)
 
 
 def _unwrapped(text: str) -> str:
@@ -56,24 +53,10 @@ def _unwrapped(text: str) -> str:
     return text
 
 
-def of_cmd(text: str, read: Read) -> tuple[bool | None, str, str]:
-    """(whether it is met, the condition, what follows it) of the words behind cmd.exe's `if`."""
-    text = re.sub(r"/i\s+", "", text, flags=re.IGNORECASE)
-    match = _OF_CMD.fullmatch(text)
-    if match is None:
-        return None, text, ""
-    condition = match["condition"]
-    if defined := _DEFINED.fullmatch(condition):
-        told: bool | None = not shell_words.unknown(read(f"%{defined[1]}%"))
-    else:
-        told = _one(condition, "cmd", read)
-    if match["not"] and told is not None:
-        told = not told
-    return told, condition, match["then"].strip()
-
-
 def _one(text: str, shell: Shell, read: Read) -> bool | None:
     """One comparison, or a variable that is true by itself."""
+    if shell == "cmd" and (match := _DEFINED.fullmatch(text)):
+        return not shell_words.unknown(read(f"%{match[1]}%"))
     if match := _LENGTH.fullmatch(text):
         return bool(_known(match[2], read)) == (match[1] == "n")
     if match := _COMPARED.fullmatch(text):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 Shell = Literal["bash", "PowerShell", "cmd"]
@@ -18,15 +19,6 @@ SUFFIXES: dict[str, Shell] = {
     ".bat": "cmd", ".cmd": "cmd",
 }  # fmt: skip
 _COMMENTS = r"[ \t]*\n(?:[ \t]*(?:#|::|rem\s)[^\n]*\n)*"
-_CONTINUED = {
-    "bash": re.compile(r"\\" + _COMMENTS),
-    "PowerShell": re.compile(r"`" + _COMMENTS),
-    "cmd": re.compile(r"\^" + _COMMENTS, re.IGNORECASE),
-}
-"""A line that goes on in the next; comments in between are left out, though bash would end there."""
-_BLOCK_COMMENT = re.compile(r"<#.*?#>", re.DOTALL)
-_HEREDOC = re.compile(r"<<-?[ \t]*(['\"]?)(\w+)\1[^\n]*\n.*?\n[ \t]*\2[ \t]*(?=\n|$)", re.DOTALL)
-_REMARK = re.compile(r"^[ \t]*(?:@?rem\b|::)[^\n]*$", re.IGNORECASE | re.MULTILINE)
 _BASH_NAME = re.compile(
     r"\$(?:\{(?P<braced>\w+)(?:\[[@*]\])?(?::?-(?P<otherwise>[^{}]*))?\}|(?P<plain>[A-Za-z_]\w*|[0-9@*#?!]))"
 )
@@ -36,11 +28,50 @@ _PS_NAME = re.compile(
 )
 _CMD_NAME = re.compile(r"%(?P<percent>[A-Za-z_]\w*)%|!(?P<late>[A-Za-z_]\w*)!|%~?(?P<place>dp0|\d|\*)",
                        re.IGNORECASE)  # fmt: skip
-_NAMES = {"bash": _BASH_NAME, "PowerShell": _PS_NAME, "cmd": _CMD_NAME}
+_SCOPE = re.compile(r"^(?:env|script|global):", re.IGNORECASE)
 _HERE = re.compile(r"dirname|BASH_SOURCE")
 _UNKNOWN = re.compile(r"\0([^\0]*)\0")
-_ENDS = {"bash": ";|&><", "PowerShell": ";|>", "cmd": "&|><"}
-"""Signs that end a command outside of quotes."""
+
+
+@dataclass(frozen=True)
+class _Grammar:
+    """How a shell writes what all of them have."""
+
+    escape: str
+    quotes: str
+    ends: str
+    """Signs that end a command outside of quotes."""
+    comment: str
+    """The sign that begins one at any place, or ""."""
+    left_out: re.Pattern[str]
+    """Comments and texts of several lines."""
+    reference: re.Pattern[str]
+    """To a variable."""
+    any_case: bool
+    """Whether case makes no difference in names of variables."""
+
+    @property
+    def goes_on(self) -> re.Pattern[str]:
+        """A line's end behind which it goes on; comments in between are left out, though bash would
+        end there."""
+        return re.compile(re.escape(self.escape) + _COMMENTS, re.IGNORECASE)
+
+
+_GRAMMARS: dict[Shell, _Grammar] = {
+    "bash": _Grammar(
+        "\\", "'\"", ";|&><", "#",
+        re.compile(r"<<-?[ \t]*(['\"]?)(\w+)\1[^\n]*\n.*?\n[ \t]*\2[ \t]*(?=\n|$)", re.DOTALL),
+        _BASH_NAME, any_case=False,
+    ),
+    "PowerShell": _Grammar(
+        "`", "'\"", ";|>", "#", re.compile(r"<#.*?#>", re.DOTALL), _PS_NAME, any_case=True
+    ),
+    "cmd": _Grammar(
+        "^", '"', "&|><", "",
+        re.compile(r"^[ \t]*(?:@?rem\b|::)[^\n]*$", re.IGNORECASE | re.MULTILINE),
+        _CMD_NAME, any_case=True,
+    ),
+}  # fmt: skip
 
 
 def shell_of(suffix: str, text: str) -> Shell:
@@ -57,23 +88,16 @@ def shell_of(suffix: str, text: str) -> Shell:
 def statements(text: str, shell: Shell) -> Iterator[str]:
     """The script's statements in their order, without comments; blocks of PowerShell are opened."""
     text = text.replace("\r\n", "\n").lstrip("\ufeff") + "\n"
-    if shell == "PowerShell":
-        text = _BLOCK_COMMENT.sub("", text)
-    elif shell == "cmd":
-        text = _REMARK.sub("", text)
-    else:
-        text = _HEREDOC.sub("", text)
-    text = _CONTINUED[shell].sub(" ", text)
-    if shell == "cmd":
-        pieces: Iterator[str] = iter(text.split("\n"))
-    else:
-        pieces = _split(text, shell)
+    grammar = _GRAMMARS[shell]
+    # the last line may go on, and lose its end
+    text = grammar.goes_on.sub(" ", grammar.left_out.sub("", text)) + "\n"
+    pieces = text.split("\n") if shell == "cmd" else _split(text, shell)
     yield from filter(None, (piece.strip() for piece in pieces))
 
 
 def _split(text: str, shell: Shell) -> Iterator[str]:
     """At line ends and semicolons that are in no quotes and brackets; at PowerShell's braces, too."""
-    escape = "\\" if shell == "bash" else "`"
+    escape = _GRAMMARS[shell].escape
     start, quote, depth, at = 0, "", 0, 0
     while at < len(text):
         sign = text[at]
@@ -114,7 +138,7 @@ def words(statement: str, shell: Shell, known: Mapping[str, Value], here: str) -
     found: list[str] = []
     word: str | None = None
     quote, at = "", 0
-    escape = {"bash": "\\", "PowerShell": "`", "cmd": "^"}[shell]
+    grammar = _GRAMMARS[shell]
     while at < len(statement):
         sign = statement[at]
         if quote != "'" and (got := _reference(statement, at, shell, known, here)):
@@ -129,7 +153,7 @@ def words(statement: str, shell: Shell, known: Mapping[str, Value], here: str) -
             continue
         following = statement[at + 1 : at + 2]
         escapes = following and (following in " \"'$\\`^&|" or (shell == "cmd" and not quote))
-        if sign == escape and quote != "'" and escapes:
+        if sign == grammar.escape and quote != "'" and escapes:
             word, at = (word or "") + following, at + 2
             continue
         if quote:
@@ -137,12 +161,12 @@ def words(statement: str, shell: Shell, known: Mapping[str, Value], here: str) -
                 quote = ""
             else:
                 word = (word or "") + sign
-        elif sign == '"' or (sign == "'" and shell != "cmd"):
+        elif sign in grammar.quotes:
             quote, word = sign, word or ""
         elif sign.isspace():
             found += [] if word is None else [word]
             word = None
-        elif sign in _ENDS[shell] or (sign == "#" and word is None and shell != "cmd"):
+        elif sign in grammar.ends or (sign == grammar.comment and word is None):
             word = None if sign == ">" and word in ("1", "2") else word
             break
         else:
@@ -164,23 +188,29 @@ def _reference(
         inner = _PS_NAME.match(text, at) if shell == "PowerShell" else None
         if not inner or not inner["inner"]:
             return _of_command(text, at, here)
-    match = _NAMES[shell].match(text, at)
+    match = _GRAMMARS[shell].reference.match(text, at)
     if match is None:
         return None
     groups = match.groupdict()
     if groups.get("place"):
         return (f"{here}/" if groups["place"].lower() == "dp0" else ""), match.end()
     name = next(value for key, value in groups.items() if value and key != "otherwise")
-    plain = re.sub(r"^(env|script|global):", "", name, flags=re.IGNORECASE)
+    plain = variable(name, shell)
     if plain.lower() in ("home", "userprofile"):
         return "~", match.end()
     if plain.lower() == "psscriptroot":
         return here, match.end()
-    found = known.get(plain if shell == "bash" else plain.lower())
+    found = known.get(plain)
     if found is None or (found == "" and groups.get("otherwise")):
         otherwise = groups.get("otherwise")
         found = f"\0{match[0]}\0" if otherwise is None else otherwise.strip("\"'")
     return found, match.end()
+
+
+def variable(name: str, shell: Shell) -> str:
+    """A variable's name without PowerShell's scope, and as all spellings of it have it."""
+    plain = _SCOPE.sub("", name)
+    return plain.lower() if _GRAMMARS[shell].any_case else plain
 
 
 def _of_command(text: str, at: int, here: str) -> tuple[str, int]:

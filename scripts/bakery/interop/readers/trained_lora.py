@@ -11,12 +11,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from bakery.interop import flow_terms, kohya_terms, plain_values
 from bakery.interop.other_config import KohyaConfig, Subset
-from bakery.io import regular_files
-from bakery.io.errors import BakeryError, first_line
+from bakery.io import weight_files
+from bakery.io.errors import BakeryError
 
 _PREFIX = "ss_"
 _HOLDERS = ("__metadata__", "metadata", "ss_metadata", "trainingDetails", "training_data")
@@ -41,13 +39,10 @@ _SAME = (
 _SUBSET = ("shuffle_caption", "keep_tokens", "keep_tokens_separator", "caption_dropout_rate",
            "caption_tag_dropout_rate", "flip_aug", "random_crop", "secondary_separator",
            "enable_wildcard")  # fmt: skip
-_DATASET = (
-    "resolution",
-    "enable_bucket",
-    "min_bucket_reso",
-    "max_bucket_reso",
-    "batch_size_per_device",
-)
+_DATASET = ("resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso",
+            "batch_size_per_device")  # fmt: skip
+_SIGNS = {"ss_network_module", "ss_network_dim", "ss_learning_rate"}
+"""One of these is in what a LoRA says of its training."""
 _OPTIMIZER = re.compile(r"(?P<name>[\w.]+)\s*(?:\((?P<arguments>.*)\))?\s*$", re.DOTALL)
 _BETWEEN = re.compile(r",(?=[A-Za-z_]\w*=)")
 
@@ -60,28 +55,14 @@ def recognised(raw: dict[str, Any]) -> bool:
 def _held(raw: dict[str, Any]) -> dict[str, Any] | None:
     """The table with the `ss_` names."""
     for one in (raw, *(raw.get(key) for key in _HOLDERS)):
-        if isinstance(one, dict) and {
-            "ss_network_module",
-            "ss_network_dim",
-            "ss_learning_rate",
-        } & set(one):
+        if isinstance(one, dict) and _SIGNS & set(one):
             return one
     return None
 
 
 def header(path: Path) -> dict[str, Any]:
     """The metadata of a LoRA file. Raises `BakeryError` for one without, or that is damaged."""
-    try:
-        regular_files.check(path)
-        with safe_open(path, framework="pt") as file:
-            raw = dict(file.metadata() or {})
-    except FileNotFoundError:
-        raise BakeryError(f"{path} does not exist: check the spelling") from None
-    except (SafetensorError, OSError) as problem:
-        raise BakeryError(
-            f"{path} is damaged or not a safetensors file ({first_line(problem)}): download it "
-            "again, or give the config file"
-        ) from None
+    raw = weight_files.metadata(path, "download it again, or give the config file")
     if not recognised(raw):
         raise BakeryError(
             f"{path} does not say how it was trained: its metadata have no ss_ names of sd-scripts; "
