@@ -225,7 +225,7 @@ def test_leaving_a_metric_out(without: str, rank: float) -> None:
 def test_weights_are_settled_where_they_lose_least() -> None:
     """Only who lets bleed cost much passes the bake over that bleeds and is falsely high."""
     clean = [epoch("clean", 0, fidelity=0.0), epoch("clean", 1, fidelity=0.8)]
-    bakes = [clean, [epoch("bleeds", 0), epoch("bleeds", 1, bleed=0.5)]]
+    bakes = [clean, [epoch("bleeds", 0), epoch("bleeds", 1, bleed=0.6)]]
     trial = evidence(bakes, {("clean", 1): 1.0, ("bleeds", 1): 0.5})
     shipped = choices.attempt([trial], "the page's recommendation")
     assert (shipped.losses, shipped.good) == ([0.5], 0)

@@ -110,7 +110,7 @@ def test_damaged_weights(broken, part, file):
     key = sorted(key for key, value in state.items() if value.ndim > 1)[0]
 
     weights.write_bytes(whole[: len(whole) // 2])
-    refused(broken, f"cannot read {part}")
+    refused(broken, f"{part}/{file} is damaged", f"instead of {len(whole):,}")
     weights.unlink()
     refused(broken, f"cannot read {part}")
     save_file({k: v for k, v in state.items() if k != key}, weights, {"format": "pt"})

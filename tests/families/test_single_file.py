@@ -137,7 +137,7 @@ def test_truncated_checkpoint(tmp_path):
     save_file({"model.diffusion_model.input_blocks.x": torch.zeros(99)}, file)
     whole = file.read_bytes()
     file.write_bytes(whole[:-9])
-    refused(file, "damaged", f"{len(whole) - 9} of {len(whole)} bytes are there")
+    refused(file, "damaged", f"{len(whole) - 9} bytes instead of {len(whole)}")
     file.write_bytes(whole[:20])
     refused(file, "damaged")
     file.write_bytes(b"")

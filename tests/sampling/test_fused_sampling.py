@@ -130,14 +130,14 @@ def test_of_a_lora_file_each_part_of_the_base_gets_its_own_tensors_read(
     read: list[str] = []
 
     @contextmanager
-    def watched(file: Path, framework: str) -> Iterator[Any]:
+    def watched(file: Path, *cure: str, framework: str) -> Iterator[Any]:
         with safe_open(file, framework=framework) as tensors:
             yield SimpleNamespace(
                 keys=tensors.keys,
                 get_tensor=lambda key: (read.append(key), tensors.get_tensor(key))[1],
             )
 
-    monkeypatch.setattr(pipeline, "safe_open", watched)
+    monkeypatch.setattr(pipeline, "weight_files", SimpleNamespace(opened=watched))
     drawing = ImagePipeline.load(settings(), base=str(workdir / "base"), device="cpu")
     file = workdir / "train" / "a" / "mirael.safetensors"
     with safe_open(file, framework="pt") as tensors:
