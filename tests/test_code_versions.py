@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from pathlib import Path
 
 import code_versions
 import pytest
@@ -129,9 +130,8 @@ def test_the_hash_sees_the_program_that_a_module_starts(tmp_path, monkeypatch) -
 
 def test_the_program_that_runs_gallery_dl_counts_whole() -> None:
     found = {path.name for path in code_versions.programs(code_versions.closure("scrape"))}
-    assert found == {
-        path.name for path in (code_versions.LIBRARY.parent / "gallery_driver").glob("*.py")
-    }
+    programs = Path(code_versions.__file__).parents[1] / "gallery_driver"
+    assert found == {path.name for path in programs.glob("*.py")}
 
 
 def test_a_corrected_word_asks_for_a_decision_about_the_stages_that_read_it() -> None:

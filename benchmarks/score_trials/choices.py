@@ -85,11 +85,6 @@ def recommended(trial: Evidence) -> EpochScore:
     return best
 
 
-def highest(trial: Evidence) -> EpochScore:
-    """The highest trade-off."""
-    return max(_ranked(trial), key=lambda e: (e.rank, -e.number))
-
-
 def surest(trial: Evidence) -> EpochScore:
     """The highest lower end of the interval, whatever the trade-off."""
     return max(_ranked(trial), key=lambda e: (at_least(e), -e.number))
@@ -97,7 +92,7 @@ def surest(trial: Evidence) -> EpochScore:
 
 def surest_within_noise(trial: Evidence) -> EpochScore:
     """Of those within the noise of the highest trade-off the one with the highest lower end."""
-    top = highest(trial)
+    top = recommended(trial)
     near = [e for e in _ranked(trial) if _close(top, e)]
     return max(near, key=lambda e: (at_least(e), -e.number))
 
@@ -110,14 +105,14 @@ def at_least(epoch: EpochScore) -> float:
 
 def earliest_of_its_bake(trial: Evidence) -> EpochScore:
     """Of the bake with the highest trade-off, the earliest epoch within its noise."""
-    top = highest(trial)
+    top = recommended(trial)
     near = [e for e in _ranked(trial) if e.bake == top.bake and _close(top, e)]
     return min(near, key=lambda e: e.number)
 
 
 def last_of_its_bake(trial: Evidence) -> EpochScore:
     """The last epoch of the bake with the highest trade-off."""
-    top = highest(trial)
+    top = recommended(trial)
     return max((e for e in trial.epochs if e.bake == top.bake), key=lambda e: e.number)
 
 

@@ -90,11 +90,9 @@ def test_the_trade_off_is_of_two_and_is_itself_no_part_of_it() -> None:
         assert metric.cost in TRADEOFF.formula
 
 
-def test_better_and_loss_look_to_the_good_end() -> None:
+def test_loss_looks_to_the_good_end() -> None:
     values = np.array([0.2, np.nan])
     high, low = (Metric(name="m", heading="M", meaning="", formula="", good=g) for g in (1, 0))
-    assert high.better(values)[0] == 0.2
-    assert low.better(values)[0] == -0.2
     assert high.loss(values)[0] == 0.8
     assert low.loss(values)[0] == 0.2
     assert np.isnan(high.loss(values)[1])

@@ -108,7 +108,7 @@ def recommend(bakes: Sequence[Sequence[EpochScore]]) -> Recommendation:
     if not ranked:
         return _no_recommendation(epochs)
     best = ranked[0]
-    siblings = next(bake for bake in bakes if any(epoch is best for epoch in bake))
+    siblings = next(bake for bake in bakes if best in bake)
     base = next((epoch for epoch in siblings if not epoch.number), None)
     title = f"{best.bake}, epoch {best.number}" if len(bakes) > 1 else f"Epoch {best.number}"
     reasons = [_numbers(best, base, len(bakes))]
@@ -218,7 +218,7 @@ def _later(best: EpochScore, siblings: Sequence[EpochScore]) -> Iterator[str]:
 
 def _rival(best: EpochScore, bakes: Sequence[Sequence[EpochScore]]) -> Iterator[str]:
     """The best of the other bakes."""
-    others = _ranked([e for bake in bakes if all(one is not best for one in bake) for e in bake])
+    others = _ranked([epoch for bake in bakes if best not in bake for epoch in bake])
     if not others:
         return
     rival = others[0]

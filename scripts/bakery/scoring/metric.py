@@ -134,7 +134,7 @@ class Metric:
     cost: str = ""
     """The setting of the score section that weighs it in the trade-off; "" if it costs nothing.
 
-    Metrics with a cost also decide: their draws are kept, and epochs are compared by them.
+    The draws of metrics with a cost are kept, as the trade-off is made of them.
     """
     interval: bool = True
     """Whether the tables include its bootstrap interval."""
@@ -165,10 +165,6 @@ class Metric:
     def applies(self, inputs: ScoreInputs) -> bool:
         """Whether the tables have it."""
         return not self.needs or self.needs in inputs.image_stats
-
-    def better(self, values: np.ndarray) -> np.ndarray:
-        """`values`, with the sign changed if less is better."""
-        return values if self.good else -values
 
     def loss(self, values: np.ndarray) -> np.ndarray:
         """How far `values` are from the good end."""

@@ -309,7 +309,7 @@ BALANCED = tuple(metric for metric in METRICS if metric.balanced)
 COSTS = tuple(metric for metric in METRICS if metric.cost)
 """The metrics that the trade-off subtracts."""
 DECISIVE = (*BALANCED, *COSTS)
-"""The metrics that epochs are compared by, besides the trade-off."""
+"""The metrics that the trade-off is made of, and by it the choice of an epoch."""
 
 
 def tradeoff(numbers: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
