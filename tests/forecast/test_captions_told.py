@@ -69,7 +69,6 @@ def test_counts_in_words() -> None:
         (Tag(), {}, {"keep_tokens_separator": "|||"}, {"keep_tokens_separator": "|||"},
          "captions hold none"),
         (Tag(), {}, {"keep_tokens_separator": "|||"}, {}, "is trained as a word"),
-        (Tag(), {}, {}, {"keep_tokens_separator": "|||", "shuffle_caption": False}, "does nothing"),
     ],
 )  # fmt: skip
 def test_settings_that_do_nothing(tag: Tag, prune, layout, train, words: str) -> None:

@@ -38,7 +38,10 @@ def test_usual_settings_are_no_foot_gun() -> None:
 @pytest.mark.parametrize(
     ("train", "prune", "words"),
     [
-        ({"shuffle_caption": False, "keep_tokens": 2}, {}, "keep_tokens 2 does nothing, because"),
+        ({"shuffle_caption": False, "keep_tokens": 2}, {},
+            "keep_tokens 2 does nothing: tags are neither shuffled"),
+        ({"shuffle_caption": False, "keep_tokens": 0, "keep_tokens_separator": "|||"}, {},
+            r"keep_tokens_separator \|\|\| does nothing: tags are neither"),
         ({}, {"class_tokens": "1girl, solo"}, "keep_tokens 1 is less than the 3 tags"),
         ({"keep_tokens": 0}, {}, "keep_tokens 0 is less than the 1 tag that"),
         ({"max_steps": 25, "num_epochs": 6}, {}, "max_steps 25 decides, not num_epochs: .* epoch 3"),

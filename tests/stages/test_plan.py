@@ -100,9 +100,10 @@ def test_a_foot_gun_of_one_bake_names_it(tmp_path: Path) -> None:
     bakes = sweep(tmp_path)
     bakes[1]["settings"]["train"] |= {"shuffle_caption": False}
     text = run(bakes, tmp_path)
-    assert "! keep_tokens 1 does nothing, because shuffle_caption is off. (unet_lr 0.002)" in text
+    assert "! keep_tokens 1 does nothing: tags are neither shuffled (shuffle_caption) nor left out "
+    assert "(caption_tag_dropout_rate). (unet_lr 0.002)" in text
     bakes[0]["settings"]["train"] |= {"shuffle_caption": False}
-    assert "shuffle_caption is off.\n" in run(bakes, tmp_path)
+    assert "(caption_tag_dropout_rate).\n" in run(bakes, tmp_path)
 
 
 @pytest.mark.slow

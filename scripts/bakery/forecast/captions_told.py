@@ -96,7 +96,6 @@ def footguns(tag: Tag, prune: Prune, layout: Layout, train: Train) -> list[str]:
 def _of_separators(layout: Layout, train: Train, *, speaks: bool, kept: bool) -> list[str]:
     """Sentences that are taken apart, and separators that do nothing or are taken for words."""
     mine, theirs = layout.keep_tokens_separator, train.keep_tokens_separator
-    changes = train.shuffle_caption or train.caption_tag_dropout_rate > 0
     if mine and mine != theirs:
         return [
             f"layout.keep_tokens_separator writes {mine} into captions, and "
@@ -108,9 +107,7 @@ def _of_separators(layout: Layout, train: Train, *, speaks: bool, kept: bool) ->
             f"layout.keep_tokens_separator {mine} marks captions with a sentence, but captions hold "
             "none: add sentence to prune.caption_order."
         ]
-    if theirs and not changes:
-        return [f"keep_tokens_separator {theirs} does nothing, because shuffle_caption is off."]
-    if speaks and changes and not mine:
+    if speaks and train.varies_tags and not mine:
         return [
             "shuffle_caption and caption_tag_dropout_rate take a sentence apart at its commas, as in "
             'sd-scripts: set keep_tokens_separator to "|||" in layout and train, which keeps it whole, '

@@ -11,7 +11,7 @@ from bakery.dataset.concepts import RepeatFolder
 from bakery.families import tokenizer_probe
 from bakery.io import manifest
 from bakery.io.images import Size
-from bakery.settings import optimizers
+from bakery.settings import idle, optimizers
 from bakery.settings.prune import Prune
 from bakery.settings.train import Train
 from bakery.sources import caption_files
@@ -75,10 +75,6 @@ def of_training(train: Train, prune: Prune, counts: StepCounts | None) -> list[s
     """Settings that do nothing, or less than they seem to."""
     found = []
     front = len(Trigger.of(prune).own)
-    if train.keep_tokens and not (train.shuffle_caption or train.caption_tag_dropout_rate):
-        found.append(
-            f"keep_tokens {train.keep_tokens} does nothing, because shuffle_caption is off."
-        )
     if train.shuffle_caption and train.keep_tokens < front:
         found.append(
             f"keep_tokens {train.keep_tokens} is less than the {front} tag{'s' * (front > 1)} that "
@@ -90,56 +86,17 @@ def of_training(train: Train, prune: Prune, counts: StepCounts | None) -> list[s
             f"optimizer_args names {', '.join(strange)}, which {train.optimizer_type} does not know: "
             "the bake would end where it starts to train; remove it."
         )
-    if train.text_variants is not None:
-        found += _of_variants(train)
+    if train.text_variants is not None and train.varies_tags and train.rates["text_encoder_lr"]:
+        found.append(
+            f"text_variants {train.text_variants} frees no memory, because the text encoder is trained "
+            "(text_encoder_lr): it only shows each caption in fewer ways."
+        )
     if train.max_steps and counts is not None:
         found.append(
             f"max_steps {train.max_steps} decides, not num_epochs: the bake ends in epoch "
             f"{counts.epochs}."
         )
-    return found + _without_effect(train)
-
-
-def _of_variants(train: Train) -> list[str]:
-    if not (train.shuffle_caption or train.caption_tag_dropout_rate):
-        return [
-            f"text_variants {train.text_variants} does nothing: tags are neither shuffled "
-            "(shuffle_caption) nor left out (caption_tag_dropout_rate)."
-        ]
-    if train.rates["text_encoder_lr"]:
-        return [
-            f"text_variants {train.text_variants} frees no memory, because the text encoder is trained "
-            "(text_encoder_lr): it only shows each caption in fewer ways."
-        ]
-    return []
-
-
-def _without_effect(train: Train) -> list[str]:
-    found = []
-    cycles = train.lr_scheduler_num_cycles > 1 and train.differs("lr_scheduler_num_cycles")
-    if cycles and train.lr_scheduler != "cosine_with_restarts":
-        found.append(
-            f"lr_scheduler_num_cycles {train.lr_scheduler_num_cycles} does nothing: the schedule is "
-            f"{train.lr_scheduler}, and only cosine_with_restarts has cycles."
-        )
-    if train.lr_scheduler != "polynomial" and train.differs("lr_scheduler_power"):
-        found.append(
-            f"lr_scheduler_power {train.lr_scheduler_power:g} does nothing: the schedule is "
-            f"{train.lr_scheduler}, and only polynomial has a power."
-        )
-    if train.text_encoder_lr and train.network_train_unet_only:
-        found.append(
-            f"text_encoder_lr {train.text_encoder_lr:g} does nothing: network_train_unet_only leaves "
-            "the text encoder as it is."
-        )
-    text = train.text_encoder_lr is not None or train.network_train_unet_only
-    idle = train.unet_lr is not None and text and train.differs("learning_rate")
-    if idle and train.learning_rate not in train.rates.values():  # the same again misleads nobody
-        found.append(
-            f"learning_rate {train.learning_rate:g} does nothing: each part that is trained has a "
-            "rate of its own."
-        )
-    return found
+    return found + [f"{clause}." for clause in idle.told(train)]
 
 
 def of_files(train: Train, counts: StepCounts | None, files: int) -> list[str]:

@@ -114,14 +114,9 @@ def _differences(settings: Train, family: Family) -> list[str]:
             f"num_epochs {settings.num_epochs} does nothing beside max_steps {settings.max_steps}; "
             "sd-scripts would heed it, so it is left out"
         )
-    if (
-        settings.keep_tokens
-        and not settings.shuffle_caption
-        and not settings.caption_tag_dropout_rate
-    ):
+    if settings.keep_tokens and not settings.varies_tags:
         lost.append("keep_tokens does nothing without shuffle_caption, there as here")
-    still = not (settings.shuffle_caption or settings.caption_tag_dropout_rate)
-    if settings.keep_tokens_separator and still:
+    if settings.keep_tokens_separator and not settings.varies_tags:
         lost.append(
             f"keep_tokens_separator {settings.keep_tokens_separator} stays in captions there, as "
             "nothing is shuffled or left out, and is trained as a word"
@@ -171,7 +166,7 @@ def _of_the_flow(settings: Train, arguments: dict[str, Any], base: Path) -> list
     """Leave its text encoder as it is, which would be trained there otherwise; returns what is lost."""
     arguments.pop("text_encoder_lr", None)
     arguments["network_train_unet_only"] = True
-    if not settings.shuffle_caption and not settings.caption_tag_dropout_rate:
+    if not settings.varies_tags:
         arguments["cache_text_encoder_outputs"] = True
     if base.is_dir():
         return [f"sd-scripts reads this model from single files, not from the folder {base.name}"]

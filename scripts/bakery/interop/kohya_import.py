@@ -30,6 +30,7 @@ from bakery.interop.other_config import KohyaConfig
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings import config as cfg
+from bakery.settings.idle import idle
 from bakery.settings.layout import MOST_HELD_OUT
 from bakery.settings.train import FLOW, Train
 
@@ -160,13 +161,11 @@ def _train(draft: Draft, source: KohyaConfig) -> None:
 def _unasked(source: KohyaConfig, ours: dict[str, Any]) -> list[str]:
     """Settings that the file does not name and that do nothing beside what it does name: the owner
     would look for them in vain."""
-    text = ours.get("text_encoder_lr") is not None or ours.get("network_train_unet_only")
-    found = {
-        "learning_rate": ours.get("unet_lr") is not None and text,
-        "lr_scheduler_num_cycles": ours["lr_scheduler"] != "cosine_with_restarts",
-        "lr_scheduler_power": ours["lr_scheduler"] != "polynomial",
-    }
-    return [name for name, idle in found.items() if idle and name not in source.words]
+    given = {name: ours[name] for name in Train.model_fields if ours.get(name) is not None}
+    # not validated: what the file has wrong is told elsewhere
+    found = set(idle(Train.model_construct(**given)))
+    # 0 there and 1 here, which counts as soon as somebody shuffles
+    return sorted(found - {"keep_tokens"} - set(source.words))
 
 
 def _base(draft: Draft, source: KohyaConfig, ours: dict[str, Any]) -> None:

@@ -262,6 +262,11 @@ class Train(Section):
             rates["text_encoder_lr"] = 0.0
         return rates
 
+    @property
+    def varies_tags(self) -> bool:
+        """Whether tags are shuffled or left out, so that a caption differs from showing to showing."""
+        return self.shuffle_caption or self.caption_tag_dropout_rate > 0
+
     def shown_again(self, batch: int) -> int:
         """How many of so many pictures of a batch are also shown without the trigger."""
         share = self.output_preservation_share if self.output_preservation else 0.0

@@ -15,6 +15,7 @@ import torch
 from bakery.dataset.repeat_folders import Dataset, Folders
 from bakery.io import devices
 from bakery.io.errors import OutOfMemory
+from bakery.settings import idle
 from bakery.settings.train import Train
 from bakery.tags.shuffling import Shuffling
 from bakery.training.progress import memory_gib
@@ -97,12 +98,8 @@ def memory_sentence(
 
 def about_settings(settings: Train) -> None:
     """Settings that do nothing in combination with the others."""
-    still = not (settings.shuffle_caption or settings.caption_tag_dropout_rate)
-    if settings.keep_tokens and still:
-        log.warning(
-            "keep_tokens %d does nothing: tags are neither shuffled (shuffle_caption) nor left "
-            "out (caption_tag_dropout_rate)", settings.keep_tokens,
-        )  # fmt: skip
+    for clause in idle.told(settings):
+        log.warning("%s", clause)
 
 
 def about_pictures(settings: Train, folders: Folders, data: Dataset) -> dict[str, float]:

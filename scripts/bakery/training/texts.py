@@ -116,6 +116,5 @@ class Texts:
 
 def is_kept(settings: Train, base: Model) -> bool:
     """Whether a bake's captions are encoded once: its text encoder is not needed after that."""
-    changing = settings.shuffle_caption or settings.caption_tag_dropout_rate > 0
-    endless = changing and settings.text_variants is None
+    endless = settings.varies_tags and settings.text_variants is None
     return TEXT_ENCODER not in base.trained(settings.rates) and not endless
