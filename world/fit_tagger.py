@@ -13,16 +13,18 @@ import argparse
 import csv
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderKLQwenImage
 from torch import Tensor, nn
 
-from world import avatar
+from world import avatar, fit_anima_vae
 from world.render import SIDE, reduced
 from world.vae_fitting import as_input
 
@@ -62,17 +64,27 @@ def labels(lines: Path) -> np.ndarray:
 
 
 @torch.no_grad()
-def through_vae(vae: AutoencoderKL, pictures: np.ndarray, noise: float, seed: int) -> np.ndarray:
+def through_vae(
+    vae: AutoencoderKL | AutoencoderKLQwenImage, pictures: np.ndarray, noise: float, seed: int
+) -> np.ndarray:
     """uint8 (N, H, W, 3): decoded latents with `noise` standard deviations of noise on each."""
     generator = torch.Generator().manual_seed(seed)
     made = np.empty_like(pictures)
+    encoded, decoded = _ways(vae)
     for i in range(0, len(pictures), 32):
-        z = vae.encode(as_input(pictures[i : i + 32])).latent_dist.mean
+        z = encoded(as_input(pictures[i : i + 32]))
         level = noise * torch.rand(len(z), 1, 1, 1, generator=generator)
         z = z + level * torch.randn(z.shape, generator=generator)
-        x = vae.decode(z).sample.clamp(-1, 1)
+        x = decoded(z).clamp(-1, 1)
         made[i : i + 32] = ((x + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     return made
+
+
+def _ways(vae: AutoencoderKL | AutoencoderKLQwenImage) -> tuple[Callable, Callable]:
+    """Pictures (N, 3, H, W) -> means of latents (N, C, h, w), and back."""
+    if isinstance(vae, AutoencoderKLQwenImage):
+        return partial(fit_anima_vae.latents, vae), partial(fit_anima_vae.pictures, vae)
+    return lambda x: vae.encode(x).latent_dist.mean, lambda z: vae.decode(z).sample
 
 
 def augment(x: Tensor, generator: torch.Generator) -> Tensor:

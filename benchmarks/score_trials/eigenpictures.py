@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from diffusers import AutoencoderKL
+from diffusers import AutoModel
 
 from world.fit_tagger import through_vae
 from world.render import reduced
@@ -66,10 +66,10 @@ class Eigenpictures:
         return float(np.quantile(self.distances(pictures), INSIDE))
 
 
-def shown_by_the_vae(pictures: np.ndarray) -> np.ndarray:
-    """Uint8 pictures (N, H, W, 3) of the size that the base draws, as its VAE gives them back, reduced:
-    nothing that is sampled is any sharper."""
-    return reduced(through_vae(AutoencoderKL.from_pretrained(VAE), pictures, 0.0, 1))
+def shown_by_the_vae(pictures: np.ndarray, vae: Path = VAE) -> np.ndarray:
+    """Uint8 pictures (N, H, W, 3) of the size that a base draws, as its VAE in the folder `vae` gives
+    them back, reduced: nothing that is sampled is any sharper."""
+    return reduced(through_vae(AutoModel.from_pretrained(str(vae)).eval(), pictures, 0.0, 1))
 
 
 def _flat(pictures: np.ndarray) -> np.ndarray:

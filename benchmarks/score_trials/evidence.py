@@ -25,7 +25,8 @@ def read(design: Design, place: Path, yardstick: Yardstick) -> Evidence:
     """The evidence of the finished trial in the folder `place`."""
     own = json.loads((place / data_sets.FACTS).read_text("utf-8"))["own"]
     own = [captions.same(tag) for tag in own]
-    yardstick = yardstick.of(np.load(place / data_sets.WHOLE))
+    vae, side = setting_up.drawn_by(place)
+    yardstick = yardstick.of(np.load(place / data_sets.WHOLE), vae, side)
     known = {
         (bake.label, epoch): value
         for bake in setting_up.bakes(place, setting_up.UNSEEN)

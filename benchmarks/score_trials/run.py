@@ -6,12 +6,14 @@
     python benchmarks/score_trials/run.py report build/trials
     python benchmarks/score_trials/run.py settle build/trials
     python benchmarks/score_trials/run.py judge build/trials
+    python benchmarks/score_trials/run.py claims build/trials pruned detail_unknown
 
 `yardstick` makes what sees the truth. `prepare` writes a folder a trial: pictures and a config. `bake`
 bakes those that are not finished, one after the other; it may be stopped, and run again. Each is a
 folder of Snakemake's. `report` prints what is known of the finished trials of the first half, in
 Markdown. `settle` chooses rule and weights by it and writes them to `settled.json`. `judge` then looks
-at the second half, once: it writes `judged.md` and does not run again.
+at the second half, once: it writes `judged.md` and does not run again. `claims` looks at experiments of
+`config/experiments/` that were baked by `make EXPERIMENT=...`, and needs no trial but the yardstick.
 
 The design: `design.py`. What came of it: docs/proof.md.
 """
@@ -24,6 +26,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).absolute().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "benchmarks")]
@@ -35,6 +38,9 @@ from score_trials.design import JUDGE, SETTLE, Design, designs, table  # noqa: E
 from score_trials.seen import Seen  # noqa: E402
 
 from bakery.report.results import Bake  # noqa: E402
+
+if TYPE_CHECKING:
+    from score_trials.yardstick import Yardstick
 
 SETTLED, JUDGED = "settled.json", "judged.md"
 FIRST = next(iter(RULES))
@@ -92,14 +98,21 @@ def finished(folder: Path, half: str) -> list[Design]:
     ]  # fmt: skip
 
 
-def read_all(folder: Path, half: str) -> list[Evidence]:
-    """The evidence of a half's finished trials, by the shipped weights whatever they were scored by."""
+def read_yardstick(folder: Path) -> Yardstick:
+    """The yardstick that is in the trials' folder."""
     # torch and diffusers take a while, and most steps here do not need them
-    from score_trials import evidence, yardstick
+    from score_trials import yardstick
 
     if not yardstick.is_made(folder):
         raise SystemExit(f"{folder} has no yardstick: run yardstick first")
-    measure = yardstick.Yardstick.read(folder)
+    return yardstick.Yardstick.read(folder)
+
+
+def read_all(folder: Path, half: str) -> list[Evidence]:
+    """The evidence of a half's finished trials, by the shipped weights whatever they were scored by."""
+    from score_trials import evidence
+
+    measure = read_yardstick(folder)
     found = [evidence.read(one, folder / one.name, measure) for one in finished(folder, half)]
     for one in found:
         if not one.has_verdict:
@@ -166,6 +179,18 @@ def settle(args: argparse.Namespace) -> None:
     print(counted(args.folder, found, SETTLE), json.dumps(facts), sep="\n")
 
 
+def look_at_claims(args: argparse.Namespace) -> None:
+    """Prints what the pictures of baked experiments show."""
+    from score_trials import claims
+
+    measure = read_yardstick(args.folder)
+    for name in args.experiments:
+        files = [ROOT / "config/config.yaml", ROOT / f"config/experiments/{name}.yaml"]
+        if not files[1].is_file():
+            raise SystemExit(f"there is no experiment {name}: docs/experiments.md lists them")
+        print(f"\n## {name}\n\n" + "\n".join(claims.of_experiment(files, args.results, measure)))
+
+
 def _said(weights: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {weights[name]:g}" for name in SHIPPED)
 
@@ -206,7 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps = {
         "yardstick": make_yardstick, "prepare": prepare, "bake": bake, "report": tell,
-        "settle": settle, "judge": judge,
+        "settle": settle, "judge": judge, "claims": look_at_claims,
     }  # fmt: skip
     commands = parser.add_subparsers(dest="what", required=True)
     for name, step in steps.items():
@@ -223,6 +248,10 @@ def main() -> None:
             command.add_argument("--cores", default="all")
         if name in ("report", "judge"):
             command.add_argument("--plot", type=Path, help="picture to write beside the tables")
+        if name == "claims":
+            command.add_argument("experiments", nargs="+", help="as config/experiments names them")
+            command.add_argument("--results", type=Path, default=ROOT, metavar="FOLDER",
+                                 help="that has results/, if not this checkout")  # fmt: skip
         if name == "judge":
             command.add_argument("--without-the-unfinished", action="store_true")
     args = parser.parse_args()

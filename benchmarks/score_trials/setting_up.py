@@ -118,6 +118,13 @@ def graph_of(place: Path) -> Graph:
     return build.build(cfg.load(raw), (place, ROOT))
 
 
+def drawn_by(place: Path) -> tuple[Path, int]:
+    """The folder of the VAE that a trial's pictures come from, and their side in pixels."""
+    raw = yaml.safe_load((place / "config.yaml").read_text("utf-8"))
+    side = raw["sample"].get("width", data_sets.LARGE)
+    return ROOT / raw["train"]["base"] / "vae", side  # an absolute base stays as it is
+
+
 def targets(made: Graph) -> list[str]:
     """What has to be made: the scores of what is scored, the pictures of what is not."""
     wanted = []

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from score_trials.data_sets import LARGE
 from score_trials.eigenpictures import ROOT, VAE, Eigenpictures, shown_by_the_vae
 
@@ -48,12 +49,13 @@ class Yardstick:
         place = folder / FOLDER
         return cls(Tagger.load(place), Eigenpictures.read(place / COMPONENTS))
 
-    def of(self, pictures: np.ndarray) -> Yardstick:
-        """The yardstick that takes nearly all of these pictures of a character for whole; uint8 (N,
-        LARGE, LARGE, 3)."""
+    def of(self, pictures: np.ndarray, vae: Path = VAE, side: int = LARGE) -> Yardstick:
+        """The yardstick that takes nearly all of these pictures of a character for whole, as a base
+        draws them that has `side` pixels and the VAE in that folder; uint8 (N, LARGE, LARGE, 3)."""
         if self.eye is None:
             return self
-        return replace(self, limit=self.eye.limit(shown_by_the_vae(pictures)))
+        drawn = np.stack([reduce(Image.fromarray(one), side) for one in pictures])
+        return replace(self, limit=self.eye.limit(shown_by_the_vae(drawn, vae)))
 
     def whole(self, folder: Path, images: Sequence[str]) -> np.ndarray:
         """(N,) bool: which pictures of a sample folder are whole."""

@@ -12,13 +12,15 @@ from PIL import Image
 
 from bakery.io import tables
 from bakery.report.results import Bake
+from world import avatar
+from world.render import reduce, reduced
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from score_trials import data_sets, truth, yardstick  # noqa: E402
+from score_trials import claims, data_sets, truth, yardstick  # noqa: E402
 from score_trials.doubts import Doubts  # noqa: E402
-from score_trials.eigenpictures import Eigenpictures  # noqa: E402
+from score_trials.eigenpictures import Eigenpictures, shown_by_the_vae  # noqa: E402
 from score_trials.yardstick import Yardstick  # noqa: E402
 
 
@@ -143,7 +145,7 @@ def test_a_yardstick_is_made_and_read_again(
             np.save(f"{args[-1]}.npy", stripes(30))
 
     monkeypatch.setattr(yardstick, "_run", run)
-    monkeypatch.setattr(yardstick, "shown_by_the_vae", lambda pictures: pictures)
+    monkeypatch.setattr(yardstick, "shown_by_the_vae", lambda pictures, *of: pictures)
     with monkeypatch.context() as bare:
         bare.setattr(yardstick, "find_spec", lambda name: None)
         with pytest.raises(SystemExit, match=r"pip install -r requirements-dev\.txt"):
@@ -159,8 +161,60 @@ def test_a_yardstick_is_made_and_read_again(
     assert ["--novel" in line for line in drawn] == [False, True]
     eye = Eigenpictures.read(tmp_path / yardstick.FOLDER / yardstick.COMPONENTS)
     assert eye.side == 16
-    assert Yardstick(None, eye).of(stripes(9)).limit < np.inf
+    assert Yardstick(None, eye).of(stripes(9), side=16).limit < np.inf
+
+
+@pytest.mark.parametrize(("base", "side"), [("base", 128), ("anima", 64)])
+def test_whole_pictures_are_known_by_what_the_bases_own_vae_makes_of_them(
+    base: str, side: int
+) -> None:
+    looks = [avatar.random_look(np.random.default_rng([3, i])) for i in range(4)]
+    drawn = np.stack([reduce(avatar.render(look, 192), side) for look in looks])
+    shown = shown_by_the_vae(drawn, ROOT / f"resources/world/{base}/vae")
+    wanted = reduced(drawn).astype(float)
+    assert shown.shape == wanted.shape
+    assert 0 < ((shown - wanted) ** 2).mean() < ((shown - wanted[::-1]) ** 2).mean() / 10
 
 
 def test_doubt_that_is_the_same_everywhere_tells_nothing() -> None:
     assert Doubts(np.zeros(4), np.array([True, False, True, False])).area == 0.5
+
+
+def test_what_an_experiment_shows_is_counted_by_tag() -> None:
+    """Two traits, a detail; a trait that the prompt asks for anyway says nothing of the trigger."""
+    rows = [
+        row(0, "identity", "base.png"), row(1, "identity", "a.png"),
+        row(1, "recreate", "b.png", "halo"), row(1, "bleed", "c.png", "pink hair; beach"),
+        row(1, "flexibility", "broken.png", "beach"), row(1, "anything else", "d.png"),
+        row(1, "identity", "weaker.png") | {"nominal": "0"},
+    ]  # fmt: skip
+    seen = {
+        "base.png": {"beach"}, "a.png": {"pink hair", "twintails", "halo"}, "b.png": {"halo"},
+        "c.png": {"pink hair", "twintails", "beach"}, "broken.png": set(),
+    }  # fmt: skip
+    found = claims.by_epoch(rows, seen, ["pink hair", "twintails"], ["halo"])
+    shares = (found[1].character, found[1].asked, found[1].bleed, found[1].detail, found[1].unasked)
+    assert [(one.found, one.of) for one in shares] == [(2, 2), (1, 2), (1, 1), (1, 1), (1, 2)]
+    assert (str(found[1].whole), str(found[0].character), str(found[0].bleed)) == (
+        "0.75",
+        "0.00",
+        "-",
+    )
+
+
+def test_a_baked_experiment_is_found_by_its_config(tmp_path: Path, monkeypatch) -> None:
+    """The real graph of the shipped config with an experiment; of results, only what is read."""
+    files = [ROOT / "config/config.yaml", ROOT / "config/experiments/pruned.yaml"]
+    rows = [row(1, "identity", "a.png"), row(1, "bleed", "b.png", "beach")]
+    monkeypatch.setattr(
+        claims.Trigger, "read", lambda folder: SimpleNamespace(pruned=["pink hair"])
+    )
+    sees = SimpleNamespace(look=lambda folder, images: {"a.png": {"pink hair"}, "b.png": {"beach"}})
+    real = claims.tables.read
+    monkeypatch.setattr(
+        claims.tables, "read", lambda path, names: real(tmp_path / "samples.csv", names)
+    )
+    tables.write(tmp_path / "samples.csv", rows, list(rows[0]))
+    table = claims.of_experiment(files, tmp_path, sees)
+    assert len(table) == 2 + 4, "two captions, two seeds"
+    assert all(line.endswith("| 1 | 1.00 | - | 0.00 | - | - | 1.00 |") for line in table[2:])
