@@ -44,7 +44,7 @@ def test_counts_in_words() -> None:
     counts = captions_told.count(pictures, BASE, 75)
     assert (counts.spoken, counts.several, counts.captions, counts.cut) == (1, 1, 4, 1)
     assert counts.told(75) == (
-        "1 of 3 pictures have a sentence; 1 have several captions, 4 in all; 1 of 4 are cut: the "
+        "1 of 3 pictures has a sentence; 1 has several captions, 4 in all; 1 of 4 is cut: the "
         f"longest has {counts.longest} tokens, and train.max_token_length is 75"
     )
     assert captions_told.count(pictures[:2], BASE, 75).told(75).endswith(" of 75 tokens)")
@@ -85,7 +85,7 @@ def test_the_plan_tells_it(tmp_path: Path) -> None:
     (layout / "5_mirael/a.txt").write_text(f"mirael, hat\n{SAID}\n")
     tables.write(layout / "candidates.csv", [], ("image", "file", "caption"))
     text = plan.run([bake], out=tmp_path / "plan", trained=tmp_path / "train")
-    told = "1 of 2 pictures have a sentence; 1 have several captions, 3 in all; none is cut"
+    told = "1 of 2 pictures has a sentence; 1 has several captions, 3 in all; none is cut"
     assert f"Captions: {told}" in text
     assert told in (tmp_path / "plan/index.html").read_text()
 

@@ -40,13 +40,15 @@ class CaptionCounts:
         """
         parts = []
         if self.spoken:
-            parts.append(f"{self.spoken} of {self.pictures} pictures have a sentence")
+            have = "have" if self.spoken > 1 else "has"
+            parts.append(f"{self.spoken} of {self.pictures} pictures {have} a sentence")
         if self.several:
-            parts.append(f"{self.several} have several captions, {self.captions} in all")
+            have = "have" if self.several > 1 else "has"
+            parts.append(f"{self.several} {have} several captions, {self.captions} in all")
         if self.cut:
             parts.append(
-                f"{self.cut} of {self.captions} are cut: the longest has {self.longest} tokens, and "
-                f"train.max_token_length is {most}"
+                f"{self.cut} of {self.captions} {'are' if self.cut > 1 else 'is'} cut: the longest has "
+                f"{self.longest} tokens, and train.max_token_length is {most}"
             )
         elif parts and self.cut is not None:
             parts.append(f"none is cut (the longest has {self.longest} of {most} tokens)")

@@ -11,12 +11,12 @@ from bakery.forecast.family_habits import TOYS
 from bakery.io.errors import BakeryError
 from bakery.settings import config_file
 from bakery.settings.scrape import EMBEDDED_BOORU, Scrape
+from bakery.settings.tag import EMBEDDED_TAGGER, RECOMMENDED_TAGGER
 from bakery.settings.train import Train
 from bakery.training.schedules import StepCounts
 
 EXAMPLE = "mirael"
 """The embedded character."""
-_TAGGER = "resources/world/tagger"
 MANY_SHOWINGS = 30_000
 """Showings of pictures in a bake, far above the guide's 3,900, from which numbers look mistyped."""
 
@@ -44,10 +44,10 @@ def of_example(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
             f"train.base is still {base}, a toy for tiny pictures: give your checkpoint, or keep it to "
             "try your pictures out"
         )
-    if tagger == _TAGGER:
+    if tagger == EMBEDDED_TAGGER:
         found.append(
-            f"tag.model is still {_TAGGER}, which knows the example's world only: take "
-            "SmilingWolf/wd-swinv2-tagger-v3"
+            f"tag.model is still {EMBEDDED_TAGGER}, which knows the example's world only: take "
+            f"{RECOMMENDED_TAGGER}"
         )
     return [f"{sentence}." for sentence in found]
 

@@ -15,6 +15,7 @@ from bakery.interop import picture_folders, plain_values
 from bakery.interop.config_draft import Draft
 from bakery.interop.other_config import KohyaConfig, Subset
 from bakery.interop.picture_folders import REPEATS, common_front
+from bakery.settings.tag import RECOMMENDED_TAGGER
 from bakery.sources import caption_files
 from bakery.sources.folders import safe_stem
 from bakery.tags import captions, vocabulary
@@ -26,7 +27,6 @@ EVERY_PICTURE: dict[str, Any] = {
 }  # fmt: skip
 """The filter that lets pass what other trainers would train on; ratings still count."""
 _MOST_REPEATS = 1000
-_TAGGER = "SmilingWolf/wd-swinv2-tagger-v3"
 
 
 def fill(draft: Draft, source: KohyaConfig) -> None:
@@ -38,7 +38,7 @@ def fill(draft: Draft, source: KohyaConfig) -> None:
         draft.notes.append(
             f"the file names no pictures: set scrape.name, scrape.urls or scrape.folders{trigger}"
         )
-        draft.put("tag.model", _TAGGER, "a choice: not in the file")
+        draft.put("tag.model", RECOMMENDED_TAGGER, "a choice: not in the file")
         if source.arguments.get("output_name"):
             draft.put("scrape.name", _name(draft, str(source.arguments["output_name"])))
         if source.trigger:
@@ -55,7 +55,7 @@ def fill(draft: Draft, source: KohyaConfig) -> None:
     draft.put("scrape.folders", _places(draft, source, folders, main, [called, *front]))
     for setting, value in EVERY_PICTURE.items():
         draft.put(f"filter.{setting}", value, "other trainers take every picture")
-    draft.put("tag.model", _TAGGER, "a choice: not in the file")
+    draft.put("tag.model", RECOMMENDED_TAGGER, "a choice: not in the file")
     draft.put("prune.trigger", called, where)
     if front:
         draft.put("prune.class_tokens", captions.join(front), where)

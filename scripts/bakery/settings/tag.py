@@ -9,11 +9,16 @@ from pydantic import Field, model_validator
 from bakery.settings.named_files import Model
 from bakery.settings.sections import Section, Words
 
+EMBEDDED_TAGGER = "resources/world/tagger"
+"""It knows the embedded world only."""
+RECOMMENDED_TAGGER = "SmilingWolf/wd-swinv2-tagger-v3"
+"""For real pictures."""
+
 
 class Tag(Section):
     """The WD tagger that describes each picture."""
 
-    model: Annotated[str, Model()] = "resources/world/tagger"
+    model: Annotated[str, Model()] = EMBEDDED_TAGGER
     """Folder with model.onnx and selected_tags.csv, or a hub id (SmilingWolf/wd-swinv2-tagger-v3)."""
     captioner: Annotated[str | None, Model()] = None
     """Folder of a model that writes a sentence about each picture, or its hub id: Florence-2

@@ -21,6 +21,7 @@ from bakery.settings import config as cfg
 from bakery.settings import config_file
 from bakery.settings.named_files import locate
 from bakery.settings.prune import Prune
+from bakery.settings.tag import EMBEDDED_TAGGER
 from bakery.sources import glance
 from bakery.sources.glance import Glance
 from bakery.starting import given_source, trigger_words
@@ -91,7 +92,7 @@ def make(request: Request, roots: Sequence[Path]) -> NewConfig:
         notes += _from_booru(text, request.source)
     else:
         notes += _from_folder(text, request.source, here)
-    tagger = trigger_words.tags_of(home / "resources/world/tagger")
+    tagger = trigger_words.tags_of(home / EMBEDDED_TAGGER)
     trigger, why = trigger_words.propose(request.name, tagger, place)
     text.put(
         "prune.trigger", trigger, "calls the character in prompts" + (f"; {why}" if why else "")

@@ -32,45 +32,60 @@ def lines(
     the line's `candidates`. With a `caption_order`, all are put in that order.
     """
     unwanted = _unwanted(settings, decided)
-    kept = {(one.evidence.tag, one.evidence.category) for one in decided if one.action == "keep"}
-    names = pruning.known(settings.names)
+    shown: dict[str, list[tuple[str, str]]] = {image: [] for image in images}
     ordered = seen.sort_values(["probability", "tag"], ascending=[False, True])
-    of_image: dict[str, list[str]] = {image: [] for image in images}
-    shown: dict[str, set[str]] = {image: set() for image in images}
-    for image, tag, category in zip(
-        *(ordered[c] for c in ("image", "tag", "category")), strict=True
-    ):
-        shown[image].add(captions.same(tag))
-        if (tag, category) in kept and captions.same(tag) not in names:
-            of_image[image].append(tag)
-    trigger = Trigger.of(settings)
-    found = []
-    for image, tags in of_image.items():
-        if image in written.own:
-            facts = _facts(written, image, unwanted)
-            one, *others = (
-                _kept(settings, trigger, text, facts, unwanted, written.naming)
-                for text in (written.own[image], *written.candidates.get(image, ()))
-            )
-            line = {"image": image, "caption": one.text, "tags": list(one.rest)}
-            line |= {"candidates": [other.text for other in others]} if others else {}
-            found.append(line)
-            continue
-        words = [word for word in settings.outfits if _wears(settings.outfits[word], shown[image])]
-        gone = pruning.known(
-            [*trigger.own, *words, *(t for w in words for t in settings.outfits[w])]
+    columns = (ordered[name] for name in ("image", "tag", "category"))
+    for image, tag, category in zip(*columns, strict=True):
+        shown[image].append((tag, category))
+    stays = {(one.evidence.tag, one.evidence.category) for one in decided if one.action == "keep"}
+    return [
+        {"image": image}
+        | (
+            _of_a_person(settings, image, written, unwanted)
+            if image in written.own
+            else _of_tags(settings, image, tags, stays, written, unwanted)
         )
-        if settings.enabled and settings.drop_implied:
-            mine = set(map(captions.same, tags))
-            gone |= {other for name in mine for other in vocabulary.implied(name, mine)}
-        tags = [tag for tag in tags if captions.same(tag) not in gone]
-        caption = trigger.front(captions.join([*words, *tags]))
-        if settings.caption_order:
-            pieces = map(Piece, [*words, *tags])
-            facts = _facts(written, image, gone | unwanted)
-            caption = caption_order.arranged(settings, trigger, pieces, facts).text
-        found.append({"image": image, "caption": caption, "tags": tags})
-    return found
+        for image, tags in shown.items()
+    ]
+
+
+def _of_a_person(
+    settings: Prune, image: str, written: Written, unwanted: set[str]
+) -> dict[str, Any]:
+    """Of a picture with a caption of its own, or several."""
+    trigger, facts = Trigger.of(settings), _facts(written, image, unwanted)
+    one, *others = (
+        _kept(settings, trigger, text, facts, unwanted, written.naming)
+        for text in (written.own[image], *written.candidates.get(image, ()))
+    )
+    line = {"caption": one.text, "tags": list(one.rest)}
+    return line | ({"candidates": [other.text for other in others]} if others else {})
+
+
+def _of_tags(
+    settings: Prune,
+    image: str,
+    shown: Sequence[tuple[str, str]],
+    stays: Collection[tuple[str, str]],
+    written: Written,
+    unwanted: set[str],
+) -> dict[str, Any]:
+    """Of a picture that shows these tags, each with its category, the surest first."""
+    trigger, names = Trigger.of(settings), pruning.known(settings.names)
+    tags = [one[0] for one in shown if one in stays and captions.same(one[0]) not in names]
+    there = {captions.same(tag) for tag, _ in shown}
+    words = [word for word in settings.outfits if _wears(settings.outfits[word], there)]
+    gone = pruning.known([*trigger.own, *words, *(t for w in words for t in settings.outfits[w])])
+    if settings.enabled and settings.drop_implied:
+        mine = set(map(captions.same, tags))
+        gone |= {other for name in mine for other in vocabulary.implied(name, mine)}
+    tags = [tag for tag in tags if captions.same(tag) not in gone]
+    caption = trigger.front(captions.join([*words, *tags]))
+    if settings.caption_order:
+        pieces = map(Piece, [*words, *tags])
+        facts = _facts(written, image, gone | unwanted)
+        caption = caption_order.arranged(settings, trigger, pieces, facts).text
+    return {"caption": caption, "tags": tags}
 
 
 def _unwanted(settings: Prune, decided: Sequence[DecidedTag]) -> set[str]:
