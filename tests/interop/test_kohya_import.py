@@ -222,6 +222,25 @@ def test_dataset_toml(here: Path) -> None:
     assert any("color_aug = True of the folder imgs/2_halo" in note for note in draft.notes)
 
 
+@pytest.mark.parametrize(("side", "preset", "rate"), [(512, "sd15", 1.6e-4), (1024, "sdxl", 1e-4)])
+def test_a_dataset_toml_alone_is_trained_as_a_preset(
+    here: Path, side: int, preset: str, rate: float
+) -> None:
+    """Its trainer's own defaults (2e-6, rank 4, one file in 999999 epochs) are nobody's settings."""
+    subset = {"image_dir": "imgs/2_halo", "num_repeats": 2}
+    raw = {"datasets": [{"resolution": side, "batch_size": 3, "subsets": [subset]}]}
+    config, draft, text = imported(here / "dataset.toml", raw)
+    got = config.train
+    assert (got.unet_lr, got.num_epochs, got.save_every_n_epochs) == (rate, 6, 1)
+    assert (got.resolution, got.train_batch_size, got.shuffle_caption) == (side, 3, False)
+    assert f"num_epochs: 6                           # from config/{preset}.yaml" in text
+    assert any("says what is trained on, not how" in note for note in draft.notes)
+    (here / "dataset.toml").rename(here / "d.toml")
+    config, draft, _ = imported(here / "c.toml", {"network_dim": 8, "dataset_config": "d.toml"})
+    assert (config.train.network_dim, config.train.max_token_length) == (8, 75)
+    assert not any("not how" in note for note in draft.notes)
+
+
 def test_a_config_toml_brings_its_dataset(here: Path) -> None:
     (here / "d.toml").write_text(
         '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "imgs/2_halo"\nnum_repeats = 2\n'

@@ -77,6 +77,7 @@ def read_configs(paths: Iterable[Path]) -> KohyaConfig:
             continue
         source.notes += notes
         datasets = datasets or kind == DATASET
+        source.trains = source.trains or kind != DATASET
         source.kinds.append(f"{plain_values.printable(path.name)} ({kind})")
         _read(source, kind, raw, path)
         further = source.arguments.pop("dataset_config", None)
@@ -298,6 +299,7 @@ def _dataset(source: KohyaConfig, raw: dict[str, Any], path: Path) -> None:
             "wants in a file of their own: they are read as its --config_file"
         )
         _arguments(source, training)
+        source.trains = True
     source.fall_back(kohya_terms.SD_SCRIPTS_DEFAULTS)
     datasets = tables(raw.get("datasets"), path, "datasets")
     for word, value in table(raw.get("general"), path, "general").items():

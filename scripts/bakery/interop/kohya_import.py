@@ -30,6 +30,7 @@ from bakery.interop.other_config import KohyaConfig
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings import config as cfg
+from bakery.settings import config_file
 from bakery.settings.idle import idle
 from bakery.settings.layout import MOST_HELD_OUT
 from bakery.settings.train import FLOW, Train
@@ -39,6 +40,10 @@ _HANDLED = {"output_name", "caption_extension", "num_repeats", "class_tokens", "
             "network_args", "reg_data_dir", "network_train_text_encoder_only", "use_lion",
             "network_module", "keep_tokens_separator", "secondary_separator", "enable_wildcard",
             "caption_separator", "multi_run_folder"}  # fmt: skip
+_OF_DATASETS = {*kohya_terms.IN_DATASET, "train_batch_size", "reg_data_dir"}
+_LARGE = 768
+"""Pixels from which a base is taken for an SDXL."""
+_CONFIGS = Path(__file__).parents[3] / "config"
 _OFF: tuple[object, ...] = (None, False, "", [], {}, "None")
 
 
@@ -137,7 +142,7 @@ def _train(draft: Draft, source: KohyaConfig) -> None:
     defaults = kohya_terms.to_ours(source.defaults)
     if not flow_terms.flows(given) and not ours.get("max_token_length"):
         ours["max_token_length"] = 75
-    if ours.get("seed") is None:
+    if ours.get("seed") is None and source.trains:
         ours["seed"] = Train().seed
         draft.notes.append("the file gives no seed, and kohya's scripts would draw one")
     if ours.get("save_every_n_epochs") and ours.get("num_epochs"):
@@ -151,11 +156,29 @@ def _train(draft: Draft, source: KohyaConfig) -> None:
     _base(draft, source, ours)
     for name in _unasked(source, ours):
         ours.pop(name, None)
+    preset = "" if source.trains else _fill_from_preset(draft, ours)
     for name in Train.model_fields:
         if name in ours and ours[name] is not None:
-            draft.put(
-                f"train.{name}", ours[name], _origin(source, kohya_terms.kohya_name(name), name)
-            )
+            origin = _origin(source, kohya_terms.kohya_name(name), name)
+            if preset and name not in _OF_DATASETS:
+                origin = f"from config/{preset}.yaml"
+            draft.put(f"train.{name}", ours[name], origin)
+
+
+def _fill_from_preset(draft: Draft, ours: dict[str, Any]) -> str:
+    """Settings of training that no file says, in the place of sd-scripts' defaults, which nobody trains
+    with: those of a preset, whose name is returned."""
+    preset = "sdxl" if ours["resolution"] >= _LARGE else "sd15"
+    raw = config_file.read(_CONFIGS / f"{preset}.yaml")["train"]
+    for name in [*ours]:
+        if name not in _OF_DATASETS:
+            ours.pop(name)
+    ours |= {k: v for k, v in raw.items() if k not in _OF_DATASETS | {"base"}}
+    draft.notes.append(
+        "a dataset TOML says what is trained on, not how: the rest is as in "
+        f"config/{preset}.yaml; give the config TOML or script that goes with it as well, to read that"
+    )
+    return preset
 
 
 def _unasked(source: KohyaConfig, ours: dict[str, Any]) -> list[str]:

@@ -49,6 +49,8 @@ class KohyaConfig:
     """Settings that do nothing in that program either."""
     trigger: str = ""
     """The trigger, where the file itself names it."""
+    trains: bool = False
+    """Whether a file says how it is trained; a dataset TOML alone says of what."""
 
     def say(self, word: str, value: Any, names: Mapping[str, str] | None = None) -> None:
         """Take over one setting, called by sd-scripts' name from here on."""
