@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import yaml
 from score_trials import setting_up
+from score_trials.data_sets import KNOWN, LARGE, SIDE
 from score_trials.yardstick import Yardstick
 from snakemake.utils import update_config
 
@@ -21,7 +23,11 @@ from bakery.report.results import Bake
 from bakery.settings import config as cfg
 from bakery.tags import captions
 from bakery.tags.trigger import Trigger
+from world import avatar, planting
+from world.render import reduce
 
+CHARACTER = "mirael"
+"""Whom all of them bake, whatever it is called."""
 KINDS = ("identity", "flexibility", "recreate", "bleed")
 
 
@@ -74,6 +80,10 @@ def of_experiment(files: Sequence[Path], place: Path, yardstick: Yardstick) -> l
                   for tag in Trigger.read(bake.folders["prune"]).pruned})  # fmt: skip
     details = sorted({captions.same(tag) for bake in bakes
                       for tag in bake.settings.get("layout.details", [])})  # fmt: skip
+    rng = np.random.default_rng(0)
+    gardener = planting.Gardener(rng, CHARACTER, planting.CAST[CHARACTER])
+    drawn = [avatar.render(gardener.look(), SIDE) for _ in range(KNOWN)]
+    yardstick = yardstick.of(np.stack([reduce(one, LARGE) for one in drawn]))
     return [
         "| bake | epoch | character | asked | bleed | detail asked | detail unasked | whole |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -209,7 +209,8 @@ def test_a_baked_experiment_is_found_by_its_config(tmp_path: Path, monkeypatch) 
     monkeypatch.setattr(
         claims.Trigger, "read", lambda folder: SimpleNamespace(pruned=["pink hair"])
     )
-    sees = SimpleNamespace(look=lambda folder, images: {"a.png": {"pink hair"}, "b.png": {"beach"}})
+    seen = {"a.png": {"pink hair"}, "b.png": {"beach"}}
+    sees = SimpleNamespace(look=lambda folder, images: seen, of=lambda pictures: sees)
     real = claims.tables.read
     monkeypatch.setattr(
         claims.tables, "read", lambda path, names: real(tmp_path / "samples.csv", names)
