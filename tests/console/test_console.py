@@ -208,6 +208,16 @@ def test_a_live_line_leaves_out_what_does_not_fit(tmp_path):
     assert handler._running(job, 24).plain == "train m  training epoc…"
 
 
+def test_a_job_that_helps_says_whose_work_it_does(tmp_path):
+    output = tmp_path / "results/train/m-lr1-0a1b2c/manifest.json"
+    job = RunningJob(1, "train", "m-lr1", tmp_path / "m.log", output)
+    says(job, done=6, of=9, epoch=1, epochs=2, folders=["m-lr1-0a1b2c", "m-lr2-0d"], bakes=2)
+    own = "train m-lr1  training epoch 1/2, 6/9, 2 bakes side by side"
+    assert handler._running(job, 80).plain == own
+    says(job, done=6, of=9, epoch=1, epochs=2, folders=["m-lr2-0d"])
+    assert handler._running(job, 80).plain == "train m-lr1  training m-lr2, epoch 1/2, 6/9"
+
+
 def test_a_live_line_forgets_a_killed_run_and_knows_the_end_from_the_beginning(tmp_path):
     job = RunningJob(1, "train", "m", tmp_path / "m.log", None)
     says(job, done=60, of=90)

@@ -312,7 +312,8 @@ class LogHandler(LogHandlerBase):
 def _running(job: RunningJob, width: int) -> Text:
     """A job's live line, at most `width` characters."""
     width = max(20, width - 1)
-    words = progress(job.status()) or ("finishing" if job.heard else "starting")
+    own = job.output.parent.name if job.output else ""
+    words = progress(job.status(), own) or ("finishing" if job.heard else "starting")
     while len(job.label) + len(words) + 2 > width and ", " in words:
         words = words.rpartition(", ")[0]  # half a number would be misread
     line = Text.assemble((job.label, "bold cyan"), "  ", words)
@@ -320,11 +321,16 @@ def _running(job: RunningJob, width: int) -> Text:
     return line
 
 
-def progress(status: Mapping[str, Any]) -> str:
-    """A status as words: `training epoch 2/4, 25/40, 9.99/s, 1:20 left, loss 0.0412`."""
+def progress(status: Mapping[str, Any], own: str = "") -> str:
+    """A status as words: `training epoch 2/4, 25/40, 9.99/s, 1:20 left, loss 0.0412`.
+
+    `own` is the name of the job's folder: a job that helps another says whose work it does.
+    """
     if not status:
         return ""
     parts = [str(status["doing"])]
+    if (folders := status.get("folders")) and own and own not in folders:
+        parts[0] += f" {folders[0].rpartition('-')[0]},"
     if "epoch" in status:
         parts[0] += f" epoch {status['epoch']}/{status['epochs']}"
     if status.get("of"):

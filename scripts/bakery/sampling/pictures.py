@@ -87,8 +87,9 @@ class SampleSet:
         with (self.out / manifest.PROGRESS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         status.tell(
-            "drawing", self.done, len(self.infos), epoch=epoch.number, epochs=self.last_epoch
-        )
+            "drawing", self.done, len(self.infos), epoch=epoch.number, epochs=self.last_epoch,
+            folders=[self.out.name],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ def _tell(live: Sequence[Run]) -> None:
         "training", run.step, run.counts.total, bakes=len(live),
         epoch=min(run.epoch + 1, run.counts.epochs), epochs=run.counts.epochs,
         loss=round(sum(recent) / len(recent), 6) if recent else None,
+        folders=[one.out.name for one in live],
         **({"ending": ending} if ending else {}),
     )  # fmt: skip
 
