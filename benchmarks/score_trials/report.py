@@ -94,7 +94,7 @@ def best_epochs(found: Sequence[Evidence]) -> list[str]:
         wins = Counter(max(one, key=lambda epoch: (one[epoch], -epoch)) for one in bakes)
         lacks = [1 - one[2] / best for one in bakes if 2 in one and (best := max(one.values()))]
         shares = " | ".join(f"{wins[epoch]} of {len(bakes)}" for epoch in epochs)
-        rows.append(f"| {name} | {shares} | {_known_mean(lacks):.0%} |")
+        rows.append(f"| {name} | {shares} | {f'{_known_mean(lacks):.0%}' if lacks else ''} |")
     return rows
 
 

@@ -12,7 +12,7 @@ from made_plans import baked, done, filtered, laid_out, outlined
 from bakery.forecast import forecast, known_pictures
 from bakery.forecast.forecast import PlannedBake
 from bakery.io import tables
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds
 from bakery.tags.trigger import Trigger
 
 GUIDE = {

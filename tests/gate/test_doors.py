@@ -21,8 +21,7 @@ from bakery.settings.layout import Layout
 from bakery.settings.prune import Prune
 from bakery.settings.sample import Sample
 from bakery.settings.scrape import Scrape
-from bakery.settings.tag import Tag
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Tag, Thresholds
 from bakery.settings.train import Train
 from bakery.sources import folders, posts
 from bakery.sources.posts import Post

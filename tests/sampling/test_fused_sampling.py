@@ -33,7 +33,7 @@ from bakery.lora.network import LoRANetwork
 from bakery.sampling import pipeline
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.settings.sample import Prompt, Sample
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds
 from bakery.stages import sample
 from bakery.tags.trigger import Trigger
 

@@ -18,7 +18,7 @@ from bakery.jobs import claims
 from bakery.sampling import helper, newest, while_training
 from bakery.sampling.pipeline import ImagePipeline
 from bakery.settings.sample import Prompt, Sample
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds
 from bakery.settings.train import Train
 from bakery.stages import sample, train
 from bakery.tags.trigger import Trigger

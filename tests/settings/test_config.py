@@ -11,7 +11,7 @@ import yaml
 
 from bakery.io.errors import BakeryError
 from bakery.settings import config as cfg
-from bakery.settings import thresholds
+from bakery.settings.tag import published_threshold
 from bakery.settings.train import Train
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +142,7 @@ def test_an_optimizer_in_any_case() -> None:
 def test_a_published_threshold_belongs_to_the_tagger(model: str, word: str | None) -> None:
     loaded = cfg.load({"tag": {"model": model}, "prune": {"general_threshold": word}})
     assert loaded.prune.general_threshold == "published"
-    assert thresholds.published(loaded.tag.model) == 0.2614
+    assert published_threshold(loaded.tag.model) == 0.2614
 
 
 def test_every_problem_is_told_at_once() -> None:

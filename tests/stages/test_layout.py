@@ -16,7 +16,7 @@ from bakery.io import images, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import unreserved
 from bakery.settings.layout import Layout
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds
 from bakery.sources import caption_files, posts
 from bakery.sources.posts import Post
 from bakery.stages import layout

@@ -27,7 +27,7 @@ from bakery.sampling import infotexts, prompts
 from bakery.sampling.drawing import Drawer
 from bakery.sampling.pipeline import ImagePipeline, ImageRequest
 from bakery.settings.sample import Auto, Prompt, Sample, Sampler
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds
 from bakery.stages import sample
 from bakery.tags.trigger import Trigger
 

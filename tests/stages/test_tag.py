@@ -10,9 +10,7 @@ from tiny_tagger import draw, tiny_tagger
 from bakery.dataset import decisions
 from bakery.io import tables
 from bakery.io.errors import BakeryError
-from bakery.settings import thresholds
-from bakery.settings.tag import Tag
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import LEAST, Tag, Thresholds
 from bakery.stages import tag
 from bakery.tags import picture_sentences, tagging
 
@@ -112,7 +110,7 @@ def test_every_probability_that_a_threshold_may_ask_for_is_written_down(world):
     _keep(world, {**names, "d.png": "true"})
     _run(world)
     table = _table(world)
-    assert table["probability"].astype(float).min() >= thresholds.LEAST
+    assert table["probability"].astype(float).min() >= LEAST
     assert len(table[table["image"] == "d.png"]) == 5
 
 

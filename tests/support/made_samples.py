@@ -9,7 +9,7 @@ from tiny_tagger import draw
 
 from bakery.io import tables
 from bakery.scoring import score_tables
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds
 from bakery.tags.trigger import Trigger
 
 TAGS = [

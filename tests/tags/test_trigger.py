@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bakery.io.errors import BakeryError
 from bakery.settings.prune import Prune
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds
 from bakery.tags import captions, trigger
 from bakery.tags.trigger import Trigger
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bakery.families import registry
 from bakery.interop import (
     config_draft,
     flow_terms,
@@ -41,8 +42,6 @@ _HANDLED = {"output_name", "caption_extension", "num_repeats", "class_tokens", "
             "network_module", "keep_tokens_separator", "secondary_separator", "enable_wildcard",
             "caption_separator", "multi_run_folder"}  # fmt: skip
 _OF_DATASETS = {*kohya_terms.IN_DATASET, "train_batch_size", "reg_data_dir"}
-_LARGE = 768
-"""Pixels from which a base is taken for an SDXL."""
 _CONFIGS = Path(__file__).parents[3] / "config"
 _OFF: tuple[object, ...] = (None, False, "", [], {}, "None")
 
@@ -168,12 +167,18 @@ def _train(draft: Draft, source: KohyaConfig) -> None:
 def _fill_from_preset(draft: Draft, ours: dict[str, Any]) -> str:
     """Settings of training that no file says, in the place of sd-scripts' defaults, which nobody trains
     with: those of a preset, whose name is returned."""
-    preset = "sdxl" if ours["resolution"] >= _LARGE else "sd15"
-    raw = config_file.read(_CONFIGS / f"{preset}.yaml")["train"]
+    presets = {
+        family.preset: config_file.read(_CONFIGS / f"{family.preset}.yaml")["train"]
+        for family in registry.FAMILIES
+    }
+    # of equals the first: Anima's bakes are no larger than SDXL's
+    preset = min(
+        presets, key=lambda one: abs(math.log(presets[one]["resolution"] / ours["resolution"]))
+    )
     for name in [*ours]:
         if name not in _OF_DATASETS:
             ours.pop(name)
-    ours |= {k: v for k, v in raw.items() if k not in _OF_DATASETS | {"base"}}
+    ours |= {k: v for k, v in presets[preset].items() if k not in _OF_DATASETS | {"base"}}
     draft.notes.append(
         "a dataset TOML says what is trained on, not how: the rest is as in "
         f"config/{preset}.yaml; give the config TOML or script that goes with it as well, to read that"

@@ -16,7 +16,7 @@ import pandas as pd
 
 from bakery.io import tables
 from bakery.scoring import formulas
-from bakery.settings.thresholds import LEAST
+from bakery.settings.tag import LEAST
 from bakery.tags import captions, vocabulary
 
 TRIGGER_PURPOSES = ("identity", "flexibility", "recreate")

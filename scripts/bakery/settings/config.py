@@ -25,7 +25,7 @@ from pydantic_core import ErrorDetails
 from bakery.gate import gate
 from bakery.io import plain_data
 from bakery.io.errors import BakeryError
-from bakery.settings import credentials, thresholds
+from bakery.settings import credentials
 from bakery.settings.compare import Compare
 from bakery.settings.filter import Filter
 from bakery.settings.gather import Gather
@@ -36,7 +36,7 @@ from bakery.settings.sample import Sample
 from bakery.settings.score import Score
 from bakery.settings.scrape import Scrape
 from bakery.settings.sections import NAME_PATTERN, Name, Section
-from bakery.settings.tag import Tag
+from bakery.settings.tag import Tag, published_threshold
 from bakery.settings.train import Train
 
 
@@ -71,7 +71,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _published_threshold_is_known(self) -> Config:
         if self.prune.general_threshold == "published":
-            thresholds.published(self.tag.model)
+            published_threshold(self.tag.model)
         return self
 
     @model_validator(mode="after")

@@ -1,11 +1,13 @@
-"""The tag section: which tagger describes the pictures."""
+"""The tag section: which tagger describes the pictures, and from which probability its tags count."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from bakery.io.errors import BakeryError
 from bakery.settings.named_files import Model
 from bakery.settings.sections import Section, Words
 
@@ -13,6 +15,25 @@ EMBEDDED_TAGGER = "resources/world/tagger"
 """It knows the embedded world only."""
 RECOMMENDED_TAGGER = "SmilingWolf/wd-swinv2-tagger-v3"
 """For real pictures."""
+LEAST = 0.05
+"""The tag stage records nothing below this probability; no threshold may be lower."""
+
+PUBLISHED = {
+    "wd-v1-4-convnext-tagger-v2": 0.3685,
+    "wd-v1-4-convnextv2-tagger-v2": 0.3710,
+    "wd-v1-4-moat-tagger-v2": 0.3771,
+    "wd-v1-4-swinv2-tagger-v2": 0.3771,
+    "wd-v1-4-vit-tagger-v2": 0.3537,
+    "wd-convnext-tagger-v3": 0.2682,
+    "wd-eva02-large-tagger-v3": 0.5296,
+    "wd-swinv2-tagger-v3": 0.2653,
+    "wd-vit-large-tagger-v3": 0.2606,
+    "wd-vit-tagger-v3": 0.2614,
+}
+"""Where precision equals recall on held-out Danbooru pictures, by name of the repository.
+
+Source: "Validation results, P=R" in the model card of each SmilingWolf/<name> on the hub.
+"""
 
 
 class Tag(Section):
@@ -44,3 +65,28 @@ class Tag(Section):
                     "new tagging"
                 )
         return raw
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Probabilities from which a tag counts as seen."""
+
+    general: float
+    character: float
+
+    def of(self, category: str) -> float:
+        return self.character if category == "character" else self.general
+
+
+def published_threshold(model: str) -> float:
+    """The published threshold of a tagger, by its hub id or by the name of its folder.
+
+    Raises `BakeryError` for a tagger that is not in `PUBLISHED`.
+    """
+    name = model.partition("@")[0].replace("\\", "/").rstrip("/").rpartition("/")[2]
+    if name not in PUBLISHED:
+        raise BakeryError(
+            f"prune.general_threshold is published, but no threshold is known for the tagger "
+            f"{name}: give a number such as 0.35 (known are {', '.join(sorted(PUBLISHED))})"
+        )
+    return PUBLISHED[name]

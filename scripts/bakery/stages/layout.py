@@ -32,7 +32,7 @@ from bakery.pages.captions_page import CaptionedPicture
 from bakery.pages.page import Subject
 from bakery.settings.layout import HOLDOUT, Concept, Layout
 from bakery.settings.named_files import expanded
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds
 from bakery.sources import posts
 from bakery.sources.posts import Post
 from bakery.tags import captions, outfits, picture_sentences, tagging

@@ -30,9 +30,8 @@ from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.pages import prune_page
 from bakery.pages.page import Subject
-from bakery.settings import thresholds
 from bakery.settings.prune import Prune
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds, published_threshold
 from bakery.sources import posts
 from bakery.sources.posts import Post
 from bakery.tags import (
@@ -220,7 +219,7 @@ def _past_the_gate(
 def _limits(settings: Prune, model: str) -> Thresholds:
     general = settings.general_threshold
     if general == "published":
-        general = thresholds.published(model)
+        general = published_threshold(model)
     return Thresholds(general, settings.character_threshold)
 
 

@@ -29,7 +29,7 @@ from bakery.scoring.metric import HeldOut, Numbers, ScoreInputs
 from bakery.scoring.metrics import METRICS
 from bakery.scoring.observations import Observations
 from bakery.settings.score import Score
-from bakery.settings.thresholds import LEAST
+from bakery.settings.tag import LEAST
 from bakery.tags import captions, tagging
 from bakery.tags.trigger import Trigger
 from bakery.vision import duplicates, likeness

@@ -22,8 +22,7 @@ from bakery.gate import gate
 from bakery.io import images, manifest, picture_bounds, tables
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
-from bakery.settings.tag import Tag
-from bakery.settings.thresholds import LEAST
+from bakery.settings.tag import LEAST, Tag
 from bakery.tags import picture_sentences, tagging
 from bakery.vision import tagger
 from bakery.vision.captioner import Captioner

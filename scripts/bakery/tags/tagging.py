@@ -14,7 +14,7 @@ import pandas as pd
 from bakery.gate import gate
 from bakery.io import tables
 from bakery.io.errors import BakeryError
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds
 from bakery.tags import captions
 
 COLUMNS = ("image", "tag", "category", "probability")

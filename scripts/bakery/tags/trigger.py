@@ -14,7 +14,7 @@ from pathlib import Path
 from bakery.io.errors import BakeryError
 from bakery.io.files import write_text
 from bakery.settings.prune import Prune, is_class_first
-from bakery.settings.thresholds import Thresholds
+from bakery.settings.tag import Thresholds
 from bakery.tags import captions
 
 NAME = "trigger.json"
