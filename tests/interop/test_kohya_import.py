@@ -228,9 +228,13 @@ def test_a_dataset_toml_alone_is_trained_as_a_preset(
 ) -> None:
     """Its trainer's own defaults (2e-6, rank 4, one file in 999999 epochs) are nobody's settings."""
     subset = {"image_dir": "imgs/2_halo", "num_repeats": 2}
-    raw = {"datasets": [{"resolution": side, "batch_size": 3, "subsets": [subset]}]}
+    raw = {
+        "general": {"clip_skip": 3},
+        "datasets": [{"resolution": side, "batch_size": 3, "subsets": [subset]}],
+    }
     config, draft, text = imported(here / "dataset.toml", raw)
     got = config.train
+    assert got.clip_skip == 3, "what the file says stays, wherever it stands"
     assert (got.unet_lr, got.num_epochs, got.save_every_n_epochs) == (rate, 6, 1)
     assert (got.resolution, got.train_batch_size, got.shuffle_caption) == (side, 3, False)
     assert f"num_epochs: 6                           # from config/{preset}.yaml" in text

@@ -155,16 +155,17 @@ def _train(draft: Draft, source: KohyaConfig) -> None:
     _base(draft, source, ours)
     for name in _unasked(source, ours):
         ours.pop(name, None)
-    preset = "" if source.trains else _fill_from_preset(draft, ours)
+    preset = "" if source.trains else _fill_from_preset(draft, source, ours)
     for name in Train.model_fields:
         if name in ours and ours[name] is not None:
-            origin = _origin(source, kohya_terms.kohya_name(name), name)
-            if preset and name not in _OF_DATASETS:
+            theirs = kohya_terms.kohya_name(name)
+            origin = _origin(source, theirs, name)
+            if preset and name not in _OF_DATASETS and theirs not in source.words:
                 origin = f"from config/{preset}.yaml"
             draft.put(f"train.{name}", ours[name], origin)
 
 
-def _fill_from_preset(draft: Draft, ours: dict[str, Any]) -> str:
+def _fill_from_preset(draft: Draft, source: KohyaConfig, ours: dict[str, Any]) -> str:
     """Settings of training that no file says, in the place of sd-scripts' defaults, which nobody trains
     with: those of a preset, whose name is returned."""
     presets = {
@@ -175,10 +176,10 @@ def _fill_from_preset(draft: Draft, ours: dict[str, Any]) -> str:
     preset = min(
         presets, key=lambda one: abs(math.log(presets[one]["resolution"] / ours["resolution"]))
     )
-    for name in [*ours]:
-        if name not in _OF_DATASETS:
-            ours.pop(name)
-    ours |= {k: v for k, v in presets[preset].items() if k not in _OF_DATASETS | {"base"}}
+    told = _OF_DATASETS | {name for name in ours if kohya_terms.kohya_name(name) in source.words}
+    for name in ours.keys() - told:
+        ours.pop(name)
+    ours |= {k: v for k, v in presets[preset].items() if k not in told | {"base"}}
     draft.notes.append(
         "a dataset TOML says what is trained on, not how: the rest is as in "
         f"config/{preset}.yaml; give the config TOML or script that goes with it as well, to read that"
