@@ -120,6 +120,18 @@ def opened_page(browser: PatientBrowser) -> OpenPage:
 
 
 @pytest.fixture
+def with_another_tab() -> Callable[[Any], Any]:
+    """Opens a page's file in another tab as well, and gives the page: the other tab holds what the
+    browser keeps, which it may let go of between two documents of one tab."""
+
+    def held(page: Any) -> Any:
+        page.context.new_page().goto(page.url)
+        return page
+
+    return held
+
+
+@pytest.fixture
 def copied() -> Callable[[Any, Any], str]:
     """Presses a page's copy button and reads the clipboard, once the page says that it is done."""
     from playwright.sync_api import expect

@@ -7,24 +7,22 @@ nothing to the tagger that scores. On a broken picture no tag counts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import yaml
-from score_trials import setting_up
-from score_trials.data_sets import KNOWN, LARGE, SIDE
+from score_trials import data_sets, setting_up
 from score_trials.yardstick import Yardstick
 from snakemake.utils import update_config
 
-from bakery.graph import build, summary
+from bakery.graph import build
 from bakery.io import tables
 from bakery.report.results import Bake
 from bakery.settings import config as cfg
 from bakery.tags import captions
 from bakery.tags.trigger import Trigger
-from world import avatar, planting
-from world.render import reduce
+from world import planting
 
 CHARACTER = "mirael"
 """Whom all of them bake, whatever it is called."""
@@ -64,26 +62,24 @@ class Shown:
     whole: Share = field(default_factory=Share)
 
 
+def of_the_character(yardstick: Yardstick) -> Yardstick:
+    """The yardstick that knows whole pictures of the character."""
+    gardener = planting.Gardener(np.random.default_rng(0), CHARACTER, planting.CAST[CHARACTER])
+    return yardstick.of(data_sets.drawn([gardener.look() for _ in range(data_sets.KNOWN)]))
+
+
 def of_experiment(files: Sequence[Path], place: Path, yardstick: Yardstick) -> list[str]:
     """A Markdown table, a row an epoch, of the sweep that the config `files` ask for together, baked in
-    the folder `place`."""
+    the folder `place`; the yardstick is `of_the_character`."""
     raw: dict = {}
     for file in files:
         update_config(raw, yaml.safe_load(file.read_text("utf-8")))
     (page,) = build.build(cfg.load(raw), (place, setting_up.ROOT)).of("compare")
-    bakes = [
-        Bake(one["label"].split(", weight")[0],
-             {stage: place / path for stage, path in one["folders"].items()}, one["settings"])
-        for one in summary.bakes_of(page)
-    ]  # fmt: skip
+    bakes = setting_up.bakes_of(page, place)
     own = sorted({captions.same(tag) for bake in bakes
                   for tag in Trigger.read(bake.folders["prune"]).pruned})  # fmt: skip
     details = sorted({captions.same(tag) for bake in bakes
                       for tag in bake.settings.get("layout.details", [])})  # fmt: skip
-    rng = np.random.default_rng(0)
-    gardener = planting.Gardener(rng, CHARACTER, planting.CAST[CHARACTER])
-    drawn = [avatar.render(gardener.look(), SIDE) for _ in range(KNOWN)]
-    yardstick = yardstick.of(np.stack([reduce(one, LARGE) for one in drawn]))
     return [
         "| bake | epoch | character | asked | bleed | detail asked | detail unasked | whole |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -97,14 +93,7 @@ def _rows(
     samples = tables.read(bake.folders["sample"] / "samples.csv", ("image", "asked"))
     seen = yardstick.look(bake.folders["sample"], list(samples["image"]))
     for epoch, shown in by_epoch(samples.to_dict("records"), seen, own, details).items():
-        cells = (
-            shown.character,
-            shown.asked,
-            shown.bleed,
-            shown.detail,
-            shown.unasked,
-            shown.whole,
-        )
+        cells = (getattr(shown, column.name) for column in fields(shown))
         yield f"| {bake.label} | {epoch} | " + " | ".join(map(str, cells)) + " |"
 
 
@@ -122,7 +111,8 @@ def by_epoch(
         shown, tags = found.setdefault(int(row["epoch"]), Shown()), seen[row["image"]]
         asked = {captions.same(tag) for tag in tables.split(row["asked"])}
         kept = [tag for tag in own if tag not in asked]
-        shown.whole.add(["whole"], {"whole"} if tags else set())
+        shown.whole.found += bool(tags)  # each picture of a person has some
+        shown.whole.of += 1
         if row["purpose"] == "bleed":
             shown.bleed.add(kept, tags)
             continue

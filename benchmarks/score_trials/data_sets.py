@@ -74,7 +74,12 @@ def make(design: Design, folder: Path) -> None:
     looks = [sitter.look(index, any_outfit=True) for index in range(KNOWN)]
     own = always([avatar.tags(look) for look in looks])
     (folder / FACTS).write_text(json.dumps({"own": own}), encoding="utf-8")
-    np.save(folder / WHOLE, np.stack([reduce(avatar.render(look, SIDE), LARGE) for look in looks]))
+    np.save(folder / WHOLE, drawn(looks))
+
+
+def drawn(looks: Sequence[avatar.Look]) -> np.ndarray:
+    """Pictures of these looks, uint8 (N, LARGE, LARGE, 3)."""
+    return np.stack([reduce(avatar.render(look, SIDE), LARGE) for look in looks])
 
 
 def always(said: Sequence[Sequence[str]]) -> list[str]:

@@ -183,7 +183,7 @@ def look_at_claims(args: argparse.Namespace) -> None:
     """Prints what the pictures of baked experiments show."""
     from score_trials import claims
 
-    measure = read_yardstick(args.folder)
+    measure = claims.of_the_character(read_yardstick(args.folder))
     for name in args.experiments:
         files = [ROOT / "config/config.yaml", ROOT / f"config/experiments/{name}.yaml"]
         if not files[1].is_file():

@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from score_trials import data_sets
 from score_trials.design import Design
 
 from bakery.graph import build, summary
-from bakery.graph.nodes import Graph
+from bakery.graph.nodes import Graph, Node
 from bakery.io import manifest
 from bakery.report.results import Bake
 from bakery.settings import config as cfg
@@ -142,9 +142,14 @@ def is_finished(place: Path) -> bool:
 def bakes(place: Path, sweep: str) -> list[Bake]:
     """The bakes of a trial's sweep."""
     (page,) = (one for one in graph_of(place).of("compare") if one.readable == sweep)
+    return [replace(one, label=one.label.split(",")[0]) for one in bakes_of(page, place)]
+
+
+def bakes_of(page: Node, place: Path) -> list[Bake]:
+    """The bakes of a page, whose results are in the folder `place`."""
     return [
-        Bake(one["label"].split(",")[0],
-             {stage: place / path for stage, path in one["folders"].items()}, one["settings"])
+        Bake(one["label"], {stage: place / path for stage, path in one["folders"].items()},
+             one["settings"])
         for one in summary.bakes_of(page)
     ]  # fmt: skip
 

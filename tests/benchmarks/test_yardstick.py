@@ -211,6 +211,7 @@ def test_a_baked_experiment_is_found_by_its_config(tmp_path: Path, monkeypatch) 
     )
     seen = {"a.png": {"pink hair"}, "b.png": {"beach"}}
     sees = SimpleNamespace(look=lambda folder, images: seen, of=lambda pictures: sees)
+    assert claims.of_the_character(sees) is sees
     real = claims.tables.read
     monkeypatch.setattr(
         claims.tables, "read", lambda path, names: real(tmp_path / "samples.csv", names)

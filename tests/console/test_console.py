@@ -180,7 +180,8 @@ def test_live_lines_show_what_each_job_says(shown):
     where.write_text(
         json.dumps(
             {"doing": "training", "done": 25, "of": 40, "epoch": 3, "epochs": 4,
-             "per_second": 9.99, "eta_seconds": 80.2, "loss": 0.0412, "bakes": 3}
+             "per_second": 9.99, "eta_seconds": 80.2, "loss": 0.0412,
+             "folders": ["m-1", "m-2", "m-3"]}
         )
     )  # fmt: skip
     with shown.handler._console.capture() as drawn:
@@ -211,7 +212,7 @@ def test_a_live_line_leaves_out_what_does_not_fit(tmp_path):
 def test_a_job_that_helps_says_whose_work_it_does(tmp_path):
     output = tmp_path / "results/train/m-lr1-0a1b2c/manifest.json"
     job = RunningJob(1, "train", "m-lr1", tmp_path / "m.log", output)
-    says(job, done=6, of=9, epoch=1, epochs=2, folders=["m-lr1-0a1b2c", "m-lr2-0d"], bakes=2)
+    says(job, done=6, of=9, epoch=1, epochs=2, folders=["m-lr1-0a1b2c", "m-lr2-0d"])
     own = "train m-lr1  training epoch 1/2, 6/9, 2 bakes side by side"
     assert handler._running(job, 80).plain == own
     says(job, done=6, of=9, epoch=1, epochs=2, folders=["m-lr2-0d"])
@@ -331,12 +332,13 @@ def test_how_a_bake_is_ended_early_is_told_and_that_it_ends(shown):
     shown.handler.emit(record(LogEvent.RUN_INFO, stats={"train": 2, "total": 2}))
     shown.handler.close()
     assert shown.text().count("touch results/train/<bake>/stop-after-epoch") == 1
-    said = {"doing": "training", "done": 3, "of": 9, "epoch": 1, "epochs": 3, "bakes": 2}
+    said = {"doing": "training", "done": 3, "of": 9, "epoch": 1, "epochs": 3,
+            "folders": ["m-1", "m-2"]}  # fmt: skip
     assert handler.progress(said | {"ending": ["m-1"]}).startswith(
         "training epoch 1/3, 1 of 2 stopping after this epoch, 3/9"
     )
     assert ", stopping after this epoch," in handler.progress(
-        said | {"bakes": 1, "ending": ["m-1"]}
+        said | {"folders": ["m-1"], "ending": ["m-1"]}
     )
 
 

@@ -71,13 +71,6 @@ def caption(page: Any, image: str) -> Any:
     return page.locator(f".card[data-image='{image}'] textarea")
 
 
-def with_another_tab(page: Any) -> Any:
-    """The page; another tab holds what the browser keeps, which it may let go of between two documents
-    of one tab."""
-    page.context.new_page().goto(page.url)
-    return page
-
-
 def do(page: Any, what: str, tags: str, by: str = "") -> None:
     page.fill("[name=tags]", tags)
     page.fill("[name=by]", by)
@@ -162,7 +155,7 @@ def test_browser_a_caption_is_never_emptied(opened: Any) -> None:
 
 
 def test_browser_one_caption_is_written_and_taken_back(
-    opened: Any, tmp_path: Path, copied: Callable[[Any, Any], str]
+    opened: Any, tmp_path: Path, copied: Callable[[Any, Any], str], with_another_tab: Callable
 ) -> None:
     page = with_another_tab(opened)
     written = 'mirael says "hi",  two\nlines ,, ミラ'
@@ -353,7 +346,9 @@ def test_batch_edits_and_filters_leave_sentences_alone(spoken: Any) -> None:
     assert not [text for text in listed if "wall" in text]
 
 
-def test_automatic_brings_tags_and_sentence_back_and_a_reload_keeps_both(spoken: Any) -> None:
+def test_automatic_brings_tags_and_sentence_back_and_a_reload_keeps_both(
+    spoken: Any, with_another_tab: Callable
+) -> None:
     with_another_tab(spoken)
     spoken.locator(".card[data-image='a.png'] textarea.sentence").fill("She runs, fast.")
     spoken.reload()

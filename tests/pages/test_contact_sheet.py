@@ -224,10 +224,10 @@ def test_browser_copies_a_list(opened: Any, copied: Callable[[Any, Any], str]) -
     assert "handed over" in unsaved(page)
 
 
-def test_browser_a_reload_keeps_unsaved_decisions_until_they_are_discarded(opened: Any) -> None:
-    page = opened
-    # another tab holds what the browser keeps, which it may let go of between two documents of one tab
-    page.context.new_page().goto(page.url)
+def test_browser_a_reload_keeps_unsaved_decisions_until_they_are_discarded(
+    opened: Any, with_another_tab: Callable
+) -> None:
+    page = with_another_tab(opened)
     card(page, 2).click()
     card(page, 5).click()
     page.reload()

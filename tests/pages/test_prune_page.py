@@ -172,10 +172,10 @@ def test_browser_mouse(opened: Any, tmp_path: Path, copied: Callable[[Any, Any],
     assert written(page).count("\n") == 3
 
 
-def test_browser_a_reload_keeps_unsaved_decisions_until_they_are_discarded(opened: Any) -> None:
-    page = opened
-    # another tab holds what the browser keeps, which it may let go of between two documents of one tab
-    page.context.new_page().goto(page.url)
+def test_browser_a_reload_keeps_unsaved_decisions_until_they_are_discarded(
+    opened: Any, with_another_tab: Callable
+) -> None:
+    page = with_another_tab(opened)
     given = written(page)
     assert not page.locator("#unsaved").is_visible()
     tag(page, "smile").click()

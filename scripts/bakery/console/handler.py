@@ -25,6 +25,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from bakery.console import one_run, sentences
 from bakery.console.board import Board, NameOf, RunningJob, summary_of
+from bakery.graph import keyed_folders
 from bakery.io.errors import BakeryError
 from bakery.io.quantities import clock
 from bakery.jobs import stop_requests
@@ -329,8 +330,9 @@ def progress(status: Mapping[str, Any], own: str = "") -> str:
     if not status:
         return ""
     parts = [str(status["doing"])]
-    if (folders := status.get("folders")) and own and own not in folders:
-        parts[0] += f" {folders[0].rpartition('-')[0]},"
+    folders = status.get("folders", ())
+    if folders and own and own not in folders:
+        parts[0] += f" {keyed_folders.readable(folders[0])},"
     if "epoch" in status:
         parts[0] += f" epoch {status['epoch']}/{status['epochs']}"
     if status.get("of"):
@@ -340,11 +342,10 @@ def progress(status: Mapping[str, Any], own: str = "") -> str:
         parts.append(f"{clock(status['eta_seconds'])} left")
     if isinstance(status.get("loss"), float):
         parts.append(f"loss {status['loss']:.4f}")
-    if status.get("bakes", 1) > 1:
-        parts.append(f"{status['bakes']} bakes side by side")
+    if len(folders) > 1:
+        parts.append(f"{len(folders)} bakes side by side")
     if ending := len(status.get("ending", ())):
-        together = status.get("bakes", 1)
-        of = f"{ending} of {together} " if together > 1 else ""
+        of = f"{ending} of {len(folders)} " if len(folders) > 1 else ""
         parts.insert(1, f"{of}stopping after this epoch")
     return ", ".join(parts)
 

@@ -40,11 +40,13 @@ class CaptionCounts:
         """
         parts = []
         if self.spoken:
-            have = "have" if self.spoken > 1 else "has"
-            parts.append(f"{self.spoken} of {self.pictures} pictures {have} a sentence")
+            parts.append(
+                f"{self.spoken} of {self.pictures} pictures {_have(self.spoken)} a sentence"
+            )
         if self.several:
-            have = "have" if self.several > 1 else "has"
-            parts.append(f"{self.several} {have} several captions, {self.captions} in all")
+            parts.append(
+                f"{self.several} {_have(self.several)} several captions, {self.captions} in all"
+            )
         if self.cut:
             parts.append(
                 f"{self.cut} of {self.captions} {'are' if self.cut > 1 else 'is'} cut: the longest has "
@@ -53,6 +55,10 @@ class CaptionCounts:
         elif parts and self.cut is not None:
             parts.append(f"none is cut (the longest has {self.longest} of {most} tokens)")
         return "; ".join(parts)
+
+
+def _have(pictures: int) -> str:
+    return "has" if pictures == 1 else "have"
 
 
 def count(

@@ -41,7 +41,7 @@ class FinishedBake:
     @property
     def readable(self) -> str:
         """The folder's name without its key."""
-        return self.score.name.rpartition("-")[0] or self.score.name
+        return keyed_folders.readable(self.score.name)
 
     @property
     def is_local(self) -> bool:

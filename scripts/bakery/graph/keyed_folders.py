@@ -15,6 +15,11 @@ def key_of(name: str) -> str:
     return name.rpartition("-")[2]
 
 
+def readable(name: str) -> str:
+    """A folder's name without its key; the whole name without one."""
+    return name.rpartition("-")[0] or name
+
+
 def is_keyed(name: str) -> bool:
     """Whether a folder's name ends in a key, as those of a stage's results do."""
     return _KEYED.fullmatch(name) is not None

@@ -16,6 +16,7 @@ from typing import Any
 
 from PIL import Image
 
+from bakery.graph import keyed_folders
 from bakery.io import manifest
 from bakery.io.files import write_text
 from bakery.io.quantities import duration
@@ -242,7 +243,7 @@ def _sweeps(results: Path) -> Iterable[Sweep]:
         best = summary.get("best_file")
         grid = folder / "grid.jpg"
         yield Sweep(
-            name=folder.name.rpartition("-")[0] or folder.name,
+            name=keyed_folders.readable(folder.name),
             verdict=str(summary.get("verdict", "")),
             early=str(summary.get("best_stopped", "")),
             best=f"train/{summary['best_train']}/{best}" if best else "",

@@ -82,10 +82,9 @@ def _tell(live: Sequence[Run]) -> None:
     ending = [one.out.name for one in live if one.is_last_epoch]
     recent = run.progress.recent if run.progress is not None else ()
     status.tell(
-        "training", run.step, run.counts.total, bakes=len(live),
+        "training", run.step, run.counts.total, folders=[one.out.name for one in live],
         epoch=min(run.epoch + 1, run.counts.epochs), epochs=run.counts.epochs,
         loss=round(sum(recent) / len(recent), 6) if recent else None,
-        folders=[one.out.name for one in live],
         **({"ending": ending} if ending else {}),
     )  # fmt: skip
 
